@@ -1,0 +1,43 @@
+/** Repository names, tags and references, as the distribution-spec's "Pulling manifests" defines them. */
+import { parseDigest, type Digest } from "./digest.ts";
+
+/** The `<name>` of the spec, such as `library/nginx`: never with a host or a tag. */
+export type RepositoryName = string & { readonly __name: unique symbol };
+
+/** A mutable name of a manifest within a repository. */
+export type Tag = string & { readonly __tag: unique symbol };
+
+/** What a manifest may be asked by. */
+export type Reference = Tag | Digest;
+
+/** A repository of one upstream. The upstream's name is the source host that clients use. */
+export interface Repository {
+  readonly upstream: string;
+  readonly name: RepositoryName;
+}
+
+const nameGrammar = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
+const tagGrammar = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
+
+/** The repository name that `text` spells, or undefined. Over 255 characters is refused (spec: "many clients impose a limit"). */
+export function parseRepositoryName(text: string): RepositoryName | undefined {
+  return text.length <= 255 && nameGrammar.test(text) ? (text as RepositoryName) : undefined;
+}
+
+export function parseTag(text: string): Tag | undefined {
+  return tagGrammar.test(text) ? (text as Tag) : undefined;
+}
+
+/** The tag or digest that `text` spells. A text with a colon can only be a digest. */
+export function parseReference(text: string): Reference | undefined {
+  return text.includes(":") ? parseDigest(text) : parseTag(text);
+}
+
+export function isDigest(reference: Reference): reference is Digest {
+  return reference.includes(":");
+}
+
+/** `docker.io/library/nginx`, as people write it. */
+export function formatRepository(repository: Repository): string {
+  return `${repository.upstream}/${repository.name}`;
+}
