@@ -1,0 +1,83 @@
+/** What is written down of every request: one log line, and the metrics. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Ask, Outcome } from "../mirror/ask.ts";
+import { formatRepository } from "../oci/reference.ts";
+import type { Target } from "../oci/target.ts";
+import type { Log } from "../telemetry/log.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+
+/** A node's name as Kubernetes allows it (RFC 1123 subdomain); anything else in the header is not a name. */
+const nodeName = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
+
+/** One request, from its first byte until its connection is done with it. */
+export class Exchange {
+  readonly ask: Ask;
+  target: Target | undefined;
+  outcome: Outcome | "error" = "error";
+  /** Set for an answer that is an error: why. */
+  reason: string | undefined;
+  readonly #started = performance.now();
+  readonly #outgoing: ServerResponse;
+  readonly #method: string | undefined;
+  readonly #sentBefore: number;
+
+  constructor(incoming: IncomingMessage, outgoing: ServerResponse, log: Log, metrics: Metrics) {
+    const { "x-hubcap-node": node, "user-agent": userAgent = "" } = incoming.headers;
+    this.ask = {
+      client:
+        typeof node === "string" && nodeName.test(node) ? node : (incoming.socket.remoteAddress ?? "unknown"),
+      userAgent: userAgent.slice(0, 256),
+      head: incoming.method === "HEAD",
+      upstreamMs: 0,
+    };
+    this.#outgoing = outgoing;
+    this.#method = incoming.method;
+    this.#sentBefore = incoming.socket.bytesWritten;
+    outgoing.once("close", () => this.#write(log, metrics, incoming.socket.bytesWritten));
+  }
+
+  #write(log: Log, metrics: Metrics, sent: number): void {
+    const { target, ask, outcome } = this;
+    const kind = target?.kind ?? "unknown";
+    const ms = performance.now() - this.#started;
+    // What went over the connection, headers included: that is what a client that left half-way has cost.
+    const bytes = sent - this.#sentBefore;
+    metrics.requestSeconds.observe({ kind, outcome }, ms / 1000);
+    const repository = target && "repository" in target ? target.repository : undefined;
+    metrics.requests.inc({ upstream: repository?.upstream ?? "", kind, outcome });
+    if (repository) metrics.servedBytes.inc({ upstream: repository.upstream, outcome }, bytes);
+    const { statusCode: status, writableFinished: complete } = this.#outgoing;
+    log.info(
+      {
+        client: ask.client,
+        userAgent: ask.userAgent,
+        method: this.#method,
+        kind,
+        ...(repository && { upstream: repository.upstream, repository: formatRepository(repository) }),
+        ...(target && reference(target)),
+        status,
+        outcome,
+        ...(this.reason && { reason: this.reason }),
+        bytes,
+        ...(!complete && { cut: true }),
+        ms: Math.round(ms * 10) / 10,
+        upstreamMs: Math.round(ask.upstreamMs),
+      },
+      "request",
+    );
+  }
+}
+
+function reference(target: Target): { reference?: string } {
+  switch (target.kind) {
+    case "manifest":
+      return { reference: target.reference };
+    case "blob":
+      return { reference: target.digest };
+    case "referrers":
+      return { reference: target.subject };
+    case "tags":
+    case "ping":
+      return {};
+  }
+}

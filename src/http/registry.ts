@@ -1,0 +1,117 @@
+/** The registry face: one route for every pull, GET and HEAD. */
+import type { HttpBindings } from "@hono/node-server";
+import { Hono } from "hono";
+import type { Mirror } from "../mirror/mirror.ts";
+import { ociIndex, type Descriptor } from "../oci/descriptor.ts";
+import { RegistryError } from "../oci/error.ts";
+import type { Routing } from "../oci/routing.ts";
+import { parseTarget, type Target } from "../oci/target.ts";
+import type { Log } from "../telemetry/log.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import { Exchange } from "./exchange.ts";
+import { commonHeaders, errorReply, jsonReply, manifestReply, sendBlob, staleHeaders } from "./reply.ts";
+
+export interface RegistryFaceOptions {
+  readonly mirror: Mirror;
+  readonly routing: Routing;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+/** The app behind the mirror endpoint. */
+export function registryFace({ mirror, routing, log, metrics }: RegistryFaceOptions) {
+  const app = new Hono<{ Bindings: HttpBindings }>();
+  app.all("*", async (c) => {
+    const { incoming, outgoing } = c.env;
+    const exchange = new Exchange(incoming, outgoing, log, metrics);
+    try {
+      // The URL as it came: the framework's has dots and escapes resolved, and those decide what may be asked.
+      const target = parseTarget(incoming.method ?? "", incoming.url ?? "", routing);
+      exchange.target = target;
+      return await answer(mirror, target, exchange, c.env);
+    } catch (error) {
+      return render(error, exchange, log);
+    }
+  });
+  return app;
+}
+
+async function answer(
+  mirror: Mirror,
+  target: Target,
+  exchange: Exchange,
+  { incoming, outgoing }: HttpBindings,
+): Promise<Response> {
+  const { ask } = exchange;
+  const headers = commonHeaders("namespace" in target ? target.namespace : undefined);
+  switch (target.kind) {
+    case "ping":
+      exchange.outcome = "hit";
+      return jsonReply({}, headers);
+    case "manifest": {
+      const found = await mirror.manifest(target.repository, target.reference, ask);
+      exchange.outcome = found.outcome;
+      return manifestReply(found, headers);
+    }
+    case "blob": {
+      const found = await mirror.blob(target.repository, target.digest, ask);
+      exchange.outcome = found.outcome;
+      return sendBlob(outgoing, found, target.digest, incoming.headers.range, headers);
+    }
+    case "tags": {
+      const { items, outcome, stale } = await mirror.tags(target.repository, ask);
+      exchange.outcome = outcome;
+      const { tags, next } = page(items, target);
+      return jsonReply(
+        { name: target.repository.name, tags },
+        { ...headers, ...staleHeaders(stale), ...(next && { Link: `<${next}>; rel="next"` }) },
+      );
+    }
+    case "referrers": {
+      const { items, outcome, stale } = await mirror.referrers(target.repository, target.subject, ask);
+      exchange.outcome = outcome;
+      const { artifactType } = target;
+      const manifests = artifactType ? items.filter((item) => item.artifactType === artifactType) : items;
+      return jsonReply(referrersIndex(manifests), {
+        ...headers,
+        ...staleHeaders(stale),
+        "Content-Type": ociIndex,
+        ...(artifactType && { "OCI-Filters-Applied": "artifactType" }),
+      });
+    }
+  }
+}
+
+/** One page of all tags, and the address of the next. Our own address: an upstream's could lead anywhere. */
+function page(
+  all: readonly string[],
+  { repository, count, last, namespace }: Target & { kind: "tags" },
+): { tags: readonly string[]; next?: string } {
+  const rest = last === undefined ? all : all.filter((tag) => tag > last);
+  if (count === undefined) return { tags: rest };
+  const tags = rest.slice(0, count);
+  const end = tags.at(-1);
+  if (end === undefined || tags.length === rest.length) return { tags };
+  const query = new URLSearchParams({ n: String(count), last: end, ...(namespace && { ns: namespace }) });
+  // With `ns` the path is the repository's name; without, its first component is the source host.
+  const name = namespace ? repository.name : `${repository.upstream}/${repository.name}`;
+  return { tags, next: `/v2/${name}/tags/list?${query.toString()}` };
+}
+
+function referrersIndex(manifests: readonly Descriptor[]) {
+  return { schemaVersion: 2, mediaType: ociIndex, manifests };
+}
+
+function render(error: unknown, exchange: Exchange, log: Log): Response {
+  const known = error instanceof RegistryError ? error : new RegistryError("UNKNOWN");
+  exchange.outcome = "error";
+  exchange.reason = known.message;
+  const { target } = exchange;
+  // The client hears no detail of what is our own fault, so the log must have all of it.
+  if (known.status === 500) log.error({ err: error, kind: target?.kind }, "request failed");
+  return errorReply(known, {
+    ...commonHeaders(target && "namespace" in target ? target.namespace : undefined),
+    // A body that comes with a refused method is not read, so what follows on this connection is not a request.
+    ...(known.code === "UNSUPPORTED" && { Allow: "GET, HEAD", Connection: "close" }),
+  });
+}

@@ -1,0 +1,24 @@
+/** The status face: probes, metrics and, for people and programs, what is going on. */
+import { Hono } from "hono";
+import type { Metrics } from "../telemetry/metrics.ts";
+
+export interface StatusFaceOptions {
+  readonly metrics: Metrics;
+  /** Undefined when pulls can be served, else one word for why not. Never about an upstream: a cache serves without. */
+  readonly unready: () => string | undefined;
+}
+
+/** The app behind the status listener. */
+export function statusFace({ metrics, unready }: StatusFaceOptions): Hono {
+  const app = new Hono();
+  app.get("/livez", (c) => c.text("ok\n"));
+  app.get("/readyz", (c) => {
+    const reason = unready();
+    return reason === undefined ? c.text("ok\n") : c.text(`${reason}\n`, 503);
+  });
+  app.get("/metrics", async (c) =>
+    c.body(await metrics.registry.metrics(), 200, { "Content-Type": metrics.registry.contentType }),
+  );
+  app.notFound((c) => c.json({ error: `nothing at ${c.req.path}` }, 404));
+  return app;
+}

@@ -1,0 +1,30 @@
+/** What the face hands in with every request, and what it gets back beside the content. */
+
+/** One client's request on its way through the house. */
+export interface Ask {
+  readonly client: string;
+  readonly userAgent: string;
+  /** Only what the headers say is wanted: no bytes, and nothing may be fetched or spent to have them. */
+  readonly head: boolean;
+  /** Milliseconds that this request has waited for upstreams; added up on the way. */
+  upstreamMs: number;
+}
+
+/** Held and served · a running fill was joined · held but not confirmed · had to be asked for. */
+export type Outcome = "hit" | "join" | "stale" | "miss";
+
+/** Why an answer is served although its upstream did not confirm it. */
+export interface Staleness {
+  /** Seconds since the upstream last confirmed it. */
+  readonly age: number;
+  /** One word for metrics: what kept the upstream from confirming. */
+  readonly reason: "limited" | "unreachable" | "corrupt";
+  /** One sentence for people. */
+  readonly warning: string;
+}
+
+/** How an answer came about. */
+export interface Answer {
+  readonly outcome: Outcome;
+  readonly stale?: Staleness;
+}

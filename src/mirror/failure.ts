@@ -1,0 +1,57 @@
+/** What an upstream's failure means for a client: the one place where it becomes an OCI error or a stale answer. */
+import { RegistryError, type ErrorCode } from "../oci/error.ts";
+import { FillError, IntegrityError } from "../store/error.ts";
+import { UpstreamError } from "../upstream/error.ts";
+import type { Staleness } from "./ask.ts";
+import { ageSeconds } from "./freshness.ts";
+
+/** When a client should try again if nobody knows better, in seconds. */
+const tryAgain = 5;
+
+/** The error that a client is told. `absent` is the code for content that the upstream does not have. */
+export function toRegistryError(error: unknown, absent: ErrorCode): unknown {
+  if (error instanceof IntegrityError) {
+    return new RegistryError("UPSTREAM_INVALID", `the upstream sent wrong bytes: ${error.message}`, {
+      cause: error,
+    });
+  }
+  if (error instanceof FillError && error.kind === "broken") {
+    return new RegistryError("UNAVAILABLE", error.message, { cause: error, retryAfter: tryAgain });
+  }
+  if (!(error instanceof UpstreamError)) return error;
+  const { message } = error;
+  const cause = { cause: error };
+  switch (error.kind) {
+    case "absent":
+      return new RegistryError(absent, message, cause);
+    case "denied":
+      return new RegistryError("DENIED", message, cause);
+    case "limited":
+      return new RegistryError("TOOMANYREQUESTS", message, {
+        ...cause,
+        retryAfter: error.retryAfter ?? tryAgain,
+      });
+    case "unreachable":
+      return new RegistryError("UNAVAILABLE", message, {
+        ...cause,
+        retryAfter: error.retryAfter ?? tryAgain,
+      });
+    case "corrupt":
+      return new RegistryError("UPSTREAM_INVALID", message, cause);
+  }
+}
+
+/**
+ * How a stale answer is labelled, or undefined when `error` forbids one: an upstream that says
+ * "there is no such thing" or "not for you" has been reached and is believed.
+ */
+export function staleness(error: unknown, checkedAt: number, now: number): Staleness | undefined {
+  if (!(error instanceof UpstreamError) || error.kind === "absent" || error.kind === "denied")
+    return undefined;
+  const age = ageSeconds(checkedAt, now);
+  return {
+    age,
+    reason: error.kind,
+    warning: `served from cache, last confirmed ${age} s ago: ${error.message}`,
+  };
+}

@@ -1,0 +1,85 @@
+/** Questions to upstreams: each is asked once for all who wait, within a time that a client will wait, and not again after a "no". */
+import type { Reason } from "../quota/quota.ts";
+import { UpstreamError } from "../upstream/error.ts";
+import type { Asked, Upstream } from "../upstream/registry.ts";
+import { Absences } from "./absences.ts";
+import type { Ask } from "./ask.ts";
+import { Flights } from "./flight.ts";
+
+/** Clients are answered within 20 s: containerd gives up on headers after 30 s, and a mirror that hangs is worse than none. */
+const patienceMs = 18_000;
+
+/** The same when something stale can be served and the upstream is known to be down. */
+const shortPatienceMs = 2_500;
+
+/** A question, said so that two that are the same read the same. */
+export interface Question<T> {
+  readonly upstream: Upstream;
+  /** What is asked about, such as `manifest docker.io/library/nginx:1.29`; a "no" is remembered under it. */
+  readonly about: string;
+  /** What is wanted to be known of it: questions with the same `about` and `want` share one run. */
+  readonly want: "headers" | "content";
+  readonly reason: Reason;
+  /** Is there an answer to fall back on? */
+  readonly haveStale?: boolean;
+  /** Asks the upstream. */
+  readonly send: (asked: Asked) => Promise<T>;
+}
+
+/** All questions that are being asked now, and the recent "no"s. */
+export class Inquiries {
+  readonly #flights = new Flights<unknown>();
+  readonly #absences: Absences;
+
+  constructor(now: () => number) {
+    this.#absences = new Absences(now);
+  }
+
+  /** Is this very question being asked for somebody else? */
+  isAsked(question: Pick<Question<unknown>, "about" | "want">): boolean {
+    return this.#flights.has(key(question));
+  }
+
+  /** The upstream's answer. @throws UpstreamError */
+  async ask<T>(question: Question<T>, ask: Ask): Promise<T> {
+    const no = this.#absences.get(question.about);
+    if (no) throw no;
+    const started = performance.now();
+    try {
+      // Flights of one key are of one type: the key names what is wanted.
+      return (await this.#flights.join(key(question), () => this.#run(question, ask))) as T;
+    } finally {
+      ask.upstreamMs += performance.now() - started;
+    }
+  }
+
+  async #run<T>(question: Question<T>, ask: Ask): Promise<T> {
+    const { upstream, reason, about } = question;
+    const patience = question.haveStale && upstream.health.knownDown ? shortPatienceMs : patienceMs;
+    // The run belongs to the house: it goes on for the others when the client that began it leaves.
+    const signal = AbortSignal.timeout(patience);
+    const purpose = { reason, client: ask.client, userAgent: ask.userAgent };
+    const message = `${upstream.name} did not answer within ${patience / 1000} s`;
+    try {
+      return await orAborted(question.send({ purpose, signal }), signal, message);
+    } catch (error) {
+      this.#absences.note(about, error);
+      throw error;
+    }
+  }
+}
+
+/** `promise`, or an UpstreamError with `message` once a client should not be left waiting any longer. */
+export function inTime<T>(promise: Promise<T>, message: string): Promise<T> {
+  return orAborted(promise, AbortSignal.timeout(patienceMs), message);
+}
+
+function orAborted<T>(promise: Promise<T>, signal: AbortSignal, message: string): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const abort = (): void => late.reject(new UpstreamError("unreachable", message));
+  signal.addEventListener("abort", abort, { once: true });
+  return Promise.race([promise, late.promise]).finally(() => signal.removeEventListener("abort", abort));
+}
+
+const key = (question: Pick<Question<unknown>, "about" | "want">): string =>
+  `${question.want} ${question.about}`;

@@ -1,0 +1,90 @@
+/** Pulling lists: a repository's tags and a manifest's referrers, fresh for as long as a tag is. */
+import type { Descriptor } from "../oci/descriptor.ts";
+import type { Digest } from "../oci/digest.ts";
+import { formatRepository, type Repository } from "../oci/reference.ts";
+import type { Catalog } from "../store/catalog.ts";
+import type { Asked, Upstream } from "../upstream/registry.ts";
+import type { Answer, Ask } from "./ask.ts";
+import { staleness } from "./failure.ts";
+import { isFresh, mayServeStale, type FreshnessPolicy } from "./freshness.ts";
+import type { Inquiries } from "./inquiry.ts";
+
+/** A whole list for a client; paging and filtering are the face's. */
+export interface ListAnswer<T> extends Answer {
+  readonly items: readonly T[];
+}
+
+export interface ListingsOptions {
+  readonly catalog: Catalog;
+  readonly inquiries: Inquiries;
+  readonly freshness: FreshnessPolicy;
+  readonly now: () => number;
+}
+
+export class Listings {
+  readonly #options: ListingsOptions;
+
+  constructor(options: ListingsOptions) {
+    this.#options = options;
+  }
+
+  /** All tags of a repository, in the order of their code points. @throws UpstreamError */
+  tags(upstream: Upstream, repository: Repository, ask: Ask): Promise<ListAnswer<string>> {
+    return this.#list(upstream, repository, "tags", ask, async (asked) =>
+      (await upstream.listTags(repository, asked)).toSorted(),
+    );
+  }
+
+  /** All manifests whose subject is `subject`. @throws UpstreamError */
+  referrers(
+    upstream: Upstream,
+    repository: Repository,
+    subject: Digest,
+    ask: Ask,
+  ): Promise<ListAnswer<Descriptor>> {
+    return this.#list(upstream, repository, subject, ask, (asked) =>
+      upstream.referrers(repository, subject, asked),
+    );
+  }
+
+  async #list<T>(
+    upstream: Upstream,
+    repository: Repository,
+    subject: string,
+    ask: Ask,
+    send: (asked: Asked) => Promise<readonly T[]>,
+  ): Promise<ListAnswer<T>> {
+    const { catalog, inquiries, freshness, now } = this.#options;
+    const known = await catalog.listing(repository, subject);
+    // Only what `send` gave for this very subject was ever kept under it.
+    const items = known && (JSON.parse(known.body) as T[]);
+    if (items && isFresh(known.checkedAt, now(), freshness)) return { outcome: "hit", items };
+    const about = `list ${formatRepository(repository)} ${subject}`;
+    const reason = known ? "revalidate" : "pull";
+    const haveStale = known !== undefined;
+    try {
+      const fetched = await inquiries.ask(
+        {
+          upstream,
+          about,
+          want: "content",
+          reason,
+          haveStale,
+          send: async (asked) => {
+            const list = await send(asked);
+            await catalog.keepListing(repository, subject, { body: JSON.stringify(list), checkedAt: now() });
+            return list;
+          },
+        },
+        ask,
+      );
+      return { outcome: "miss", items: fetched };
+    } catch (error) {
+      const stale = known && staleness(error, known.checkedAt, now());
+      if (items && stale && mayServeStale(known.checkedAt, now(), freshness)) {
+        return { outcome: "stale", items, stale };
+      }
+      throw error;
+    }
+  }
+}

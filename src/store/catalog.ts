@@ -1,0 +1,212 @@
+/** The catalog: which repository holds what, and which tag meant which digest. It can be rebuilt; the blobs prove themselves. */
+import type Database from "better-sqlite3";
+import type { Descriptor } from "../oci/descriptor.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { Repository, Tag } from "../oci/reference.ts";
+
+/** A manifest that is held: what its bytes are, and how many. */
+export type HeldManifest = Pick<Descriptor, "digest" | "mediaType" | "size">;
+
+/** What a tag meant at `checkedAt` (ms since the epoch). */
+export interface TagRecord {
+  readonly descriptor: HeldManifest;
+  readonly checkedAt: number;
+  /** The manifest of this tag that was held last: `descriptor` itself, or what it replaced. */
+  readonly held: HeldManifest | undefined;
+}
+
+/** A list as the upstream gave it at `checkedAt` (ms since the epoch). */
+export interface Listing {
+  readonly body: string;
+  readonly checkedAt: number;
+}
+
+/** Absence is undefined throughout. */
+export interface Catalog {
+  /** The size of a blob that this repository holds. */
+  blob(repository: Repository, digest: Digest): Promise<number | undefined>;
+  /** The size of a blob that any repository holds. */
+  blobAnywhere(digest: Digest): Promise<number | undefined>;
+  manifest(repository: Repository, digest: Digest): Promise<HeldManifest | undefined>;
+  /** A manifest that any repository holds. */
+  manifestAnywhere(digest: Digest): Promise<HeldManifest | undefined>;
+  tag(repository: Repository, tag: Tag): Promise<TagRecord | undefined>;
+  listing(repository: Repository, subject: string): Promise<Listing | undefined>;
+
+  /** The bytes lie under blobs/, and the upstream answered for them in this repository. */
+  holdBlob(repository: Repository, digest: Digest, size: number): Promise<void>;
+  /** The same for a manifest, with what it names. */
+  holdManifest(repository: Repository, manifest: HeldManifest, names: readonly Digest[]): Promise<void>;
+  /** The upstream answered for content that is held already. */
+  link(repository: Repository, digest: Digest): Promise<void>;
+  /** The upstream said at `checkedAt` that `tag` means this manifest. */
+  resolve(repository: Repository, tag: Tag, descriptor: HeldManifest, checkedAt: number): Promise<void>;
+  /** The upstream said that there is no such tag. */
+  forgetTag(repository: Repository, tag: Tag): Promise<void>;
+  keepListing(repository: Repository, subject: string, listing: Listing): Promise<void>;
+  /** The bytes are gone: nobody holds this digest any more. */
+  forget(digest: Digest): Promise<void>;
+}
+
+type Place = [upstream: string, repository: string];
+const place = (repository: Repository): Place => [repository.upstream, repository.name];
+
+interface ManifestRow {
+  digest: Digest;
+  mediaType: string;
+  size: number;
+}
+
+interface TagRow extends ManifestRow {
+  checkedAt: number;
+  heldDigest: Digest | null;
+  heldMediaType: string;
+  heldSize: number;
+}
+
+/** {@link Catalog} in SQLite. */
+export class SqliteCatalog implements Catalog {
+  readonly #now: () => number;
+  readonly #sql;
+  readonly #holdManifest;
+  readonly #forget;
+
+  constructor(database: Database.Database, now: () => number = Date.now) {
+    this.#now = now;
+    const here = "upstream = ? AND repository = ?";
+    this.#sql = {
+      blob: database
+        .prepare<[...Place, string], number>(
+          `SELECT size FROM held JOIN blob USING (digest) WHERE ${here} AND digest = ?`,
+        )
+        .pluck(),
+      blobAnywhere: database.prepare<[string], number>("SELECT size FROM blob WHERE digest = ?").pluck(),
+      manifest: database.prepare<[...Place, string], ManifestRow>(
+        `SELECT digest, media_type AS mediaType, size
+         FROM held JOIN manifest USING (digest) JOIN blob USING (digest) WHERE ${here} AND digest = ?`,
+      ),
+      manifestAnywhere: database.prepare<[string], ManifestRow>(
+        "SELECT digest, media_type AS mediaType, size FROM manifest JOIN blob USING (digest) WHERE digest = ?",
+      ),
+      tag: database.prepare<[...Place, string], TagRow>(
+        `SELECT tag.digest, tag.media_type AS mediaType, tag.size, checked_at AS checkedAt,
+           blob.digest AS heldDigest, manifest.media_type AS heldMediaType, blob.size AS heldSize
+         FROM tag LEFT JOIN (blob JOIN manifest USING (digest)) ON blob.digest = last_held
+         WHERE ${here} AND tag = ?`,
+      ),
+      listing: database.prepare<[...Place, string], Listing>(
+        `SELECT body, checked_at AS checkedAt FROM listing WHERE ${here} AND subject = ?`,
+      ),
+      addBlob: database.prepare<[string, number, number]>(
+        "INSERT INTO blob VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET size = excluded.size",
+      ),
+      addManifest: database.prepare<[string, string]>("INSERT OR REPLACE INTO manifest VALUES (?, ?)"),
+      addNamed: database.prepare<[string, string]>("INSERT OR IGNORE INTO named VALUES (?, ?)"),
+      link: database.prepare<[...Place, string]>("INSERT OR IGNORE INTO held VALUES (?, ?, ?)"),
+      tagHeld: database.prepare<[...Place, string]>(
+        `UPDATE tag SET last_held = digest WHERE ${here} AND digest = ?`,
+      ),
+      resolve: database.prepare<[...Place, string, string, string, number, number]>(
+        `INSERT INTO tag VALUES (?, ?, ?, ?, ?, ?, ?, NULL)
+         ON CONFLICT DO UPDATE SET digest = excluded.digest, media_type = excluded.media_type,
+           size = excluded.size, checked_at = excluded.checked_at`,
+      ),
+      resolveHeld: database.prepare<[...Place, string]>(
+        `UPDATE tag SET last_held = digest WHERE ${here} AND tag = ?
+         AND EXISTS (SELECT 1 FROM held JOIN manifest USING (digest)
+           WHERE held.upstream = tag.upstream AND held.repository = tag.repository AND digest = tag.digest)`,
+      ),
+      forgetTag: database.prepare<[...Place, string]>(`DELETE FROM tag WHERE ${here} AND tag = ?`),
+      keepListing: database.prepare<[...Place, string, string, number]>(
+        "INSERT OR REPLACE INTO listing VALUES (?, ?, ?, ?, ?)",
+      ),
+      forgetNamed: database.prepare<[string]>("DELETE FROM named WHERE manifest = ?"),
+      forgetManifest: database.prepare<[string]>("DELETE FROM manifest WHERE digest = ?"),
+      forgetHeld: database.prepare<[string]>("DELETE FROM held WHERE digest = ?"),
+      forgetBlob: database.prepare<[string]>("DELETE FROM blob WHERE digest = ?"),
+    };
+    this.#holdManifest = database.transaction(
+      (repository: Repository, manifest: HeldManifest, names: readonly Digest[]) => {
+        this.#sql.addBlob.run(manifest.digest, manifest.size, this.#now());
+        this.#sql.addManifest.run(manifest.digest, manifest.mediaType);
+        for (const digest of names) this.#sql.addNamed.run(manifest.digest, digest);
+        this.#sql.link.run(...place(repository), manifest.digest);
+        this.#sql.tagHeld.run(...place(repository), manifest.digest);
+      },
+    );
+    this.#forget = database.transaction((digest: Digest) => {
+      this.#sql.forgetNamed.run(digest);
+      this.#sql.forgetManifest.run(digest);
+      this.#sql.forgetHeld.run(digest);
+      this.#sql.forgetBlob.run(digest);
+    });
+  }
+
+  async blob(repository: Repository, digest: Digest): Promise<number | undefined> {
+    return this.#sql.blob.get(...place(repository), digest);
+  }
+
+  async blobAnywhere(digest: Digest): Promise<number | undefined> {
+    return this.#sql.blobAnywhere.get(digest);
+  }
+
+  async manifest(repository: Repository, digest: Digest): Promise<HeldManifest | undefined> {
+    return this.#sql.manifest.get(...place(repository), digest);
+  }
+
+  async manifestAnywhere(digest: Digest): Promise<HeldManifest | undefined> {
+    return this.#sql.manifestAnywhere.get(digest);
+  }
+
+  async tag(repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
+    const row = this.#sql.tag.get(...place(repository), tag);
+    if (!row) return undefined;
+    const { digest, mediaType, size, checkedAt, heldDigest, heldMediaType, heldSize } = row;
+    const held = heldDigest && { digest: heldDigest, mediaType: heldMediaType, size: heldSize };
+    return { descriptor: { digest, mediaType, size }, checkedAt, held: held ?? undefined };
+  }
+
+  async listing(repository: Repository, subject: string): Promise<Listing | undefined> {
+    return this.#sql.listing.get(...place(repository), subject);
+  }
+
+  async holdBlob(repository: Repository, digest: Digest, size: number): Promise<void> {
+    this.#sql.addBlob.run(digest, size, this.#now());
+    this.#sql.link.run(...place(repository), digest);
+  }
+
+  async holdManifest(
+    repository: Repository,
+    manifest: HeldManifest,
+    names: readonly Digest[],
+  ): Promise<void> {
+    this.#holdManifest(repository, manifest, names);
+  }
+
+  async link(repository: Repository, digest: Digest): Promise<void> {
+    this.#sql.link.run(...place(repository), digest);
+    this.#sql.tagHeld.run(...place(repository), digest);
+  }
+
+  async resolve(
+    repository: Repository,
+    tag: Tag,
+    { digest, mediaType, size }: HeldManifest,
+    checkedAt: number,
+  ): Promise<void> {
+    this.#sql.resolve.run(...place(repository), tag, digest, mediaType, size, checkedAt);
+    this.#sql.resolveHeld.run(...place(repository), tag);
+  }
+
+  async forgetTag(repository: Repository, tag: Tag): Promise<void> {
+    this.#sql.forgetTag.run(...place(repository), tag);
+  }
+
+  async keepListing(repository: Repository, subject: string, { body, checkedAt }: Listing): Promise<void> {
+    this.#sql.keepListing.run(...place(repository), subject, body, checkedAt);
+  }
+
+  async forget(digest: Digest): Promise<void> {
+    this.#forget(digest);
+  }
+}

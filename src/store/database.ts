@@ -1,0 +1,112 @@
+/** The one SQLite file of a data root: opened, checked and brought to the newest schema. */
+import Database from "better-sqlite3";
+
+/** The catalog's tables, step by step: step n brings a file from `user_version` n to n + 1. Steps are only ever added. */
+const steps: readonly string[] = [
+  `
+  -- Bytes that lie under blobs/, manifests among them.
+  CREATE TABLE blob (
+    digest TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    stored_at INTEGER NOT NULL
+  ) WITHOUT ROWID;
+
+  CREATE TABLE manifest (
+    digest TEXT PRIMARY KEY,
+    media_type TEXT NOT NULL
+  ) WITHOUT ROWID;
+
+  -- What a manifest names: children, config, layers and subject, held or not.
+  CREATE TABLE named (
+    manifest TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (manifest, digest)
+  ) WITHOUT ROWID;
+  CREATE INDEX named_digest ON named (digest);
+
+  -- Who may have what: the upstream answered for this digest in this repository.
+  CREATE TABLE held (
+    upstream TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (upstream, repository, digest)
+  ) WITHOUT ROWID;
+  CREATE INDEX held_digest ON held (digest);
+
+  -- What a tag meant when it was last checked, and which manifest can be served for it if that one cannot be had.
+  CREATE TABLE tag (
+    upstream TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    checked_at INTEGER NOT NULL,
+    last_held TEXT,
+    PRIMARY KEY (upstream, repository, tag)
+  ) WITHOUT ROWID;
+
+  -- Lists as the upstream last gave them: a repository's tags, a manifest's referrers.
+  CREATE TABLE listing (
+    upstream TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    body TEXT NOT NULL,
+    checked_at INTEGER NOT NULL,
+    PRIMARY KEY (upstream, repository, subject)
+  ) WITHOUT ROWID;
+  `,
+];
+
+/** Older SQLite can lose committed pages when several connections write and checkpoint (sqlite.org, "The WAL-reset bug"). */
+const oldestSqlite = [3, 51, 3] as const;
+
+/** How large the write-ahead log may stay after a checkpoint, in bytes. */
+const logLimit = 16 * 1024 * 1024;
+
+/** The data root's file cannot be used as it is; the message says what to do. */
+export class DatabaseError extends Error {
+  override readonly name = "DatabaseError";
+}
+
+/** Opens `path` (`:memory:` for tests) and migrates it. @throws DatabaseError when a newer Hubcap wrote it. */
+export function openDatabase(path: string): Database.Database {
+  // A lock is waited for on the event loop, so hardly at all: nobody else should have this file open.
+  const database = new Database(path, { timeout: 200 });
+  const version = database.prepare("SELECT sqlite_version()").pluck().get() as string;
+  if (isOlder(version, oldestSqlite)) {
+    throw new DatabaseError(`SQLite ${version} is older than ${oldestSqlite.join(".")}: run npm ci again`);
+  }
+  database.pragma("journal_mode = WAL");
+  // A crash of the process loses nothing. A power cut may lose the last rows, never more: blobs without a row are
+  // found again on disk, and what a lost ledger row spent is learnt from the upstream's next answer.
+  database.pragma("synchronous = NORMAL");
+  database.pragma(`journal_size_limit = ${logLimit}`);
+  migrate(database);
+  return database;
+}
+
+function migrate(database: Database.Database): void {
+  const from = database.pragma("user_version", { simple: true }) as number;
+  if (from > steps.length) {
+    throw new DatabaseError(
+      `${database.name} was written by a newer Hubcap (schema ${from}, this one knows ${steps.length}): ` +
+        "start that version again, or give this one another storage.root",
+    );
+  }
+  for (const [index, step] of steps.entries()) {
+    if (index < from) continue;
+    database
+      .transaction(() => {
+        database.exec(step);
+        database.pragma(`user_version = ${index + 1}`);
+      })
+      .immediate();
+  }
+}
+
+function isOlder(version: string, oldest: readonly number[]): boolean {
+  const parts = version.split(".").map(Number);
+  const at = oldest.findIndex((part, index) => part !== parts[index]);
+  return at >= 0 && (parts[at] ?? 0) < (oldest[at] ?? 0);
+}

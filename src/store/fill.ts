@@ -1,0 +1,207 @@
+/** A fill: a blob on its way in. It belongs to the house, and every client reads the growing file at its own offset. */
+import { Readable } from "node:stream";
+import { setTimeout as pause } from "node:timers/promises";
+import type { Digest } from "../oci/digest.ts";
+import type { Span } from "../oci/range.ts";
+import type { Ingest } from "./blobs.ts";
+import { readSize, type Content } from "./content.ts";
+import { FillError } from "./error.ts";
+
+/**
+ * The last bytes of a blob, which nobody gets before size and digest are proven.
+ * A wrong blob thus never arrives complete: its readers are cut.
+ */
+export const heldBack = 64 * 1024;
+
+/** How often in a row an upstream may break off without having sent a byte. */
+const fruitlessTries = 3;
+
+/** A blob's bytes as an upstream sends them. */
+export interface Source {
+  /** Where in the blob `body` begins. */
+  readonly offset: number;
+  /** The size of the whole blob in bytes, where the upstream said it. */
+  readonly size: number | undefined;
+  /** The bytes; iterating throws when the upstream breaks off or stalls. */
+  readonly body: AsyncIterable<Uint8Array>;
+  /** Lets go of a body that is not read to its end. */
+  cancel(): void;
+}
+
+/** What a fill needs besides its first bytes. */
+export interface FillOptions {
+  /** Asks the upstream again, from `offset` on. The answer may begin earlier, and is then read past. */
+  readonly resume: (offset: number) => Promise<Source>;
+  /** Writes the catalog's row, once the bytes are safe under their name. */
+  readonly hold: (size: number) => Promise<void>;
+  /** Called for every chunk that was written, with its length. */
+  readonly progress?: (bytes: number) => void;
+}
+
+/** One running download. */
+export class Fill {
+  readonly digest: Digest;
+  /** The size of the blob, or undefined until the end when the upstream did not say. */
+  readonly size: number | undefined;
+  /** Settles when the bytes are proven: readers have them all, though they may not be safe on disk yet. */
+  readonly proven: Promise<void>;
+  /** Settles when the blob is held, or when the fill has failed. */
+  readonly settled: Promise<void>;
+  readonly #ingest: Ingest;
+  readonly #options: FillOptions;
+  #written = 0;
+  #visible = 0;
+  #growth = Promise.withResolvers<void>();
+  #over = false;
+  /** Who holds the file open: the fill itself, and each reader. */
+  #holders = 1;
+
+  constructor(digest: Digest, ingest: Ingest, first: Source, options: FillOptions) {
+    this.digest = digest;
+    this.size = first.size;
+    this.#ingest = ingest;
+    this.#options = options;
+    this.proven = this.#receive(first);
+    this.settled = this.#settle();
+    // Those who wait get the failure; when nobody does, it is still no unhandled rejection.
+    this.proven.catch(() => {});
+    this.settled.catch(() => {});
+  }
+
+  /** Bytes written so far. */
+  get written(): number {
+    return this.#written;
+  }
+
+  /** A reader of its own for one client, or undefined when the file is closed already. Its stream fails when the fill does. */
+  open(): Content | undefined {
+    if (this.#holders === 0) return undefined;
+    this.#holders++;
+    return {
+      size: this.size,
+      stream: (span) => {
+        const stream = Readable.from(this.#read(span), { objectMode: false, highWaterMark: readSize });
+        // Not in the generator's own `finally`: one that was never started does not run it.
+        return stream.once("close", () => void this.#letGo().catch(() => {}));
+      },
+      close: () => this.#letGo(),
+    };
+  }
+
+  async *#read(span?: Span): AsyncGenerator<Buffer> {
+    const last = span?.end ?? Infinity;
+    for (let at = span?.start ?? 0; at < last;) {
+      while (at >= this.#visible && !this.#over) await this.#growth.promise;
+      // Over may mean failed, and then this throws.
+      if (this.#over) await this.proven;
+      const end = Math.min(last, this.#visible);
+      if (at >= end) return;
+      const buffer = Buffer.allocUnsafe(Math.min(readSize, end - at));
+      const length = await this.#ingest.read(buffer, at);
+      at += length;
+      yield buffer.subarray(0, length);
+    }
+  }
+
+  async #receive(first: Source): Promise<void> {
+    try {
+      let source: Source | undefined = first;
+      for (let fruitless = 0; ;) {
+        const before = this.#written;
+        try {
+          source ??= await this.#options.resume(this.#written);
+          await this.#drain(source);
+          if (this.size === undefined || this.#written === this.size) break;
+          throw new FillError("broken", `the upstream ended after ${this.#written} of ${this.size} bytes`);
+        } catch (error) {
+          if (error instanceof FillError && error.kind === "disk") throw error;
+          fruitless = this.#written > before ? 0 : fruitless + 1;
+          if (fruitless === fruitlessTries) {
+            throw new FillError("broken", `the upstream broke off ${fruitless} times`, { cause: error });
+          }
+          if (fruitless > 0) await pause(fruitless * 250);
+        } finally {
+          source?.cancel();
+          source = undefined;
+        }
+      }
+      this.#ingest.verify();
+      this.#over = true;
+      this.#grow(this.#written);
+    } catch (error) {
+      this.#over = true;
+      this.#grow(this.#visible);
+      throw error;
+    }
+  }
+
+  async #drain(source: Source): Promise<void> {
+    let past = this.#written - source.offset;
+    if (past < 0 || (source.size !== undefined && source.size !== this.size)) {
+      throw new FillError("broken", `the upstream answered from byte ${source.offset} of ${source.size}`);
+    }
+    for await (const received of source.body) {
+      const chunk = past > 0 ? received.subarray(past) : received;
+      past -= received.length - chunk.length;
+      if (chunk.length === 0) continue;
+      if (this.size !== undefined && this.#written + chunk.length > this.size) {
+        throw new FillError("broken", `the upstream sent more than ${this.size} bytes`);
+      }
+      await this.#ingest.write(chunk).catch((error: unknown) => {
+        throw new FillError("disk", "the blob cannot be written", { cause: error });
+      });
+      this.#written += chunk.length;
+      this.#options.progress?.(chunk.length);
+      this.#grow(Math.min(this.#written, (this.size ?? this.#written) - heldBack));
+    }
+  }
+
+  async #settle(): Promise<void> {
+    try {
+      await this.proven;
+      await this.#ingest.commit();
+      await this.#options.hold(this.#written);
+    } finally {
+      await this.#letGo();
+    }
+  }
+
+  #grow(visible: number): void {
+    if (visible > this.#visible) this.#visible = visible;
+    else if (!this.#over) return;
+    const grown = this.#growth;
+    this.#growth = Promise.withResolvers();
+    grown.resolve();
+  }
+
+  async #letGo(): Promise<void> {
+    if (--this.#holders === 0) await this.#ingest.close();
+  }
+}
+
+/** The running fills, at most one for a digest. */
+export class Fills {
+  readonly #running = new Map<Digest, Fill>();
+
+  get(digest: Digest): Fill | undefined {
+    return this.#running.get(digest);
+  }
+
+  /** Takes over `first` and keeps the fill until its blob is held or has failed. */
+  begin(digest: Digest, ingest: Ingest, first: Source, options: FillOptions): Fill {
+    const fill = new Fill(digest, ingest, first, options);
+    this.#running.set(digest, fill);
+    const leave = (): boolean => this.#running.delete(digest);
+    fill.settled.then(leave, leave);
+    return fill;
+  }
+
+  get count(): number {
+    return this.#running.size;
+  }
+
+  /** Settles when every fill that runs now is over. */
+  async idle(): Promise<void> {
+    await Promise.allSettled([...this.#running.values()].map((fill) => fill.settled));
+  }
+}

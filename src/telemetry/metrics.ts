@@ -1,0 +1,71 @@
+/** Everything Hubcap counts, in one place, under the names that docs/operations.md explains. */
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+
+/** From a cached manifest to a large layer, in seconds. */
+const durations = [0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 20, 60, 300];
+
+/** The process's metrics. Label values come from fixed sets or from the configuration, never from a client. */
+export class Metrics {
+  readonly registry = new Registry();
+  readonly #registers = [this.registry];
+
+  readonly requests = new Counter({
+    name: "hubcap_requests_total",
+    help: "Requests of clients, by source host, what was asked for and how it was answered",
+    labelNames: ["upstream", "kind", "outcome"] as const,
+    registers: this.#registers,
+  });
+  readonly requestSeconds = new Histogram({
+    name: "hubcap_request_seconds",
+    help: "Time until the last byte of an answer was handed to the client's connection",
+    labelNames: ["kind", "outcome"] as const,
+    buckets: durations,
+    registers: this.#registers,
+  });
+  readonly servedBytes = new Counter({
+    name: "hubcap_served_bytes_total",
+    help: "Bytes of manifests and blobs sent to clients",
+    labelNames: ["upstream", "outcome"] as const,
+    registers: this.#registers,
+  });
+  readonly fetchedBytes = new Counter({
+    name: "hubcap_fetched_bytes_total",
+    help: "Bytes of manifests and blobs received from upstreams",
+    labelNames: ["upstream"] as const,
+    registers: this.#registers,
+  });
+  readonly staleServed = new Counter({
+    name: "hubcap_stale_served_total",
+    help: "Answers served although the upstream could not confirm them, by reason",
+    labelNames: ["upstream", "reason"] as const,
+    registers: this.#registers,
+  });
+  readonly fills = new Gauge({
+    name: "hubcap_fills_running",
+    help: "Blobs on their way in",
+    registers: this.#registers,
+  });
+  readonly fillFailures = new Counter({
+    name: "hubcap_fill_failures_total",
+    help: "Blobs that did not come in: the bytes were wrong (corrupt) or did not arrive (broken)",
+    labelNames: ["upstream", "reason"] as const,
+    registers: this.#registers,
+  });
+  readonly upstreamRequests = new Counter({
+    name: "hubcap_upstream_requests_total",
+    help: "Requests to upstreams, by kind and status; status is `error` when no answer came",
+    labelNames: ["upstream", "kind", "status"] as const,
+    registers: this.#registers,
+  });
+  readonly upstreamSeconds = new Histogram({
+    name: "hubcap_upstream_seconds",
+    help: "Time until an upstream's answer began",
+    labelNames: ["upstream", "kind"] as const,
+    buckets: durations,
+    registers: this.#registers,
+  });
+
+  constructor() {
+    collectDefaultMetrics({ register: this.registry });
+  }
+}

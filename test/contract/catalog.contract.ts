@@ -1,0 +1,125 @@
+/** What every implementation of Catalog must do. */
+import { expect, it } from "vitest";
+import { ociManifest } from "../../src/oci/descriptor.ts";
+import { digestOf } from "../../src/oci/digest.ts";
+import { parseRepositoryName, parseTag, type Repository } from "../../src/oci/reference.ts";
+import type { Catalog } from "../../src/store/catalog.ts";
+
+function repository(upstream: string, text: string): Repository {
+  const name = parseRepositoryName(text);
+  if (!name) throw new Error(text);
+  return { upstream, name };
+}
+
+const here = repository("docker.io", "library/nginx");
+const there = repository("ghcr.io", "library/nginx");
+const blob = digestOf(Buffer.from("a layer"));
+const manifest = { digest: digestOf(Buffer.from("a manifest")), mediaType: ociManifest, size: 10 };
+const newer = { digest: digestOf(Buffer.from("a newer manifest")), mediaType: ociManifest, size: 16 };
+const tag = parseTag("1.29") ?? never();
+
+function never(): never {
+  throw new Error("unreachable");
+}
+
+/** Runs the contract; `make` gives an empty Catalog each time. */
+export function catalogContract(make: () => Catalog): void {
+  it("knows nothing at first", async () => {
+    const catalog = make();
+    expect(await catalog.blob(here, blob)).toBeUndefined();
+    expect(await catalog.blobAnywhere(blob)).toBeUndefined();
+    expect(await catalog.manifest(here, manifest.digest)).toBeUndefined();
+    expect(await catalog.manifestAnywhere(manifest.digest)).toBeUndefined();
+    expect(await catalog.tag(here, tag)).toBeUndefined();
+    expect(await catalog.listing(here, "tags")).toBeUndefined();
+  });
+
+  it("holds a blob for the repository whose upstream answered, and for no other (S11)", async () => {
+    const catalog = make();
+    await catalog.holdBlob(here, blob, 7);
+    expect(await catalog.blob(here, blob)).toBe(7);
+    expect(await catalog.blobAnywhere(blob)).toBe(7);
+    expect(await catalog.blob(there, blob)).toBeUndefined();
+    await catalog.link(there, blob);
+    expect(await catalog.blob(there, blob)).toBe(7);
+  });
+
+  it("holds a manifest for its repository, and as a blob too", async () => {
+    const catalog = make();
+    await catalog.holdManifest(here, manifest, [blob]);
+    expect(await catalog.manifest(here, manifest.digest)).toEqual(manifest);
+    expect(await catalog.manifestAnywhere(manifest.digest)).toEqual(manifest);
+    expect(await catalog.manifest(there, manifest.digest)).toBeUndefined();
+    expect(await catalog.blob(here, manifest.digest)).toBe(10);
+  });
+
+  it("does not hold what a manifest only names", async () => {
+    const catalog = make();
+    await catalog.holdManifest(here, manifest, [blob]);
+    expect(await catalog.blob(here, blob)).toBeUndefined();
+  });
+
+  it("remembers what a tag meant, and the manifest that was held for it last", async () => {
+    const catalog = make();
+    await catalog.resolve(here, tag, manifest, 1000);
+    expect(await catalog.tag(here, tag)).toEqual({ descriptor: manifest, checkedAt: 1000, held: undefined });
+    await catalog.holdManifest(here, manifest, []);
+    expect(await catalog.tag(here, tag)).toEqual({ descriptor: manifest, checkedAt: 1000, held: manifest });
+    await catalog.resolve(here, tag, newer, 2000);
+    expect(await catalog.tag(here, tag)).toEqual({ descriptor: newer, checkedAt: 2000, held: manifest });
+    await catalog.holdManifest(here, newer, []);
+    expect((await catalog.tag(here, tag))?.held).toEqual(newer);
+    expect(await catalog.tag(there, tag)).toBeUndefined();
+  });
+
+  it("resolves a tag to a manifest that is held already", async () => {
+    const catalog = make();
+    await catalog.holdManifest(here, manifest, []);
+    await catalog.resolve(here, tag, manifest, 1000);
+    expect((await catalog.tag(here, tag))?.held).toEqual(manifest);
+  });
+
+  it("has no held manifest for a tag once its bytes are forgotten", async () => {
+    const catalog = make();
+    await catalog.holdManifest(here, manifest, []);
+    await catalog.resolve(here, tag, manifest, 1000);
+    await catalog.forget(manifest.digest);
+    expect((await catalog.tag(here, tag))?.held).toBeUndefined();
+  });
+
+  it("forgets a tag, but not its manifest", async () => {
+    const catalog = make();
+    await catalog.holdManifest(here, manifest, []);
+    await catalog.resolve(here, tag, manifest, 1000);
+    await catalog.forgetTag(here, tag);
+    expect(await catalog.tag(here, tag)).toBeUndefined();
+    expect(await catalog.manifest(here, manifest.digest)).toEqual(manifest);
+  });
+
+  it("forgets bytes for every repository at once", async () => {
+    const catalog = make();
+    await catalog.holdManifest(here, manifest, []);
+    await catalog.link(there, manifest.digest);
+    await catalog.forget(manifest.digest);
+    expect(await catalog.manifest(here, manifest.digest)).toBeUndefined();
+    expect(await catalog.manifest(there, manifest.digest)).toBeUndefined();
+    expect(await catalog.blobAnywhere(manifest.digest)).toBeUndefined();
+  });
+
+  it("keeps the newest of each list", async () => {
+    const catalog = make();
+    await catalog.keepListing(here, "tags", { body: "[]", checkedAt: 1 });
+    await catalog.keepListing(here, "tags", { body: '["a"]', checkedAt: 2 });
+    expect(await catalog.listing(here, "tags")).toEqual({ body: '["a"]', checkedAt: 2 });
+    expect(await catalog.listing(here, manifest.digest)).toBeUndefined();
+  });
+
+  it("takes any text as a value and never as SQL (S35)", async () => {
+    const catalog = make();
+    const hostile = "x'); DROP TABLE blob; --";
+    await catalog.keepListing(here, hostile, { body: hostile, checkedAt: 1 });
+    expect((await catalog.listing(here, hostile))?.body).toBe(hostile);
+    await catalog.holdBlob(here, blob, 7);
+    expect(await catalog.blob(here, blob)).toBe(7);
+  });
+}

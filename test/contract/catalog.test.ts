@@ -1,0 +1,8 @@
+import { describe } from "vitest";
+import { SqliteCatalog } from "../../src/store/catalog.ts";
+import { openDatabase } from "../../src/store/database.ts";
+import { catalogContract } from "./catalog.contract.ts";
+
+describe("SqliteCatalog", () => {
+  catalogContract(() => new SqliteCatalog(openDatabase(":memory:")));
+});

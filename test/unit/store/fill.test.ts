@@ -1,0 +1,215 @@
+import { randomBytes } from "node:crypto";
+import { mkdtemp, readdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { buffer } from "node:stream/consumers";
+import { beforeEach, describe, expect, it } from "vitest";
+import { digestOf, type Digest } from "../../../src/oci/digest.ts";
+import { DiskBlobs } from "../../../src/store/blobs.ts";
+import { FillError, IntegrityError } from "../../../src/store/error.ts";
+import { Fills, heldBack, type Fill, type FillOptions, type Source } from "../../../src/store/fill.ts";
+
+const bytes = randomBytes(300_000);
+const digest = digestOf(bytes);
+
+let root: string;
+let blobs: DiskBlobs;
+let fills: Fills;
+let held: number[];
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), "hubcap-fill-"));
+  blobs = await DiskBlobs.at(root);
+  fills = new Fills();
+  held = [];
+});
+
+/** An upstream's answer that sends `chunks` and then ends, or throws when it comes to an error. */
+function source(
+  chunks: Iterable<Uint8Array | Error>,
+  offset = 0,
+  announced: number | "nothing" = bytes.length,
+) {
+  let cancelled = false;
+  async function* body(): AsyncGenerator<Uint8Array> {
+    for (const chunk of chunks) {
+      if (Error.isError(chunk)) throw chunk;
+      yield chunk;
+    }
+  }
+  const size = announced === "nothing" ? undefined : announced;
+  return { offset, size, body: body(), cancel: () => (cancelled = true), isCancelled: () => cancelled };
+}
+
+/** A body that sends what it is given, when it is given. */
+function slow() {
+  const stream = new TransformStream<Uint8Array, Uint8Array>(undefined, { highWaterMark: 100 });
+  const writer = stream.writable.getWriter();
+  const from: Source = { offset: 0, size: bytes.length, body: stream.readable.values(), cancel: () => {} };
+  return { from, send: (chunk: Uint8Array) => writer.write(chunk), end: () => writer.close() };
+}
+
+async function begin(
+  first: Source,
+  resume: FillOptions["resume"] = () => Promise.reject(new Error("gone")),
+  name: Digest = digest,
+): Promise<Fill> {
+  const rows = held;
+  const hold = async (size: number) => void rows.push(size);
+  return fills.begin(name, await blobs.ingest(name), first, { resume, hold });
+}
+
+function read(fill: Fill, span?: { start: number; end: number }): Promise<Buffer> {
+  const content = fill.open();
+  if (!content) throw new Error("the fill is closed");
+  return buffer(content.stream(span));
+}
+
+describe("a fill", () => {
+  it("gives every reader the whole blob, and the catalog its row", async () => {
+    const fill = await begin(source([bytes.subarray(0, 1000), bytes.subarray(1000)]));
+    const readers = await Promise.all(Array.from({ length: 20 }, () => read(fill)));
+    for (const got of readers) expect(got.equals(bytes)).toBe(true);
+    await fill.settled;
+    expect(held).toEqual([bytes.length]);
+    expect(await blobs.read(digest, bytes.length)).toEqual(bytes);
+    expect(fills.get(digest)).toBeUndefined();
+  });
+
+  it("gives a reader what has come so far, but never the last bytes before they are proven", async () => {
+    const upstream = slow();
+    const fill = await begin(upstream.from);
+    const content = fill.open();
+    const stream = content?.stream();
+    if (!stream) throw new Error("closed");
+    let got = 0;
+    stream.on("data", (chunk: Buffer) => (got += chunk.length));
+    await upstream.send(bytes.subarray(0, bytes.length - 1));
+    while (got < bytes.length - heldBack) await new Promise(setImmediate);
+    for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
+    expect(got).toBe(bytes.length - heldBack);
+    await upstream.send(bytes.subarray(bytes.length - 1));
+    await upstream.end();
+    await new Promise((end) => stream.once("end", end));
+    expect(got).toBe(bytes.length);
+  });
+
+  it("serves a span of what is still on its way", async () => {
+    const fill = await begin(source([bytes]));
+    const got = await read(fill, { start: 100_000, end: 200_000 });
+    expect(got.equals(bytes.subarray(100_000, 200_000))).toBe(true);
+  });
+
+  it("cuts every reader of wrong bytes short of the end, and keeps nothing (R10)", async () => {
+    const wrong = Buffer.from(bytes);
+    wrong[wrong.length - 1] = (wrong.at(-1) ?? 0) ^ 1;
+    const fill = await begin(source([wrong]));
+    let got = 0;
+    const stream = fill.open()?.stream();
+    stream?.on("data", (chunk: Buffer) => (got += chunk.length));
+    await expect(new Promise((_, reject) => stream?.once("error", reject))).rejects.toBeInstanceOf(
+      IntegrityError,
+    );
+    expect(got).toBeLessThanOrEqual(bytes.length - heldBack);
+    await expect(fill.settled).rejects.toBeInstanceOf(IntegrityError);
+    expect(held).toEqual([]);
+    expect(await blobs.read(digest, bytes.length)).toBeUndefined();
+    await expect.poll(() => readdir(join(root, "ingest"))).toEqual([]);
+  });
+
+  it("resumes where the upstream broke off (R8)", async () => {
+    const offsets: number[] = [];
+    const fill = await begin(source([bytes.subarray(0, 1000), new Error("reset")]), async (offset) => {
+      offsets.push(offset);
+      return source([bytes.subarray(offset)], offset);
+    });
+    expect((await read(fill)).equals(bytes)).toBe(true);
+    expect(offsets).toEqual([1000]);
+  });
+
+  it("reads past what it has when the upstream begins again from the start (R7)", async () => {
+    const fill = await begin(source([bytes.subarray(0, 1000)]), async () =>
+      source([bytes.subarray(0, 700), bytes.subarray(700, 200_000), bytes.subarray(200_000)]),
+    );
+    expect((await read(fill)).equals(bytes)).toBe(true);
+  });
+
+  it("goes on for as long as each try brings something", async () => {
+    let tries = 0;
+    const fill = await begin(source([bytes.subarray(0, 10)]), async (offset) => {
+      tries++;
+      return source([bytes.subarray(offset, offset + 29_999)], offset);
+    });
+    expect((await read(fill)).equals(bytes)).toBe(true);
+    expect(tries).toBe(10);
+  });
+
+  it("gives up after three tries in a row that brought nothing (R8)", async () => {
+    let tries = 0;
+    const fill = await begin(source([bytes.subarray(0, 10)]), () => {
+      tries++;
+      return Promise.reject(new Error("refused"));
+    });
+    await expect(read(fill)).rejects.toMatchObject({ name: "FillError", kind: "broken" });
+    expect(tries).toBe(3);
+  });
+
+  it("counts an answer from beyond what it has, or of another size, as nothing", async () => {
+    const answers = [source([bytes], 5), source([bytes], 0, 17), source([bytes], 2, 17)];
+    const fill = await begin(
+      source([new Error("reset")]),
+      async () => answers.shift() ?? source([], 0, "nothing"),
+    );
+    await expect(fill.settled).rejects.toBeInstanceOf(FillError);
+    expect(answers.length).toBe(1);
+  });
+
+  it("refuses more bytes than the upstream announced", async () => {
+    const fill = await begin(source([Buffer.concat([bytes, bytes])]));
+    await expect(fill.settled).rejects.toBeInstanceOf(FillError);
+  });
+
+  it("proves a blob of unannounced size by its digest alone", async () => {
+    const fill = await begin(source([bytes], 0, "nothing"));
+    expect((await read(fill)).equals(bytes)).toBe(true);
+    await fill.settled;
+    expect(held).toEqual([bytes.length]);
+  });
+
+  it("cuts a short blob of unannounced size (R11)", async () => {
+    const fill = await begin(source([], 0, "nothing"));
+    await expect(fill.settled).rejects.toBeInstanceOf(IntegrityError);
+    expect(await blobs.read(digest, 0)).toBeUndefined();
+  });
+
+  it("goes on when its readers leave, whether they had begun or not", async () => {
+    const upstream = slow();
+    const fill = await begin(upstream.from);
+    await upstream.send(bytes.subarray(0, 100_000));
+    const begun = fill.open()?.stream();
+    await new Promise((first) => begun?.once("data", first));
+    begun?.destroy();
+    fill.open()?.stream().destroy();
+    await fill.open()?.close();
+    await upstream.send(bytes.subarray(100_000));
+    await upstream.end();
+    await fill.settled;
+    expect(await blobs.read(digest, bytes.length)).toEqual(bytes);
+    expect(fill.open()).toBeUndefined();
+  });
+
+  it("keeps its file open for a reader that is slower than the commit", async () => {
+    const fill = await begin(source([bytes]));
+    const content = fill.open();
+    await fill.settled;
+    expect((await buffer(content?.stream() ?? [])).equals(bytes)).toBe(true);
+  });
+
+  it("lets go of each answer that it has done with", async () => {
+    const first = source([bytes.subarray(0, 10), new Error("reset")]);
+    const second = source([bytes.subarray(10)], 10);
+    const fill = await begin(first, async () => second);
+    await fill.settled;
+    expect([first.isCancelled(), second.isCancelled()]).toEqual([true, true]);
+  });
+});
