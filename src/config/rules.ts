@@ -1,0 +1,38 @@
+/** The rules that join one setting to another. What is wrong with a single value, the schema says itself. */
+import type { Report } from "./issue.ts";
+import type { Settings } from "./schema.ts";
+
+/** Reports each rule that the settings break. `hosts` are the upstreams as they are written, rightly or wrongly. */
+export function checkRules(settings: Settings, hosts: readonly string[], report: Report): void {
+  const { registry, status, upstreams, defaultUpstream, quota } = settings;
+
+  if (
+    registry.listen.port !== 0 &&
+    registry.listen.port === status.listen.port &&
+    overlap(registry.listen.host, status.listen.host)
+  )
+    report(["status", "listen"], "another address or port than registry.listen");
+
+  if (!hosts.includes(defaultUpstream))
+    report(["defaultUpstream"], `one of the configured upstreams: ${hosts.join(", ")}`);
+
+  if (quota.low < quota.reserve) report(["quota", "low"], "no less than quota.reserve");
+
+  for (const [host, { alternates, quota: own }] of Object.entries(upstreams)) {
+    const at = ["upstreams", host];
+    for (const [index, alternate] of alternates.entries()) {
+      if (alternate === host || !hosts.includes(alternate))
+        report([...at, "alternates", `${index}`], "another one of the configured upstreams");
+    }
+    if ((own.limit === undefined) !== (own.window === undefined))
+      report([...at, "quota"], "limit and window, or neither");
+    if (own.reserve !== undefined && quota.low < own.reserve)
+      report([...at, "quota", "reserve"], "no more than quota.low");
+  }
+}
+
+/** Whether two listeners on one port would meet. */
+function overlap(one: string, other: string): boolean {
+  const wildcards = ["0.0.0.0", "::"];
+  return one === other || wildcards.includes(one) || wildcards.includes(other);
+}

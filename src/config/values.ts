@@ -1,0 +1,135 @@
+/** The kinds of value a setting can have: how each is written, and what it becomes on loading. */
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { z } from "zod";
+import { Secret } from "./secret.ts";
+import { durationGrammar, parseDuration, parseShare, parseSize, shareGrammar, sizeGrammar } from "./units.ts";
+
+/** An address to listen on. Port 0 lets the system choose one. */
+export interface Listen {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** A duration; becomes milliseconds. The bounds, both allowed, are written as durations too. */
+export function duration(bounds: { min?: string; max?: string } = {}) {
+  const min = parseDuration(bounds.min ?? "0s") ?? 0;
+  const max = parseDuration(bounds.max ?? "") ?? Number.MAX_SAFE_INTEGER;
+  const limits = [
+    bounds.min === undefined ? "" : `, at least ${bounds.min}`,
+    bounds.max === undefined ? "" : `, at most ${bounds.max}`,
+  ];
+  return written(
+    "duration",
+    durationGrammar,
+    `a duration such as 250ms, 5m or 30d${limits.join("")}`,
+    (text) => {
+      const length = parseDuration(text);
+      return length !== undefined && length >= min && length <= max ? length : undefined;
+    },
+  );
+}
+
+/** A size; becomes bytes. */
+export function size() {
+  return written("size", sizeGrammar, "a size such as 50GiB or 500MB", parseSize);
+}
+
+/** A share of a whole; becomes a fraction from 0 to 1. */
+export function share() {
+  return written("share", shareGrammar, "a share from 0% to 100%", parseShare);
+}
+
+/** An address to listen on; becomes host and port. */
+export function listen() {
+  const grammar = /^(?:\[([0-9a-fA-F:.]+)\]|([a-zA-Z0-9.-]+)):(\d{1,5})$/;
+  return written(
+    "address",
+    grammar,
+    "an address and port such as 0.0.0.0:5000 or [::]:5000",
+    (text): Listen | undefined => {
+      const [, six, host, port] = grammar.exec(text) ?? [];
+      return Number(port) <= 65_535 ? { host: six ?? host ?? "", port: Number(port) } : undefined;
+    },
+  );
+}
+
+/** The name of a registry as it stands in image names. Clients' names are looked up in lower case and without `:443`. */
+export function sourceHost() {
+  const grammar = /^(?!.*:443$)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?$/;
+  const expected =
+    "a lower-case host as in image names, such as ghcr.io or harbor.example:8443, without :443";
+  return written("host", grammar, expected, (text) => text);
+}
+
+/** Scheme, host and port of a web server; becomes its canonical spelling. */
+export function origin() {
+  const expected = "an origin such as https://registry.example, without path, user or query";
+  return written("origin", /^https?:\/\//, expected, (text) => {
+    const url = URL.parse(text);
+    return url !== null && url.href === `${url.origin}/` ? url.origin : undefined;
+  });
+}
+
+/** A folder; becomes an absolute path, seen from the working directory. */
+export function folder() {
+  return written("path", /./, "the path of a folder", (text) => resolve(text));
+}
+
+/** A file with trusted certificates; becomes its text. */
+export function certificateFile() {
+  return written("file", /./, "the path of a readable PEM file with certificates", (path) => {
+    const text = readText(path);
+    return text?.includes("-----BEGIN CERTIFICATE-----") === true ? text : undefined;
+  });
+}
+
+/** A secret in the configuration itself. */
+export function secret() {
+  return written("secret", /./, "text in quotes", (text) => new Secret(text));
+}
+
+/** A file that holds a secret; becomes the secret, without the line end that editors add. */
+export function secretFile() {
+  return written("secret file", /./, "the path of a readable file that is not empty", (path) => {
+    const text = readText(path)?.trimEnd();
+    return text === undefined || text === "" ? undefined : new Secret(text);
+  });
+}
+
+/** A file that holds a credential, readable now; becomes its absolute path, since the credential in it may change. */
+export function credentialFile() {
+  return written("credential file", /./, "the path of a readable file that is not empty", (path) =>
+    readText(path)?.trimEnd() ? resolve(path) : undefined,
+  );
+}
+
+/**
+ * A value that is written as text. Text that does not match the grammar, or that `read` has no value for, is an issue
+ * with the one sentence that says what was expected.
+ */
+function written<Value>(
+  type: string,
+  grammar: RegExp,
+  expected: string,
+  read: (text: string) => Value | undefined,
+) {
+  return z
+    .string({ error: expected })
+    .regex(grammar, { error: expected })
+    .transform((text, context) => {
+      const value = read(text);
+      if (value !== undefined) return value;
+      context.addIssue({ code: "custom", message: expected });
+      return z.NEVER;
+    })
+    .meta({ "x-type": type });
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined; // The issue names the path; why it cannot be read is for the operator to see there.
+  }
+}

@@ -1,0 +1,207 @@
+/** Manifests: what one names, read for inspection only, because the bytes are served as they came. */
+import {
+  dockerList,
+  manifestTypes,
+  maxManifestBytes,
+  ociIndex,
+  ociManifest,
+  type Descriptor,
+  type Platform,
+} from "./descriptor.ts";
+import { parseDigest } from "./digest.ts";
+import { topLevelKeys } from "./json.ts";
+
+/** An image or an index (image-spec manifest.md, image-index.md; Docker's two types say the same in other words). */
+export interface Manifest {
+  readonly kind: "image" | "index";
+  readonly mediaType: string;
+  /** What an index lists; empty for an image. */
+  readonly children: readonly Descriptor[];
+  /** Only an image has one. */
+  readonly config?: Descriptor;
+  /** What an image is made of; empty for an index. */
+  readonly layers: readonly Descriptor[];
+  readonly subject?: Descriptor;
+  readonly artifactType?: string;
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
+/** A document that is no manifest, or one that two readers could understand differently. */
+export class ManifestError extends Error {
+  override readonly name = "ManifestError";
+}
+
+type Document = Readonly<Record<string, unknown>>;
+
+const maxDepth = 32;
+const maxDescriptors = 10_000;
+
+// Everything that is read here, and `fsLayers`, by which schema 1 would be recognised.
+const fields = [
+  "schemaVersion",
+  "mediaType",
+  "manifests",
+  "config",
+  "layers",
+  "fsLayers",
+  "subject",
+  "artifactType",
+  "annotations",
+];
+const fieldByFold = new Map(fields.map((field) => [fold(field), field]));
+
+// A document that is both an image and an index would be one thing to us and another to a client (CVE-2021-41190).
+const foreignFields = { image: ["manifests", "fsLayers"], index: ["config", "layers", "fsLayers"] } as const;
+
+/**
+ * The manifest that `bytes` are, when they were sent as `contentType`.
+ * @throws ManifestError, and nothing else, whatever the bytes.
+ */
+export function readManifest(bytes: Uint8Array, contentType: string): Manifest {
+  const mediaType = withoutParameters(contentType);
+  if (!manifestTypes.includes(mediaType)) {
+    throw new ManifestError(`sent as "${mediaType.slice(0, 100)}", which is no type of manifest`);
+  }
+  const kind = mediaType === ociIndex || mediaType === dockerList ? "index" : "image";
+
+  const document = parse(bytes);
+  checkMediaType(document, mediaType);
+  checkKind(document, kind);
+
+  const config = readOptional(document["config"], "config");
+  const subject = readOptional(document["subject"], "subject");
+  const artifactType = readText(document["artifactType"]);
+  const annotations = readAnnotations(document["annotations"]);
+  return {
+    kind,
+    mediaType,
+    children: readDescriptors(document["manifests"], "manifests"),
+    layers: readDescriptors(document["layers"], "layers"),
+    ...(config && { config }),
+    ...(subject && { subject }),
+    ...(artifactType && { artifactType }),
+    ...(annotations && { annotations }),
+  };
+}
+
+/** The artifact type under which a referrers list shows `manifest` (distribution-spec "Listing Referrers"). */
+export function artifactTypeOf(manifest: Manifest): string | undefined {
+  return manifest.artifactType ?? manifest.config?.mediaType;
+}
+
+function parse(bytes: Uint8Array): Document {
+  if (bytes.byteLength > maxManifestBytes) throw new ManifestError(`larger than ${maxManifestBytes} bytes`);
+  try {
+    // A byte order mark is kept, so that JSON.parse refuses it as other readers do.
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    checkKeys(text);
+    const document: unknown = JSON.parse(text);
+    if (isObject(document)) return document;
+  } catch (error) {
+    if (error instanceof ManifestError) throw error;
+    throw new ManifestError("not a JSON document in UTF-8", { cause: error });
+  }
+  throw new ManifestError("not a JSON object");
+}
+
+/** Of repeated keys readers take the first or the last, and Go's take `LAYERS` for `layers`: such a document has no one meaning. */
+function checkKeys(text: string): void {
+  const seen = new Set<string>();
+  for (const key of topLevelKeys(text, maxDepth)) {
+    const field = fieldByFold.get(fold(key));
+    if (field === undefined) continue;
+    if (key !== field) throw new ManifestError(`${field} is spelled in another case`);
+    if (seen.has(field)) throw new ManifestError(`${field} is stated twice`);
+    seen.add(field);
+  }
+}
+
+/** `key` as Go's encoding/json compares it: simple case folding, by which ſ is an s and the Kelvin sign a k. */
+function fold(key: string): string {
+  return key.toUpperCase().toLowerCase();
+}
+
+function checkMediaType(document: Document, mediaType: string): void {
+  const stated = document["mediaType"] ?? undefined;
+  // Only OCI lets a document leave its own type out (image-spec: "SHOULD be used").
+  if (stated === undefined && (mediaType === ociIndex || mediaType === ociManifest)) return;
+  if (stated !== mediaType) throw new ManifestError(`sent as ${mediaType}, but says otherwise of itself`);
+}
+
+function checkKind(document: Document, kind: Manifest["kind"]): void {
+  if ((document["schemaVersion"] ?? 2) !== 2) throw new ManifestError("schemaVersion is not 2");
+  for (const field of foreignFields[kind]) {
+    if ((document[field] ?? undefined) !== undefined) throw new ManifestError(`an ${kind} with ${field}`);
+  }
+  if (kind === "index" && document["manifests"] === undefined)
+    throw new ManifestError("an index without manifests");
+  if (kind === "image" && !document["config"]) throw new ManifestError("an image without config");
+}
+
+/** The descriptors of `value`. Go's encoder writes an empty list as null. */
+function readDescriptors(value: unknown, where: string): Descriptor[] {
+  const items = value ?? [];
+  if (!Array.isArray(items)) throw new ManifestError(`${where} is not a list`);
+  if (items.length > maxDescriptors) throw new ManifestError(`more than ${maxDescriptors} ${where}`);
+  return items.map((item: unknown, index) => readDescriptor(item, `${where}[${index}]`));
+}
+
+function readOptional(value: unknown, where: string): Descriptor | undefined {
+  return value === undefined || value === null ? undefined : readDescriptor(value, where);
+}
+
+/** What says where bytes come from must be right; what only describes them is left out when it is not. `urls` are never followed. */
+function readDescriptor(value: unknown, where: string): Descriptor {
+  if (!isObject(value)) throw new ManifestError(`${where} is not a descriptor`);
+  const mediaType = readText(value["mediaType"]);
+  if (mediaType === undefined) throw new ManifestError(`${where} has no mediaType`);
+  const digest = parseDigest(readText(value["digest"]) ?? "");
+  if (digest === undefined) throw new ManifestError(`${where} has no sha256 or sha512 digest`);
+  const size = value["size"];
+  // 1e400 parses to Infinity and 2^53 + 1 to another number: neither is what the document says.
+  if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
+    throw new ManifestError(`${where} has no size in bytes`);
+  }
+  const artifactType = readText(value["artifactType"]);
+  const annotations = readAnnotations(value["annotations"]);
+  const platform = readPlatform(value["platform"]);
+  return {
+    mediaType,
+    digest,
+    size,
+    ...(artifactType && { artifactType }),
+    ...(annotations && { annotations }),
+    ...(platform && { platform }),
+  };
+}
+
+function readPlatform(value: unknown): Platform | undefined {
+  if (!isObject(value)) return undefined;
+  const os = readText(value["os"]);
+  const architecture = readText(value["architecture"]);
+  if (os === undefined || architecture === undefined) return undefined;
+  const variant = readText(value["variant"]);
+  return { os, architecture, ...(variant && { variant }) };
+}
+
+function readAnnotations(value: unknown): Readonly<Record<string, string>> | undefined {
+  return isTexts(value) ? value : undefined;
+}
+
+function isTexts(value: unknown): value is Readonly<Record<string, string>> {
+  return isObject(value) && Object.values(value).every((item) => typeof item === "string");
+}
+
+/** A text that says something: Go's encoder may write an absent one as "". */
+function readText(value: unknown): string | undefined {
+  return typeof value === "string" && value !== "" ? value : undefined;
+}
+
+function isObject(value: unknown): value is Document {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function withoutParameters(contentType: string): string {
+  const semicolon = contentType.indexOf(";");
+  return (semicolon < 0 ? contentType : contentType.slice(0, semicolon)).trim().toLowerCase();
+}

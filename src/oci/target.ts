@@ -1,0 +1,138 @@
+/** Targets: what a request asks for, read once from its method and URL, so that nobody below sees either. */
+import { parseDigest, type Digest } from "./digest.ts";
+import { RegistryError } from "./error.ts";
+import { parseTag, type Reference, type Repository } from "./reference.ts";
+import { repositoryAt, upstreamOf, upstreamWithin, type Routing } from "./routing.ts";
+
+/** A repository, and its source host if the client named it by `ns`: the answer then says it again in `OCI-Namespace`. */
+interface Place {
+  readonly repository: Repository;
+  readonly namespace?: string;
+}
+
+/** One request of the distribution-spec's pull and content discovery. */
+export type Target =
+  | { readonly kind: "ping" }
+  | (Place & { readonly kind: "manifest"; readonly reference: Reference })
+  | (Place & { readonly kind: "blob"; readonly digest: Digest })
+  | (Place & { readonly kind: "tags"; readonly count?: number; readonly last?: string })
+  | (Place & { readonly kind: "referrers"; readonly subject: Digest; readonly artifactType?: string });
+
+/** A page of tags is never longer, whatever `n` asks. */
+const maxTags = 10_000;
+
+// RFC 6838 section 4.2: restricted-name "/" restricted-name.
+const mediaTypeGrammar = /^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}\/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$/i;
+
+type Read = (place: Place, rest: string, query: URLSearchParams) => Target;
+
+/** What follows a repository's name, and what the rest of the path then is. */
+const endpoints: ReadonlyMap<string, Read> = new Map<string, Read>([
+  ["manifests", (place, rest) => ({ kind: "manifest", ...place, reference: readReference(rest) })],
+  ["blobs", (place, rest) => ({ kind: "blob", ...place, digest: readBlob(rest) })],
+  ["tags", (place, rest, query) => ({ kind: "tags", ...place, ...readPage(rest, query) })],
+  ["referrers", (place, rest, query) => ({ kind: "referrers", ...place, ...readSubject(rest, query) })],
+]);
+
+/**
+ * What `method` and `url` (path and query as received) ask for. The source host comes as `?ns=`, as `/<host>/v2/…`, as
+ * `/v2/<host>/…`, or not at all.
+ * @throws RegistryError when it is nothing that is served.
+ */
+export function parseTarget(method: string, url: string, routing: Routing): Target {
+  if (method !== "GET" && method !== "HEAD") throw new RegistryError("UNSUPPORTED");
+  const { host, path, query } = split(url);
+  const namespace = readNamespace(query, routing);
+  const prefix = host === undefined ? undefined : upstreamOf(host, routing);
+  if (namespace !== undefined && prefix !== undefined && namespace !== prefix) {
+    throw new RegistryError("NAME_INVALID", `the path is for ${prefix}, but "ns" is ${namespace}`);
+  }
+  if (path.join("/") === "") return { kind: "ping" };
+
+  // The last one counts: a repository may have components of these names, a reference may not have components at all.
+  const at = path.findLastIndex((component, index) => index < path.length - 1 && endpoints.has(component));
+  const read = endpoints.get(path[at] ?? "");
+  if (read === undefined) throw nothingHere();
+  const name = path.slice(0, at);
+  const upstream = namespace ?? prefix ?? upstreamWithin(name, routing);
+  const place = { repository: repositoryAt(upstream, name), ...(namespace && { namespace }) };
+  return read(place, path.slice(at + 1).join("/"), query);
+}
+
+/** The parts of a URL: the host before `/v2`, if there is one, and the components after it. */
+function split(url: string): { host: string | undefined; path: string[]; query: URLSearchParams } {
+  const mark = url.indexOf("?");
+  const [, ...components] = decode(mark < 0 ? url : url.slice(0, mark)).split("/");
+  // A plus sign is one: these are media types and tags, not a form, and no value has a space.
+  const query = new URLSearchParams(mark < 0 ? "" : url.slice(mark + 1).replaceAll("+", "%2B"));
+  if (components[0] === "v2") return { host: undefined, path: components.slice(1), query };
+  if (components[1] === "v2") return { host: components[0], path: components.slice(2), query };
+  throw nothingHere();
+}
+
+/**
+ * `path` with its percent-encoding undone once. An escape that hides a slash, is malformed or not of ASCII stays, and is
+ * refused for its "%", which no grammar here has. (decodeURIComponent would throw, at a cost, for each component.)
+ */
+function decode(path: string): string {
+  return path.replace(/%[0-7][0-9a-f]/gi, (escape) => {
+    const character = String.fromCharCode(Number.parseInt(escape.slice(1), 16));
+    return character === "/" ? escape : character;
+  });
+}
+
+function readNamespace(query: URLSearchParams, routing: Routing): string | undefined {
+  const [namespace, ...more] = query.getAll("ns");
+  if (more.length > 0) throw new RegistryError("NAME_INVALID", '"ns" is given more than once');
+  return namespace === undefined ? undefined : upstreamOf(namespace, routing);
+}
+
+function readReference(text: string): Reference {
+  if (text.includes(":")) return readDigest(text);
+  const tag = parseTag(text);
+  if (tag === undefined) throw new RegistryError("MANIFEST_INVALID");
+  return tag;
+}
+
+function readDigest(text: string): Digest {
+  const digest = parseDigest(text);
+  if (digest === undefined) throw new RegistryError("DIGEST_INVALID");
+  return digest;
+}
+
+function readBlob(text: string): Digest {
+  // The status of an upload: that none are taken says more than that it is no digest.
+  if (text.startsWith("uploads/")) throw new RegistryError("UNSUPPORTED");
+  return readDigest(text);
+}
+
+function readPage(rest: string, query: URLSearchParams): { count?: number; last?: string } {
+  if (rest !== "list") throw nothingHere();
+  const count = query.get("n");
+  if (count !== null && !/^[0-9]+$/.test(count)) {
+    throw new RegistryError("NAME_INVALID", '"n" is not a whole number');
+  }
+  // Every tag comes after the empty text, which some clients send for their first page.
+  const last = query.get("last") || undefined;
+  if (last !== undefined && parseTag(last) === undefined) {
+    throw new RegistryError("NAME_INVALID", '"last" is not a tag');
+  }
+  return { ...(count !== null && { count: Math.min(Number(count), maxTags) }), ...(last && { last }) };
+}
+
+function readSubject(rest: string, query: URLSearchParams): { subject: Digest; artifactType?: string } {
+  const subject = readDigest(rest);
+  const artifactType = query.get("artifactType") || undefined;
+  if (artifactType !== undefined && !mediaTypeGrammar.test(artifactType)) {
+    throw new RegistryError("MANIFEST_INVALID", '"artifactType" is not a media type');
+  }
+  return { subject, ...(artifactType && { artifactType }) };
+}
+
+/** Not found, as any path that is not there: `_catalog` too, since what is held says nothing about what can be pulled. */
+function nothingHere(): RegistryError {
+  return new RegistryError(
+    "NAME_UNKNOWN",
+    "only manifests, blobs, tags/list and referrers are served, below /v2/",
+  );
+}

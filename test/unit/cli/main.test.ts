@@ -1,0 +1,84 @@
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { commands } from "../../../src/cli/commands.ts";
+import { endOf } from "../../../src/cli/exit.ts";
+import { fileWith } from "../config/configuration.ts";
+
+const door = fileURLToPath(new URL("../../../src/main.ts", import.meta.url));
+
+interface Ended {
+  readonly code: number;
+  readonly output: string;
+  readonly errors: string;
+}
+
+/** Runs the real `hubcap` to its end, in an environment without settings. */
+function hubcap(...args: string[]): Promise<Ended> {
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("HUBCAP_")));
+  return new Promise((resolve) => {
+    execFile(process.execPath, [door, ...args], { env }, (error, output, errors) =>
+      resolve({ code: error === null ? 0 : Number(error.code), output, errors }),
+    );
+  });
+}
+
+test("--help lists every command and every exit code", async () => {
+  const { code, output, errors } = await hubcap("--help");
+  expect([code, errors]).toEqual([0, ""]);
+  for (const word of [...Object.keys(commands), "0  ", "1  ", "2  ", "78  "])
+    expect(output).toContain(`\n  ${word}`);
+});
+
+test.each(Object.entries(commands))(
+  "%s --help names its options and shows an example",
+  async (name, command) => {
+    const { code, output } = await hubcap(name, "--help");
+    expect(code).toBe(0);
+    expect(output).toContain(`hubcap ${name}`);
+    expect(output).toContain(`\n  ${command.example}\n`);
+    for (const option of Object.keys(command.options)) expect(output).toContain(`--${option}`);
+  },
+);
+
+test("--version tells the version", async () => {
+  const { version } = JSON.parse(readFileSync(new URL("../../../package.json", import.meta.url), "utf8")) as {
+    version: string;
+  };
+  expect(await hubcap("--version")).toEqual({ code: 0, output: `${version}\n`, errors: "" });
+});
+
+test.each([
+  ["an unknown command", ["sevre"], "there is no command sevre, did you mean serve?"],
+  ["an unknown option", ["serve", "--confg", "x"], "Unknown option '--confg'"],
+  ["an option without its value", ["serve", "--config"], "--config"],
+  ["an option in place of a value", ["serve", "--config", "--confg"], "ambiguous"],
+  ["too many words", ["serve", "now"], "Unexpected argument 'now'"],
+])("%s ends with 2 and one clear line", async (_what, args, reason) => {
+  const { code, output, errors } = await hubcap(...args);
+  expect([code, output]).toEqual([2, ""]);
+  expect(errors).toMatch(/^hubcap: .+--help\n$/);
+  expect(errors).toContain(reason);
+});
+
+test.each([[["serve", "--config"]], [["--config"]]])(
+  "%j with a wrong file ends with 78, a line for each mistake and what to do",
+  async (args) => {
+    const file = fileWith("storage: { capacity: 5 }\nlog: { level: loud }\nstatus: { port: 80 }\n");
+    const { code, output, errors } = await hubcap(...args, file);
+    expect([code, output]).toEqual([78, ""]);
+    const [first, second, third, last, ...more] = errors.trimEnd().split("\n");
+    expect(first).toBe("status.port: got a number, expected one of listen");
+    expect(second).toBe("storage.capacity: got 5, expected a size such as 50GiB or 500MB");
+    expect(third).toBe(`log.level: got "loud", expected debug or info or warn or error`);
+    expect(last).toMatch(/^hubcap: 3 mistakes in the configuration; .*docs\/configuration\.md/);
+    expect(more).toEqual([]);
+  },
+);
+
+test("any other failure ends with 1 and one line without a stack trace", () => {
+  const error = new Error("the port is taken\n  by another");
+  expect(endOf(error)).toEqual({ code: 1, text: "hubcap: the port is taken by another" });
+  expect(endOf("no error at all")).toEqual({ code: 1, text: "hubcap: no error at all" });
+});

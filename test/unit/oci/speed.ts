@@ -1,0 +1,27 @@
+/** How run time grows with input: what a user of hostile input relies on, without a clock's absolute numbers. */
+
+/** The least of several run times, in milliseconds: the one that other processes disturbed least. */
+export function leastTime(run: () => unknown, rounds = 5): number {
+  let least = Infinity;
+  for (let round = 0; round < rounds; round += 1) {
+    const start = performance.now();
+    run();
+    least = Math.min(least, performance.now() - start);
+  }
+  return least;
+}
+
+/**
+ * How many times longer `run` takes for an input 8 times as large: about 8 when linear, about 64 when quadratic. Less than a
+ * millisecond counts as one, since below it the clock and the collector weigh more than the input.
+ */
+export function growth<T>(make: (size: number) => T, size: number, run: (input: T) => unknown): number {
+  const [small, large] = [make(size), make(size * 8)];
+  return (
+    leastTime(() => run(large), 3) /
+    Math.max(
+      1,
+      leastTime(() => run(small), 3),
+    )
+  );
+}
