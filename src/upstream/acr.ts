@@ -1,0 +1,65 @@
+/** Azure Container Registry with a Microsoft Entra identity: its access token is exchanged for a refresh token of the registry. */
+import type { Credential, PostForm } from "./credential.ts";
+import { claimsOf } from "./jwt.ts";
+import { Secret } from "./secret.ts";
+import { SecretFile } from "./secretFile.ts";
+
+/** Where the access token is kept fresh by whoever has the identity, and its tenant, if the registry does not know it. */
+export interface AcrOptions {
+  readonly accessTokenFile: string;
+  readonly tenant?: string;
+}
+
+// The user name that stands for "the password is a token" (Azure: "az acr login --expose-token").
+const nobody = "00000000-0000-0000-0000-000000000000";
+
+const marginMs = 5 * 60_000;
+
+/** An account that is known only by a Microsoft Entra access token. */
+export class AcrExchange implements Credential {
+  readonly account = nobody;
+  readonly #now: () => number;
+  readonly #url: string;
+  readonly #tenant: string | undefined;
+  readonly #accessToken: SecretFile<{ reveal(): string }>;
+  #login: { readonly secret: Secret; readonly expiresAt: number } | undefined;
+  #running: Promise<Secret> | undefined;
+
+  constructor(url: string, options: AcrOptions, now: () => number) {
+    this.#now = now;
+    this.#url = url;
+    this.#tenant = options.tenant;
+    this.#accessToken = new SecretFile(options.accessTokenFile, (text) => ({ reveal: () => text.trim() }));
+  }
+
+  async secret(post: PostForm): Promise<Secret> {
+    if (this.#login && this.#now() < this.#login.expiresAt - marginMs) return this.#login.secret;
+    this.#running ??= this.#exchange(post).finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  refused(secret: Secret): void {
+    if (this.#login?.secret === secret) this.#login = undefined;
+    this.#accessToken.forget();
+  }
+
+  async #exchange(post: PostForm): Promise<Secret> {
+    const accessToken = await this.#accessToken.value();
+    const answer = await post(new URL("/oauth2/exchange", this.#url), {
+      grant_type: "access_token",
+      service: new URL(this.#url).host,
+      ...(this.#tenant === undefined ? {} : { tenant: this.#tenant }),
+      access_token: accessToken.reveal(),
+    });
+    const token =
+      typeof answer === "object" && answer !== null && "refresh_token" in answer ? answer.refresh_token : "";
+    if (typeof token !== "string" || token === "") throw new Error("the exchange gave no refresh token");
+    const { exp } = claimsOf(token);
+    const secret = new Secret(nobody, token, true);
+    // Registry refresh tokens are valid for three hours; one that does not say is kept for one.
+    this.#login = { secret, expiresAt: typeof exp === "number" ? exp * 1000 : this.#now() + 3600_000 };
+    return secret;
+  }
+}

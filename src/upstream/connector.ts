@@ -1,0 +1,57 @@
+/** How sockets to an upstream are made: with the address guard, so that the address that was checked is the one dialled. */
+import { lookup as systemLookup } from "node:dns";
+import { isIP, type LookupFunction } from "node:net";
+import { getCACertificates } from "node:tls";
+import { buildConnector } from "undici";
+import { isPrivateAddress } from "./address.ts";
+
+/** A name or a literal led to an address that this upstream may not use. */
+export class PrivateAddressError extends Error {
+  override readonly name = "PrivateAddressError";
+}
+
+export interface ConnectorOptions {
+  readonly allowPrivateAddresses: boolean;
+  /** Certificates (PEM) that are trusted besides the system's. */
+  readonly ca?: string | undefined;
+  readonly connectMs: number;
+  /** The resolver that is guarded; the system's unless told. */
+  readonly lookup?: LookupFunction;
+}
+
+/** A connector for undici. Its sockets speak HTTP/1.1 only: one HTTP/2 connection would carry all blobs of an origin. */
+export function guardedConnector(options: ConnectorOptions): buildConnector.connector {
+  const resolve = options.lookup ?? systemLookup;
+  const connect = buildConnector({
+    allowH2: false,
+    timeout: options.connectMs,
+    lookup: options.allowPrivateAddresses ? resolve : guarded(resolve),
+    ...(options.ca === undefined ? {} : { ca: [...getCACertificates("default"), options.ca] }),
+  });
+  if (options.allowPrivateAddresses) return connect;
+  return (target, callback) => {
+    // Node never resolves a literal, so `lookup` does not see it.
+    const host = target.hostname.replace(/^\[|\]$/g, "");
+    if (isIP(host) !== 0 && isPrivateAddress(host)) callback(refusal(host), null);
+    else connect(target, callback);
+  };
+}
+
+/** `resolve` without private addresses. What is left is what gets dialled: nothing is resolved twice (DNS rebinding). */
+function guarded(resolve: LookupFunction): LookupFunction {
+  return (hostname, options, callback) => {
+    resolve(hostname, { ...options, all: true }, (error, found) => {
+      if (error) return callback(error, "", 0);
+      const all = Array.isArray(found) ? found : [{ address: found, family: isIP(found) }];
+      const allowed = all.filter(({ address }) => !isPrivateAddress(address));
+      const [first] = allowed;
+      if (!first) return callback(refusal(hostname), "", 0);
+      if (options.all) return callback(null, allowed);
+      return callback(null, first.address, first.family);
+    });
+  };
+}
+
+function refusal(host: string): PrivateAddressError {
+  return new PrivateAddressError(`${host} is, or resolves to, a private address`);
+}

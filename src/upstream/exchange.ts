@@ -1,0 +1,168 @@
+/** One question to a registry, followed to its answer: challenge, redirects, and what the status means. */
+import { maxRedirects, isRedirect, nextAddress } from "./redirect.ts";
+import type { RequestKind } from "../quota/quota.ts";
+import type { Authority, Proof } from "./authority.ts";
+import { UpstreamError } from "./error.ts";
+import { diedIdle } from "./fault.ts";
+import { Flights } from "./flight.ts";
+import type { Gate } from "./gate.ts";
+import type { Need } from "./token.ts";
+import { discard, type Message, type Reply, type Timeouts, type Wire } from "./wire.ts";
+
+export interface Question extends Need {
+  readonly kind: Exclude<RequestKind, "token" | "ping">;
+  readonly method: "GET" | "HEAD";
+  /** Below the registry's own address. */
+  readonly url: URL;
+  readonly headers: Readonly<Record<string, string | string[]>>;
+  /** What is asked for, as a message would say it. */
+  readonly what: string;
+}
+
+export interface ExchangeOptions {
+  /** The upstream's name, for messages. */
+  readonly name: string;
+  /** The address of the registry's `/v2/`. */
+  readonly base: URL;
+  readonly authority: Authority;
+  readonly gate: Gate;
+  readonly wire: Wire;
+  readonly timeouts: Timeouts;
+  readonly userAgent: string;
+}
+
+/** Asks one registry. */
+export class Exchange {
+  readonly #options: ExchangeOptions;
+  readonly #pings = new Flights<void>();
+
+  constructor(options: ExchangeOptions) {
+    this.#options = options;
+  }
+
+  /** The answer: a 200 or 206 in no encoding. Its body must be read or discarded. @throws UpstreamError */
+  async ask(question: Question): Promise<Reply> {
+    let reply = await this.#follow(question);
+    if (reply.status === 403 && !this.#isHome(reply.url) && question.kind !== "manifest-get") {
+      // A signed address may have expired on the way: the registry gives another.
+      discard(reply);
+      reply = await this.#follow(question);
+    }
+    const error = this.#judge(reply, question);
+    if (!error) return reply;
+    discard(reply);
+    throw error;
+  }
+
+  async #follow(question: Question): Promise<Reply> {
+    const { proof, reply: first } = await this.#prove(question);
+    let reply = first;
+    let isHome = true;
+    const seen = new Set([question.url.href]);
+    while (isRedirect(reply.status)) {
+      discard(reply);
+      const next = nextAddress(reply);
+      if (seen.has(next.href) || seen.size > maxRedirects) {
+        throw new UpstreamError("corrupt", `${this.#options.name} redirects in circles`, {
+          status: reply.status,
+        });
+      }
+      seen.add(next.href);
+      // Whoever is sent away and back again was sent by a stranger, and shows nothing.
+      isHome &&= this.#isHome(next);
+      reply = isHome ? await this.#send(question, next, proof) : await this.#sendAway(question, next);
+    }
+    return reply;
+  }
+
+  /** The registry's first answer that is not a challenge we can meet. */
+  async #prove(question: Question): Promise<{ proof: Proof; reply: Reply }> {
+    const { authority } = this.#options;
+    if (!authority.isKnown) await this.#pings.join("", () => this.#ping(question), question.signal);
+    const proof = await authority.prove(question);
+    const reply = await this.#send(question, question.url, proof);
+    if (reply.status !== 401) {
+      authority.judged(proof, reply.status, question);
+      return { proof, reply };
+    }
+    discard(reply);
+    const better = await authority.proveAnew(proof, reply.headers, question);
+    const second = await this.#send(question, question.url, better);
+    authority.judged(better, second.status, question);
+    return { proof: better, reply: second };
+  }
+
+  /** Asks the registry what it wants to be shown, so that nothing which costs a pull is spent on a challenge. */
+  async #ping({ repository, purpose }: Need): Promise<void> {
+    const { base, gate, authority } = this.#options;
+    const message = this.#message("GET", base, {});
+    const errand = { kind: "ping", repository, purpose } as const;
+    const reply = await again(() => gate.pass(errand, undefined, () => this.#options.wire.send(message)));
+    discard(reply);
+    authority.learn(reply.status, reply.headers);
+  }
+
+  #send(question: Question, url: URL, proof: Proof): Promise<Reply> {
+    const { gate, wire } = this.#options;
+    const { kind, repository, purpose, signal } = question;
+    const shown = proof.kind === "none" ? {} : { authorization: proof.header };
+    const message = this.#messageFor(question, url, shown);
+    // Each try is paid for: a registry may have counted the one that broke.
+    return again(() => gate.pass({ kind, repository, purpose }, signal, () => wire.send(message)));
+  }
+
+  #sendAway(question: Question, url: URL): Promise<Reply> {
+    const message = this.#messageFor(question, url, {});
+    return again(() => this.#options.gate.passAside(() => this.#options.wire.send(message)));
+  }
+
+  #messageFor(question: Question, url: URL, shown: Record<string, string>): Message {
+    const { timeouts } = this.#options;
+    const isBlob = question.kind === "blob";
+    return {
+      ...this.#message(question.method, url, { ...question.headers, ...shown }),
+      headersMs: isBlob ? timeouts.blobHeadersMs : timeouts.headersMs,
+      isBulk: isBlob && question.method === "GET",
+      signal: question.signal,
+    };
+  }
+
+  #message(method: "GET" | "HEAD", url: URL, headers: Record<string, string | string[]>): Message {
+    const { userAgent, timeouts } = this.#options;
+    const common = { "user-agent": userAgent, "accept-encoding": "identity" };
+    return { method, url, headers: { ...common, ...headers }, headersMs: timeouts.headersMs };
+  }
+
+  #isHome(url: URL): boolean {
+    return url.origin === this.#options.base.origin;
+  }
+
+  #judge({ status, headers, url }: Reply, question: Question): UpstreamError | undefined {
+    const { name, authority } = this.#options;
+    const { what } = question;
+    if (status === 200 || status === 206) {
+      const encoding = headers["content-encoding"] ?? "identity";
+      if (encoding === "identity" || encoding === "") return undefined;
+      return new UpstreamError("corrupt", `${url.host} sent ${what} in an encoding that was not asked for`, {
+        status,
+      });
+    }
+    if (status === 404 || status === 410)
+      return new UpstreamError("absent", `${name} has no ${what}`, { status });
+    if (status === 401 || status === 403) return authority.denied(question, status);
+    const message = `${url.host} answered ${status} to a request for ${what}`;
+    return new UpstreamError(status === 408 || status === 501 ? "unreachable" : "corrupt", message, {
+      status,
+    });
+  }
+}
+
+/** Sends once more what died on a connection that the other side had already closed. */
+async function again(send: () => Promise<Reply>): Promise<Reply> {
+  try {
+    return await send();
+  } catch (error) {
+    if (!diedIdle(error)) throw error;
+    return send();
+  }
+}

@@ -1,0 +1,83 @@
+/** What a failed connection means, in plain words: the one place that knows the codes of Node, OpenSSL and undici. */
+import { PrivateAddressError } from "./connector.ts";
+import { UpstreamError } from "./error.ts";
+
+/** How long Docker Hub's abuse limit asks to wait, in seconds. */
+export const abusePauseSeconds = 60;
+
+const unreachable: Readonly<Record<string, string>> = {
+  ENOTFOUND: "its name does not resolve",
+  EAI_AGAIN: "the name server does not answer",
+  ECONNREFUSED: "the connection was refused",
+  ECONNRESET: "the connection broke",
+  EPIPE: "the connection broke",
+  UND_ERR_SOCKET: "the connection broke",
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: "the connection broke before the answer was complete",
+  EHOSTUNREACH: "there is no route to it",
+  ENETUNREACH: "there is no route to it",
+  ETIMEDOUT: "it did not take the connection in time",
+  UND_ERR_CONNECT_TIMEOUT: "it did not take the connection in time",
+  UND_ERR_HEADERS_TIMEOUT: "it did not answer in time",
+  UND_ERR_BODY_TIMEOUT: "it stalled in the middle of its answer",
+  EPROTO: "TLS could not be agreed on",
+};
+
+// OpenSSL's verdicts on a certificate (Node "TLS", "X509 certificate error codes"), and Node's own on the name in it.
+const certificate =
+  /^(?:CERT_|CRL_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_|ERROR_IN_CERT_|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH_EXCEEDED|HOSTNAME_MISMATCH|ERR_TLS_CERT_ALTNAME_INVALID)/;
+
+/** The upstream error for whatever `error` a request to `host` failed with. */
+export function faultOf(error: unknown, host: string): UpstreamError {
+  const cause = { cause: error };
+  if (error instanceof PrivateAddressError) {
+    return new UpstreamError("corrupt", `${error.message}, which needs allowPrivateAddresses`, cause);
+  }
+  const code = codeOf(error);
+  const plain = unreachable[code];
+  if (plain !== undefined)
+    return new UpstreamError("unreachable", `${host} cannot be reached: ${plain}`, cause);
+  if (certificate.test(code)) {
+    const why = code.toLowerCase().replaceAll("_", " ");
+    return new UpstreamError("corrupt", `${host} showed a certificate that is not trusted (${why})`, cause);
+  }
+  if (code === "HPE_INVALID_CONSTANT" || code === "UND_ERR_HEADERS_OVERFLOW") {
+    return new UpstreamError("corrupt", `${host} did not answer in proper HTTP`, cause);
+  }
+  if (code.startsWith("HPE_")) {
+    // Docker Hub's abuse limit answers with bare line feeds (docker/hub-feedback#1907).
+    return new UpstreamError(
+      "limited",
+      `${host} gave the malformed answer of a registry under too many requests`,
+      {
+        ...cause,
+        status: 429,
+        retryAfter: abusePauseSeconds,
+      },
+    );
+  }
+  const why = code.startsWith("ERR_SSL_") ? "TLS could not be agreed on" : code || "the request failed";
+  return new UpstreamError("unreachable", `${host} cannot be reached: ${why}`, cause);
+}
+
+/** Whether a request died on a connection that the other side had closed while it was idle: it may be sent once more. */
+export function diedIdle(error: unknown): boolean {
+  if (!(error instanceof UpstreamError)) return false;
+  const { cause } = error;
+  const code = codeOf(cause);
+  if (code === "UND_ERR_SOCKET") {
+    const socket =
+      typeof cause === "object" && cause !== null && "socket" in cause ? cause.socket : undefined;
+    // Without a byte read it was no idle connection but a new one.
+    return (
+      typeof socket === "object" && socket !== null && "bytesRead" in socket && Number(socket.bytesRead) > 0
+    );
+  }
+  return code === "ECONNRESET" || code === "EPIPE";
+}
+
+function codeOf(error: unknown): string {
+  if (typeof error !== "object" || error === null) return "";
+  if ("code" in error && typeof error.code === "string") return error.code;
+  // When several addresses fail, Node throws an AggregateError.
+  return error instanceof AggregateError ? codeOf(error.errors[0]) : "";
+}

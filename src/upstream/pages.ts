@@ -1,0 +1,62 @@
+/** Lists that come in pages: only as far as a registry stays with its own list, and as long as it is worth reading. */
+import { UpstreamError } from "./error.ts";
+import { nextLink } from "./link.ts";
+import { readBody, type Reply } from "./wire.ts";
+
+const maxPages = 200;
+
+/** All pages together. */
+const maxBytes = 64 * 1024 * 1024;
+const withinMs = 30_000;
+
+/** One page. */
+export interface Page {
+  readonly reply: Reply;
+  readonly bytes: Buffer;
+}
+
+/**
+ * The pages of the list at `first`. Of a link to the next page only the query is used, at our own address, and only when the
+ * link stays with the list that was answered: an upstream must not choose whom we call.
+ * @throws UpstreamError
+ */
+export async function* pages(
+  first: URL,
+  maxPageBytes: number,
+  ask: (url: URL) => Promise<Reply>,
+): AsyncGenerator<Page> {
+  let url = first;
+  let left = maxBytes;
+  const seen = new Set<string>();
+  for (let count = 0; count < maxPages; count += 1) {
+    seen.add(url.search);
+    const reply = await ask(url);
+    const bytes = await readBody(reply, Math.min(left, maxPageBytes), withinMs);
+    left -= bytes.length;
+    yield { reply, bytes };
+    const next = nextLink(reply.headers["link"], reply.url);
+    const isSameList = next?.origin === reply.url.origin && next.pathname === reply.url.pathname;
+    if (!next || !isSameList || seen.has(next.search)) return;
+    url = new URL(first);
+    url.search = next.search;
+  }
+}
+
+/** The tags of one page. Names that are no tags are left out. @throws UpstreamError "corrupt" */
+export function tagsIn({ reply, bytes }: Page): string[] {
+  let document: unknown;
+  try {
+    document = JSON.parse(bytes.toString());
+  } catch (error) {
+    throw new UpstreamError("corrupt", `${reply.url.host} sent a tag list that is not JSON`, {
+      cause: error,
+    });
+  }
+  const tags =
+    typeof document === "object" && document !== null && "tags" in document ? document.tags : undefined;
+  // Go's encoding of an empty list.
+  if (tags === null) return [];
+  if (!Array.isArray(tags))
+    throw new UpstreamError("corrupt", `${reply.url.host} sent a tag list without tags`);
+  return tags.filter((tag) => typeof tag === "string");
+}

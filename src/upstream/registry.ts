@@ -1,0 +1,246 @@
+/** The upstream room's face: one registry, asked as the distribution-spec says and believed as little as possible. */
+import type { buildConnector } from "undici";
+import { manifestTypes, maxManifestBytes, ociIndex, type Descriptor } from "../oci/descriptor.ts";
+import { algorithmOf, hexOf, type Digest } from "../oci/digest.ts";
+import { isDigest, parseTag, type Reference, type Repository } from "../oci/reference.ts";
+import type { Bucket, Purpose } from "../quota/quota.ts";
+import { Authority } from "./authority.ts";
+import { blobStream, type BlobStream } from "./blobReply.ts";
+import type { Credential } from "./credential.ts";
+import { UpstreamError } from "./error.ts";
+import { Exchange, type Question } from "./exchange.ts";
+import { Gate, type Observation } from "./gate.ts";
+import { Health } from "./health.ts";
+import { Lockout } from "./lockout.ts";
+import {
+  fetchedManifest,
+  lengthIn,
+  readAs,
+  resolvedOf,
+  type FetchedManifest,
+  type Resolved,
+} from "./manifestReply.ts";
+import { pages, tagsIn } from "./pages.ts";
+import { Tokens } from "./token.ts";
+import { defaultTimeouts, discard, Wire, type Reply, type Timeouts } from "./wire.ts";
+import packageJson from "../../package.json" with { type: "json" };
+
+/** Who asks, and how long they wait. The signal ends the wait for an answer; a blob's bytes are ended by `cancel`. */
+export interface Asked {
+  readonly purpose: Purpose;
+  readonly signal?: AbortSignal;
+}
+
+/** A registry we pull from. Every method throws UpstreamError, or the reason of the signal. */
+export interface Upstream {
+  readonly name: string;
+  readonly health: Pick<Health, "failures" | "knownDown">;
+  headManifest(repository: Repository, reference: Reference, asked: Asked): Promise<Resolved>;
+  /** Proven: of the digest that was asked for or announced, and a manifest. */
+  getManifest(repository: Repository, reference: Reference, asked: Asked): Promise<FetchedManifest>;
+  headBlob(
+    repository: Repository,
+    digest: Digest,
+    asked: Asked,
+  ): Promise<{ readonly size: number | undefined }>;
+  /** Everything from `offset` on, or more. Not proven: whoever reads it has to. */
+  getBlob(repository: Repository, digest: Digest, offset: number, asked: Asked): Promise<BlobStream>;
+  /** All tags, in the upstream's order. */
+  listTags(repository: Repository, asked: Asked): Promise<string[]>;
+  /** All referrers; none when the upstream knows none or the subject is absent. */
+  referrers(repository: Repository, subject: Digest, asked: Asked): Promise<Descriptor[]>;
+  close(): Promise<void>;
+}
+
+export interface RegistryOptions {
+  /** The source host under which it is configured. */
+  readonly name: string;
+  readonly url: string;
+  /** The only origins that may see the credential, besides the registry itself when it asks for Basic. */
+  readonly tokenRealms: readonly string[];
+  readonly credential: Credential;
+  /** Needed for http, and for any address that is not public. */
+  readonly allowPrivateAddresses: boolean;
+  /** Certificates (PEM) that are trusted besides the system's. */
+  readonly ca?: string;
+  readonly timeouts?: Partial<Timeouts>;
+  readonly bucket: Bucket;
+  readonly observe: (observation: Observation) => void;
+  readonly now: () => number;
+  /** Stands in for the guarded connector in tests of the guard. */
+  readonly connect?: buildConnector.connector;
+}
+
+// A list of tags is mostly short; a registry that ignores `n` sends all at once.
+const maxTagPageBytes = 16 * 1024 * 1024;
+
+/** One registry over HTTP. */
+export class Registry implements Upstream {
+  readonly name: string;
+  readonly health: Health;
+  readonly #base: URL;
+  readonly #wire: Wire;
+  readonly #exchange: Exchange;
+
+  constructor(options: RegistryOptions) {
+    const { name, credential, bucket, observe, now, allowPrivateAddresses, ca, connect, tokenRealms } =
+      options;
+    this.name = name;
+    this.health = new Health(now);
+    this.#base = new URL(`${options.url.replace(/\/+$/, "")}/v2/`);
+    if (this.#base.protocol !== "https:" && !allowPrivateAddresses) {
+      throw new TypeError(
+        `${name}: only https is spoken with an upstream that may not have private addresses`,
+      );
+    }
+    const userAgent = `hubcap/${packageJson.version}`;
+    const timeouts = { ...defaultTimeouts, ...options.timeouts };
+    const gate = new Gate({ name, bucket, health: this.health, observe, now });
+    const lockout = new Lockout(name, credential.account, now);
+    this.#wire = new Wire({ allowPrivateAddresses, ca, timeouts, connect });
+    const wire = this.#wire;
+    const { tokenMs } = timeouts;
+    const tokens = new Tokens({ name, credential, lockout, gate, wire, bucket, tokenMs, userAgent, now });
+    const authority = new Authority({ name, registry: this.#base, tokenRealms, credential, lockout, tokens });
+    this.#exchange = new Exchange({ name, base: this.#base, authority, gate, wire, timeouts, userAgent });
+  }
+
+  async headManifest(repository: Repository, reference: Reference, asked: Asked): Promise<Resolved> {
+    const reply = await this.#askManifest("HEAD", repository, reference, asked);
+    discard(reply);
+    return resolvedOf(reply, reference);
+  }
+
+  async getManifest(repository: Repository, reference: Reference, asked: Asked): Promise<FetchedManifest> {
+    return fetchedManifest(await this.#askManifest("GET", repository, reference, asked), reference);
+  }
+
+  async headBlob(
+    repository: Repository,
+    digest: Digest,
+    asked: Asked,
+  ): Promise<{ size: number | undefined }> {
+    const reply = await this.#askBlob("HEAD", repository, digest, {}, asked);
+    discard(reply);
+    return { size: lengthIn(reply.headers) };
+  }
+
+  async getBlob(repository: Repository, digest: Digest, offset: number, asked: Asked): Promise<BlobStream> {
+    const headers = offset > 0 ? { range: `bytes=${offset}-` } : {};
+    // undici would apply the signal to the body too, which may take hours.
+    const waiting = new AbortController();
+    const leave = (): void => waiting.abort(asked.signal?.reason);
+    if (asked.signal?.aborted) leave();
+    asked.signal?.addEventListener("abort", leave);
+    try {
+      const { purpose } = asked;
+      const reply = await this.#askBlob("GET", repository, digest, headers, {
+        purpose,
+        signal: waiting.signal,
+      });
+      return blobStream(reply, offset);
+    } finally {
+      asked.signal?.removeEventListener("abort", leave);
+    }
+  }
+
+  async listTags(repository: Repository, asked: Asked): Promise<string[]> {
+    // 1000 is the most that ECR takes.
+    const first = this.#address(repository, "tags/list?n=1000");
+    const ask = (url: URL): Promise<Reply> =>
+      this.#ask("tags", "GET", url, {}, repository, `tags of ${repository.name}`, asked);
+    const tags = new Set<string>();
+    for await (const page of pages(first, maxTagPageBytes, ask)) {
+      for (const tag of tagsIn(page)) if (parseTag(tag)) tags.add(tag);
+    }
+    return [...tags];
+  }
+
+  async referrers(repository: Repository, subject: Digest, asked: Asked): Promise<Descriptor[]> {
+    const first = this.#address(repository, `referrers/${subject}`);
+    const what = `referrers of ${repository.name}@${subject}`;
+    const ask = (url: URL): Promise<Reply> =>
+      this.#ask("referrers", "GET", url, { accept: ociIndex }, repository, what, asked);
+    const referrers = new Map<Digest, Descriptor>();
+    try {
+      for await (const { reply, bytes } of pages(first, maxManifestBytes, ask)) {
+        for (const child of readAs(reply, bytes).children) referrers.set(child.digest, child);
+      }
+    } catch (error) {
+      if (!(error instanceof UpstreamError && knowsNoReferrers.has(error.status ?? 0))) throw error;
+      return this.#taggedReferrers(repository, subject, asked);
+    }
+    return [...referrers.values()];
+  }
+
+  async close(): Promise<void> {
+    await this.#wire.close();
+  }
+
+  /** The fallback for registries without the referrers API (distribution-spec "Referrers Tag Schema"). */
+  async #taggedReferrers(repository: Repository, subject: Digest, asked: Asked): Promise<Descriptor[]> {
+    const tag = parseTag(`${algorithmOf(subject).slice(0, 32)}-${hexOf(subject).slice(0, 64)}`);
+    if (!tag) return [];
+    try {
+      // Mostly there is no such tag, and to learn that by HEAD costs no pull.
+      const { digest } = await this.headManifest(repository, tag, asked);
+      const reply = await this.#askManifest("GET", repository, digest ?? tag, asked);
+      const { bytes } = await fetchedManifest(reply, digest ?? tag);
+      return [...readAs(reply, bytes).children];
+    } catch (error) {
+      if (error instanceof UpstreamError && error.kind === "absent") return [];
+      throw error;
+    }
+  }
+
+  #askManifest(
+    method: "GET" | "HEAD",
+    repository: Repository,
+    reference: Reference,
+    asked: Asked,
+  ): Promise<Reply> {
+    const url = this.#address(repository, `manifests/${reference}`);
+    const what = `manifest ${repository.name}${isDigest(reference) ? "@" : ":"}${reference}`;
+    // All types, whatever a client can read: a registry that is asked for fewer converts, and the digest changes.
+    const headers = { accept: manifestTypes.join(", ") };
+    return this.#ask(
+      method === "GET" ? "manifest-get" : "manifest-head",
+      method,
+      url,
+      headers,
+      repository,
+      what,
+      asked,
+    );
+  }
+
+  #askBlob(
+    method: "GET" | "HEAD",
+    repository: Repository,
+    digest: Digest,
+    headers: Readonly<Record<string, string>>,
+    asked: Asked,
+  ): Promise<Reply> {
+    const url = this.#address(repository, `blobs/${digest}`);
+    return this.#ask("blob", method, url, headers, repository, `blob ${repository.name}@${digest}`, asked);
+  }
+
+  #ask(
+    kind: Question["kind"],
+    method: "GET" | "HEAD",
+    url: URL,
+    headers: Readonly<Record<string, string>>,
+    repository: Repository,
+    what: string,
+    { purpose, signal }: Asked,
+  ): Promise<Reply> {
+    return this.#exchange.ask({ kind, method, url, headers, repository, what, purpose, signal });
+  }
+
+  #address({ name }: Repository, rest: string): URL {
+    return new URL(`${name}/${rest}`, this.#base);
+  }
+}
+
+// Registries without the API say so in different ways.
+const knowsNoReferrers = new Set([404, 405, 501]);

@@ -1,0 +1,94 @@
+/** Docker Engine with a data root, a socket and a bridge of its own. */
+import { randomBytes } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { requireClient, type Client } from "../clients.ts";
+import { Daemon, run, sealed } from "./process.ts";
+import type { Pulled } from "./pulled.ts";
+
+export interface DockerOptions {
+  /** An empty folder for everything. */
+  readonly folder: string;
+  /** The text of `daemon.json`. */
+  readonly configuration: string;
+}
+
+export class Docker {
+  readonly #command: string;
+  readonly #socket: string;
+  readonly #bridge: string;
+  readonly #env: NodeJS.ProcessEnv;
+  readonly #daemon: Daemon;
+
+  private constructor(
+    command: string,
+    socket: string,
+    bridge: string,
+    env: NodeJS.ProcessEnv,
+    daemon: Daemon,
+  ) {
+    this.#command = command;
+    this.#socket = socket;
+    this.#bridge = bridge;
+    this.#env = env;
+    this.#daemon = daemon;
+  }
+
+  static async start(client: Client, { folder, configuration }: DockerOptions): Promise<Docker> {
+    const command = requireClient("docker").path;
+    const env = sealed(folder);
+    const socket = `unix://${join(folder, "docker.sock")}`;
+    await writeFile(join(folder, "daemon.json"), configuration);
+    // An engine without a bridge removes docker0, which another engine of this machine may use.
+    const bridge = `hubcap-${randomBytes(3).toString("hex")}`;
+    await run("ip", ["link", "add", "name", bridge, "type", "bridge"], env);
+    try {
+      const daemon = await Daemon.start(
+        client.path,
+        [
+          `--config-file=${join(folder, "daemon.json")}`,
+          `--data-root=${join(folder, "data")}`,
+          `--exec-root=${join(folder, "exec")}`,
+          `--pidfile=${join(folder, "docker.pid")}`,
+          `--host=${socket}`,
+          `--bridge=${bridge}`,
+          "--storage-driver=vfs",
+          "--iptables=false",
+          "--ip-forward=false",
+          "--ip-masq=false",
+        ],
+        {
+          env,
+          log: join(folder, "dockerd.log"),
+          ready: (log) => log.includes("API listen on"),
+        },
+      );
+      return new Docker(command, socket, bridge, env, daemon);
+    } catch (error) {
+      await run("ip", ["link", "delete", bridge], env);
+      throw error;
+    }
+  }
+
+  async pull(reference: string): Promise<Pulled> {
+    await this.#daemon.watch(this.#run("pull", "--quiet", reference));
+    const told = await this.#run(
+      "image",
+      "inspect",
+      "--format",
+      "{{.Id}} {{index .RepoDigests 0}}",
+      reference,
+    );
+    const [image = "", repositoryDigest = ""] = told.trim().split(" ");
+    return { manifest: repositoryDigest.slice(repositoryDigest.indexOf("@") + 1), image };
+  }
+
+  async stop(): Promise<void> {
+    await this.#daemon.stop();
+    await run("ip", ["link", "delete", this.#bridge], this.#env);
+  }
+
+  async #run(...parameters: string[]): Promise<string> {
+    return run(this.#command, ["--host", this.#socket, ...parameters], this.#env);
+  }
+}

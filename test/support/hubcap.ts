@@ -1,0 +1,224 @@
+/** A real Hubcap as a child process, configured for tests: free ports, a storage root of its own. */
+import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { stringify } from "yaml";
+import { ask } from "./ask.ts";
+import { Child, type Exit } from "./child.ts";
+import type { Hub } from "./hub.ts";
+import { sumOfMetric, type MetricLabels } from "./metrics.ts";
+
+/** A configuration as it is written; what it leaves out of `registry`, `status` and `storage` is filled in. */
+export interface WrittenConfig {
+  readonly registry?: object;
+  readonly status?: object;
+  readonly storage?: object;
+  readonly upstreams?: Readonly<Record<string, object>>;
+  readonly [section: string]: unknown;
+}
+
+export interface HubcapOptions {
+  readonly config?: WrittenConfig;
+  /** Environment variables beside the machine's own, of which none that configures Hubcap is passed on. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Arguments of Node itself, such as `--max-old-space-size=64`. */
+  readonly nodeArgs?: readonly string[];
+}
+
+/** One line of the log. */
+export type LogLine = Readonly<Record<string, unknown>>;
+
+const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+const startSeconds = 20;
+
+/** The section of `upstreams` that leads to a stand-in. */
+export function upstreamOf(hub: Hub, settings: object = {}): object {
+  return {
+    url: hub.url,
+    tokenRealms: [hub.tokenService.url],
+    allowPrivateAddresses: true,
+    ...settings,
+  };
+}
+
+/** Two ports that were free a moment ago. */
+async function freePorts(): Promise<[number, number]> {
+  const servers = [createServer(), createServer()];
+  const ports = await Promise.all(
+    servers.map(
+      (server) =>
+        new Promise<number>((resolve) => {
+          server.listen(0, "127.0.0.1", () => resolve((server.address() as AddressInfo).port));
+        }),
+    ),
+  );
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return [ports[0] ?? 0, ports[1] ?? 0];
+}
+
+export class Hubcap {
+  readonly #options: HubcapOptions;
+  readonly #folder: string;
+  readonly #ports: readonly [number, number];
+  readonly #earlier: string[] = [];
+  #child: Child | undefined;
+
+  constructor(options: HubcapOptions, folder: string, ports: readonly [number, number]) {
+    this.#options = options;
+    this.#folder = folder;
+    this.#ports = ports;
+  }
+
+  /** Where clients pull. */
+  get url(): string {
+    return `http://127.0.0.1:${this.#ports[0]}`;
+  }
+
+  /** Where health, metrics and the status API answer. */
+  get statusUrl(): string {
+    return `http://127.0.0.1:${this.#ports[1]}`;
+  }
+
+  /** The storage root. */
+  get root(): string {
+    return join(this.#folder, "storage");
+  }
+
+  get pid(): number {
+    return this.#running.pid;
+  }
+
+  /** Everything that the running process has written to standard error. */
+  get errors(): string {
+    return this.#child?.errors ?? "";
+  }
+
+  /** How the process ended, or will end. */
+  get exit(): Promise<Exit> {
+    return this.#running.exit;
+  }
+
+  get #running(): Child {
+    if (this.#child === undefined) {
+      throw new Error("Hubcap was never started");
+    }
+    return this.#child;
+  }
+
+  /** Starts the process and resolves when it is ready. Rejects when it ends before, with what it said. */
+  async start(config: WrittenConfig = this.#options.config ?? {}): Promise<void> {
+    const path = join(this.#folder, "hubcap.yaml");
+    await writeFile(path, this.#document(config));
+    this.#earlier.push(...(this.#child?.lines ?? []));
+    const machine = Object.entries(process.env).filter(([name]) => !name.startsWith("HUBCAP_"));
+    const child = new Child([...(this.#options.nodeArgs ?? []), main, "serve", "--config", path], {
+      ...Object.fromEntries(machine),
+      ...this.#options.env,
+    });
+    this.#child = child;
+    const deadline = performance.now() + startSeconds * 1000;
+    while (!(await this.#ready())) {
+      if (!child.running) {
+        const { code, signal } = await child.exit;
+        throw new Error(`Hubcap ended with ${signal ?? code} instead of being ready:\n${child.errors}`);
+      }
+      if (performance.now() > deadline) {
+        child.kill("SIGKILL");
+        throw new Error(`Hubcap was not ready within ${startSeconds} s:\n${child.errors}`);
+      }
+      await wait(20);
+    }
+  }
+
+  /** Ends it with SIGTERM, and resolves when it has ended. */
+  async stop(): Promise<Exit> {
+    this.#running.kill("SIGTERM");
+    return this.#running.exit;
+  }
+
+  /** Ends it with SIGKILL, and resolves when it has ended. */
+  async kill9(): Promise<Exit> {
+    this.#running.kill("SIGKILL");
+    return this.#running.exit;
+  }
+
+  /** Starts it again with the same ports and storage; running, it is ended with SIGTERM first. */
+  async restart(config?: WrittenConfig): Promise<void> {
+    if (this.#running.running) {
+      await this.stop();
+    }
+    await this.start(config);
+  }
+
+  /** Ends it at once and removes its storage. */
+  async dispose(): Promise<void> {
+    if (this.#child?.running === true) {
+      await this.kill9();
+    }
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  /** The log so far, of earlier runs too. */
+  logs(): LogLine[] {
+    return [...this.#earlier, ...(this.#child?.lines ?? [])].map((line) => JSON.parse(line) as LogLine);
+  }
+
+  /** Resolves with the first log line of this run that fits, past or future. */
+  async logged(fits: (line: LogLine) => boolean): Promise<LogLine> {
+    return JSON.parse(await this.#running.line((line) => fits(JSON.parse(line) as LogLine))) as LogLine;
+  }
+
+  /** The sum of a metric over the series with these labels; 0 if it has none yet. Rejects when there is no such metric. */
+  async metric(name: string, labels: MetricLabels = {}): Promise<number> {
+    return sumOfMetric((await ask(`${this.statusUrl}/metrics`)).body.toString(), name, labels);
+  }
+
+  /** What a JSON endpoint of the status listener answers. */
+  async status(path: string): Promise<unknown> {
+    return JSON.parse((await ask(`${this.statusUrl}${path}`)).body.toString());
+  }
+
+  /** Resident memory in bytes (Linux). */
+  async residentBytes(): Promise<number> {
+    const status = await readFile(`/proc/${this.pid}/status`, "utf8");
+    return Number(/VmRSS:\s+(?<kib>\d+) kB/.exec(status)?.groups?.["kib"] ?? Number.NaN) * 1024;
+  }
+
+  /** Open file descriptors (Linux). */
+  async openFiles(): Promise<number> {
+    return (await readdir(`/proc/${this.pid}/fd`)).length;
+  }
+
+  #document(config: WrittenConfig): string {
+    return stringify({
+      ...config,
+      registry: { listen: `127.0.0.1:${this.#ports[0]}`, ...config.registry },
+      status: { listen: `127.0.0.1:${this.#ports[1]}`, ...config.status },
+      storage: { root: this.root, ...config.storage },
+    });
+  }
+
+  async #ready(): Promise<boolean> {
+    try {
+      return (await ask(`${this.statusUrl}/readyz`)).status === 200;
+    } catch {
+      return false;
+    }
+  }
+}
+
+/** A Hubcap that is ready. Dispose of it when done. */
+export async function startHubcap(options: HubcapOptions = {}): Promise<Hubcap> {
+  const folder = await mkdtemp(join(tmpdir(), "hubcap-test-"));
+  const hubcap = new Hubcap(options, folder, await freePorts());
+  try {
+    await hubcap.start();
+  } catch (error) {
+    await hubcap.dispose();
+    throw error;
+  }
+  return hubcap;
+}
