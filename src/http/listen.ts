@@ -15,8 +15,8 @@ export interface Address {
 export interface Listener {
   /** `http://` with the address and port it really has. */
   readonly url: string;
-  /** Takes no new connections; settles when those that are open have ended. */
-  close(): Promise<void>;
+  /** Takes no new connections; settles when those that are open have ended, or were cut after `graceMs`. */
+  close(graceMs: number): Promise<void>;
 }
 
 /** Serves `app` at `address`. @throws the system's error, such as EADDRINUSE. */
@@ -35,7 +35,7 @@ export async function listen(app: Pick<Hono<any>, "fetch">, { host, port }: Addr
   );
   server.listen(port, host);
   await once(server, "listening");
-  return { url: urlOf(server), close: () => close(server) };
+  return { url: urlOf(server), close: (graceMs) => close(server, graceMs) };
 }
 
 function urlOf(server: Server): string {
@@ -44,8 +44,13 @@ function urlOf(server: Server): string {
   return `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
 }
 
-async function close(server: Server): Promise<void> {
+async function close(server: Server, graceMs: number): Promise<void> {
+  const closed = once(server, "close");
   server.close();
-  server.closeIdleConnections();
-  await once(server, "close");
+  // A connection that was busy until now stays open for the next request, unless it is asked again and again.
+  const tidy = setInterval(() => server.closeIdleConnections(), 100);
+  const cut = setTimeout(() => server.closeAllConnections(), graceMs);
+  await closed;
+  clearInterval(tidy);
+  clearTimeout(cut);
 }

@@ -16,10 +16,13 @@ export interface RegistryFaceOptions {
   readonly routing: Routing;
   readonly log: Log;
   readonly metrics: Metrics;
+  /** For how many ms a client may take nothing of what waits for it. */
+  readonly stallMs: number;
 }
 
 /** The app behind the mirror endpoint. */
-export function registryFace({ mirror, routing, log, metrics }: RegistryFaceOptions) {
+export function registryFace(options: RegistryFaceOptions) {
+  const { routing, log, metrics } = options;
   const app = new Hono<{ Bindings: HttpBindings }>();
   app.all("*", async (c) => {
     const { incoming, outgoing } = c.env;
@@ -28,7 +31,7 @@ export function registryFace({ mirror, routing, log, metrics }: RegistryFaceOpti
       // The URL as it came: the framework's has dots and escapes resolved, and those decide what may be asked.
       const target = parseTarget(incoming.method ?? "", incoming.url ?? "", routing);
       exchange.target = target;
-      return await answer(mirror, target, exchange, c.env);
+      return await answer(target, exchange, c.env, options);
     } catch (error) {
       return render(error, exchange, log);
     }
@@ -37,10 +40,10 @@ export function registryFace({ mirror, routing, log, metrics }: RegistryFaceOpti
 }
 
 async function answer(
-  mirror: Mirror,
   target: Target,
   exchange: Exchange,
   { incoming, outgoing }: HttpBindings,
+  { mirror, stallMs }: RegistryFaceOptions,
 ): Promise<Response> {
   const { ask } = exchange;
   const headers = commonHeaders("namespace" in target ? target.namespace : undefined);
@@ -56,7 +59,7 @@ async function answer(
     case "blob": {
       const found = await mirror.blob(target.repository, target.digest, ask);
       exchange.outcome = found.outcome;
-      return sendBlob(outgoing, found, target.digest, incoming.headers.range, headers);
+      return sendBlob(outgoing, found, target.digest, incoming.headers.range, headers, stallMs);
     }
     case "tags": {
       const { items, outcome, stale } = await mirror.tags(target.repository, ask);

@@ -11,9 +11,6 @@ import { formatContentRange, parseRange } from "../oci/range.ts";
 
 type Headers = { [name: string]: string };
 
-/** How long a client may take nothing of what waits for it before it is cut, in ms. */
-const stalledAfterMs = 120_000;
-
 /** What every answer of the registry says. Docker's own clients look for the version on `/v2/`. */
 export function commonHeaders(namespace: string | undefined): Headers {
   return {
@@ -65,7 +62,8 @@ export function errorReply(error: RegistryError, headers: Headers): Response {
 
 /**
  * Sends a blob past the framework, straight from the file to the connection: through web streams the same bytes cost
- * twice the CPU. From its headers on, a failure can only be told by cutting the connection.
+ * twice the CPU. From its headers on, a failure can only be told by cutting the connection, as is a client that takes
+ * nothing for `stallMs`.
  */
 export async function sendBlob(
   outgoing: ServerResponse,
@@ -73,6 +71,7 @@ export async function sendBlob(
   digest: Digest,
   range: string | undefined,
   headers: Headers,
+  stallMs: number,
 ): Promise<Response> {
   const all = {
     ...headers,
@@ -102,7 +101,7 @@ export async function sendBlob(
   }
   // Clients wait for headers with a shorter patience than for bytes, and a fill's first ones may take a while.
   outgoing.flushHeaders();
-  outgoing.setTimeout(stalledAfterMs, () => {
+  outgoing.setTimeout(stallMs, () => {
     if (outgoing.writableLength > 0) outgoing.destroy();
   });
   try {

@@ -29,9 +29,11 @@ export interface Question<T> {
 /** All questions that are being asked now, and the recent "no"s. */
 export class Inquiries {
   readonly #flights = new Flights<unknown>();
+  readonly #draining: AbortSignal;
   readonly #absences: Absences;
 
-  constructor(now: () => number) {
+  constructor(draining: AbortSignal, now: () => number) {
+    this.#draining = draining;
     this.#absences = new Absences(now);
   }
 
@@ -44,6 +46,7 @@ export class Inquiries {
   async ask<T>(question: Question<T>, ask: Ask): Promise<T> {
     const no = this.#absences.get(question.about);
     if (no) throw no;
+    if (this.#draining.aborted) throw new UpstreamError("unreachable", "this mirror is shutting down");
     const started = performance.now();
     try {
       // Flights of one key are of one type: the key names what is wanted.

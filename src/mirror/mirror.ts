@@ -24,6 +24,8 @@ export interface MirrorOptions {
   readonly catalog: Catalog;
   readonly freshness: FreshnessPolicy;
   readonly metrics: Metrics;
+  /** Aborted when the process is to end: from then on nothing is asked of upstreams any more. */
+  readonly draining: AbortSignal;
   readonly now?: () => number;
 }
 
@@ -35,10 +37,10 @@ export class Mirror {
   readonly #layers: Layers;
   readonly #listings: Listings;
 
-  constructor({ upstreams, metrics, now = Date.now, ...rooms }: MirrorOptions) {
+  constructor({ upstreams, metrics, draining, now = Date.now, ...rooms }: MirrorOptions) {
     this.#upstreams = upstreams;
     this.#metrics = metrics;
-    const inquiries = new Inquiries(now);
+    const inquiries = new Inquiries(draining, now);
     const fetched = (upstream: string, bytes: number): void => metrics.fetchedBytes.inc({ upstream }, bytes);
     const failed = (upstream: string, reason: string): void => metrics.fillFailures.inc({ upstream, reason });
     this.#manifests = new Manifests({ ...rooms, inquiries, now, fetched });

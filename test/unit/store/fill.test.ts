@@ -200,9 +200,10 @@ describe("a fill", () => {
 
   it("keeps its file open for a reader that is slower than the commit", async () => {
     const fill = await begin(source([bytes]));
-    const content = fill.open();
+    const reading = fill.open();
     await fill.settled;
-    expect((await buffer(content?.stream() ?? [])).equals(bytes)).toBe(true);
+    if (!reading) throw new Error("the fill is closed");
+    expect((await buffer(reading.stream())).equals(bytes)).toBe(true);
   });
 
   it("lets go of each answer that it has done with", async () => {
