@@ -6,6 +6,7 @@ import { listen } from "./http/listen.ts";
 import { registryFace } from "./http/registry.ts";
 import { statusFace } from "./http/status.ts";
 import { Mirror } from "./mirror/mirror.ts";
+import type { Served } from "./mirror/served.ts";
 import { unlimited } from "./quota/unlimited.ts";
 import { DiskBlobs } from "./store/blobs.ts";
 import { SqliteCatalog } from "./store/catalog.ts";
@@ -26,16 +27,35 @@ export async function serve(config: Config): Promise<void> {
   const database = openDatabase(join(root, "catalog.sqlite"));
   const catalog = new SqliteCatalog(database);
   const fills = new Fills();
-  const upstreams = new Map<string, Registry>();
+  const registries = new Map<string, Registry>();
   for (const [name, settings] of Object.entries(config.upstreams)) {
-    upstreams.set(name, await connect(name, settings, metrics));
+    registries.set(name, await connect(name, settings, metrics));
+  }
+  const upstreams = new Map<string, Served>();
+  for (const [name, upstream] of registries) {
+    const { whenExhausted = "hold", alternates = [] } = config.upstreams[name] ?? {};
+    upstreams.set(name, {
+      upstream,
+      quota: { state: "unlimited", worthAsking: () => false },
+      whenExhausted,
+      alternates: alternates.flatMap((other) => registries.get(other) ?? []),
+    });
   }
   const freshness = {
     tagTtlMs: config.freshness.tagTtl,
     staleIfErrorMs: config.freshness.staleIfError,
+    lowTtlFactor: config.quota.lowTtlFactor,
   };
   const stop = new Stop();
-  const mirror = new Mirror({ upstreams, blobs, fills, catalog, freshness, metrics, draining: stop.signal });
+  const mirror = new Mirror({
+    upstreams,
+    blobs,
+    fills,
+    catalog,
+    freshness,
+    metrics,
+    draining: stop.signal,
+  });
 
   const routing = { upstreams: new Set(upstreams.keys()), defaultUpstream: config.defaultUpstream };
   const { stall: stallMs } = config.registry;
@@ -58,7 +78,7 @@ export async function serve(config: Config): Promise<void> {
     Promise.race([fills.idle(), pause(grace, undefined, { ref: false })]),
   ]);
   await status.close(0);
-  await Promise.all([...upstreams.values()].map((upstream) => upstream.close()));
+  await Promise.all([...registries.values()].map((upstream) => upstream.close()));
   database.close();
   log.info("stopped");
 }

@@ -4,12 +4,20 @@ import { FillError, IntegrityError } from "../store/error.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { Staleness } from "./ask.ts";
 import { ageSeconds } from "./freshness.ts";
+import type { Served } from "./served.ts";
 
 /** When a client should try again if nobody knows better, in seconds. */
 const tryAgain = 5;
 
-/** The error that a client is told. `absent` is the code for content that the upstream does not have. */
-export function toRegistryError(error: unknown, absent: ErrorCode): unknown {
+/**
+ * The error that a client is told. `absent` is the code for content that the upstream does not have, `whenExhausted`
+ * what a client should do when there is nothing left to spend.
+ */
+export function toRegistryError(
+  error: unknown,
+  absent: ErrorCode,
+  whenExhausted: Served["whenExhausted"],
+): unknown {
   if (error instanceof IntegrityError) {
     return new RegistryError("UPSTREAM_INVALID", `the upstream sent wrong bytes: ${error.message}`, {
       cause: error,
@@ -27,7 +35,7 @@ export function toRegistryError(error: unknown, absent: ErrorCode): unknown {
     case "denied":
       return new RegistryError("DENIED", message, cause);
     case "limited":
-      return new RegistryError("TOOMANYREQUESTS", message, {
+      return new RegistryError(whenExhausted === "hold" ? "TOOMANYREQUESTS" : "UNAVAILABLE", message, {
         ...cause,
         retryAfter: error.retryAfter ?? tryAgain,
       });

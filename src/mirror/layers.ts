@@ -7,9 +7,10 @@ import type { Content } from "../store/content.ts";
 import { IntegrityError } from "../store/error.ts";
 import { heldBack, type Fill, type Fills, type Source } from "../store/fill.ts";
 import { UpstreamError } from "../upstream/error.ts";
-import type { Asked, Upstream } from "../upstream/registry.ts";
+import type { Asked } from "../upstream/registry.ts";
 import type { Answer, Ask, Outcome } from "./ask.ts";
 import { inTime, type Inquiries } from "./inquiry.ts";
+import { askWithAlternates, type Served } from "./served.ts";
 
 /** A blob for a client. The content must be streamed or closed. */
 export interface BlobAnswer extends Answer {
@@ -41,7 +42,7 @@ export class Layers {
   }
 
   /** The blob, if this repository's upstream knows it. @throws UpstreamError, IntegrityError, FillError */
-  async get(upstream: Upstream, repository: Repository, digest: Digest, ask: Ask): Promise<BlobAnswer> {
+  async get(served: Served, repository: Repository, digest: Digest, ask: Ask): Promise<BlobAnswer> {
     const { catalog, blobs, fills } = this.#options;
     const place = formatRepository(repository);
     // Each turn ends in an answer, or in something having changed while this request waited.
@@ -54,10 +55,10 @@ export class Layers {
       }
       const running = fills.get(digest);
       const growing = running?.open();
-      if (running && growing) return this.#join(running, growing, upstream, repository, ask);
-      if (ask.head) return { outcome: "miss", size: await this.#exists(upstream, repository, digest, ask) };
+      if (running && growing) return this.#join(running, growing, served, repository, ask);
+      if (ask.head) return { outcome: "miss", size: await this.#exists(served, repository, digest, ask) };
       if ((await catalog.blobAnywhere(digest)) !== undefined) {
-        await this.#exists(upstream, repository, digest, ask);
+        await this.#exists(served, repository, digest, ask);
         await catalog.link(repository, digest);
         continue;
       }
@@ -67,25 +68,28 @@ export class Layers {
         await opening.over;
         continue;
       }
-      const fill = await this.#begin(upstream, repository, digest, ask);
+      const fill = await this.#begin(served, repository, digest, ask);
       const content = fill.open();
       if (content) return this.#prove(fill, content, opening ? "join" : "miss", ask);
     }
   }
 
   /** Asks this repository's upstream whether it knows a blob. A HEAD of a blob is counted nowhere. */
-  async #exists(upstream: Upstream, repository: Repository, digest: Digest, ask: Ask) {
+  async #exists(served: Served, repository: Repository, digest: Digest, ask: Ask) {
     const about = `blob ${formatRepository(repository)}@${digest}`;
-    const send = (asked: Asked) => upstream.headBlob(repository, digest, asked);
-    return (
-      await this.#options.inquiries.ask({ upstream, about, want: "headers", reason: "pull", send }, ask)
-    ).size;
+    const { upstream } = served;
+    const send = (asked: Asked) =>
+      askWithAlternates(served, repository, (place) =>
+        place.upstream.headBlob(place.repository, digest, asked),
+      );
+    const question = { upstream, about, want: "headers", reason: "pull", send } as const;
+    return (await this.#options.inquiries.ask(question, ask)).value.size;
   }
 
   async #join(
     fill: Fill,
     content: Content,
-    upstream: Upstream,
+    served: Served,
     repository: Repository,
     ask: Ask,
   ): Promise<BlobAnswer> {
@@ -93,7 +97,7 @@ export class Layers {
     const proofs = this.#proofs.getOrInsertComputed(fill, () => new Set());
     if (!proofs.has(place)) {
       try {
-        await this.#exists(upstream, repository, fill.digest, ask);
+        await this.#exists(served, repository, fill.digest, ask);
       } catch (error) {
         await content.close();
         throw error;
@@ -123,14 +127,14 @@ export class Layers {
     return deliver(outcome, content, ask);
   }
 
-  async #begin(upstream: Upstream, repository: Repository, digest: Digest, ask: Ask): Promise<Fill> {
+  async #begin(served: Served, repository: Repository, digest: Digest, ask: Ask): Promise<Fill> {
     const place = formatRepository(repository);
     const question = {
-      upstream,
+      upstream: served.upstream,
       about: `blob ${place}@${digest}`,
       want: "content",
       reason: "pull",
-      send: (asked: Asked) => this.#open(upstream, repository, digest, asked),
+      send: (asked: Asked) => this.#open(served, repository, digest, asked),
     } as const;
     const fill = this.#options.inquiries.ask(question, ask);
     if (!this.#openings.has(digest)) {
@@ -140,22 +144,29 @@ export class Layers {
     return fill;
   }
 
-  async #open(upstream: Upstream, repository: Repository, digest: Digest, asked: Asked): Promise<Fill> {
+  async #open(served: Served, repository: Repository, digest: Digest, asked: Asked): Promise<Fill> {
     const { catalog, blobs, fills, fetched, failed } = this.#options;
-    const first = await upstream.getBlob(repository, digest, 0, asked);
+    const { name } = served.upstream;
+    const get = async (offset: number, asked: Asked): Promise<Source> =>
+      (
+        await askWithAlternates(served, repository, (place) =>
+          place.upstream.getBlob(place.repository, digest, offset, asked),
+        )
+      ).value;
+    const first = await get(0, asked);
     const ingest = await blobs.ingest(digest).catch((error: unknown) => {
       first.cancel();
       throw error;
     });
     const { purpose } = asked;
     const fill = fills.begin(digest, ingest, first, {
-      resume: (offset) => resume(upstream, repository, digest, offset, first.size, { purpose }),
+      resume: (offset) => resume(offset, first.size, (from) => get(from, { purpose })),
       hold: (size) => catalog.holdBlob(repository, digest, size),
-      progress: (bytes) => fetched(upstream.name, bytes),
+      progress: (bytes) => fetched(name, bytes),
     });
     this.#proofs.set(fill, new Set([formatRepository(repository)]));
     fill.settled.catch((error: unknown) =>
-      failed(upstream.name, error instanceof IntegrityError ? "corrupt" : "broken"),
+      failed(name, error instanceof IntegrityError ? "corrupt" : "broken"),
     );
     return fill;
   }
@@ -173,20 +184,17 @@ async function deliver(outcome: Outcome, content: Content, ask: Ask): Promise<Bl
  * No `If-Range`: another server's ETag may differ for the same bytes, and the digest tells whether they fit.
  */
 async function resume(
-  upstream: Upstream,
-  repository: Repository,
-  digest: Digest,
   offset: number,
   size: number | undefined,
-  asked: Asked,
+  get: (offset: number) => Promise<Source>,
 ): Promise<Source> {
   try {
-    const rest = await upstream.getBlob(repository, digest, offset, asked);
+    const rest = await get(offset);
     if (rest.offset <= offset && (size === undefined || rest.size === size)) return rest;
     rest.cancel();
   } catch (error) {
     if (!(error instanceof UpstreamError) || error.kind !== "corrupt") throw error;
   }
   // An upstream that answers a range with nonsense is asked for the whole, which is then read past.
-  return upstream.getBlob(repository, digest, 0, asked);
+  return get(0);
 }

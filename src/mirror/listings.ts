@@ -3,11 +3,13 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatRepository, type Repository } from "../oci/reference.ts";
 import type { Catalog } from "../store/catalog.ts";
-import type { Asked, Upstream } from "../upstream/registry.ts";
+import type { Asked } from "../upstream/registry.ts";
 import type { Answer, Ask } from "./ask.ts";
 import { staleness } from "./failure.ts";
-import { isFresh, mayServeStale, type FreshnessPolicy } from "./freshness.ts";
+import { isFresh, mayServeStale } from "./freshness.ts";
 import type { Inquiries } from "./inquiry.ts";
+import { policyAt, type LadderPolicy } from "./ladder.ts";
+import type { Served } from "./served.ts";
 
 /** A whole list for a client; paging and filtering are the face's. */
 export interface ListAnswer<T> extends Answer {
@@ -17,7 +19,7 @@ export interface ListAnswer<T> extends Answer {
 export interface ListingsOptions {
   readonly catalog: Catalog;
   readonly inquiries: Inquiries;
-  readonly freshness: FreshnessPolicy;
+  readonly freshness: LadderPolicy;
   readonly now: () => number;
 }
 
@@ -29,32 +31,34 @@ export class Listings {
   }
 
   /** All tags of a repository, in the order of their code points. @throws UpstreamError */
-  tags(upstream: Upstream, repository: Repository, ask: Ask): Promise<ListAnswer<string>> {
-    return this.#list(upstream, repository, "tags", ask, async (asked) =>
-      (await upstream.listTags(repository, asked)).toSorted(),
+  tags(served: Served, repository: Repository, ask: Ask): Promise<ListAnswer<string>> {
+    return this.#list(served, repository, "tags", ask, async (asked) =>
+      (await served.upstream.listTags(repository, asked)).toSorted(),
     );
   }
 
   /** All manifests whose subject is `subject`. @throws UpstreamError */
   referrers(
-    upstream: Upstream,
+    served: Served,
     repository: Repository,
     subject: Digest,
     ask: Ask,
   ): Promise<ListAnswer<Descriptor>> {
-    return this.#list(upstream, repository, subject, ask, (asked) =>
-      upstream.referrers(repository, subject, asked),
+    return this.#list(served, repository, subject, ask, (asked) =>
+      served.upstream.referrers(repository, subject, asked),
     );
   }
 
   async #list<T>(
-    upstream: Upstream,
+    served: Served,
     repository: Repository,
     subject: string,
     ask: Ask,
     send: (asked: Asked) => Promise<readonly T[]>,
   ): Promise<ListAnswer<T>> {
-    const { catalog, inquiries, freshness, now } = this.#options;
+    const { catalog, inquiries, now } = this.#options;
+    const { upstream, quota } = served;
+    const freshness = policyAt(quota.state, this.#options.freshness);
     const known = await catalog.listing(repository, subject);
     // Only what `send` gave for this very subject was ever kept under it.
     const items = known && (JSON.parse(known.body) as T[]);

@@ -2,14 +2,17 @@
 import type { Digest } from "../oci/digest.ts";
 import { readManifest } from "../oci/manifest.ts";
 import { formatRepository, isDigest, type Reference, type Repository, type Tag } from "../oci/reference.ts";
+import type { Reason } from "../quota/quota.ts";
 import type { Blobs } from "../store/blobs.ts";
 import type { Catalog, HeldManifest, TagRecord } from "../store/catalog.ts";
 import { UpstreamError } from "../upstream/error.ts";
-import type { Asked, Upstream } from "../upstream/registry.ts";
-import type { Answer, Ask, Outcome } from "./ask.ts";
+import type { Asked } from "../upstream/registry.ts";
+import type { Answer, Ask } from "./ask.ts";
 import { staleness } from "./failure.ts";
-import { ageSeconds, isFresh, mayServeStale, type FreshnessPolicy } from "./freshness.ts";
+import { ageSeconds, mayServeStale } from "./freshness.ts";
 import type { Inquiries } from "./inquiry.ts";
+import { isBelieved, refusalToRevalidate, type LadderPolicy } from "./ladder.ts";
+import { askWithAlternates, type Place, type Served } from "./served.ts";
 
 /** A manifest for a client. */
 export interface ManifestAnswer extends Answer {
@@ -21,12 +24,13 @@ export interface ManifestAnswer extends Answer {
 }
 
 type Content = Pick<ManifestAnswer, "outcome" | "manifest" | "bytes">;
+type Taken = Required<Pick<ManifestAnswer, "manifest" | "bytes">>;
 
 export interface ManifestsOptions {
   readonly catalog: Catalog;
   readonly blobs: Blobs;
   readonly inquiries: Inquiries;
-  readonly freshness: FreshnessPolicy;
+  readonly freshness: LadderPolicy;
   readonly now: () => number;
   /** Told the size of every manifest that was fetched. */
   readonly fetched: (upstream: string, bytes: number) => void;
@@ -40,22 +44,23 @@ export class Manifests {
   }
 
   /** The manifest that `reference` means. @throws UpstreamError */
-  get(upstream: Upstream, repository: Repository, reference: Reference, ask: Ask): Promise<ManifestAnswer> {
+  get(served: Served, repository: Repository, reference: Reference, ask: Ask): Promise<ManifestAnswer> {
     return isDigest(reference)
-      ? this.#byDigest(upstream, repository, reference, ask)
-      : this.#byTag(upstream, repository, reference, ask);
+      ? this.#byDigest(served, repository, reference, ask)
+      : this.#byTag(served, repository, reference, ask);
   }
 
-  async #byTag(upstream: Upstream, repository: Repository, tag: Tag, ask: Ask): Promise<ManifestAnswer> {
+  async #byTag(served: Served, repository: Repository, tag: Tag, ask: Ask): Promise<ManifestAnswer> {
     const { catalog, now, freshness } = this.#options;
     const record = await catalog.tag(repository, tag);
     try {
-      const fresh = record && isFresh(record.checkedAt, now(), freshness);
-      const age = fresh ? ageSeconds(record.checkedAt, now()) : 0;
-      const manifest = fresh
+      const believed = record && isBelieved(record, now(), served.quota.state, freshness);
+      const manifest = believed
         ? record.descriptor
-        : await this.#resolve(upstream, repository, tag, ask, record);
-      return { ...(await this.#content(upstream, repository, manifest, ask)), age };
+        : await this.#resolve(served, repository, tag, ask, record);
+      const age = believed ? ageSeconds(record.checkedAt, now()) : 0;
+      const reason = record?.held ? "revalidate" : "pull";
+      return { ...(await this.#content(served, repository, manifest, ask, reason)), age };
     } catch (error) {
       const stale = record && (await this.#stale(repository, record, error));
       if (stale) return stale;
@@ -63,31 +68,38 @@ export class Manifests {
     }
   }
 
-  async #byDigest(upstream: Upstream, repository: Repository, digest: Digest, ask: Ask): Promise<Content> {
+  async #byDigest(served: Served, repository: Repository, digest: Digest, ask: Ask): Promise<Content> {
     const held = await this.#held(repository, digest);
     if (held) return held;
-    const about = `manifest ${formatRepository(repository)}@${digest}`;
-    if (ask.head) {
-      const send = (asked: Asked): Promise<HeldManifest> =>
-        this.#headers(upstream, repository, digest, asked);
-      const question = { upstream, about, want: "headers", reason: "pull", send } as const;
-      return { outcome: "miss", manifest: await this.#options.inquiries.ask(question, ask) };
-    }
-    return this.#fetch(upstream, repository, digest, about, ask);
+    if (!ask.head) return this.#fetch(served, repository, digest, ask, "pull");
+    const { upstream } = served;
+    const found = await this.#options.inquiries.ask(
+      {
+        upstream,
+        about: aboutDigest(repository, digest),
+        want: "headers",
+        reason: "pull",
+        send: (asked) =>
+          askWithAlternates(served, repository, (place) => this.#headers(place, repository, digest, asked)),
+      },
+      ask,
+    );
+    return { outcome: "miss", manifest: found.value };
   }
 
   /** The content of a manifest whose descriptor is known already. */
   async #content(
-    upstream: Upstream,
+    served: Served,
     repository: Repository,
     manifest: HeldManifest,
     ask: Ask,
+    reason: Reason,
   ): Promise<Content> {
     const held = await this.#held(repository, manifest.digest);
     if (held) return held;
-    if (ask.head) return { outcome: "miss", manifest };
-    const about = `manifest ${formatRepository(repository)}@${manifest.digest}`;
-    return this.#fetch(upstream, repository, manifest.digest, about, ask);
+    return ask.head
+      ? { outcome: "miss", manifest }
+      : this.#fetch(served, repository, manifest.digest, ask, reason);
   }
 
   async #held(repository: Repository, digest: Digest): Promise<Content | undefined> {
@@ -101,35 +113,51 @@ export class Manifests {
   }
 
   async #fetch(
-    upstream: Upstream,
+    served: Served,
     repository: Repository,
     digest: Digest,
-    about: string,
     ask: Ask,
+    reason: Reason,
   ): Promise<Content> {
-    const send = async (asked: Asked): Promise<Required<Pick<Content, "manifest" | "bytes">>> => {
-      const elsewhere = await this.#options.catalog.manifestAnywhere(digest);
-      const bytes = elsewhere && (await this.#options.blobs.read(digest, elsewhere.size));
-      if (!bytes) return this.#take(upstream, repository, digest, asked);
-      // The bytes are here, but whether this repository may have them only its upstream can say. A HEAD is free.
-      await upstream.headManifest(repository, digest, asked);
-      await this.#options.catalog.link(repository, digest);
-      return { manifest: elsewhere, bytes };
-    };
-    const question = { upstream, about, want: "content", reason: "pull", send } as const;
-    const outcome: Outcome = this.#options.inquiries.isAsked(question) ? "join" : "miss";
-    return { outcome, ...(await this.#options.inquiries.ask(question, ask)) };
+    const { catalog, blobs, inquiries } = this.#options;
+    const { upstream, quota } = served;
+    const question = {
+      upstream,
+      about: aboutDigest(repository, digest),
+      want: "content",
+      reason,
+      send: async (asked: Asked): Promise<Taken> => {
+        const elsewhere = await catalog.manifestAnywhere(digest);
+        const bytes = elsewhere && (await blobs.read(digest, elsewhere.size));
+        if (bytes) {
+          // The bytes are here, but whether this repository may have them only its upstream can say. A HEAD is free.
+          await upstream.headManifest(repository, digest, asked);
+          await catalog.link(repository, digest);
+          return { manifest: elsewhere, bytes };
+        }
+        // So is this one, and its headers may tell that a pull has come free.
+        if (quota.worthAsking()) await upstream.headManifest(repository, digest, asked);
+        const found = await askWithAlternates(served, repository, (place) =>
+          this.#take(place, repository, digest, asked),
+        );
+        return found.value;
+      },
+    } as const;
+    const outcome = inquiries.isAsked(question) ? "join" : "miss";
+    return { outcome, ...(await inquiries.ask(question, ask)) };
   }
 
-  /** Gets a manifest from upstream, which may cost a pull, and holds it. */
-  async #take(upstream: Upstream, repository: Repository, reference: Reference, asked: Asked) {
-    const { bytes, mediaType, digest } = await upstream.getManifest(repository, reference, asked);
-    this.#options.fetched(repository.upstream, bytes.length);
+  /** Gets a manifest from `place`, which may cost a pull, and holds it for `repository`. */
+  async #take(place: Place, repository: Repository, reference: Reference, asked: Asked): Promise<Taken> {
+    const { blobs, catalog, fetched } = this.#options;
+    const got = await place.upstream.getManifest(place.repository, reference, asked);
+    const { bytes, mediaType, digest } = got;
+    fetched(place.upstream.name, bytes.length);
     const manifest = { digest, mediaType, size: bytes.length };
     const { children, config, layers, subject } = readManifest(bytes, mediaType);
     const names = [...children, ...layers, ...(config ? [config] : []), ...(subject ? [subject] : [])];
-    await this.#options.blobs.put(digest, bytes);
-    await this.#options.catalog.holdManifest(
+    await blobs.put(digest, bytes);
+    await catalog.holdManifest(
       repository,
       manifest,
       names.map((name) => name.digest),
@@ -138,48 +166,48 @@ export class Manifests {
   }
 
   /** Asks what a tag means now: one HEAD, which no upstream counts, for all who wait. */
-  #resolve(
-    upstream: Upstream,
+  async #resolve(
+    served: Served,
     repository: Repository,
     tag: Tag,
     ask: Ask,
     known: TagRecord | undefined,
   ): Promise<HeldManifest> {
     const { inquiries, catalog, now } = this.#options;
-    return inquiries.ask(
-      {
-        upstream,
-        about: `manifest ${formatRepository(repository)}:${tag}`,
-        want: "headers",
-        reason: known ? "revalidate" : "pull",
-        haveStale: known?.held !== undefined,
-        send: async (asked) => {
-          try {
-            const manifest = await this.#headers(upstream, repository, tag, asked);
-            await catalog.resolve(repository, tag, manifest, now());
-            return manifest;
-          } catch (error) {
-            if (error instanceof UpstreamError && error.kind === "absent") {
-              await catalog.forgetTag(repository, tag);
-            }
-            throw error;
-          }
-        },
-      },
-      ask,
-    );
+    const { upstream, quota } = served;
+    const haveStale = known?.held !== undefined;
+    const refusal = haveStale ? refusalToRevalidate(upstream.name, quota.state) : undefined;
+    if (refusal) throw refusal;
+    const send = async (asked: Asked): Promise<HeldManifest> => {
+      try {
+        const { value, alternate } = await askWithAlternates(served, repository, (place) =>
+          this.#headers(place, repository, tag, asked),
+        );
+        await catalog.resolve(repository, tag, value, now(), alternate);
+        return value;
+      } catch (error) {
+        if (error instanceof UpstreamError && error.kind === "absent") {
+          await catalog.forgetTag(repository, tag);
+        }
+        throw error;
+      }
+    };
+    const about = `manifest ${formatRepository(repository)}:${tag}`;
+    const reason = known ? "revalidate" : "pull";
+    return inquiries.ask({ upstream, about, want: "headers", reason, haveStale, send }, ask);
   }
 
-  /** What the upstream's HEAD says. Where it leaves digest or size out, only a GET can tell. */
+  /** What a HEAD says. Where it leaves digest or size out, only a GET can tell. */
   async #headers(
-    upstream: Upstream,
+    place: Place,
     repository: Repository,
     reference: Reference,
     asked: Asked,
   ): Promise<HeldManifest> {
-    const { digest, mediaType, size } = await upstream.headManifest(repository, reference, asked);
+    const said = await place.upstream.headManifest(place.repository, reference, asked);
+    const { digest, mediaType, size } = said;
     if (digest && size !== undefined) return { digest, mediaType, size };
-    return (await this.#take(upstream, repository, reference, asked)).manifest;
+    return (await this.#take(place, repository, reference, asked)).manifest;
   }
 
   async #stale(
@@ -194,4 +222,8 @@ export class Manifests {
     const held = await this.#held(repository, record.held.digest);
     return held && { ...held, outcome: "stale", stale, age: stale.age };
   }
+}
+
+function aboutDigest(repository: Repository, digest: Digest): string {
+  return `manifest ${formatRepository(repository)}@${digest}`;
 }

@@ -2,27 +2,29 @@
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { RegistryError, type ErrorCode } from "../oci/error.ts";
+import type { Image } from "../oci/image.ts";
 import type { Reference, Repository } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
 import type { Catalog } from "../store/catalog.ts";
 import type { Fills } from "../store/fill.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { Upstream } from "../upstream/registry.ts";
 import type { Answer, Ask } from "./ask.ts";
+import { Explanations, type Explanation } from "./explain.ts";
 import { toRegistryError } from "./failure.ts";
-import type { FreshnessPolicy } from "./freshness.ts";
 import { Inquiries } from "./inquiry.ts";
+import type { LadderPolicy } from "./ladder.ts";
 import { Layers, type BlobAnswer } from "./layers.ts";
 import { Listings, type ListAnswer } from "./listings.ts";
 import { Manifests, type ManifestAnswer } from "./manifests.ts";
+import type { Served } from "./served.ts";
 
 export interface MirrorOptions {
   /** By source host. */
-  readonly upstreams: ReadonlyMap<string, Upstream>;
+  readonly upstreams: ReadonlyMap<string, Served>;
   readonly blobs: Blobs;
   readonly fills: Fills;
   readonly catalog: Catalog;
-  readonly freshness: FreshnessPolicy;
+  readonly freshness: LadderPolicy;
   readonly metrics: Metrics;
   /** Aborted when the process is to end: from then on nothing is asked of upstreams any more. */
   readonly draining: AbortSignal;
@@ -31,11 +33,12 @@ export interface MirrorOptions {
 
 /** Answers pulls. Every method throws a RegistryError when there is nothing to serve. */
 export class Mirror {
-  readonly #upstreams: ReadonlyMap<string, Upstream>;
+  readonly #upstreams: ReadonlyMap<string, Served>;
   readonly #metrics: Metrics;
   readonly #manifests: Manifests;
   readonly #layers: Layers;
   readonly #listings: Listings;
+  readonly #explanations: Explanations;
 
   constructor({ upstreams, metrics, draining, now = Date.now, ...rooms }: MirrorOptions) {
     this.#upstreams = upstreams;
@@ -46,46 +49,55 @@ export class Mirror {
     this.#manifests = new Manifests({ ...rooms, inquiries, now, fetched });
     this.#layers = new Layers({ ...rooms, inquiries, fetched, failed });
     this.#listings = new Listings({ ...rooms, inquiries, now });
+    this.#explanations = new Explanations({ ...rooms, now });
   }
 
   manifest(repository: Repository, reference: Reference, ask: Ask): Promise<ManifestAnswer> {
-    return this.#answer(repository, "MANIFEST_UNKNOWN", (upstream) =>
-      this.#manifests.get(upstream, repository, reference, ask),
+    return this.#answer(repository, "MANIFEST_UNKNOWN", (served) =>
+      this.#manifests.get(served, repository, reference, ask),
     );
   }
 
   blob(repository: Repository, digest: Digest, ask: Ask): Promise<BlobAnswer> {
-    return this.#answer(repository, "BLOB_UNKNOWN", (upstream) =>
-      this.#layers.get(upstream, repository, digest, ask),
+    return this.#answer(repository, "BLOB_UNKNOWN", (served) =>
+      this.#layers.get(served, repository, digest, ask),
     );
   }
 
   tags(repository: Repository, ask: Ask): Promise<ListAnswer<string>> {
-    return this.#answer(repository, "NAME_UNKNOWN", (upstream) =>
-      this.#listings.tags(upstream, repository, ask),
-    );
+    return this.#answer(repository, "NAME_UNKNOWN", (served) => this.#listings.tags(served, repository, ask));
   }
 
   referrers(repository: Repository, subject: Digest, ask: Ask): Promise<ListAnswer<Descriptor>> {
-    return this.#answer(repository, "NAME_UNKNOWN", (upstream) =>
-      this.#listings.referrers(upstream, repository, subject, ask),
+    return this.#answer(repository, "NAME_UNKNOWN", (served) =>
+      this.#listings.referrers(served, repository, subject, ask),
     );
+  }
+
+  /** What a pull of `image` would meet now. Nothing is asked of the upstream. */
+  explain(image: Image): Promise<Explanation> {
+    return this.#explanations.of(this.#serve(image), image);
   }
 
   async #answer<A extends Answer>(
     repository: Repository,
     absent: ErrorCode,
-    decide: (upstream: Upstream) => Promise<A>,
+    decide: (served: Served) => Promise<A>,
   ): Promise<A> {
-    const upstream = this.#upstreams.get(repository.upstream);
-    if (!upstream) throw new RegistryError("NAME_UNKNOWN");
+    const served = this.#serve(repository);
     try {
-      const answer = await decide(upstream);
-      if (answer.stale)
-        this.#metrics.staleServed.inc({ upstream: upstream.name, reason: answer.stale.reason });
+      const answer = await decide(served);
+      const { stale } = answer;
+      if (stale) this.#metrics.staleServed.inc({ upstream: served.upstream.name, reason: stale.reason });
       return answer;
     } catch (error) {
-      throw toRegistryError(error, absent);
+      throw toRegistryError(error, absent, served.whenExhausted);
     }
+  }
+
+  #serve({ upstream }: Repository): Served {
+    const served = this.#upstreams.get(upstream);
+    if (!served) throw new RegistryError("NAME_UNKNOWN");
+    return served;
   }
 }

@@ -1,7 +1,7 @@
 /** Image names as people type them: `nginx`, `ghcr.io/org/app:1.2`, `host:5000/a/b:tag@sha256:…`. */
 import { parseDigest, type Digest } from "./digest.ts";
 import { RegistryError } from "./error.ts";
-import { parseTag, type Repository, type Tag } from "./reference.ts";
+import { parseTag, type Reference, type Repository, type Tag } from "./reference.ts";
 import { repositoryAt, upstreamWithin, type Routing } from "./routing.ts";
 
 /** A repository, and what of it was named. With neither tag nor digest it is for the caller to choose. */
@@ -24,6 +24,11 @@ export function parseImage(text: string, routing: Routing): Image {
   const path = (colon < 0 ? tagged : tagged.slice(0, colon)).split("/");
   const repository = repositoryAt(upstreamWithin(path, routing), path);
   return { ...repository, ...(tag && { tag }), ...(digest && { digest }) };
+}
+
+/** What an image name means where a tag or a digest is needed; a digest beside a tag wins, as it does for runtimes. */
+export function referenceOf({ tag, digest }: Image): Reference {
+  return digest ?? tag ?? ("latest" as Tag);
 }
 
 function readTag(text: string): Tag {

@@ -11,6 +11,8 @@ export type HeldManifest = Pick<Descriptor, "digest" | "mediaType" | "size">;
 export interface TagRecord {
   readonly descriptor: HeldManifest;
   readonly checkedAt: number;
+  /** The alternate that said so, when the upstream itself could not be asked. */
+  readonly alternate: string | undefined;
   /** The manifest of this tag that was held last: `descriptor` itself, or what it replaced. */
   readonly held: HeldManifest | undefined;
 }
@@ -39,8 +41,14 @@ export interface Catalog {
   holdManifest(repository: Repository, manifest: HeldManifest, names: readonly Digest[]): Promise<void>;
   /** The upstream answered for content that is held already. */
   link(repository: Repository, digest: Digest): Promise<void>;
-  /** The upstream said at `checkedAt` that `tag` means this manifest. */
-  resolve(repository: Repository, tag: Tag, descriptor: HeldManifest, checkedAt: number): Promise<void>;
+  /** The upstream, or in its place an `alternate`, said at `checkedAt` that `tag` means this manifest. */
+  resolve(
+    repository: Repository,
+    tag: Tag,
+    descriptor: HeldManifest,
+    checkedAt: number,
+    alternate?: string,
+  ): Promise<void>;
   /** The upstream said that there is no such tag. */
   forgetTag(repository: Repository, tag: Tag): Promise<void>;
   keepListing(repository: Repository, subject: string, listing: Listing): Promise<void>;
@@ -59,6 +67,7 @@ interface ManifestRow {
 
 interface TagRow extends ManifestRow {
   checkedAt: number;
+  alternate: string | null;
   heldDigest: Digest | null;
   heldMediaType: string;
   heldSize: number;
@@ -89,7 +98,7 @@ export class SqliteCatalog implements Catalog {
         "SELECT digest, media_type AS mediaType, size FROM manifest JOIN blob USING (digest) WHERE digest = ?",
       ),
       tag: database.prepare<[...Place, string], TagRow>(
-        `SELECT tag.digest, tag.media_type AS mediaType, tag.size, checked_at AS checkedAt,
+        `SELECT tag.digest, tag.media_type AS mediaType, tag.size, checked_at AS checkedAt, alternate,
            blob.digest AS heldDigest, manifest.media_type AS heldMediaType, blob.size AS heldSize
          FROM tag LEFT JOIN (blob JOIN manifest USING (digest)) ON blob.digest = last_held
          WHERE ${here} AND tag = ?`,
@@ -106,10 +115,10 @@ export class SqliteCatalog implements Catalog {
       tagHeld: database.prepare<[...Place, string]>(
         `UPDATE tag SET last_held = digest WHERE ${here} AND digest = ?`,
       ),
-      resolve: database.prepare<[...Place, string, string, string, number, number]>(
-        `INSERT INTO tag VALUES (?, ?, ?, ?, ?, ?, ?, NULL)
+      resolve: database.prepare<[...Place, string, string, string, number, number, string | null]>(
+        `INSERT INTO tag VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)
          ON CONFLICT DO UPDATE SET digest = excluded.digest, media_type = excluded.media_type,
-           size = excluded.size, checked_at = excluded.checked_at`,
+           size = excluded.size, checked_at = excluded.checked_at, alternate = excluded.alternate`,
       ),
       resolveHeld: database.prepare<[...Place, string]>(
         `UPDATE tag SET last_held = digest WHERE ${here} AND tag = ?
@@ -161,9 +170,14 @@ export class SqliteCatalog implements Catalog {
   async tag(repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
     const row = this.#sql.tag.get(...place(repository), tag);
     if (!row) return undefined;
-    const { digest, mediaType, size, checkedAt, heldDigest, heldMediaType, heldSize } = row;
+    const { digest, mediaType, size, checkedAt, alternate, heldDigest, heldMediaType, heldSize } = row;
     const held = heldDigest && { digest: heldDigest, mediaType: heldMediaType, size: heldSize };
-    return { descriptor: { digest, mediaType, size }, checkedAt, held: held ?? undefined };
+    return {
+      descriptor: { digest, mediaType, size },
+      checkedAt,
+      alternate: alternate ?? undefined,
+      held: held ?? undefined,
+    };
   }
 
   async listing(repository: Repository, subject: string): Promise<Listing | undefined> {
@@ -193,8 +207,9 @@ export class SqliteCatalog implements Catalog {
     tag: Tag,
     { digest, mediaType, size }: HeldManifest,
     checkedAt: number,
+    alternate?: string,
   ): Promise<void> {
-    this.#sql.resolve.run(...place(repository), tag, digest, mediaType, size, checkedAt);
+    this.#sql.resolve.run(...place(repository), tag, digest, mediaType, size, checkedAt, alternate ?? null);
     this.#sql.resolveHeld.run(...place(repository), tag);
   }
 

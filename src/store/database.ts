@@ -33,7 +33,7 @@ const steps: readonly string[] = [
   ) WITHOUT ROWID;
   CREATE INDEX held_digest ON held (digest);
 
-  -- What a tag meant when it was last checked, and which manifest can be served for it if that one cannot be had.
+  -- What a tag meant when it was last checked (by whom, if not by the upstream), and which manifest can be served for it if that one cannot be had.
   CREATE TABLE tag (
     upstream TEXT NOT NULL,
     repository TEXT NOT NULL,
@@ -42,6 +42,7 @@ const steps: readonly string[] = [
     media_type TEXT NOT NULL,
     size INTEGER NOT NULL,
     checked_at INTEGER NOT NULL,
+    alternate TEXT,
     last_held TEXT,
     PRIMARY KEY (upstream, repository, tag)
   ) WITHOUT ROWID;

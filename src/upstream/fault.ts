@@ -40,20 +40,14 @@ export function faultOf(error: unknown, host: string): UpstreamError {
     const why = code.toLowerCase().replaceAll("_", " ");
     return new UpstreamError("corrupt", `${host} showed a certificate that is not trusted (${why})`, cause);
   }
-  if (code === "HPE_INVALID_CONSTANT" || code === "UND_ERR_HEADERS_OVERFLOW") {
+  const isMalformed = error instanceof Error && error.name === "HTTPParserError";
+  if (code === "UND_ERR_HEADERS_OVERFLOW" || (isMalformed && error.message.includes("Expected HTTP/"))) {
     return new UpstreamError("corrupt", `${host} did not answer in proper HTTP`, cause);
   }
-  if (code.startsWith("HPE_")) {
+  if (isMalformed) {
     // Docker Hub's abuse limit answers with bare line feeds (docker/hub-feedback#1907).
-    return new UpstreamError(
-      "limited",
-      `${host} gave the malformed answer of a registry under too many requests`,
-      {
-        ...cause,
-        status: 429,
-        retryAfter: abusePauseSeconds,
-      },
-    );
+    const message = `${host} gave the malformed answer of a registry under too many requests`;
+    return new UpstreamError("limited", message, { ...cause, status: 429, retryAfter: abusePauseSeconds });
   }
   const why = code.startsWith("ERR_SSL_") ? "TLS could not be agreed on" : code || "the request failed";
   return new UpstreamError("unreachable", `${host} cannot be reached: ${why}`, cause);

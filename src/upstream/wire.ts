@@ -83,6 +83,8 @@ export class Wire {
         headersTimeout: message.headersMs,
         bodyTimeout: this.#stallMs,
         signal: signal ?? null,
+        // undici would close the connection after every HEAD, and revalidation is nothing but HEADs.
+        reset: false,
       });
       // A body may break while nobody reads it yet.
       answer.body.on("error", () => undefined);

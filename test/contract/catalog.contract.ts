@@ -62,14 +62,37 @@ export function catalogContract(make: () => Catalog): void {
   it("remembers what a tag meant, and the manifest that was held for it last", async () => {
     const catalog = make();
     await catalog.resolve(here, tag, manifest, 1000);
-    expect(await catalog.tag(here, tag)).toEqual({ descriptor: manifest, checkedAt: 1000, held: undefined });
+    expect(await catalog.tag(here, tag)).toEqual({
+      descriptor: manifest,
+      checkedAt: 1000,
+      alternate: undefined,
+      held: undefined,
+    });
     await catalog.holdManifest(here, manifest, []);
-    expect(await catalog.tag(here, tag)).toEqual({ descriptor: manifest, checkedAt: 1000, held: manifest });
+    expect(await catalog.tag(here, tag)).toEqual({
+      descriptor: manifest,
+      checkedAt: 1000,
+      alternate: undefined,
+      held: manifest,
+    });
     await catalog.resolve(here, tag, newer, 2000);
-    expect(await catalog.tag(here, tag)).toEqual({ descriptor: newer, checkedAt: 2000, held: manifest });
+    expect(await catalog.tag(here, tag)).toEqual({
+      descriptor: newer,
+      checkedAt: 2000,
+      alternate: undefined,
+      held: manifest,
+    });
     await catalog.holdManifest(here, newer, []);
     expect((await catalog.tag(here, tag))?.held).toEqual(newer);
     expect(await catalog.tag(there, tag)).toBeUndefined();
+  });
+
+  it("remembers which alternate resolved a tag, until the upstream does", async () => {
+    const catalog = make();
+    await catalog.resolve(here, tag, manifest, 1000, "mirror.gcr.io");
+    expect((await catalog.tag(here, tag))?.alternate).toBe("mirror.gcr.io");
+    await catalog.resolve(here, tag, manifest, 2000);
+    expect((await catalog.tag(here, tag))?.alternate).toBeUndefined();
   });
 
   it("resolves a tag to a manifest that is held already", async () => {

@@ -1,5 +1,5 @@
 /** Docker Engine with a data root, a socket and a bridge of its own. */
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { requireClient, type Client } from "../clients.ts";
@@ -39,10 +39,12 @@ export class Docker {
     const env = sealed(folder);
     const socket = `unix://${join(folder, "docker.sock")}`;
     await writeFile(join(folder, "daemon.json"), configuration);
-    // An engine without a bridge removes docker0, which another engine of this machine may use.
+    // An engine without a bridge removes docker0, and one without a network takes docker0's: another engine of this
+    // machine may use it. 198.18.0.0/15 is for tests (RFC 2544), so nobody's network is in the way.
     const bridge = `hubcap-${randomBytes(3).toString("hex")}`;
     await run("ip", ["link", "add", "name", bridge, "type", "bridge"], env);
     try {
+      await run("ip", ["address", "add", `198.18.${randomInt(256)}.1/24`, "dev", bridge], env);
       const daemon = await Daemon.start(
         client.path,
         [

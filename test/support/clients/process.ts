@@ -48,9 +48,6 @@ export interface DaemonOptions {
 export class Daemon {
   readonly #process: ChildProcess;
   readonly #log: string;
-  readonly #orphaned = (): void => {
-    this.#process.kill("SIGKILL");
-  };
 
   private constructor(process: ChildProcess, log: string) {
     this.#process = process;
@@ -64,19 +61,14 @@ export class Daemon {
     options: DaemonOptions,
   ): Promise<Daemon> {
     const output = openSync(options.log, "a");
-    const child = spawn(command, parameters, { env: options.env, stdio: ["ignore", output, output] });
+    // The kernel ends it with the tests, also where those are ended by force.
+    const child = spawn("setpriv", ["--pdeathsig", "KILL", "--", command, ...parameters], {
+      env: options.env,
+      stdio: ["ignore", output, output],
+    });
     closeSync(output);
     const daemon = new Daemon(child, options.log);
-    process.once("exit", daemon.#orphaned);
-    const failure = await new Promise<Error | undefined>((resolve) => {
-      child.once("error", resolve);
-      child.once("spawn", () => {
-        resolve(undefined);
-      });
-    });
-    if (failure !== undefined) {
-      throw failure;
-    }
+    await once(child, "spawn");
     const deadline = Date.now() + 30_000;
     while (!(await options.ready(daemon.log))) {
       if (child.exitCode !== null || child.signalCode !== null || Date.now() > deadline) {
@@ -95,17 +87,11 @@ export class Daemon {
 
   /** The outcome of work that the daemon takes part in; its failure tells what the daemon printed last. */
   async watch<T>(work: Promise<T>): Promise<T> {
-    try {
-      return await work;
-    } catch (error) {
-      const said = error instanceof Error ? error.message : String(error);
-      throw new Error(`${said}\n--- the end of ${this.#log}\n${this.log.slice(-4000)}`, { cause: error });
-    }
+    return explained(work, this.#log, () => this.log.trimEnd().split("\n"));
   }
 
   /** Ends it, by force after ten seconds. */
   async stop(): Promise<void> {
-    process.removeListener("exit", this.#orphaned);
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) {
       return;
     }
@@ -114,5 +100,20 @@ export class Daemon {
     const force = setTimeout(() => this.#process.kill("SIGKILL"), 10_000);
     await ended;
     clearTimeout(force);
+  }
+}
+
+/** The outcome of `work`, whose error also tells the last lines of a log. */
+export async function explained<T>(work: Promise<T>, log: string, lines: () => string[]): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof Error) {
+      const last = lines()
+        .slice(-10)
+        .map((line) => line.slice(0, 500));
+      error.message = [error.message.trimEnd(), `--- the end of ${log}`, ...last].join("\n");
+    }
+    throw error;
   }
 }

@@ -173,22 +173,24 @@ describe("headBlob", () => {
 });
 
 describe("connections", () => {
-  test("a request that dies on a connection which the other side had closed is sent once more", async () => {
-    let connections = 0;
+  test("a request that dies on a connection which the other side had closed is sent once more, and paid for again", async () => {
+    let hasDied = false;
     const server = await serveRaw((socket) => {
-      connections += 1;
-      const isFirst = connections === 1;
       let requests = 0;
       socket.on("data", () => {
         requests += 1;
-        if (isFirst && requests > 1) socket.destroy();
-        else socket.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        if (requests === 1 || hasDied)
+          return void socket.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        hasDied = true;
+        return socket.destroy();
       });
     });
     const { registry, bucket } = upstream(server.url);
-    await registry.headBlob(nginx, digest, asked);
-    expect(bucket.statuses("blob")).toEqual(["failed", 200]);
-    expect(connections).toBe(2);
+    // The first few may still be given connections of their own.
+    for (let count = 0; count < 10; count += 1) await registry.headBlob(nginx, digest, asked);
+    const statuses = bucket.statuses("blob");
+    expect(statuses.filter((status) => status === "failed")).toHaveLength(1);
+    expect(statuses).toHaveLength(11);
   });
 
   test("a server that closes every connection is asked twice at most", async () => {

@@ -65,7 +65,9 @@ describe("listTags", () => {
         : reply(response, 200, { link: `</v2/k8s/images/nginx/tags/list?last=b>; rel="next"` }, tags(["a"])),
     );
     const { registry, lists } = await registryThat((query, _, response) =>
-      reply(response, 307, { location: `${elsewhere.url}/v2/k8s/images/nginx/tags/list?${query}` }),
+      reply(response, 307, {
+        location: `${elsewhere.url}/v2/k8s/images/nginx/tags/list?${query.toString()}`,
+      }),
     );
     expect(await registry.listTags(nginx, asked)).toEqual(["a", "c"]);
     expect(lists()).toHaveLength(2);

@@ -12,7 +12,7 @@ import type { Observation } from "../../../src/upstream/gate.ts";
 import { FakeBucket } from "../../support/fakeBucket.ts";
 import type { KeyAndCertificate } from "../../support/certificates.ts";
 
-export type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+export type Handler = (request: IncomingMessage, response: ServerResponse) => unknown;
 
 export interface TestServer {
   readonly port: number;

@@ -1,0 +1,113 @@
+/** What a pull would meet now, told without asking upstream: what is held, how fresh, at what cost, and why. */
+import type { Digest } from "../oci/digest.ts";
+import { referenceOf, type Image } from "../oci/image.ts";
+import { readManifest } from "../oci/manifest.ts";
+import { isDigest, type Repository, type Tag } from "../oci/reference.ts";
+import type { Blobs } from "../store/blobs.ts";
+import type { Catalog } from "../store/catalog.ts";
+import { isBelieved, refusalToRevalidate, type LadderPolicy } from "./ladder.ts";
+import type { Served } from "./served.ts";
+
+/** The answer to "what would happen if a node pulled this now?". */
+export interface Explanation {
+  readonly repository: Repository;
+  readonly reference: string;
+  /** What the reference means, as far as that is known. */
+  readonly digest: Digest | undefined;
+  /** Are the manifest and, of an index, at least one platform's held? */
+  readonly held: boolean;
+  readonly freshness: "absent" | "fresh" | "stale";
+  /** How many pulls it would cost, at most, for one platform. */
+  readonly cost: number;
+  readonly wouldAnswer: "hit" | "stale" | "miss" | "refused";
+  /** One sentence for people. */
+  readonly why: string;
+}
+
+export interface ExplanationsOptions {
+  readonly catalog: Catalog;
+  readonly blobs: Blobs;
+  readonly freshness: LadderPolicy;
+  readonly now: () => number;
+}
+
+/** What is held of a reference. */
+interface Standing {
+  readonly digest: Digest | undefined;
+  readonly freshness: Explanation["freshness"];
+  /** Manifests that a pull for one platform still lacks. */
+  readonly lacking: number;
+}
+
+/** A pull of nothing that is held takes an index and one platform's manifest. */
+const all = 2;
+
+export class Explanations {
+  readonly #options: ExplanationsOptions;
+
+  constructor(options: ExplanationsOptions) {
+    this.#options = options;
+  }
+
+  async of(served: Served, image: Image): Promise<Explanation> {
+    const reference = referenceOf(image);
+    const repository = { upstream: image.upstream, name: image.name };
+    const standing = isDigest(reference)
+      ? await this.#digest(repository, reference)
+      : await this.#tag(served, repository, reference);
+    const { digest, freshness, lacking } = standing;
+    const held = lacking === 0;
+    return { repository, reference, digest, held, freshness, cost: lacking, ...verdict(served, standing) };
+  }
+
+  async #digest(repository: Repository, digest: Digest): Promise<Standing> {
+    const lacking = await this.#lacking(repository, digest);
+    return { digest, freshness: lacking === all ? "absent" : "fresh", lacking };
+  }
+
+  async #tag(served: Served, repository: Repository, tag: Tag): Promise<Standing> {
+    const { catalog, now, freshness } = this.#options;
+    const record = await catalog.tag(repository, tag);
+    if (!record) return { digest: undefined, freshness: "absent", lacking: all };
+    const believed = isBelieved(record, now(), served.quota.state, freshness);
+    // While nothing may be checked, it is the manifest that was held before a tag moved that is served.
+    const { digest } = believed ? record.descriptor : (record.held ?? record.descriptor);
+    const lacking = await this.#lacking(repository, digest);
+    return { digest, freshness: believed ? "fresh" : "stale", lacking };
+  }
+
+  async #lacking(repository: Repository, digest: Digest): Promise<number> {
+    const { catalog, blobs } = this.#options;
+    const manifest = await catalog.manifest(repository, digest);
+    const bytes = manifest && (await blobs.read(digest, manifest.size));
+    if (!bytes) return all;
+    const { kind, children } = readManifest(bytes, manifest.mediaType);
+    if (kind === "image") return 0;
+    for (const child of children) if (await catalog.manifest(repository, child.digest)) return 0;
+    return children.length === 0 ? 0 : 1;
+  }
+}
+
+function verdict(
+  { upstream, quota, alternates }: Served,
+  { freshness, lacking }: Standing,
+): Pick<Explanation, "wouldAnswer" | "why"> {
+  const { name } = upstream;
+  const isDown = upstream.health.knownDown;
+  if (lacking > 0) {
+    const cost = lacking === 1 ? "1 pull" : `up to ${lacking} pulls`;
+    if (quota.state !== "exhausted" && !isDown) {
+      return { wouldAnswer: "miss", why: `it is not held and would cost ${cost} of ${name}` };
+    }
+    const trouble = isDown ? `${name} does not answer` : `no pulls of ${name} are left`;
+    if (alternates.length === 0) return { wouldAnswer: "refused", why: `it is not held, and ${trouble}` };
+    const others = alternates.map((other) => other.name).join(", ");
+    return { wouldAnswer: "miss", why: `it is not held and ${trouble}, so it would be asked of ${others}` };
+  }
+  if (freshness === "fresh") return { wouldAnswer: "hit", why: "it is held" };
+  const refusal = refusalToRevalidate(name, quota.state);
+  if (refusal) return { wouldAnswer: "stale", why: `it is held and cannot be checked: ${refusal.message}` };
+  if (isDown)
+    return { wouldAnswer: "stale", why: `it is held and cannot be checked: ${name} does not answer` };
+  return { wouldAnswer: "hit", why: `it is held and would first be checked at ${name}, which costs nothing` };
+}

@@ -1,0 +1,226 @@
+/** One quota as an upstream counts it: the books, and the two lines in front of them. */
+import { Account, type Claim } from "./account.ts";
+import { systemClocks, type Clocks } from "./clock.ts";
+import type { QuotaListener } from "./event.ts";
+import type { Ledger } from "./ledger.ts";
+import { Line } from "./line.ts";
+import { costOf, presetOf, type Quota } from "./presets.ts";
+import { QuotaError, type Answer, type Bucket, type Errand, type Permit, type Reason } from "./quota.ts";
+import { busy } from "./refusal.ts";
+import type { Rehearsal, RehearsalMode, Snapshot, State } from "./snapshot.ts";
+
+export interface BucketOptions {
+  readonly upstream: string;
+  /** The account's name; anonymous without one. */
+  readonly account?: string;
+  /** What the operator says is allowed, used until the upstream says something. */
+  readonly quota?: Quota;
+  /** The share of the limit that only first pulls may spend. */
+  readonly reserve: number;
+  /** The share of the limit below which saving begins. */
+  readonly low: number;
+  /** How long a request may wait for its turn. */
+  readonly maxWaitMs: number;
+  /** Milliseconds between two pulls; known upstreams bring their own. */
+  readonly minIntervalMs?: number;
+  /** Requests that may be under way at once. */
+  readonly concurrency: number;
+  readonly ledger: Ledger;
+  readonly clocks?: Clocks;
+}
+
+/** Opens the bucket of an upstream and account, where the last process left it. @throws what the ledger throws. */
+export async function openBucket(options: BucketOptions): Promise<QuotaBucket> {
+  const { upstream, account, quota, clocks = systemClocks } = options;
+  const preset = presetOf(upstream, account !== undefined);
+  const minIntervalMs = options.minIntervalMs ?? preset.minIntervalMs ?? 0;
+  return new QuotaBucket(
+    options,
+    minIntervalMs,
+    await Account.open({ ...options, account, quota, clocks, preset }),
+  );
+}
+
+const priorities: Readonly<Record<Reason, number>> = { pull: 1, revalidate: 4, warm: 7 };
+
+/** A bucket that keeps its promises over restarts. */
+export class QuotaBucket implements Bucket {
+  readonly #account: Account;
+  readonly #maxWaitMs: number;
+  readonly #minIntervalMs: number;
+  /** Pulls, as the window allows them; a turn is over at once. */
+  readonly #pulls: Line;
+  /** Requests of any kind, as the guard allows them; a turn lasts until the answer. */
+  readonly #requests: Line;
+  #waiting = 0;
+  #wake: NodeJS.Timeout | undefined;
+
+  /** See {@link openBucket}. */
+  constructor({ concurrency, maxWaitMs }: BucketOptions, minIntervalMs: number, account: Account) {
+    this.#account = account;
+    this.#maxWaitMs = maxWaitMs;
+    this.#minIntervalMs = minIntervalMs;
+    // One by one where they are spaced: Bottleneck orders by priority only what it has not planned yet.
+    const spacing = { maxConcurrent: minIntervalMs > 0 ? 1 : null, minTime: minIntervalMs };
+    this.#pulls = new Line(spacing, () => account.tokens);
+    this.#requests = new Line({ maxConcurrent: concurrency, minTime: 0 }, () => account.guardTokens);
+  }
+
+  async take(errand: Errand, signal?: AbortSignal): Promise<Permit> {
+    signal?.throwIfAborted();
+    const started = performance.now();
+    const patience = new AbortController();
+    const leave = (): void => patience.abort(signal?.reason);
+    const tooLong = (): void => patience.abort(busy(this.#account.owner, this.#maxWaitMs));
+    const timer = setTimeout(tooLong, this.#maxWaitMs).unref();
+    signal?.addEventListener("abort", leave, { once: true });
+    this.#waiting += 1;
+    try {
+      const permit = await this.#admit(errand, patience.signal);
+      this.#granted(errand, performance.now() - started);
+      return permit;
+    } catch (error) {
+      if (error instanceof QuotaError) this.#account.refuse(errand, error);
+      throw error;
+    } finally {
+      this.#waiting -= 1;
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", leave);
+      this.#fill();
+    }
+  }
+
+  learnToken(token: string): void {
+    this.#account.learnToken(token);
+    this.#fill();
+  }
+
+  get state(): State {
+    return this.#account.state;
+  }
+
+  get rehearsal(): Rehearsal | undefined {
+    return this.#account.rehearsal;
+  }
+
+  /** One row of `GET /api/v1/quota`. */
+  snapshot(): Snapshot {
+    return this.#account.snapshot(this.#waiting);
+  }
+
+  /** Calls `listener` with each event until the returned function is called. */
+  on(listener: QuotaListener): () => void {
+    return this.#account.events.on(listener);
+  }
+
+  /** Counts what was served without asking the upstream; kept in memory until the next {@link tend}. */
+  saved(pulls: number, bytes: number): void {
+    this.#account.saved(pulls, bytes);
+  }
+
+  /** Behaves as if the upstream were empty or down until `untilMs` on the wall clock; a time gone by ends that. */
+  rehearse(mode: RehearsalMode, untilMs: number): void {
+    this.#account.rehearse(mode, untilMs);
+    this.#fill();
+  }
+
+  /** Whether a free question, the HEAD of any manifest, may bring good news. At most once in ten seconds. */
+  worthAsking(): boolean {
+    return this.#account.worthAsking();
+  }
+
+  /** To be called each minute: sends a `sample`, persists what is in memory, and folds what is old. */
+  async tend(): Promise<void> {
+    await this.#account.tend(this.#waiting);
+  }
+
+  /** Writes down where it stands. Nothing may be taken any more. */
+  async close(): Promise<void> {
+    clearTimeout(this.#wake);
+    await this.#account.close();
+  }
+
+  async #admit(errand: Errand, signal: AbortSignal): Promise<Permit> {
+    const priority = priorities[errand.purpose.reason];
+    for (;;) {
+      const early = await this.#claim(errand, priority, signal);
+      let end: (() => void) | undefined;
+      let claim: Claim | undefined = early;
+      try {
+        end = await this.#turn(this.#requests, priority, signal);
+        if (this.#account.stop) throw this.#account.stop;
+        claim ??= this.#account.reserve(errand);
+        if (this.#account.stands(claim)) {
+          await this.#account.begin(claim);
+          signal.throwIfAborted();
+          return this.#permit(claim, end);
+        }
+      } catch (error) {
+        this.#abandon(claim, end);
+        throw error;
+      }
+      // The upstream has said meanwhile that less is left: back into the line.
+      this.#abandon(claim, end);
+    }
+  }
+
+  /** Sets the cost of `errand` aside when it is its turn; undefined when it costs nothing. @throws QuotaError */
+  async #claim(errand: Errand, priority: number, signal: AbortSignal): Promise<Claim | undefined> {
+    for (;;) {
+      const verdict = this.#account.verdict(errand);
+      if (verdict instanceof QuotaError) throw verdict;
+      if (costOf(errand.kind) === 0) return undefined;
+      if (this.#pulls.waiting * this.#minIntervalMs > this.#maxWaitMs) {
+        throw busy(this.#account.owner, this.#maxWaitMs);
+      }
+      const end = await this.#turn(this.#pulls, priority, signal);
+      end();
+      if (this.#account.verdict(errand) === "go") return this.#account.reserve(errand);
+    }
+  }
+
+  #turn(line: Line, priority: number, signal: AbortSignal): Promise<() => void> {
+    const turn = line.turn(priority, signal);
+    // There may be somebody to wake up now.
+    this.#fill();
+    return turn;
+  }
+
+  #abandon(claim: Claim | undefined, end: (() => void) | undefined): void {
+    if (claim) this.#account.release(claim);
+    end?.();
+  }
+
+  #permit(claim: Claim, end: () => void): Permit {
+    let isOpen = true;
+    const close = (book: () => void): void => {
+      if (!isOpen) return;
+      isOpen = false;
+      book();
+      end();
+      this.#fill();
+    };
+    return {
+      answered: (answer: Answer) => close(() => this.#account.answered(claim, answer)),
+      failed: () => close(() => this.#account.failed(claim)),
+    };
+  }
+
+  #granted({ kind, purpose: { reason } }: Errand, waitedMs: number): void {
+    const { upstream } = this.#account.owner;
+    this.#account.events.emit({ type: "granted", upstream, reason, cost: costOf(kind), waitedMs });
+  }
+
+  /** Lets both lines have what is there now, and wakes up when there will be more for those who wait. */
+  #fill(): void {
+    const { tokens, guardTokens } = this.#account;
+    this.#pulls.fill();
+    this.#requests.fill();
+    clearTimeout(this.#wake);
+    const soon: number[] = [];
+    if (this.#pulls.waiting > 0 && tokens < 1) soon.push(this.#account.pullFreeInMs ?? 0);
+    if (this.#requests.waiting > 0 && guardTokens < 1) soon.push(this.#account.requestFreeInMs ?? 0);
+    const inMs = Math.min(...soon.filter((ms) => ms > 0));
+    if (inMs <= this.#maxWaitMs) this.#wake = setTimeout(() => this.#fill(), inMs + 1).unref();
+  }
+}

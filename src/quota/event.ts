@@ -1,0 +1,46 @@
+/** What a bucket tells those who watch it: for logs, metrics and the event stream. */
+import type { QuotaErrorKind, Reason } from "./quota.ts";
+import type { Snapshot, State } from "./snapshot.ts";
+
+export type QuotaEvent =
+  /** A step of the ladder was taken, down or up. */
+  | { readonly type: "state"; readonly upstream: string; readonly from: State; readonly to: State }
+  /** A request may be sent. `cost` is in pulls, `waitedMs` is how long it stood in line. */
+  | {
+      readonly type: "granted";
+      readonly upstream: string;
+      readonly reason: Reason;
+      readonly cost: number;
+      readonly waitedMs: number;
+    }
+  /** A request was not sent. `retryAfter` is in seconds. */
+  | {
+      readonly type: "refused";
+      readonly upstream: string;
+      readonly kind: QuotaErrorKind;
+      readonly reason: Reason;
+      readonly client: string;
+      readonly repository: string;
+      readonly message: string;
+      readonly retryAfter: number;
+    }
+  | { readonly type: "sample"; readonly upstream: string; readonly snapshot: Snapshot }
+  /** The ledger could not be written. Pulls that a limit counts are refused until it can. */
+  | { readonly type: "ledger-failed"; readonly upstream: string; readonly error: unknown };
+
+export type QuotaListener = (event: QuotaEvent) => void;
+
+/** Tells events to whoever listens. */
+export class Announcer {
+  readonly #listeners = new Set<QuotaListener>();
+
+  /** Calls `listener` with each event until the returned function is called. */
+  on(listener: QuotaListener): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  emit(event: QuotaEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+}

@@ -1,0 +1,100 @@
+/** The ledger: what was spent, by whom and what for, written down before it is spent. */
+import type { Reason } from "./quota.ts";
+
+/** How a counted request ended. `sent` until it has; `limited` (a 429) and `released` (never sent) cost nothing. */
+export type Outcome = "sent" | "counted" | "absent" | "denied" | "limited" | "failed" | "released";
+
+/** Whose account a spent or refused pull goes to. */
+export interface Spender {
+  readonly upstream: string;
+  readonly repository: string;
+  readonly client: string;
+  readonly userAgent: string;
+  readonly reason: Reason;
+  /** The wall clock's time, for people. */
+  readonly at: number;
+}
+
+/** A counted request that is about to be sent. */
+export interface Entry extends Spender {
+  /** Upstream × account. */
+  readonly bucket: string;
+  /** The ledger clock's time (clock.ts), for the reckoning. */
+  readonly time: number;
+  /** Pulls. */
+  readonly cost: number;
+}
+
+/** What the reckoning needs to know of an entry. `time` is when it was settled. */
+export interface SpentRow {
+  readonly id: number;
+  readonly time: number;
+  readonly at: number;
+  readonly cost: number;
+  readonly outcome: Outcome;
+}
+
+/** Where what is known of a limit comes from; `none` is a preset. */
+export type LearntFrom = "headers" | "token" | "config" | "none";
+
+/** What is known of a bucket beside its entries. */
+export interface Standing {
+  /** The ledger clock's time at which this was written. */
+  readonly time: number;
+  /** The wall clock's, then. */
+  readonly at: number;
+  /** Undefined: unlimited. */
+  readonly limit: number | undefined;
+  readonly windowMs: number;
+  readonly learntFrom: LearntFrom;
+  /** What the upstream last said is left, and the first entry that this may not cover. */
+  readonly remaining: number | undefined;
+  readonly since: number;
+  /** The wall clock's time of the last answer with such headers. */
+  readonly observedAt: number | undefined;
+  /** Whom the upstream says it counts. */
+  readonly source: string | undefined;
+  /** Pulls and bytes that were served without asking the upstream. */
+  readonly savedPulls: number;
+  readonly savedBytes: number;
+}
+
+export type SpendKey = "client" | "repository" | "userAgent" | "reason";
+
+export interface SpendQuery {
+  readonly by: SpendKey;
+  readonly upstream?: string;
+  /** The wall clock's time. Refusals, and what is older than a day, are known by the whole hour. */
+  readonly since: number;
+}
+
+export interface SpendRow {
+  readonly key: string;
+  readonly spent: number;
+  readonly refused: number;
+  readonly lastAt: number;
+}
+
+/** What must outlive the process. Every method may reject when the disk does not take it. */
+export interface Ledger {
+  /** Writes `entry` down as `sent` and gives its number; numbers only grow. It survives the process from here on. */
+  spend(entry: Entry): Promise<number>;
+  /** Notes how an entry ended, when (the ledger's time), and what it cost in the end. */
+  settle(id: number, outcome: Exclude<Outcome, "sent">, time: number, cost: number): Promise<void>;
+  /** Settles as `failed`, at `time`, what an earlier process had sent and not settled. */
+  recover(bucket: string, time: number): Promise<void>;
+  /** Entries that cost something and were settled, or sent, at or after `time`, oldest first. */
+  rowsSince(bucket: string, time: number): Promise<readonly SpentRow[]>;
+  /** The latest time of the ledger's clock that is written down for a bucket. */
+  latest(bucket: string): Promise<number | undefined>;
+  standing(bucket: string): Promise<Standing | undefined>;
+  keep(bucket: string, standing: Standing): Promise<void>;
+  /** Counts a request that was not sent. */
+  refuse(spender: Spender): Promise<void>;
+  /** Who spent and who was refused, most first, at most a thousand rows. */
+  spendBy(query: SpendQuery): Promise<readonly SpendRow[]>;
+  /** Adds settled entries older than `time` up by the hour, at most a batch of them; gives how many. */
+  fold(bucket: string, time: number): Promise<number>;
+  /** Drops the sums of hours before `at`, by the wall clock. */
+  forget(at: number): Promise<void>;
+}

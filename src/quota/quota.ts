@@ -1,0 +1,65 @@
+/** What the upstream room asks of the quota room: leave to send a request, and a place to say how it went. */
+import type { Repository } from "../oci/reference.ts";
+
+/** Why a request is sent, in falling order of priority: a client waits for it, a held tag is checked, or nobody asked yet. */
+export type Reason = "pull" | "revalidate" | "warm";
+
+/** Who caused a request. `client` is the node's name where its requests carry one, else its address. */
+export interface Purpose {
+  readonly reason: Reason;
+  readonly client: string;
+  readonly userAgent: string;
+}
+
+export type RequestKind = "ping" | "token" | "manifest-get" | "manifest-head" | "blob" | "tags" | "referrers";
+
+/** One request that is about to be sent upstream. */
+export interface Errand {
+  readonly kind: RequestKind;
+  readonly repository: Repository;
+  readonly purpose: Purpose;
+}
+
+/** What an upstream answered, as far as quota is concerned. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  /** A 429 about the rate of requests of any kind, not about pulls (Docker Hub: text/plain, HAP429, sometimes malformed). */
+  readonly abuse?: boolean;
+}
+
+/** Leave to send one request. Exactly one of its methods is called, once. */
+export interface Permit {
+  /** The upstream answered; the answer's headers correct what is believed to be left. */
+  answered(answer: Answer): void;
+  /** No answer came. The upstream may have counted the request all the same. */
+  failed(): void;
+}
+
+/** One quota as an upstream counts it: upstream × account. */
+export interface Bucket {
+  /**
+   * Waits, for a bounded time, until `errand` may be sent.
+   * @throws QuotaError when it may not.
+   */
+  take(errand: Errand, signal?: AbortSignal): Promise<Permit>;
+  /** Reads the limit that a Docker Hub token claims (`pull_limit`, `pull_limit_interval`). */
+  learnToken(token: string): void;
+}
+
+/** Why a request may not be sent: nothing is left, the upstream asked for a pause, or the wait would be too long. */
+export type QuotaErrorKind = "exhausted" | "paused" | "busy";
+
+/** A request was refused before it was sent. */
+export class QuotaError extends Error {
+  override readonly name = "QuotaError";
+  readonly kind: QuotaErrorKind;
+  /** Whole seconds after which asking again makes sense. */
+  readonly retryAfter: number;
+
+  constructor(kind: QuotaErrorKind, message: string, retryAfter: number) {
+    super(message);
+    this.kind = kind;
+    this.retryAfter = retryAfter;
+  }
+}

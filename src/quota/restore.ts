@@ -1,0 +1,42 @@
+/** Opens a bucket's books where the last process left them. */
+import { LedgerClock, type Clocks } from "./clock.ts";
+import type { Ledger, Standing } from "./ledger.ts";
+import { keepMs, type CarriedRow, type CarriedWord } from "./window.ts";
+
+export interface Restored {
+  readonly clock: LedgerClock;
+  readonly standing: Standing | undefined;
+  readonly rows: readonly CarriedRow[];
+  readonly word: CarriedWord | undefined;
+}
+
+/** Reads what is left of `bucket`; whatever was in flight is settled, as failed. */
+export async function restore(ledger: Ledger, bucket: string, clocks: Clocks): Promise<Restored> {
+  const wall = clocks.now();
+  const clock = new LedgerClock(clocks, (await ledger.latest(bucket)) ?? wall);
+  const time = clock.time();
+  // Nobody saw their answers. They count from now: they may have been sent as late as that.
+  await ledger.recover(bucket, time);
+  const standing = await ledger.standing(bucket);
+  // The wall clock may say that something is older than it seems; that it is younger is not believed.
+  const expected = (at: number, settledAt: number): number => Math.min(settledAt, time + at - wall);
+  const span = Math.max(keepMs, standing?.windowMs ?? 0);
+  const rows = await ledger.rowsSince(bucket, time - span);
+  return {
+    clock,
+    standing,
+    rows: rows.map(({ id, cost, time: settledAt, at, outcome }) => {
+      return { id, cost, settledAt, expectedAt: expected(at, settledAt), counted: outcome === "counted" };
+    }),
+    // The upstream's word counts from now as well: how long ago it was said is not known.
+    word:
+      standing?.remaining === undefined
+        ? undefined
+        : {
+            remaining: standing.remaining,
+            since: standing.since,
+            settledAt: time,
+            expectedAt: expected(standing.at, time),
+          },
+  };
+}

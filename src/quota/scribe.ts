@@ -1,0 +1,73 @@
+/** Writes one bucket's books into the ledger, so that a failing disk fails nothing but what must not go unwritten. */
+import type { Entry, Ledger, Outcome, Spender, Standing } from "./ledger.ts";
+import { keepMs } from "./window.ts";
+
+/** How long sums by the hour are kept. */
+const historyMs = 90 * 24 * 60 * 60 * 1000;
+
+export class Scribe {
+  readonly #ledger: Ledger;
+  readonly #bucket: string;
+  readonly #failed: (error: unknown) => void;
+  /** What the standing said when it was last written. */
+  #written = "";
+
+  /** `failed` hears of every write that the disk did not take. */
+  constructor(ledger: Ledger, bucket: string, failed: (error: unknown) => void) {
+    this.#ledger = ledger;
+    this.#bucket = bucket;
+    this.#failed = failed;
+  }
+
+  /** Writes an entry down; undefined when the disk does not take it. */
+  async spend(entry: Omit<Entry, "bucket">): Promise<number | undefined> {
+    try {
+      return await this.#ledger.spend({ ...entry, bucket: this.#bucket });
+    } catch (error) {
+      this.#failed(error);
+      return undefined;
+    }
+  }
+
+  settle(id: number, outcome: Exclude<Outcome, "sent">, time: number, cost: number): void {
+    this.#write(this.#ledger.settle(id, outcome, time, cost));
+  }
+
+  refuse(spender: Spender): void {
+    this.#write(this.#ledger.refuse(spender));
+  }
+
+  /** Writes the standing down, if it says anything new. */
+  keep(standing: Standing): void {
+    const { limit, windowMs, learntFrom, remaining, since, source } = standing;
+    const text = JSON.stringify([limit, windowMs, learntFrom, remaining, since, source]);
+    if (text === this.#written) return;
+    this.#written = text;
+    this.#write(this.#ledger.keep(this.#bucket, standing));
+  }
+
+  /** Writes the standing down in any case: it also says where the ledger's clock stands, and what was saved. */
+  async mark(standing: Standing): Promise<void> {
+    try {
+      await this.#ledger.keep(this.#bucket, standing);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  /** Adds up, by the hour, what no window needs any more, and drops the oldest sums. */
+  async fold({ time, at, windowMs }: Standing): Promise<void> {
+    const old = time - Math.max(keepMs, 2 * windowMs);
+    try {
+      // Batch by batch, so that nothing else waits for long.
+      while ((await this.#ledger.fold(this.#bucket, old)) > 0) await new Promise(setImmediate);
+      await this.#ledger.forget(at - historyMs);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #write(written: Promise<void>): void {
+    written.catch(this.#failed);
+  }
+}

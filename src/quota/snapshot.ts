@@ -1,0 +1,100 @@
+/** A bucket as the status API shows it. */
+import type { LedgerClock } from "./clock.ts";
+import { burnPerHour, emptyAt, fullAt } from "./forecast.ts";
+import type { LearntFrom } from "./ledger.ts";
+import type { View } from "./window.ts";
+
+/** The steps of the ladder; `unlimited` where the upstream names no limit, `unknown` before it has answered. */
+export type State = "ok" | "low" | "reserve" | "exhausted" | "unlimited" | "unknown";
+
+/** `empty`: as if no pull were left; `down`: as if the upstream did not answer. */
+export type RehearsalMode = "empty" | "down";
+
+export interface Rehearsal {
+  readonly mode: RehearsalMode;
+  /** The wall clock's time at which it ends by itself. */
+  readonly until: number;
+}
+
+/** One row of `GET /api/v1/quota`. Times are RFC 3339; null is unknown. */
+export interface Snapshot {
+  readonly name: string;
+  readonly account: string;
+  /** Whom the upstream says it counts: an address or an account's UUID. */
+  readonly source: string | null;
+  readonly state: State;
+  readonly limit: number | null;
+  /** What `spentInWindow` is summed over, also where there is no limit. */
+  readonly windowSeconds: number;
+  readonly remaining: number | null;
+  readonly reserve: number | null;
+  readonly spentInWindow: number;
+  readonly inFlight: number;
+  readonly waiting: number;
+  readonly burnPerHour: number;
+  /** When nothing will be left if the last hour goes on. */
+  readonly emptyAt: string | null;
+  /** When there will be one pull more than now. */
+  readonly nextFreeAt: string | null;
+  /** When everything spent has come back. */
+  readonly fullAt: string | null;
+  readonly learntFrom: LearntFrom;
+  readonly observedAt: string | null;
+  readonly saved: { readonly pulls: number; readonly bytes: number };
+  readonly rehearsal: { readonly mode: RehearsalMode; readonly until: string } | null;
+}
+
+/** What the books say of themselves. Times are the ledger's, but for `observedAt`. */
+export interface Facts {
+  readonly name: string;
+  readonly account: string;
+  readonly source: string | undefined;
+  readonly state: State;
+  /** Undefined without a limit. */
+  readonly left: number | undefined;
+  readonly reserve: number;
+  readonly spent: number;
+  readonly inFlight: number;
+  readonly waiting: number;
+  readonly nextFreeAt: number | undefined;
+  readonly learntFrom: LearntFrom;
+  /** The wall clock's. */
+  readonly observedAt: number | undefined;
+  readonly saved: { readonly pulls: number; readonly bytes: number };
+  readonly rehearsal: Rehearsal | undefined;
+}
+
+/** The row that `facts` and the forecast make. */
+export function snapshotOf(facts: Facts, view: View, clock: LedgerClock): Snapshot {
+  const { left, state, rehearsal, observedAt } = facts;
+  const now = clock.time();
+  const isLimited = left !== undefined;
+  const told = (time: number | undefined): string | null =>
+    time === undefined || !isLimited ? null : timestamp(clock.wall(time));
+  return {
+    name: facts.name,
+    account: facts.account,
+    source: facts.source ?? null,
+    state,
+    limit: view.allowance.limit ?? null,
+    windowSeconds: view.allowance.windowMs / 1000,
+    remaining: left ?? null,
+    reserve: isLimited ? facts.reserve : null,
+    spentInWindow: facts.spent,
+    inFlight: facts.inFlight,
+    waiting: facts.waiting,
+    burnPerHour: burnPerHour(view, now),
+    emptyAt: told(state === "exhausted" ? now : emptyAt(view, now)),
+    nextFreeAt: told(facts.nextFreeAt),
+    fullAt: told(fullAt(view, now)),
+    learntFrom: facts.learntFrom,
+    observedAt: observedAt === undefined ? null : timestamp(observedAt),
+    saved: facts.saved,
+    rehearsal: rehearsal ? { mode: rehearsal.mode, until: timestamp(rehearsal.until) } : null,
+  };
+}
+
+/** RFC 3339 in UTC, to the second rounded up: at that time it will be true. */
+export function timestamp(at: number): string {
+  return new Date(Math.ceil(at / 1000) * 1000).toISOString().replace(".000Z", "Z");
+}

@@ -1,0 +1,54 @@
+/** What keeps requests back for a time: an upstream's 429s, and rehearsals. Times are the ledger's. */
+import type { RehearsalMode } from "./snapshot.ts";
+
+/** The least pause after a 429 about requests of any kind: what Docker Hub asks for when it asks at all. */
+const abusePauseMs = 60_000;
+/** The pause after any other 429 that names none. */
+const blindPauseMs = 10_000;
+/** A pause shorter than this would let every waiting request through to the next 429. */
+const shortestPauseMs = 1000;
+/** No upstream's word stops us for longer. */
+const longestPauseMs = 24 * 60 * 60 * 1000;
+
+/** A 429. `retryAfterMs` is undefined where it names no time. */
+export interface Limited {
+  /** About the pulls of a window, not about the rate of requests. */
+  readonly isPulls: boolean;
+  readonly isAbuse: boolean;
+  readonly retryAfterMs: number | undefined;
+}
+
+export class Stops {
+  #emptyUntil = 0;
+  #pausedUntil = 0;
+  #rehearsal: { readonly mode: RehearsalMode; readonly until: number } | undefined;
+
+  limited({ isPulls, isAbuse, retryAfterMs }: Limited, now: number): void {
+    if (isPulls) {
+      const ms = Math.min(retryAfterMs ?? 0, longestPauseMs);
+      this.#emptyUntil = Math.max(this.#emptyUntil, now + ms);
+      return;
+    }
+    const least = isAbuse ? abusePauseMs : retryAfterMs === undefined ? blindPauseMs : shortestPauseMs;
+    const ms = Math.min(Math.max(retryAfterMs ?? 0, least), longestPauseMs);
+    this.#pausedUntil = Math.max(this.#pausedUntil, now + ms);
+  }
+
+  rehearse(mode: RehearsalMode, until: number): void {
+    this.#rehearsal = { mode, until };
+  }
+
+  /** Until when the upstream said that no pull is left; undefined when that is over. */
+  emptyUntil(now: number): number | undefined {
+    return now < this.#emptyUntil ? this.#emptyUntil : undefined;
+  }
+
+  /** Until when nothing at all is sent. */
+  pausedUntil(now: number): number | undefined {
+    return now < this.#pausedUntil ? this.#pausedUntil : undefined;
+  }
+
+  rehearsal(now: number): { readonly mode: RehearsalMode; readonly until: number } | undefined {
+    return this.#rehearsal && now < this.#rehearsal.until ? this.#rehearsal : undefined;
+  }
+}

@@ -1,0 +1,43 @@
+/** containerd 2.1 can fetch one layer by many open-ended ranges at once; upstream must still send it once. */
+import { beforeAll, expect, it, onTestFinished } from "vitest";
+import { withClient } from "../support/clients.ts";
+import { Containerd } from "../support/clients/containerd.ts";
+import { platform } from "../support/clients/pulled.ts";
+import { buildImage } from "../support/images.ts";
+import { emptyFolder, openHouse, whole, type House } from "./house.ts";
+import { nodeFile } from "./ways.ts";
+
+const MiB = 1024 * 1024;
+const repository = "library/large";
+let house: House;
+
+beforeAll(async () => {
+  house = await openHouse();
+  return () => house.close();
+});
+
+withClient("containerd-2", (client) => {
+  it("fetches a cold layer in pieces, and each byte comes from upstream once", async () => {
+    const image = await buildImage({ seed: repository, layers: 1, layerBytes: 8 * MiB });
+    house.hub.push(image, repository, "1");
+    const hosts = await nodeFile("hosts.toml", house.address);
+    const containerd = await Containerd.start(client, {
+      folder: await emptyFolder(),
+      hosts,
+      layerPieces: MiB,
+    });
+    onTestFinished(() => containerd.stop());
+
+    const pulled = await house.watch(containerd.pullForKubelet(`docker.io/${repository}:1`));
+    expect(pulled).toEqual(whole(image));
+    const layer = image.platforms.get(platform)?.layers[0];
+    const served = house.logs().filter(({ reference }) => reference === layer?.digest);
+    expect(served.length).toBeGreaterThan(2);
+    const fetched = house.hub.counts.requests.filter(
+      ({ origin, digest }) => origin === "cdn" && digest === layer?.digest,
+    );
+    expect(fetched.map(({ headers, bytes }) => ({ range: headers.range, bytes }))).toEqual([
+      { range: undefined, bytes: layer?.size },
+    ]);
+  });
+});

@@ -1,0 +1,33 @@
+/** A cluster of many kinds of nodes: whoever pulls first pays, everybody else pulls for nothing. */
+import { beforeAll, expect, it } from "vitest";
+import { withClient } from "../support/clients.ts";
+import { pullWithCrane } from "../support/clients/copiers.ts";
+import { emptyFolder, openHouse, paid, paidOnce, pushImage, whole, type House } from "./house.ts";
+import { ways } from "./ways.ts";
+
+let house: House;
+
+beforeAll(async () => {
+  house = await openHouse();
+  return () => house.close();
+});
+
+withClient("crane", (crane) => {
+  for (const [number, { client: name, how, pull }] of ways.entries()) {
+    withClient(name, (client) => {
+      it(`pulls ${how} what crane has pulled, and Docker Hub hears nothing of it`, async () => {
+        const repository = `library/shared-${number}`;
+        const image = await pushImage(house.hub, repository, "oci");
+        const { counts } = house.hub;
+        counts.reset();
+        await pullWithCrane(crane, `${house.address}/${repository}:1`, await emptyFolder());
+        expect(paid(house.hub)).toEqual(paidOnce);
+
+        counts.reset();
+        const errand = { mirror: house.address, host: "docker.io", repository, suffix: ":1" };
+        expect(await house.watch(pull(client, errand))).toEqual(whole(image));
+        expect(counts.requests.map(({ method, path }) => `${method} ${path}`)).toEqual([]);
+      });
+    });
+  }
+});

@@ -1,0 +1,124 @@
+/** Hubcap in front of the stand-in, for the reliability tests: opened, filled with images, and looked at from outside. */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect } from "vitest";
+import { ask, type AskOptions, type Reply } from "../support/ask.ts";
+import { allBytes } from "../support/content.ts";
+import { startHub, type Hub, type HubOptions } from "../support/hub.ts";
+import { startHubcap, upstreamOf, type Hubcap, type WrittenConfig } from "../support/hubcap.ts";
+import { buildImage, type ContentDescriptor, type Image, type ImageOptions } from "../support/images.ts";
+import { Reader, type ReaderOptions } from "./reader.ts";
+
+export interface HouseOptions {
+  readonly hub?: HubOptions;
+  /** Settings of the upstream beside those that lead to the stand-in. */
+  readonly upstream?: object;
+  readonly config?: WrittenConfig;
+}
+
+/** An image at the stand-in, and the last layer of its first platform. */
+export interface Pushed {
+  readonly repository: string;
+  readonly image: Image;
+  readonly layer: ContentDescriptor;
+  readonly bytes: Buffer;
+}
+
+const preloaded = fileURLToPath(new URL("movableClock.ts", import.meta.url));
+
+export class House {
+  readonly hub: Hub;
+  readonly hubcap: Hubcap;
+  readonly #folder: string;
+  #ahead = 0;
+
+  constructor(hub: Hub, hubcap: Hubcap, folder: string) {
+    this.hub = hub;
+    this.hubcap = hubcap;
+    this.#folder = folder;
+  }
+
+  /** Pushes an image as `repository:1`. */
+  async push(repository: string, options: ImageOptions = {}): Promise<Pushed> {
+    const image = await buildImage({ seed: repository, ...options });
+    this.hub.push(image, repository, "1");
+    const layer = [...image.platforms.values()][0]?.layers.at(-1);
+    const content = image.blobs.get(layer?.digest ?? "");
+    if (layer === undefined || content === undefined) throw new Error("an image without a layer");
+    return { repository, image, layer, bytes: await allBytes(content) };
+  }
+
+  /** Pushes an image of one layer with `bytes` bytes of payload. */
+  pushLayer(repository: string, bytes: number): Promise<Pushed> {
+    return this.push(repository, { layers: 1, layerBytes: bytes, platforms: ["linux/amd64"] });
+  }
+
+  blobUrl({ repository, layer }: Pushed): string {
+    return `${this.hubcap.url}/v2/${repository}/blobs/${layer.digest}?ns=docker.io`;
+  }
+
+  /** A client that pulls the layer. */
+  read(pushed: Pushed, options: Omit<ReaderOptions, "bytes"> = {}): Reader {
+    return new Reader(this.blobUrl(pushed), { bytes: pushed.bytes, ...options });
+  }
+
+  /** Asks for a manifest, of docker.io unless another source host is named. */
+  manifest(
+    repository: string,
+    reference: string,
+    options: AskOptions & { readonly ns?: string } = {},
+  ): Promise<Reply> {
+    const { ns = "docker.io", ...rest } = options;
+    return ask(`${this.hubcap.url}/v2/${repository}/manifests/${reference}?ns=${ns}`, {
+      headerTimeout: 20_000,
+      ...rest,
+    });
+  }
+
+  /** Moves Hubcap's clock ahead; its timers stay as they are. */
+  async advance(ms: number): Promise<void> {
+    this.#ahead += ms;
+    await writeFile(join(this.#folder, "clock"), String(this.#ahead));
+    process.kill(this.hubcap.pid, "SIGUSR2");
+    await expect.poll(() => this.hubcap.errors).toContain(`the clock is ${this.#ahead} ms ahead`);
+  }
+
+  /** Starts Hubcap again. A moved clock is back at the system's time. */
+  async restart(config?: WrittenConfig): Promise<void> {
+    this.#ahead = 0;
+    await this.hubcap.restart(config);
+  }
+
+  /** Log lines of requests of a kind. */
+  requests(kind: "blob" | "manifest"): readonly Readonly<Record<string, unknown>>[] {
+    return this.hubcap.logs().filter((line) => line["msg"] === "request" && line["kind"] === kind);
+  }
+
+  async close(): Promise<void> {
+    await this.hubcap.dispose();
+    await this.hub.stop();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** Opens a house: docker.io is the stand-in, without a limit unless told otherwise. Close it when done. */
+export async function openHouse(options: HouseOptions = {}): Promise<House> {
+  const hub = await startHub({ limit: "unlimited", ...options.hub });
+  const folder = await mkdtemp(join(tmpdir(), "hubcap-clock-"));
+  try {
+    const hubcap = await startHubcap({
+      config: {
+        upstreams: { "docker.io": upstreamOf(hub, options.upstream) },
+        ...options.config,
+      },
+      env: { MOVABLE_CLOCK: join(folder, "clock") },
+      nodeArgs: ["--import", preloaded],
+    });
+    return new House(hub, hubcap, folder);
+  } catch (error) {
+    await hub.stop();
+    throw error;
+  }
+}

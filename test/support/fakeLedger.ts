@@ -1,0 +1,140 @@
+/** A ledger in memory, for tests of what writes into it. */
+import type {
+  Entry,
+  Ledger,
+  Outcome,
+  SpendKey,
+  SpendQuery,
+  SpendRow,
+  Spender,
+  SpentRow,
+  Standing,
+} from "../../src/quota/ledger.ts";
+
+const hourMs = 60 * 60 * 1000;
+
+interface Sum extends Spender {
+  readonly spent: number;
+  readonly refused: number;
+}
+
+type Written = Entry & { id: number; outcome: Outcome };
+
+export class FakeLedger implements Ledger {
+  /** Everything written and not folded, in the order of writing. */
+  readonly entries: Written[] = [];
+  /** Set to make every write reject with it, as a full disk does. */
+  failure: Error | undefined;
+  readonly #standings = new Map<string, Standing>();
+  #sums: Sum[] = [];
+  #lastId = 0;
+
+  async spend(entry: Entry): Promise<number> {
+    this.#write();
+    this.#lastId += 1;
+    this.entries.push({ ...entry, id: this.#lastId, outcome: "sent" });
+    return this.#lastId;
+  }
+
+  async settle(id: number, outcome: Exclude<Outcome, "sent">, time: number, cost: number): Promise<void> {
+    this.#write();
+    this.#change(
+      (entry) => entry.id === id,
+      (entry) => ({ ...entry, outcome, time, cost }),
+    );
+  }
+
+  async recover(bucket: string, time: number): Promise<void> {
+    this.#write();
+    this.#change(
+      (entry) => entry.bucket === bucket && entry.outcome === "sent",
+      (entry) => ({ ...entry, outcome: "failed", time }),
+    );
+  }
+
+  async rowsSince(bucket: string, time: number): Promise<readonly SpentRow[]> {
+    return this.entries
+      .filter((entry) => entry.bucket === bucket && entry.time >= time && entry.cost > 0)
+      .map(({ id, time, at, cost, outcome }) => ({ id, time, at, cost, outcome }))
+      .toSorted((one, other) => one.time - other.time || one.id - other.id);
+  }
+
+  async latest(bucket: string): Promise<number | undefined> {
+    const times = this.entries.filter((entry) => entry.bucket === bucket).map(({ time }) => time);
+    const standing = this.#standings.get(bucket);
+    if (standing) times.push(standing.time);
+    return times.length === 0 ? undefined : Math.max(...times);
+  }
+
+  async standing(bucket: string): Promise<Standing | undefined> {
+    return this.#standings.get(bucket);
+  }
+
+  async keep(bucket: string, standing: Standing): Promise<void> {
+    this.#write();
+    this.#standings.set(bucket, standing);
+  }
+
+  async refuse(spender: Spender): Promise<void> {
+    this.#write();
+    this.#sums.push({ ...spender, spent: 0, refused: 1 });
+  }
+
+  async spendBy({ by, upstream, since }: SpendQuery): Promise<readonly SpendRow[]> {
+    const detailed = this.entries
+      .filter(({ at, cost }) => at >= since && cost > 0)
+      .map((entry): Sum => ({ ...entry, spent: entry.cost, refused: 0 }));
+    const folded = this.#sums.filter(({ at }) => hourOf(at) >= hourOf(since));
+    const rows = new Map<string, SpendRow>();
+    for (const sum of [...detailed, ...folded]) {
+      if (upstream !== undefined && sum.upstream !== upstream) continue;
+      const key = keyOf(sum, by);
+      const { spent = 0, refused = 0, lastAt = 0 } = rows.get(key) ?? {};
+      rows.set(key, {
+        key,
+        spent: spent + sum.spent,
+        refused: refused + sum.refused,
+        lastAt: Math.max(lastAt, sum.at),
+      });
+    }
+    return [...rows.values()].toSorted(
+      (one, other) =>
+        other.spent - one.spent || other.refused - one.refused || (one.key < other.key ? -1 : 1),
+    );
+  }
+
+  async fold(bucket: string, time: number): Promise<number> {
+    this.#write();
+    const old = this.entries.filter(
+      (entry) => entry.bucket === bucket && entry.time < time && entry.outcome !== "sent",
+    );
+    for (const entry of old) {
+      if (entry.cost > 0) this.#sums.push({ ...entry, spent: entry.cost, refused: 0 });
+      this.entries.splice(this.entries.indexOf(entry), 1);
+    }
+    return old.length;
+  }
+
+  async forget(at: number): Promise<void> {
+    this.#write();
+    this.#sums = this.#sums.filter((sum) => hourOf(sum.at) >= at);
+  }
+
+  #write(): void {
+    if (this.failure) throw this.failure;
+  }
+
+  #change(which: (entry: Written) => boolean, how: (entry: Written) => Written): void {
+    for (const [index, entry] of this.entries.entries()) {
+      if (which(entry)) this.entries[index] = how(entry);
+    }
+  }
+}
+
+function hourOf(at: number): number {
+  return Math.floor(at / hourMs) * hourMs;
+}
+
+function keyOf(spender: Spender, by: SpendKey): string {
+  return by === "repository" ? `${spender.upstream}/${spender.repository}` : spender[by];
+}

@@ -1,0 +1,167 @@
+/** An upstream that counts, a clock that can be wrong, and a Hubcap that is killed: the model the books are held against. */
+import { Account, type AccountOptions, type Claim } from "../../../src/quota/account.ts";
+import { presetOf } from "../../../src/quota/presets.ts";
+import { parseRepositoryName } from "../../../src/oci/reference.ts";
+import type { Errand, Reason, RequestKind } from "../../../src/quota/quota.ts";
+import { FakeLedger } from "../../support/fakeLedger.ts";
+
+export const windowMs = 60_000;
+
+const name = parseRepositoryName("library/nginx");
+if (!name) throw new Error("unreachable");
+const nginx = { upstream: "docker.io", name };
+
+export function errand(kind: RequestKind, reason: Reason = "pull", client = "node-1"): Errand {
+  return { kind, repository: nginx, purpose: { reason, client, userAgent: "containerd/2.3.4" } };
+}
+
+/** A request under way. `answer` is there once the upstream has made one. */
+export interface Flight {
+  readonly claim: Claim;
+  /** Hubcap had heard of all that others spent. */
+  readonly wasInformed: boolean;
+  readonly sentAt: number;
+  answer: { status: number; headers: Record<string, string>; madeAt: number } | undefined;
+}
+
+export interface WorldOptions {
+  readonly limit: number;
+  /** Whether answers say what is left. */
+  readonly hasHeaders: boolean;
+}
+
+export class World {
+  readonly ledger = new FakeLedger();
+  readonly flights: Flight[] = [];
+  readonly #hasHeaders: boolean;
+  limit: number;
+  /** True time in ms: nobody in the model sees it but the upstream. */
+  time = 0;
+  #wallError = 0;
+  #bootedAt = 0;
+  /** Moments, in order, at which the upstream counted something. */
+  #counted: number[] = [];
+  /** Numbers every event, since several happen at the same time. */
+  #turn = 0;
+  #othersAt = 0;
+  #heardAt = 0;
+  #account: Account | undefined;
+
+  constructor({ limit, hasHeaders }: WorldOptions) {
+    this.limit = limit;
+    this.#hasHeaders = hasHeaders;
+  }
+
+  get account(): Account {
+    if (!this.#account) throw new Error("not started");
+    return this.#account;
+  }
+
+  get wall(): number {
+    return Date.UTC(2026, 10, 22) + this.time + this.#wallError;
+  }
+
+  /** What the upstream would say is left. */
+  get remaining(): number {
+    return Math.max(0, this.limit - this.#live);
+  }
+
+  get #live(): number {
+    this.#counted = this.#counted.filter((at) => at >= this.time - windowMs);
+    return this.#counted.length;
+  }
+
+  async start(more: Partial<AccountOptions> = {}): Promise<Account> {
+    this.#bootedAt = this.time;
+    this.#account = await Account.open({
+      upstream: "docker.io",
+      account: "cluster",
+      preset: presetOf("docker.io", true),
+      quota: { limit: this.limit, windowMs },
+      reserve: 0.1,
+      low: 0.3,
+      maxWaitMs: 15_000,
+      ledger: this.ledger,
+      clocks: { now: () => this.wall, monotonic: () => this.time - this.#bootedAt },
+      ...more,
+    });
+    return this.#account;
+  }
+
+  /** Kills Hubcap; some of what was under way arrives all the same. */
+  async restart(downMs: number, arrives: (index: number) => boolean): Promise<void> {
+    for (const [index, flight] of this.flights.entries()) if (arrives(index)) this.deliver(flight);
+    this.flights.length = 0;
+    this.time += downMs;
+    await this.start();
+  }
+
+  jump(ms: number): void {
+    this.#wallError += ms;
+  }
+
+  /** Sends a request if Hubcap lets it go. */
+  async send(kind: RequestKind): Promise<Flight | undefined> {
+    if (this.account.verdict(errand(kind)) !== "go") return undefined;
+    const wasInformed = this.#heardAt >= this.#othersAt;
+    const claim = this.account.reserve(errand(kind));
+    await this.account.begin(claim);
+    const flight: Flight = { claim, wasInformed, sentAt: (this.#turn += 1), answer: undefined };
+    this.flights.push(flight);
+    return flight;
+  }
+
+  /** The upstream counts and answers. @throws when Hubcap should have known that nothing is left. */
+  deliver(flight: Flight): void {
+    if (flight.answer) return;
+    const isPull = flight.claim.errand.kind === "manifest-get";
+    const isFull = this.#live >= this.limit;
+    if (isPull && isFull && flight.wasInformed && flight.sentAt > this.#othersAt) {
+      throw new Error(`over the limit of ${this.limit} at ${this.time}`);
+    }
+    if (isPull && !isFull) this.#counted.push(this.time);
+    const headers = this.#hasHeaders
+      ? {
+          "ratelimit-limit": `${this.limit};w=${windowMs / 1000}`,
+          "ratelimit-remaining": `${this.remaining};w=${windowMs / 1000}`,
+        }
+      : {};
+    flight.answer = { status: isPull && isFull ? 429 : 200, headers, madeAt: (this.#turn += 1) };
+  }
+
+  /** Hubcap gets the answer. */
+  answer(flight: Flight): void {
+    this.deliver(flight);
+    this.#land(flight);
+    if (!flight.answer) return;
+    if (this.#hasHeaders) this.#heardAt = Math.max(this.#heardAt, flight.answer.madeAt);
+    this.account.answered(flight.claim, flight.answer);
+  }
+
+  /** Hubcap never gets an answer, though the upstream may have counted. */
+  lose(flight: Flight, arrives: boolean): void {
+    if (arrives) this.deliver(flight);
+    this.#land(flight);
+    this.account.failed(flight.claim);
+  }
+
+  /** Somebody else spends from the same account. */
+  spendElsewhere(pulls: number): void {
+    for (let left = Math.min(pulls, this.remaining); left > 0; left -= 1) this.#counted.push(this.time);
+    this.#othersAt = this.#turn += 1;
+  }
+
+  changeLimit(limit: number): void {
+    this.limit = limit;
+    this.#othersAt = this.#turn += 1;
+  }
+
+  async ask(): Promise<void> {
+    const head = await this.send("manifest-head");
+    if (head) this.answer(head);
+  }
+
+  #land(flight: Flight): void {
+    this.flights.splice(this.flights.indexOf(flight), 1);
+  }
+}
