@@ -188,7 +188,7 @@ export class Reckoning {
     row.settledTick = ++this.#tick;
     this.#lastId = Math.max(this.#lastId, row.id ?? 0);
     if (fate === "free" || row.cost === 0) return;
-    row.settledAt = row.expectedAt = now;
+    row.settledAt = row.expectedAt = row.sentAt;
     row.counted = fate === "counted";
     this.#settled.push(row);
     this.#spent += row.cost;
