@@ -2,20 +2,22 @@
 import { join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Config } from "./config/load.ts";
+import { connect, servedBy } from "./connect.ts";
 import { listen } from "./http/listen.ts";
 import { registryFace } from "./http/registry.ts";
 import { statusFace } from "./http/status.ts";
 import { Mirror } from "./mirror/mirror.ts";
-import type { Served } from "./mirror/served.ts";
-import { unlimited } from "./quota/unlimited.ts";
+import { SqliteLedger } from "./quota/sqliteLedger.ts";
+import { Stop } from "./stop.ts";
 import { DiskBlobs } from "./store/blobs.ts";
 import { SqliteCatalog } from "./store/catalog.ts";
 import { openDatabase } from "./store/database.ts";
 import { Fills } from "./store/fill.ts";
 import { openLog } from "./telemetry/log.ts";
 import { Metrics } from "./telemetry/metrics.ts";
-import { openCredential } from "./upstream/account.ts";
-import { Registry } from "./upstream/registry.ts";
+
+/** How often buckets are told to write down where they stand. */
+const minuteMs = 60_000;
 
 /** Serves until SIGTERM or SIGINT, and settles when the downloads that were running have ended. */
 export async function serve(config: Config): Promise<void> {
@@ -27,20 +29,9 @@ export async function serve(config: Config): Promise<void> {
   const database = openDatabase(join(root, "catalog.sqlite"));
   const catalog = new SqliteCatalog(database);
   const fills = new Fills();
-  const registries = new Map<string, Registry>();
-  for (const [name, settings] of Object.entries(config.upstreams)) {
-    registries.set(name, await connect(name, settings, metrics));
-  }
-  const upstreams = new Map<string, Served>();
-  for (const [name, upstream] of registries) {
-    const { whenExhausted = "hold", alternates = [] } = config.upstreams[name] ?? {};
-    upstreams.set(name, {
-      upstream,
-      quota: { state: "unlimited", worthAsking: () => false },
-      whenExhausted,
-      alternates: alternates.flatMap((other) => registries.get(other) ?? []),
-    });
-  }
+  const ledger = new SqliteLedger(database);
+  const connected = await connect(config, ledger, log, metrics);
+  const buckets = [...connected.values()].map(({ bucket }) => bucket);
   const freshness = {
     tagTtlMs: config.freshness.tagTtl,
     staleIfErrorMs: config.freshness.staleIfError,
@@ -48,7 +39,7 @@ export async function serve(config: Config): Promise<void> {
   };
   const stop = new Stop();
   const mirror = new Mirror({
-    upstreams,
+    upstreams: servedBy(connected, config),
     blobs,
     fills,
     catalog,
@@ -57,7 +48,7 @@ export async function serve(config: Config): Promise<void> {
     draining: stop.signal,
   });
 
-  const routing = { upstreams: new Set(upstreams.keys()), defaultUpstream: config.defaultUpstream };
+  const routing = { upstreams: new Set(connected.keys()), defaultUpstream: config.defaultUpstream };
   const { stall: stallMs } = config.registry;
   const registry = await listen(
     registryFace({ mirror, routing, log, metrics, stallMs }),
@@ -66,10 +57,11 @@ export async function serve(config: Config): Promise<void> {
   const unready = (): string | undefined => (stop.signal.aborted ? "draining" : undefined);
   const status = await listen(statusFace({ metrics, unready }), config.status.listen);
   log.info(
-    { registry: registry.url, status: status.url, upstreams: [...upstreams.keys()], storage: resolve(root) },
+    { registry: registry.url, status: status.url, upstreams: [...connected.keys()], storage: resolve(root) },
     "serving",
   );
 
+  const tending = setInterval(() => void Promise.all(buckets.map((bucket) => bucket.tend())), minuteMs);
   await stop.asked;
   const { grace } = config.shutdown;
   log.info({ graceMs: grace }, "draining");
@@ -78,48 +70,9 @@ export async function serve(config: Config): Promise<void> {
     Promise.race([fills.idle(), pause(grace, undefined, { ref: false })]),
   ]);
   await status.close(0);
-  await Promise.all([...registries.values()].map((upstream) => upstream.close()));
+  clearInterval(tending);
+  await Promise.all([...connected.values()].map(({ registry }) => registry.close()));
+  await Promise.all(buckets.map((bucket) => bucket.close()));
   database.close();
   log.info("stopped");
-}
-
-async function connect(
-  name: string,
-  settings: Config["upstreams"][string],
-  metrics: Metrics,
-): Promise<Registry> {
-  const { url, tokenRealms, allowPrivateAddresses, ca, timeouts } = settings;
-  return new Registry({
-    name,
-    url,
-    tokenRealms,
-    allowPrivateAddresses,
-    ...(ca !== undefined && { ca }),
-    credential: await openCredential(settings.credential, url, Date.now),
-    timeouts: { connectMs: timeouts.connect, headersMs: timeouts.headers, stallMs: timeouts.stall },
-    bucket: unlimited,
-    observe: ({ kind, status, ms }) => {
-      metrics.upstreamRequests.inc({ upstream: name, kind, status });
-      metrics.upstreamSeconds.observe({ upstream: name, kind }, ms / 1000);
-    },
-    now: Date.now,
-  });
-}
-
-/** SIGTERM or SIGINT: the first asks to drain, the second ends the process at once. */
-class Stop {
-  readonly #controller = new AbortController();
-  readonly signal = this.#controller.signal;
-  readonly asked: Promise<void>;
-
-  constructor() {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.asked = promise;
-    const hear = (): void => {
-      if (this.signal.aborted) process.exit(1);
-      this.#controller.abort();
-      resolve();
-    };
-    process.on("SIGTERM", hear).on("SIGINT", hear);
-  }
 }

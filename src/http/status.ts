@@ -17,7 +17,7 @@ export function statusFace({ metrics, unready }: StatusFaceOptions): Hono {
     return reason === undefined ? c.text("ok\n") : c.text(`${reason}\n`, 503);
   });
   app.get("/metrics", async (c) =>
-    c.body(await metrics.registry.metrics(), 200, { "Content-Type": metrics.registry.contentType }),
+    c.body(await metrics.read(), 200, { "Content-Type": metrics.registry.contentType }),
   );
   app.notFound((c) => c.json({ error: `nothing at ${c.req.path}` }, 404));
   return app;

@@ -87,7 +87,7 @@ export class Account {
   }
 
   get state(): State {
-    const { limit } = this.#lessons.allowance;
+    const { limit } = this.#reckoning.allowance;
     const now = this.#clock.time();
     if (this.#stops.rehearsal(now)?.mode === "empty" || this.#stops.emptyUntil(now)) return "exhausted";
     if (limit === undefined) return this.#hasAnswered ? "unlimited" : "unknown";
@@ -144,7 +144,7 @@ export class Account {
     if (cost === 0) return "go";
     const owner = this.#options;
     const now = this.#clock.time();
-    const { allowance } = this.#lessons;
+    const { allowance } = this.#reckoning;
     const rehearsal = this.#stops.rehearsal(now);
     if (rehearsal) return exhausted(owner, allowance, this.#moment(rehearsal.until));
     const floor = this.#floor(reason);
@@ -175,7 +175,8 @@ export class Account {
     claim.guarded = this.#guard.send(1, time);
     if (row.cost === 0) return;
     row.id = await this.#scribe.spend({ ...this.#spender(errand), time, cost: row.cost });
-    if (row.id === undefined && this.#lessons.allowance.limit !== undefined) throw unwritable(this.#options);
+    if (row.id === undefined && this.#reckoning.allowance.limit !== undefined)
+      throw unwritable(this.#options);
     this.#announce();
   }
 
@@ -197,14 +198,13 @@ export class Account {
     const isLimited = status === 429;
     const isOk = status >= 200 && status < 400;
     const isAboutPulls = kind === "manifest-get" || kind === "manifest-head";
-    const remaining = isAboutPulls ? this.#lessons.hear(headers, isOk, now) : undefined;
-    this.#reckoning.allowance = this.#lessons.allowance;
+    const remaining = isAboutPulls ? this.#learn(() => this.#lessons.hear(headers, isOk, now)) : undefined;
     // An upstream that names what is left names it whenever it counts.
     const isCounted = isOk && (remaining !== undefined || this.#lessons.from !== "headers");
     this.#settle(claim, isLimited ? "free" : isCounted ? "counted" : "doubtful", outcomeOf(status));
     if (remaining !== undefined) this.#observe(claim, remaining);
     if (isLimited) {
-      const isPulls = !abuse && claim.row.cost > 0 && this.#lessons.allowance.limit !== undefined;
+      const isPulls = !abuse && claim.row.cost > 0 && this.#reckoning.allowance.limit !== undefined;
       const retryAfterMs = readRetryAfter(headers, this.#options.clocks.now());
       if (isPulls) this.#observe(claim, 0);
       this.#stops.limited({ isPulls, isAbuse: abuse, retryAfterMs }, now);
@@ -215,8 +215,7 @@ export class Account {
 
   /** Reads the limit that a token claims. */
   learnToken(token: string): void {
-    this.#lessons.hearToken(token, this.#clock.time());
-    this.#reckoning.allowance = this.#lessons.allowance;
+    this.#learn(() => this.#lessons.hearToken(token, this.#clock.time()));
     this.#scribe.keep(this.#standing());
     this.#announce();
   }
@@ -238,7 +237,7 @@ export class Account {
     const now = this.#clock.time();
     const stopped = this.#stops.pausedUntil(now) ?? this.#stops.emptyUntil(now) ?? this.#stops.rehearsal(now);
     if (stopped !== undefined || now - this.#askedAt < askEveryMs) return false;
-    const { limit = Number.POSITIVE_INFINITY } = this.#lessons.allowance;
+    const { limit = Number.POSITIVE_INFINITY } = this.#reckoning.allowance;
     if (this.#reckoning.tokens(now) >= 1) return false;
     if (this.#freeAt(now, 1) !== now && this.#reckoning.spent(now) >= limit) return false;
     this.#askedAt = now;
@@ -296,6 +295,13 @@ export class Account {
     return snapshotOf(facts, this.#reckoning.view(now), this.#clock);
   }
 
+  #learn<T>(lesson: () => T): T {
+    const { allowance } = this.#lessons;
+    const learnt = lesson();
+    if (this.#lessons.allowance !== allowance) this.#reckoning.allowance = this.#lessons.allowance;
+    return learnt;
+  }
+
   #observe({ row }: Claim, remaining: number): void {
     this.#askedAt = this.#clock.time();
     this.#observedAt = this.#options.clocks.now();
@@ -316,7 +322,7 @@ export class Account {
   #standing(): Standing {
     const time = this.#clock.time();
     const word = this.#reckoning.told(time);
-    const { limit, windowMs } = this.#lessons.allowance;
+    const { limit, windowMs } = this.#reckoning.allowance;
     return {
       time,
       at: this.#options.clocks.now(),
@@ -334,12 +340,12 @@ export class Account {
 
   /** What `reason` must leave: warming stops where saving begins, revalidation at the reserve. */
   #floor(reason: Reason): number {
-    if (this.#lessons.allowance.limit === undefined || reason === "pull") return 0;
+    if (this.#reckoning.allowance.limit === undefined || reason === "pull") return 0;
     return this.#share(reason === "warm" ? "low" : "reserve");
   }
 
   #share(of: "reserve" | "low"): number {
-    return Math.ceil((this.#lessons.allowance.limit ?? 0) * this.#options[of]);
+    return Math.ceil((this.#reckoning.allowance.limit ?? 0) * this.#options[of]);
   }
 
   #freeAt(now: number, needed: number): number | undefined {

@@ -39,15 +39,15 @@ export class Scribe {
 
   /** Writes the standing down, if it says anything new. */
   keep(standing: Standing): void {
-    const { limit, windowMs, learntFrom, remaining, since, source } = standing;
-    const text = JSON.stringify([limit, windowMs, learntFrom, remaining, since, source]);
-    if (text === this.#written) return;
-    this.#written = text;
+    const news = newsOf(standing);
+    if (news === this.#written) return;
+    this.#written = news;
     this.#write(this.#ledger.keep(this.#bucket, standing));
   }
 
   /** Writes the standing down in any case: it also says where the ledger's clock stands, and what was saved. */
   async mark(standing: Standing): Promise<void> {
+    this.#written = newsOf(standing);
     try {
       await this.#ledger.keep(this.#bucket, standing);
     } catch (error) {
@@ -70,4 +70,9 @@ export class Scribe {
   #write(written: Promise<void>): void {
     written.catch(this.#failed);
   }
+}
+
+/** What is worth a write of its own. The times and what was saved are not. */
+function newsOf({ limit, windowMs, learntFrom, remaining, since, source }: Standing): string {
+  return JSON.stringify([limit, windowMs, learntFrom, remaining, since, source]);
 }

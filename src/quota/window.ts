@@ -12,8 +12,8 @@
  *
  * Order. An answer proves only what the upstream had counted when it made that answer, and answers overtake each other.
  * So sends and answers are numbered. An answer supersedes the answers that had arrived before its own request was sent;
- * the others may be newer than it, and the smallest `remaining` of those counts: the last one the upstream made is among
- * them and says no less. A request that ended without a word about `remaining` is deducted until an answer to a later
+ * the others may be newer than it, and of those the smallest `remaining` and the smallest limit count: the last one the
+ * upstream made is among them and says no less. A request that ended without a word about `remaining` is deducted until an answer to a later
  * request covers it. What is in flight is always deducted.
  *
  * Return. A pull that an answer covered, and that leaves our window after that answer, comes back to `remaining` without
@@ -81,8 +81,8 @@ export interface CarriedRow {
 export type Fate = "counted" | "doubtful" | "free";
 
 interface Answer {
-  readonly sentTick: number;
   readonly tick: number;
+  readonly limit: number;
   readonly remaining: number;
 }
 
@@ -114,7 +114,10 @@ export class Reckoning {
   #head = 0;
   #spent = 0;
   readonly #uncovered = new Set<MutableRow>();
+  /** The last answers, none of which is surely newer than another. */
   #answers: Answer[] = [];
+  /** Whether they still say anything about what is left. */
+  #hasWord = false;
   #lastSentTick = -1;
   #observedAt = 0;
   #expectedAt = 0;
@@ -128,6 +131,7 @@ export class Reckoning {
     this.#keepMs = keep;
   }
 
+  /** What holds: of limits that answers named at the same time, the smallest. */
   get allowance(): Allowance {
     return this.#allowance;
   }
@@ -135,7 +139,7 @@ export class Reckoning {
   set allowance(allowance: Allowance) {
     const { limit, windowMs } = this.#allowance;
     this.#allowance = allowance;
-    if (allowance.limit === undefined) this.#answers = [];
+    if (allowance.limit === undefined) this.#hasWord = false;
     if (isLower(allowance.limit, limit)) this.#isOverdrawn = true;
     if (allowance.windowMs === windowMs) return;
     this.#head = 0;
@@ -154,7 +158,9 @@ export class Reckoning {
       this.#lastId = Math.max(this.#lastId, row.id);
     }
     if (!word) return;
-    this.#answers = [{ sentTick: 0, tick: 0, remaining: word.remaining }];
+    const limit = this.#allowance.limit ?? word.remaining;
+    this.#answers = [{ tick: 0, limit, remaining: word.remaining }];
+    this.#hasWord = true;
     this.#lastSentTick = 0;
     this.#observedAt = word.settledAt;
     this.#expectedAt = word.expectedAt;
@@ -188,28 +194,30 @@ export class Reckoning {
     row.settledTick = ++this.#tick;
     this.#lastId = Math.max(this.#lastId, row.id ?? 0);
     if (fate === "free" || row.cost === 0) return;
-    row.settledAt = row.expectedAt = row.sentAt;
+    row.settledAt = row.expectedAt = now;
     row.counted = fate === "counted";
     this.#settled.push(row);
     this.#spent += row.cost;
     this.#uncovered.add(row);
   }
 
-  /** The answer to `sent`, settled before, said that `remaining` pulls are left. */
+  /** The answer to `sent`, settled before, named the limit that holds here and said that `remaining` pulls are left. */
   observe(sent: Row, remaining: number, now: number): void {
     const { limit } = this.#allowance;
     if (limit === undefined) return;
     const row = sent as MutableRow;
     this.#lastSentTick = Math.max(this.#lastSentTick, row.tick);
-    this.#answers.push({ sentTick: row.tick, tick: ++this.#tick, remaining: Math.min(remaining, limit) });
+    this.#answers.push({ tick: ++this.#tick, limit, remaining: Math.min(remaining, limit) });
     this.#answers = this.#answers.filter(({ tick }) => tick > this.#lastSentTick);
+    this.#hasWord = true;
     this.#observedAt = this.#expectedAt = now;
     this.#returned = 0;
-    if (remaining > 0) this.#isOverdrawn = false;
     this.#cover(row);
     for (const other of this.#uncovered) if (other.settledTick < this.#lastSentTick) this.#cover(other);
+    this.allowance = { ...this.#allowance, limit: Math.min(...this.#answers.map((answer) => answer.limit)) };
+    if (this.#smallest() > 0) this.#isOverdrawn = false;
     this.#advance(now);
-    this.#dropCarried(limit - this.#smallest(), now);
+    this.#dropCarried(now);
   }
 
   /** Pulls that may be sent now; negative when too many are in flight to be sure, Infinity without a limit. */
@@ -252,7 +260,7 @@ export class Reckoning {
   /** What to persist: the upstream's last word, and the first row's number that it may not cover. */
   told(now: number): { remaining: number; since: number } | undefined {
     this.#advance(now);
-    if (this.#answers.length === 0) return undefined;
+    if (!this.#hasWord) return undefined;
     let since = this.#lastId + 1;
     for (const rows of [this.#inFlight, this.#uncovered]) {
       for (const { id } of rows) since = Math.min(since, id ?? since);
@@ -265,9 +273,7 @@ export class Reckoning {
   }
 
   #told(): number | undefined {
-    return this.#answers.length === 0
-      ? undefined
-      : this.#smallest() + this.#returned - total(this.#uncovered);
+    return this.#hasWord ? this.#smallest() + this.#returned - total(this.#uncovered) : undefined;
   }
 
   #cover(row: MutableRow): void {
@@ -287,7 +293,7 @@ export class Reckoning {
         row.counted && row.covered && !row.carried && row.sentAt + windowMs > this.#observedAt;
       if (wasCounted && !this.#isOverdrawn) this.#returned += row.cost;
     }
-    if (this.#observedAt + windowMs < now) this.#answers = [];
+    if (this.#observedAt + windowMs < now) this.#hasWord = false;
     this.#forget(now);
   }
 
@@ -299,11 +305,11 @@ export class Reckoning {
   }
 
   /** Of the rows whose age is not known, no more can count than are used and not surely by this process's. */
-  #dropCarried(used: number, now: number): void {
+  #dropCarried(now: number): void {
     // They are older than all others.
     if (!this.#settled[this.#head]?.carried) return;
     const since = now - this.#allowance.windowMs;
-    let excess = -used;
+    let excess = -Math.max(...this.#answers.map(({ limit, remaining }) => limit - remaining));
     for (const row of this.#settled.slice(this.#head)) {
       if (row.carried || (row.counted && row.covered && row.sentAt > since)) excess += row.cost;
     }

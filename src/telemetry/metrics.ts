@@ -65,7 +65,69 @@ export class Metrics {
     registers: this.#registers,
   });
 
+  readonly quotaLimit = this.#quotaGauge("limit", "Pulls that the upstream allows in its window");
+  readonly quotaRemaining = this.#quotaGauge("remaining", "Pulls that are left");
+  readonly quotaReserve = this.#quotaGauge("reserve", "Pulls that only images that are not held may spend");
+  readonly quotaEmptyAt = this.#quotaGauge(
+    "empty_at_seconds",
+    "When no pull will be left if the last hour goes on, in seconds since the epoch",
+  );
+  readonly quotaSavedPulls = this.#quotaGauge(
+    "saved_pulls_total",
+    "Pulls that were served without asking the upstream",
+  );
+  readonly quotaSavedBytes = this.#quotaGauge(
+    "saved_bytes_total",
+    "Bytes that were served without asking the upstream",
+  );
+  readonly quotaState = new Gauge({
+    name: "hubcap_quota_state",
+    help: "1 for the step of the ladder that the upstream's quota is on, 0 for the others",
+    labelNames: ["upstream", "account", "state"] as const,
+    registers: this.#registers,
+  });
+  readonly quotaSpent = new Counter({
+    name: "hubcap_quota_spent_total",
+    help: "Pulls spent, by what they were spent for",
+    labelNames: ["upstream", "reason"] as const,
+    registers: this.#registers,
+  });
+  readonly quotaRefused = new Counter({
+    name: "hubcap_quota_refused_total",
+    help: "Requests that were not sent to the upstream for want of quota",
+    labelNames: ["upstream", "reason"] as const,
+    registers: this.#registers,
+  });
+  readonly quotaWait = new Histogram({
+    name: "hubcap_quota_wait_seconds",
+    help: "Time that requests to the upstream stood in line",
+    labelNames: ["upstream"] as const,
+    buckets: durations,
+    registers: this.#registers,
+  });
+  readonly #refreshes: (() => void)[] = [];
+
   constructor() {
     collectDefaultMetrics({ register: this.registry });
+  }
+
+  /** Has `refresh` set its gauges each time before metrics are read. */
+  beforeReading(refresh: () => void): void {
+    this.#refreshes.push(refresh);
+  }
+
+  /** Everything, in Prometheus' text format. */
+  read(): Promise<string> {
+    for (const refresh of this.#refreshes) refresh();
+    return this.registry.metrics();
+  }
+
+  #quotaGauge(name: string, help: string): Gauge<"upstream" | "account"> {
+    return new Gauge({
+      name: `hubcap_quota_${name}`,
+      help,
+      labelNames: ["upstream", "account"],
+      registers: this.#registers,
+    });
   }
 }

@@ -143,33 +143,32 @@ describe("pages", () => {
 describe("bytes that are hardly a request", () => {
   const line = "GET /v2/ HTTP/1.1\r\nHost: mirror\r\nConnection: close\r\n";
 
-  test.each<[string, string, readonly number[]]>([
-    ["both lengths", `${line}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, [400]],
-    ["two lengths", `${line}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello`, [400]],
-    ["a space before the colon", `${line}Content-Length : 5\r\n\r\nhello`, [400]],
-    ["a length that is none", `${line}Content-Length: 0x5\r\n\r\nhello`, [400]],
-    ["a coding that is not chunked", `${line}Transfer-Encoding: gzip\r\n\r\n`, [400]],
-    ["a folded header", `${line}X-A: b\r\n c\r\n\r\n`, [200, 400]],
-    ["__proto__ as a header", `${line}__proto__: x\r\nconstructor: y\r\n\r\n`, [200]],
-    ["__proto__ in the query", line.replace("/v2/ ", "/v2/?__proto__=x&ns=__proto__ ").concat("\r\n"), [404]],
-    ["an extension of 1 MB", `${line}Transfer-Encoding: chunked\r\n\r\n5;${"e".repeat(2 ** 20)}\r\n`, [413]],
-    ["1 MB of headers", `${line}X-A: ${"e".repeat(2 ** 20)}\r\n\r\n`, [431]],
-    ["10 000 headers", `${line}${"X-A: b\r\n".repeat(10_000)}\r\n`, [431]],
-    ["a bare line feed", "GET /v2/ HTTP/1.1\nHost: mirror\n\n", [400]],
-    ["no host", "GET /v2/ HTTP/1.1\r\nConnection: close\r\n\r\n", [400]],
-    ["a host that is none", line.replace("Host: mirror", "Host: [").concat("\r\n"), [200, 400]],
-    ["another address for a path", line.replace("/v2/ ", "http://evil.test/v2/ ").concat("\r\n"), [404]],
-    ["a star for a path", line.replace("/v2/ ", "* ").concat("\r\n"), [400, 404]],
-    ["a tunnel", line.replace("GET /v2/ ", "CONNECT evil.test:443 ").concat("\r\n"), [0, 400, 405]],
-    ["an upgrade", `${line.replace("close", "close, upgrade")}Upgrade: websocket\r\n\r\n`, [200]],
-    ["another protocol", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", [400]],
-    ["nothing but line ends", "\r\n".repeat(100).concat(line, "\r\n"), [200]],
-  ])("S27: %s", async (_, bytes, statuses) => {
-    const { pid } = hubcap;
+  // The status 0: the connection is ended without a word.
+  test.each<[string, string, number]>([
+    ["both lengths", `${line}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, 400],
+    ["two lengths", `${line}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello`, 400],
+    ["a space before the colon", `${line}Content-Length : 5\r\n\r\nhello`, 400],
+    ["a length that is none", `${line}Content-Length: 0x5\r\n\r\nhello`, 400],
+    ["a coding that is not chunked", `${line}Transfer-Encoding: gzip\r\n\r\n`, 400],
+    ["a folded header", `${line}X-A: b\r\n c\r\n\r\n`, 400],
+    ["__proto__ as a header", `${line}__proto__: x\r\nconstructor: y\r\n\r\n`, 200],
+    ["__proto__ in the query", line.replace("/v2/ ", "/v2/?__proto__=x&ns=__proto__ ").concat("\r\n"), 404],
+    ["an extension of 1 MB", `${line}Transfer-Encoding: chunked\r\n\r\n5;${"e".repeat(2 ** 20)}\r\n`, 413],
+    ["1 MB of headers", `${line}X-A: ${"e".repeat(2 ** 20)}\r\n\r\n`, 431],
+    ["10 000 headers", `${line}${"X-A: b\r\n".repeat(10_000)}\r\n`, 431],
+    ["a bare line feed", "GET /v2/ HTTP/1.1\nHost: mirror\n\n", 400],
+    ["no host", "GET /v2/ HTTP/1.1\r\nConnection: close\r\n\r\n", 400],
+    ["a host that is none", line.replace("Host: mirror", "Host: [").concat("\r\n"), 400],
+    ["another address for a path", line.replace("/v2/ ", "http://evil.test/v2/ ").concat("\r\n"), 404],
+    ["a star for a path", line.replace("/v2/ ", "* ").concat("\r\n"), 400],
+    ["a tunnel", line.replace("GET /v2/ ", "CONNECT evil.test:443 ").concat("\r\n"), 0],
+    ["an upgrade", `${line.replace("close", "close, upgrade")}Upgrade: websocket\r\n\r\n`, 200],
+    ["another protocol", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400],
+    ["nothing but line ends", "\r\n".repeat(100).concat(line, "\r\n"), 200],
+  ])("S27: %s", async (_, bytes, expected) => {
     const { status } = await sendRaw(hubcap.url, [Buffer.from(bytes, "latin1")]);
-    expect(statuses).toContain(status);
+    expect(status).toBe(expected);
     expect((await ask(`${hubcap.url}/v2/`)).status).toBe(200);
-    expect(hubcap.pid).toBe(pid);
     expect(hubcap.errors).toBe("");
     expect(hub.counts.requests).toEqual([]);
   });
@@ -188,15 +187,15 @@ describe("the log", () => {
   test.each<[string, string, string]>([
     ["line ends in the path", "/v2/library/app/manifests/%0d%0a%7b%22level%22:%22fatal%22%7d", ""],
     ["an escape in the name", "/v2/library/%1b[2J/manifests/1", ""],
-    ["line separators in the path", "/v2/library/\u00e2\u0080\u00a8\u0085\u009b2J/manifests/1", ""],
     ["a host of control characters", "/v2/library/app/manifests/1?ns=%1b%00%7f%e2%80%a8%c2%9b2J", ""],
     ["control characters in the user agent", "/v2/", "\u0085\u009b2J\u00e2\u0080\u00a8"],
     ["a node that is not one", "/v2/", "\r\nX-Hubcap-Node: \u009b2J"],
   ])("S29: %s are one line of JSON", async (name, path, rest) => {
-    const before = hubcap.logs().length;
     await askRaw(hubcap.url, path, { headers: [`User-Agent: ${name}${rest}`] });
     const line = await hubcap.logged(({ userAgent }) => String(userAgent).startsWith(name));
-    expect(line["msg"]).toBe("request");
-    expect(hubcap.logs()).toHaveLength(before + 1);
+    expect(line).toMatchObject({ level: "info", msg: "request", client: "127.0.0.1" });
+    expect(hubcap.logs().filter(({ msg }) => msg !== "request")).toEqual([
+      expect.objectContaining({ msg: "serving" }),
+    ]);
   });
 });

@@ -138,6 +138,10 @@ export class World {
     this.account.answered(flight.claim, flight.answer);
   }
 
+  answerAll(): void {
+    for (const flight of this.flights.slice()) this.answer(flight);
+  }
+
   /** Hubcap never gets an answer, though the upstream may have counted. */
   lose(flight: Flight, arrives: boolean): void {
     if (arrives) this.deliver(flight);

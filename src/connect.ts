@@ -1,0 +1,80 @@
+/** The second part of the composition: every configured upstream with its credential, its bucket and its alternates. */
+import { announce } from "./announce.ts";
+import type { Config } from "./config/load.ts";
+import type { Served } from "./mirror/served.ts";
+import { openBucket, type QuotaBucket } from "./quota/bucket.ts";
+import type { Ledger } from "./quota/ledger.ts";
+import type { Log } from "./telemetry/log.ts";
+import type { Metrics } from "./telemetry/metrics.ts";
+import { openCredential } from "./upstream/account.ts";
+import { anonymous } from "./upstream/credential.ts";
+import { Registry } from "./upstream/registry.ts";
+
+/** An upstream that pulls can be made from. */
+export interface Connected {
+  readonly registry: Registry;
+  readonly bucket: QuotaBucket;
+}
+
+/** Opens every upstream of the configuration, by source host, where its last process left its bucket. */
+export async function connect(
+  config: Config,
+  ledger: Ledger,
+  log: Log,
+  metrics: Metrics,
+): Promise<ReadonlyMap<string, Connected>> {
+  const connected = new Map<string, Connected>();
+  for (const [name, settings] of Object.entries(config.upstreams)) {
+    const { url, tokenRealms, allowPrivateAddresses, ca, timeouts, quota } = settings;
+    const credential = await openCredential(settings.credential, url, Date.now);
+    const { limit, window: windowMs } = quota;
+    const bucket = await openBucket({
+      upstream: name,
+      ...(credential !== anonymous && { account: credential.account }),
+      ...(limit !== undefined && windowMs !== undefined && { quota: { limit, windowMs } }),
+      ...(quota.minInterval !== undefined && { minIntervalMs: quota.minInterval }),
+      reserve: quota.reserve,
+      low: config.quota.low,
+      maxWaitMs: quota.maxWait,
+      concurrency: quota.concurrency,
+      ledger,
+    });
+    announce(bucket, log, metrics);
+    const registry = new Registry({
+      name,
+      url,
+      tokenRealms,
+      allowPrivateAddresses,
+      ...(ca !== undefined && { ca }),
+      credential,
+      timeouts: {
+        connectMs: timeouts.connect,
+        headersMs: timeouts.headers,
+        blobHeadersMs: timeouts.headers,
+        stallMs: timeouts.stall,
+      },
+      bucket,
+      observe: ({ kind, status, ms }) => {
+        metrics.upstreamRequests.inc({ upstream: name, kind, status });
+        metrics.upstreamSeconds.observe({ upstream: name, kind }, ms / 1000);
+      },
+      now: Date.now,
+    });
+    connected.set(name, { registry, bucket });
+  }
+  return connected;
+}
+
+/** The upstreams as the mirror sees them, with their alternates. */
+export function servedBy(
+  connected: ReadonlyMap<string, Connected>,
+  config: Config,
+): ReadonlyMap<string, Served> {
+  return new Map(
+    [...connected].map(([name, { registry, bucket }]) => {
+      const { whenExhausted = "hold", alternates = [] } = config.upstreams[name] ?? {};
+      const others = alternates.flatMap((other) => connected.get(other)?.registry ?? []);
+      return [name, { upstream: registry, quota: bucket, whenExhausted, alternates: others }];
+    }),
+  );
+}
