@@ -13,6 +13,7 @@ import { DiskBlobs } from "./store/blobs.ts";
 import { SqliteCatalog } from "./store/catalog.ts";
 import { openDatabase } from "./store/database.ts";
 import { Fills } from "./store/fill.ts";
+import { rememberRecent } from "./store/recent.ts";
 import { openLog } from "./telemetry/log.ts";
 import { Metrics } from "./telemetry/metrics.ts";
 
@@ -25,7 +26,7 @@ export async function serve(config: Config): Promise<void> {
   const metrics = new Metrics();
   const { root } = config.storage;
 
-  const blobs = await DiskBlobs.at(root);
+  const blobs = rememberRecent(await DiskBlobs.at(root));
   const database = openDatabase(join(root, "catalog.sqlite"));
   const catalog = new SqliteCatalog(database);
   const fills = new Fills();

@@ -104,10 +104,13 @@ export async function sendBlob(
   outgoing.setTimeout(stallMs, () => {
     if (outgoing.writableLength > 0) outgoing.destroy();
   });
+  const stream = content.stream(asked === "whole" ? undefined : asked);
   try {
-    await pipeline(content.stream(asked === "whole" ? undefined : asked), outgoing);
+    await pipeline(stream, outgoing);
   } catch {
     // `pipeline` has cut the connection. A client that left is ordinary; a fill that failed is told where it ran.
+    // When the client had left before, `pipeline` has not touched the stream, and its file would stay open.
+    stream.destroy();
   }
   return RESPONSE_ALREADY_SENT;
 }

@@ -1,15 +1,15 @@
 /** Questions to upstreams: each is asked once for all who wait, within a time that a client will wait, and not again after a "no". */
 import type { Reason } from "../quota/quota.ts";
 import { UpstreamError } from "../upstream/error.ts";
+import { Flights, unlessAborted } from "../upstream/flight.ts";
 import type { Asked, Upstream } from "../upstream/registry.ts";
 import { Absences } from "./absences.ts";
 import type { Ask } from "./ask.ts";
-import { Flights } from "./flight.ts";
 
 /** Clients are answered within 20 s: containerd gives up on headers after 30 s, and a mirror that hangs is worse than none. */
 const patienceMs = 18_000;
 
-/** The same when something stale can be served and the upstream is known to be down. */
+/** The same when something stale can be served and the upstream has failed since it last answered. */
 const shortPatienceMs = 2_500;
 
 /** A question, said so that two that are the same read the same. */
@@ -58,13 +58,12 @@ export class Inquiries {
 
   async #run<T>(question: Question<T>, ask: Ask): Promise<T> {
     const { upstream, reason, about } = question;
-    const patience = question.haveStale && upstream.health.knownDown ? shortPatienceMs : patienceMs;
+    const patience = question.haveStale && upstream.health.failures > 0 ? shortPatienceMs : patienceMs;
     // The run belongs to the house: it goes on for the others when the client that began it leaves.
-    const signal = AbortSignal.timeout(patience);
+    const signal = giveUpAfter(patience, `${upstream.name} did not answer within ${patience / 1000} s`);
     const purpose = { reason, client: ask.client, userAgent: ask.userAgent };
-    const message = `${upstream.name} did not answer within ${patience / 1000} s`;
     try {
-      return await orAborted(question.send({ purpose, signal }), signal, message);
+      return await unlessAborted(question.send({ purpose, signal }), signal);
     } catch (error) {
       this.#absences.note(about, error);
       throw error;
@@ -74,14 +73,13 @@ export class Inquiries {
 
 /** `promise`, or an UpstreamError with `message` once a client should not be left waiting any longer. */
 export function inTime<T>(promise: Promise<T>, message: string): Promise<T> {
-  return orAborted(promise, AbortSignal.timeout(patienceMs), message);
+  return unlessAborted(promise, giveUpAfter(patienceMs, message));
 }
 
-function orAborted<T>(promise: Promise<T>, signal: AbortSignal, message: string): Promise<T> {
-  const late = Promise.withResolvers<never>();
-  const abort = (): void => late.reject(new UpstreamError("unreachable", message));
-  signal.addEventListener("abort", abort, { once: true });
-  return Promise.race([promise, late.promise]).finally(() => signal.removeEventListener("abort", abort));
+function giveUpAfter(ms: number, message: string): AbortSignal {
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(new UpstreamError("unreachable", message)), ms).unref();
+  return controller.signal;
 }
 
 const key = (question: Pick<Question<unknown>, "about" | "want">): string =>

@@ -62,6 +62,8 @@ export class Manifests {
       const reason = record?.held ? "revalidate" : "pull";
       return { ...(await this.#content(served, repository, manifest, ask, reason)), age };
     } catch (error) {
+      // No such tag, or one that means what is not there: in both cases it is asked anew, not believed for a while.
+      if (error instanceof UpstreamError && error.kind === "absent") await catalog.forgetTag(repository, tag);
       const stale = record && (await this.#stale(repository, record, error));
       if (stale) return stale;
       throw error;
@@ -179,18 +181,11 @@ export class Manifests {
     const refusal = haveStale ? refusalToRevalidate(upstream.name, quota.state) : undefined;
     if (refusal) throw refusal;
     const send = async (asked: Asked): Promise<HeldManifest> => {
-      try {
-        const { value, alternate } = await askWithAlternates(served, repository, (place) =>
-          this.#headers(place, repository, tag, asked),
-        );
-        await catalog.resolve(repository, tag, value, now(), alternate);
-        return value;
-      } catch (error) {
-        if (error instanceof UpstreamError && error.kind === "absent") {
-          await catalog.forgetTag(repository, tag);
-        }
-        throw error;
-      }
+      const { value, alternate } = await askWithAlternates(served, repository, (place) =>
+        this.#headers(place, repository, tag, asked),
+      );
+      await catalog.resolve(repository, tag, value, now(), alternate);
+      return value;
     };
     const about = `manifest ${formatRepository(repository)}:${tag}`;
     const reason = known ? "revalidate" : "pull";

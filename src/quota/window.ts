@@ -297,11 +297,13 @@ export class Reckoning {
     this.#forget(now);
   }
 
+  /** Rows that are too old to matter go a thousand at a time, so that it costs little. */
   #forget(now: number): void {
-    const oldest = this.#settled[Math.min(this.#head, 1000) - 1];
-    if (this.#head < 1000 || oldest === undefined || oldest.settledAt + this.#keepMs >= now) return;
-    this.#settled = this.#settled.slice(1000);
-    this.#head -= 1000;
+    const lot = 1000;
+    while (this.#head >= lot && (this.#settled[lot - 1]?.settledAt ?? now) + this.#keepMs < now) {
+      this.#settled = this.#settled.slice(lot);
+      this.#head -= lot;
+    }
   }
 
   /** Of the rows whose age is not known, no more can count than are used and not surely by this process's. */

@@ -73,7 +73,8 @@ export class DiskBlobs implements Blobs {
       stream: (span) =>
         file.createReadStream({
           start: span?.start ?? 0,
-          end: (span?.end ?? size) - 1,
+          // Without a span to the end of the file: the last byte of an empty one has no number.
+          end: (span?.end ?? Infinity) - 1,
           highWaterMark: readSize,
         }),
       close: () => file.close(),

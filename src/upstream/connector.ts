@@ -25,6 +25,8 @@ export function guardedConnector(options: ConnectorOptions): buildConnector.conn
   const connect = buildConnector({
     allowH2: false,
     timeout: options.connectMs,
+    // Said, because NODE_TLS_REJECT_UNAUTHORIZED=0 would otherwise let any certificate pass at every upstream.
+    rejectUnauthorized: true,
     lookup: options.allowPrivateAddresses ? resolve : guarded(resolve),
     ...(options.ca === undefined ? {} : { ca: [...getCACertificates("default"), options.ca] }),
   });

@@ -8,15 +8,20 @@ export class Flights<V> {
    * The result of the running flight of `key`, or of `start` when there is none.
    * @throws the reason of `signal` when it is aborted first.
    */
-  join(key: string, start: () => Promise<V>, signal: AbortSignal | undefined): Promise<V> {
+  join(key: string, start: () => Promise<V>, signal?: AbortSignal): Promise<V> {
     const run = this.#running.getOrInsertComputed(key, () =>
       Promise.try(start).finally(() => this.#running.delete(key)),
     );
     return signal ? unlessAborted(run, signal) : run;
   }
+
+  has(key: string): boolean {
+    return this.#running.has(key);
+  }
 }
 
-function unlessAborted<V>(run: Promise<V>, signal: AbortSignal): Promise<V> {
+/** `run`, or the reason of `signal` thrown when it is aborted first. */
+export function unlessAborted<V>(run: Promise<V>, signal: AbortSignal): Promise<V> {
   const { promise, resolve, reject } = Promise.withResolvers<V>();
   const leave = (): void => reject(signal.reason);
   if (signal.aborted) leave();

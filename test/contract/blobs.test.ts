@@ -1,10 +1,33 @@
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe } from "vitest";
+import { describe, expect, it } from "vitest";
+import { digestOf } from "../../src/oci/digest.ts";
 import { DiskBlobs } from "../../src/store/blobs.ts";
+import { rememberRecent } from "../../src/store/recent.ts";
 import { blobsContract } from "./blobs.contract.ts";
 
+async function onDisk(): Promise<DiskBlobs> {
+  return DiskBlobs.at(await mkdtemp(join(tmpdir(), "hubcap-blobs-")));
+}
+
 describe("DiskBlobs", () => {
-  blobsContract(async () => DiskBlobs.at(await mkdtemp(join(tmpdir(), "hubcap-blobs-"))));
+  blobsContract(onDisk);
+});
+
+describe("DiskBlobs with the recent ones in memory", () => {
+  blobsContract(async () => rememberRecent(await onDisk()));
+
+  it("reads a blob from disk once", async () => {
+    const disk = await onDisk();
+    const blobs = rememberRecent(disk);
+    const bytes = Buffer.from("a manifest");
+    const digest = digestOf(bytes);
+    await blobs.put(digest, bytes);
+    await blobs.read(digest, bytes.length);
+    await disk.remove(digest);
+    expect(await blobs.read(digest, bytes.length)).toEqual(bytes);
+    await blobs.remove(digest);
+    expect(await blobs.read(digest, bytes.length)).toBeUndefined();
+  });
 });
