@@ -284,7 +284,7 @@ export class Account {
       left,
       reserve: this.#share("reserve"),
       spent: this.#reckoning.spent(now),
-      inFlight: this.#reckoning.inFlight,
+      inFlight: this.#guard.inFlight,
       waiting,
       nextFreeAt: this.#freeAt(now, (left ?? 0) + 1),
       learntFrom: this.#lessons.from,

@@ -41,6 +41,9 @@ export async function openBucket(options: BucketOptions): Promise<QuotaBucket> {
   );
 }
 
+/** Even an empty line takes some turns of the event loop to pass. */
+const leastPatienceMs = 1000;
+
 const priorities: Readonly<Record<Reason, number>> = { pull: 1, revalidate: 4, warm: 7 };
 
 /** A bucket that keeps its promises over restarts. */
@@ -58,7 +61,7 @@ export class QuotaBucket implements Bucket {
   /** See {@link openBucket}. */
   constructor({ concurrency, maxWaitMs }: BucketOptions, minIntervalMs: number, account: Account) {
     this.#account = account;
-    this.#maxWaitMs = maxWaitMs;
+    this.#maxWaitMs = Math.max(maxWaitMs, leastPatienceMs);
     this.#minIntervalMs = minIntervalMs;
     // One by one where they are spaced: Bottleneck orders by priority only what it has not planned yet.
     const spacing = { maxConcurrent: minIntervalMs > 0 ? 1 : null, minTime: minIntervalMs };
@@ -170,7 +173,7 @@ export class QuotaBucket implements Bucket {
       const verdict = this.#account.verdict(errand);
       if (verdict instanceof QuotaError) throw verdict;
       if (costOf(errand.kind) === 0) return undefined;
-      if (this.#pulls.waiting * this.#minIntervalMs > this.#maxWaitMs) {
+      if (this.#pulls.waiting * this.#minIntervalMs >= this.#maxWaitMs) {
         throw busy(this.#account.owner, this.#maxWaitMs);
       }
       const end = await this.#turn(this.#pulls, priority, signal);

@@ -18,7 +18,7 @@ let hubcap: Hubcap;
 let other: Image;
 
 beforeAll(async () => {
-  hub = await startHub();
+  hub = await startHub({ limit: "unlimited" });
   other = await buildImage({ seed: "other", layers: 1 });
   hubcap = await startHubcap({ config: { upstreams: { "docker.io": upstreamOf(hub) } } });
 });
@@ -114,7 +114,7 @@ describe("manifests that are not what they are said to be", () => {
     const { repository } = await fresh();
     const set = { "docker-content-digest": somewhere };
     const fault = hub.fault({ asks: "manifest", repository, kind: "headers", set });
-    expect((await askManifest(repository, "1")).status).toBeGreaterThanOrEqual(400);
+    expect((await askManifest(repository, "1")).status).toBe(404);
     fault.remove();
     expect((await askManifest(repository, "1")).status).toBe(200);
   });
@@ -123,6 +123,7 @@ describe("manifests that are not what they are said to be", () => {
 describe("documents that two readers could understand differently", () => {
   const config = `{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"${somewhere}","size":2}`;
   const child = `{"mediaType":"${manifestType}","digest":"${somewhere}","size":2}`;
+  const dockerType = "application/vnd.docker.distribution.manifest.v2+json";
   const opening = `"schemaVersion":2,"mediaType":"${manifestType}"`;
 
   test.each([
@@ -131,11 +132,8 @@ describe("documents that two readers could understand differently", () => {
       `{${opening},"config":${config},"layers":[],"manifests":[${child}]}`,
     ],
     ["S19: a type stated twice", `{${opening},"mediaType":"${manifestType}","config":${config},"layers":[]}`],
-    ["S19: layers in two cases", `{${opening},"config":${config},"layers":[],"Layers":[${config}]}`],
-    [
-      "S19: an index that is sent as an image",
-      `{"schemaVersion":2,"mediaType":"${indexType}","manifests":[]}`,
-    ],
+    ["S19: layers in another case", `{${opening},"config":${config},"LAYERS":[]}`],
+    ["S19: an image of another type", `{"schemaVersion":2,"mediaType":"${dockerType}","config":${config}}`],
     ["S19: a page of HTML", "<!doctype html><title>Sign in to the network</title>"],
     ...["-1", "1.5", "1e400", "1152921504606846976", '"5"', "null"].map((size) => [
       `S21: a layer of ${size} bytes`,

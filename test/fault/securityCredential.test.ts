@@ -174,12 +174,17 @@ test("S24: whatever encodings a client takes, upstreams are asked for none", asy
 
 test("S30: the credential and the tokens are in no log line, metric, answer or file", async () => {
   const answers = [await askTag("team/canary"), await askTag("wrong.test/team/canary")];
+  for (const status of [200, 500]) {
+    const layer = image.platforms.get(status === 200 ? "linux/amd64" : "linux/arm64")?.layers[1];
+    if (status !== 200) hub.fault({ origin: "cdn", kind: "status", status });
+    answers.push(await ask(`${hubcap.url}/v2/team/canary/blobs/${layer?.digest}`));
+  }
   hub.accounts.revokeAll();
   hub.fault({ origin: "token", kind: "status", status: 500, body: `no such password: ${secret}`, times: 1 });
   answers.push(await askTag("team/canary-2"));
   hub.fault({ origin: "token", kind: "status", status: 200, body: `{"token": "${secret}`, times: 1 });
   answers.push(await askTag("team/canary-3"));
-  expect(answers.map(({ status }) => status)).toEqual([200, 403, 503, 502]);
+  expect(answers.map(({ status }) => status)).toEqual([200, 403, 200, 503, 503, 502]);
   const tokens = hub.counts.requests.flatMap(({ headers }) =>
     (headers.authorization ?? "").startsWith("Bearer ") ? [headers.authorization?.slice(7) ?? ""] : [],
   );

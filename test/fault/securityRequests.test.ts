@@ -1,6 +1,6 @@
 /** Requests that mean harm: refused before anything is asked, opened or written for them. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { ask } from "../support/ask.ts";
+import { ask, type Reply } from "../support/ask.ts";
 import { startHub, type Hub } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
 import { buildImage } from "../support/images.ts";
@@ -62,7 +62,8 @@ describe("names", () => {
     ["with NUL in it", "a%00b"],
     ["with a line end in it", "a%0d%0aX-Evil:%201"],
     ["of 256 characters", `a/${"b".repeat(254)}`],
-    ["that makes careless patterns think for hours", `${"a-".repeat(5000)}!`],
+    ["of 10 kB", "a-".repeat(5000)],
+    ["that makes careless patterns think for ever", `${"a".repeat(200)}!`],
   ])("S16: one %s is refused, and nobody is asked for it", async (_, name) => {
     for (const rest of ["manifests/1", `blobs/${digest}`, "tags/list", `referrers/${digest}`]) {
       const { status, text } = await askRaw(hubcap.url, `/v2/${name}/${rest}`);
@@ -119,6 +120,10 @@ describe("what is not a pull", () => {
   });
 });
 
+function page(n: string): Promise<Reply> {
+  return ask(`${hubcap.url}/v2/library/app/tags/list?n=${n}`);
+}
+
 describe("pages", () => {
   test.each(["n=2147483647", "n=-1", "n=1e9", ""])("S26: there is no catalog, whatever %s", async (query) => {
     const { status, body } = await ask(`${hubcap.url}/v2/_catalog?${query}`);
@@ -126,7 +131,6 @@ describe("pages", () => {
   });
 
   test("S26: a page of tags is never longer than it may be, and n is a number or nothing", async () => {
-    const page = (n: string) => ask(`${hubcap.url}/v2/library/app/tags/list?n=${n}`);
     for (const n of ["-1", "1e9", "0x10", "1.5", "NaN", "%00"]) expect((await page(n)).status).toBe(400);
     for (const n of ["2147483647", "1000000000", "9".repeat(400)]) {
       const { status, body } = await page(n);
