@@ -13,6 +13,7 @@ import { DiskBlobs } from "./store/blobs.ts";
 import { SqliteCatalog } from "./store/catalog.ts";
 import { openDatabase } from "./store/database.ts";
 import { Fills } from "./store/fill.ts";
+import { Keeper } from "./store/keeper.ts";
 import { rememberRecent } from "./store/recent.ts";
 import { openLog } from "./telemetry/log.ts";
 import { Metrics } from "./telemetry/metrics.ts";
@@ -30,6 +31,20 @@ export async function serve(config: Config): Promise<void> {
   const database = openDatabase(join(root, "catalog.sqlite"));
   const catalog = new SqliteCatalog(database);
   const fills = new Fills();
+  const { capacity, highWater, lowWater, pins, retention } = config.storage;
+  const keeper = new Keeper({
+    database,
+    blobs,
+    marks: { capacity, high: capacity * highWater, low: capacity * lowWater },
+    pins,
+    retention,
+    evicted: (reason, bytes) => {
+      metrics.evictedBytes.inc({ reason }, bytes);
+      log.debug({ reason, bytes }, "evicted");
+    },
+    failed: (error) => log.error({ err: error }, "housekeeping failed"),
+  });
+  metrics.watchCache(() => keeper.totals(), capacity);
   const ledger = new SqliteLedger(database);
   const connected = await connect(config, ledger, log, metrics);
   const buckets = [...connected.values()].map(({ bucket }) => bucket);
@@ -44,6 +59,8 @@ export async function serve(config: Config): Promise<void> {
     blobs,
     fills,
     catalog,
+    room: keeper.room,
+    used: (repository, digest) => keeper.uses.note(repository, digest),
     freshness,
     metrics,
     draining: stop.signal,
@@ -62,6 +79,7 @@ export async function serve(config: Config): Promise<void> {
     "serving",
   );
 
+  keeper.start();
   const tending = setInterval(() => void Promise.all(buckets.map((bucket) => bucket.tend())), minuteMs);
   await stop.asked;
   const { grace } = config.shutdown;
@@ -74,6 +92,7 @@ export async function serve(config: Config): Promise<void> {
   clearInterval(tending);
   await Promise.all([...connected.values()].map(({ registry }) => registry.close()));
   await Promise.all(buckets.map((bucket) => bucket.close()));
+  await keeper.close();
   database.close();
   log.info("stopped");
 }

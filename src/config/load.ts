@@ -20,7 +20,9 @@ export type Config = DeepReadonly<
   }
 >;
 
-type DeepReadonly<T> = T extends Secret ? T : { readonly [Key in keyof T]: DeepReadonly<T[Key]> };
+type DeepReadonly<T> = T extends string | Secret | RegExp
+  ? T
+  : { readonly [Key in keyof T]: DeepReadonly<T[Key]> };
 
 /** Where a configuration comes from. */
 export interface Sources extends Known {

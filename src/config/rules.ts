@@ -4,7 +4,7 @@ import type { Settings } from "./schema.ts";
 
 /** Reports each rule that the settings break. `hosts` are the upstreams as they are written, rightly or wrongly. */
 export function checkRules(settings: Settings, hosts: readonly string[], report: Report): void {
-  const { registry, status, upstreams, defaultUpstream, quota } = settings;
+  const { registry, status, storage, upstreams, defaultUpstream, quota } = settings;
 
   if (
     registry.listen.port !== 0 &&
@@ -15,6 +15,13 @@ export function checkRules(settings: Settings, hosts: readonly string[], report:
 
   if (!hosts.includes(defaultUpstream))
     report(["defaultUpstream"], `one of the configured upstreams: ${hosts.join(", ")}`);
+
+  if (storage.highWater < storage.lowWater) report(["storage", "highWater"], "no less than storage.lowWater");
+
+  for (const [index, { maxAge, unusedFor }] of storage.retention.entries()) {
+    if (maxAge === undefined && unusedFor === undefined)
+      report(["storage", "retention", `${index}`], "maxAge or unusedFor beside match");
+  }
 
   if (quota.low < quota.reserve) report(["quota", "low"], "no less than quota.reserve");
 

@@ -8,6 +8,7 @@ import {
   credentialFile,
   duration,
   folder,
+  imagePattern,
   listen,
   origin,
   secret,
@@ -124,6 +125,16 @@ const upstream = z.strictObject({
     .describe("Other configured upstreams that are asked for uncached images before refusing."),
 });
 
+const retention = z.strictObject({
+  match: imagePattern().describe("The images that this rule is for, such as `docker.io/library/*`."),
+  maxAge: duration({ min: "1m" })
+    .exactOptional()
+    .describe("How long after it was fetched an image is let go of."),
+  unusedFor: duration({ min: "1m" })
+    .exactOptional()
+    .describe("How long after it was last asked for an image is let go of."),
+});
+
 /** The configuration as it is written. `z.output` of it is what `load.ts` completes. */
 export const schema = z.strictObject({
   registry: z
@@ -153,6 +164,22 @@ export const schema = z.strictObject({
     .strictObject({
       root: folder().prefault("storage").describe("The folder that holds everything fetched."),
       capacity: size().prefault("50GiB").describe("How many bytes of blobs are kept."),
+      highWater: share()
+        .prefault("90%")
+        .describe("How full, of `capacity`, the cache gets before images are evicted."),
+      lowWater: share().prefault("80%").describe("How full it is when evicting ends."),
+      pins: z
+        .array(imagePattern())
+        .prefault([])
+        .describe(
+          "Images that are never evicted: an image, a glob over repositories such as `docker.io/library/*`, or a digest.",
+        ),
+      retention: z
+        .array(retention)
+        .prefault([])
+        .describe(
+          "Rules by which images go even where there is room, each with an image pattern as `match`, and `maxAge` since it was fetched or `unusedFor` since it was last asked for; the first that matches an image counts.",
+        ),
     })
     .prefault({})
     .describe("The disk."),

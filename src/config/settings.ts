@@ -36,9 +36,14 @@ export function settingAt(path: readonly string[]): Setting | undefined {
   });
 }
 
-/** The keys that a section at a path may have. */
+/** The keys that a section at a path may have; the path may lead through hosts and elements of lists. */
 export function keysAt(section: readonly string[]): string[] {
-  return settings.flatMap(({ path }) => (leadsTo(path.slice(0, -1), section) ? path.slice(-1) : []));
+  let node: Node = jsonSchema;
+  for (const key of section) {
+    const next = node.properties?.[key] ?? node.additionalProperties ?? node.items;
+    node = typeof next === "object" && !Array.isArray(next) ? next : {};
+  }
+  return Object.keys(node.properties ?? {});
 }
 
 function leadsTo(pattern: readonly string[], path: readonly string[]): boolean {

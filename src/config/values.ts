@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { z } from "zod";
+import { parsePattern, patternExpected } from "../oci/pattern.ts";
 import { Secret } from "./secret.ts";
 import { durationGrammar, parseDuration, parseShare, parseSize, shareGrammar, sizeGrammar } from "./units.ts";
 
@@ -60,6 +61,11 @@ export function sourceHost() {
   const expected =
     "a lower-case host as in image names, such as ghcr.io or harbor.example:8443, without :443";
   return written("host", grammar, expected, (text) => text);
+}
+
+/** A pattern of images, in the grammar of oci/pattern. */
+export function imagePattern() {
+  return written("image pattern", /./, patternExpected, parsePattern);
 }
 
 /** Scheme, host and port of a web server; becomes its canonical spelling. */

@@ -6,6 +6,7 @@ import type { Catalog } from "../store/catalog.ts";
 import type { Content } from "../store/content.ts";
 import { IntegrityError } from "../store/error.ts";
 import { heldBack, type Fill, type Fills, type Source } from "../store/fill.ts";
+import type { Room } from "../store/room.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { Asked } from "../upstream/registry.ts";
 import type { Answer, Ask, Outcome } from "./ask.ts";
@@ -23,6 +24,7 @@ export interface LayersOptions {
   readonly catalog: Catalog;
   readonly blobs: Blobs;
   readonly fills: Fills;
+  readonly room: Pick<Room, "reserve">;
   readonly inquiries: Inquiries;
   /** Told the length of every chunk that was fetched. */
   readonly fetched: (upstream: string, bytes: number) => void;
@@ -145,7 +147,7 @@ export class Layers {
   }
 
   async #open(served: Served, repository: Repository, digest: Digest, asked: Asked): Promise<Fill> {
-    const { catalog, blobs, fills, fetched, failed } = this.#options;
+    const { catalog, blobs, fills, room, fetched, failed } = this.#options;
     const { name } = served.upstream;
     const get = async (offset: number, asked: Asked): Promise<Source> =>
       (
@@ -154,8 +156,11 @@ export class Layers {
         )
       ).value;
     const first = await get(0, asked);
+    // A blob of unknown size, or one for which nothing may go, comes in all the same: the disk is larger than the capacity.
+    const reservation = first.size === undefined ? undefined : await room.reserve(first.size);
     const ingest = await blobs.ingest(digest).catch((error: unknown) => {
       first.cancel();
+      reservation?.release();
       throw error;
     });
     const { purpose } = asked;
@@ -165,9 +170,9 @@ export class Layers {
       progress: (bytes) => fetched(name, bytes),
     });
     this.#proofs.set(fill, new Set([formatRepository(repository)]));
-    fill.settled.catch((error: unknown) =>
-      failed(name, error instanceof IntegrityError ? "corrupt" : "broken"),
-    );
+    fill.settled
+      .catch((error: unknown) => failed(name, error instanceof IntegrityError ? "corrupt" : "broken"))
+      .finally(() => reservation?.release());
     return fill;
   }
 }

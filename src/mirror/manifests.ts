@@ -32,6 +32,8 @@ export interface ManifestsOptions {
   readonly inquiries: Inquiries;
   readonly freshness: LadderPolicy;
   readonly now: () => number;
+  /** Told of every manifest that is asked for while it is held. */
+  readonly used: (repository: Repository, digest: Digest) => void;
   /** Told the size of every manifest that was fetched. */
   readonly fetched: (upstream: string, bytes: number) => void;
 }
@@ -105,11 +107,14 @@ export class Manifests {
   }
 
   async #held(repository: Repository, digest: Digest): Promise<Content | undefined> {
-    const { catalog, blobs } = this.#options;
+    const { catalog, blobs, used } = this.#options;
     const manifest = await catalog.manifest(repository, digest);
     if (!manifest) return undefined;
     const bytes = await blobs.read(digest, manifest.size);
-    if (bytes) return { outcome: "hit", manifest, bytes };
+    if (bytes) {
+      used(repository, digest);
+      return { outcome: "hit", manifest, bytes };
+    }
     await catalog.forget(digest);
     return undefined;
   }
@@ -157,12 +162,13 @@ export class Manifests {
     fetched(place.upstream.name, bytes.length);
     const manifest = { digest, mediaType, size: bytes.length };
     const { children, config, layers, subject } = readManifest(bytes, mediaType);
-    const names = [...children, ...layers, ...(config ? [config] : []), ...(subject ? [subject] : [])];
+    const names = [...children, ...layers, ...(config ? [config] : [])];
     await blobs.put(digest, bytes);
     await catalog.holdManifest(
       repository,
       manifest,
       names.map((name) => name.digest),
+      subject?.digest,
     );
     return { manifest, bytes };
   }

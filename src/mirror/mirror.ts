@@ -7,6 +7,7 @@ import type { Reference, Repository } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
 import type { Catalog } from "../store/catalog.ts";
 import type { Fills } from "../store/fill.ts";
+import type { Room } from "../store/room.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Answer, Ask } from "./ask.ts";
 import { Explanations, type Explanation } from "./explain.ts";
@@ -24,6 +25,10 @@ export interface MirrorOptions {
   readonly blobs: Blobs;
   readonly fills: Fills;
   readonly catalog: Catalog;
+  /** Promises room for a blob before it comes in. */
+  readonly room: Pick<Room, "reserve">;
+  /** Told of every manifest that is asked for while it is held. */
+  readonly used: (repository: Repository, digest: Digest) => void;
   readonly freshness: LadderPolicy;
   readonly metrics: Metrics;
   /** Aborted when the process is to end: from then on nothing is asked of upstreams any more. */

@@ -37,8 +37,13 @@ export interface Catalog {
 
   /** The bytes lie under blobs/, and the upstream answered for them in this repository. */
   holdBlob(repository: Repository, digest: Digest, size: number): Promise<void>;
-  /** The same for a manifest, with what it names. */
-  holdManifest(repository: Repository, manifest: HeldManifest, names: readonly Digest[]): Promise<void>;
+  /** The same for a manifest, with what it names and, of a referrer, what it is about. */
+  holdManifest(
+    repository: Repository,
+    manifest: HeldManifest,
+    names: readonly Digest[],
+    subject?: Digest,
+  ): Promise<void>;
   /** The upstream answered for content that is held already. */
   link(repository: Repository, digest: Digest): Promise<void>;
   /** The upstream, or in its place an `alternate`, said at `checkedAt` that `tag` means this manifest. */
@@ -78,6 +83,7 @@ export class SqliteCatalog implements Catalog {
   readonly #now: () => number;
   readonly #sql;
   readonly #holdManifest;
+  readonly #linked;
   readonly #forget;
 
   constructor(database: Database.Database, now: () => number = Date.now) {
@@ -109,9 +115,17 @@ export class SqliteCatalog implements Catalog {
       addBlob: database.prepare<[string, number, number]>(
         "INSERT INTO blob VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET size = excluded.size",
       ),
-      addManifest: database.prepare<[string, string]>("INSERT OR REPLACE INTO manifest VALUES (?, ?)"),
+      // Not OR REPLACE: that would delete the old row without the triggers that keep the sums.
+      addManifest: database.prepare<[string, string, string | null]>(
+        `INSERT INTO manifest VALUES (?, ?, ?) ON CONFLICT (digest)
+         DO UPDATE SET media_type = excluded.media_type, subject = excluded.subject`,
+      ),
       addNamed: database.prepare<[string, string]>("INSERT OR IGNORE INTO named VALUES (?, ?)"),
       link: database.prepare<[...Place, string]>("INSERT OR IGNORE INTO held VALUES (?, ?, ?)"),
+      addImage: database.prepare<[number, number, ...Place, string]>(
+        `INSERT OR IGNORE INTO image SELECT upstream, repository, digest, ?, ?, 0
+         FROM held JOIN manifest USING (digest) WHERE ${here} AND digest = ?`,
+      ),
       tagHeld: database.prepare<[...Place, string]>(
         `UPDATE tag SET last_held = digest WHERE ${here} AND digest = ?`,
       ),
@@ -131,21 +145,25 @@ export class SqliteCatalog implements Catalog {
       ),
       forgetNamed: database.prepare<[string]>("DELETE FROM named WHERE manifest = ?"),
       forgetManifest: database.prepare<[string]>("DELETE FROM manifest WHERE digest = ?"),
+      forgetImage: database.prepare<[string]>("DELETE FROM image WHERE digest = ?"),
       forgetHeld: database.prepare<[string]>("DELETE FROM held WHERE digest = ?"),
       forgetBlob: database.prepare<[string]>("DELETE FROM blob WHERE digest = ?"),
     };
     this.#holdManifest = database.transaction(
-      (repository: Repository, manifest: HeldManifest, names: readonly Digest[]) => {
+      (repository: Repository, manifest: HeldManifest, names: readonly Digest[], subject?: Digest) => {
         this.#sql.addBlob.run(manifest.digest, manifest.size, this.#now());
-        this.#sql.addManifest.run(manifest.digest, manifest.mediaType);
+        this.#sql.addManifest.run(manifest.digest, manifest.mediaType, subject ?? null);
         for (const digest of names) this.#sql.addNamed.run(manifest.digest, digest);
-        this.#sql.link.run(...place(repository), manifest.digest);
-        this.#sql.tagHeld.run(...place(repository), manifest.digest);
+        this.#link(repository, manifest.digest);
       },
+    );
+    this.#linked = database.transaction((repository: Repository, digest: Digest) =>
+      this.#link(repository, digest),
     );
     this.#forget = database.transaction((digest: Digest) => {
       this.#sql.forgetNamed.run(digest);
       this.#sql.forgetManifest.run(digest);
+      this.#sql.forgetImage.run(digest);
       this.#sql.forgetHeld.run(digest);
       this.#sql.forgetBlob.run(digest);
     });
@@ -193,13 +211,13 @@ export class SqliteCatalog implements Catalog {
     repository: Repository,
     manifest: HeldManifest,
     names: readonly Digest[],
+    subject?: Digest,
   ): Promise<void> {
-    this.#holdManifest(repository, manifest, names);
+    this.#holdManifest(repository, manifest, names, subject);
   }
 
   async link(repository: Repository, digest: Digest): Promise<void> {
-    this.#sql.link.run(...place(repository), digest);
-    this.#sql.tagHeld.run(...place(repository), digest);
+    this.#linked(repository, digest);
   }
 
   async resolve(
@@ -223,5 +241,12 @@ export class SqliteCatalog implements Catalog {
 
   async forget(digest: Digest): Promise<void> {
     this.#forget(digest);
+  }
+
+  #link(repository: Repository, digest: Digest): void {
+    const now = this.#now();
+    this.#sql.link.run(...place(repository), digest);
+    this.#sql.addImage.run(now, now, ...place(repository), digest);
+    this.#sql.tagHeld.run(...place(repository), digest);
   }
 }

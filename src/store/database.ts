@@ -57,6 +57,72 @@ const steps: readonly string[] = [
     PRIMARY KEY (upstream, repository, subject)
   ) WITHOUT ROWID;
   `,
+  `
+  -- What a referrer is about. A subject keeps its referrers; what a manifest names, that manifest keeps.
+  ALTER TABLE manifest ADD COLUMN subject TEXT;
+  CREATE INDEX manifest_subject ON manifest (subject) WHERE subject IS NOT NULL;
+
+  -- Manifests by the repository that holds them: since when, and when and how often they were asked for.
+  CREATE TABLE image (
+    upstream TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    held_at INTEGER NOT NULL,
+    used_at INTEGER NOT NULL,
+    uses INTEGER NOT NULL,
+    PRIMARY KEY (upstream, repository, digest)
+  ) WITHOUT ROWID;
+  CREATE INDEX image_digest ON image (digest);
+  CREATE INDEX image_used ON image (used_at);
+  INSERT INTO image SELECT upstream, repository, digest, stored_at, stored_at, 0
+    FROM held JOIN manifest USING (digest) JOIN blob USING (digest);
+  CREATE INDEX tag_digest ON tag (upstream, repository, digest);
+
+  -- Patterns of images that are never evicted, beside those of the configuration.
+  CREATE TABLE pin (pattern TEXT PRIMARY KEY, pinned_at INTEGER NOT NULL) WITHOUT ROWID;
+
+  -- The sums over blob and manifest, kept by the triggers below so that nobody has to count a million rows.
+  CREATE TABLE total (bytes INTEGER NOT NULL, blobs INTEGER NOT NULL, manifests INTEGER NOT NULL);
+  INSERT INTO total SELECT coalesce(sum(size), 0), count(*), (SELECT count(*) FROM manifest) FROM blob;
+
+  -- Blobs that no held manifest names and that are none themselves: since when (ms), or 0 when they may go at once.
+  CREATE TABLE orphan (digest TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE INDEX orphan_since ON orphan (since);
+  INSERT INTO orphan SELECT digest, stored_at FROM blob
+    WHERE NOT EXISTS (SELECT 1 FROM named WHERE named.digest = blob.digest)
+      AND NOT EXISTS (SELECT 1 FROM manifest WHERE manifest.digest = blob.digest);
+
+  CREATE TRIGGER blob_added AFTER INSERT ON blob BEGIN
+    UPDATE total SET bytes = bytes + NEW.size, blobs = blobs + 1;
+    INSERT INTO orphan SELECT NEW.digest, NEW.stored_at
+      WHERE NOT EXISTS (SELECT 1 FROM named WHERE named.digest = NEW.digest)
+        AND NOT EXISTS (SELECT 1 FROM manifest WHERE manifest.digest = NEW.digest);
+  END;
+  CREATE TRIGGER blob_resized AFTER UPDATE OF size ON blob BEGIN
+    UPDATE total SET bytes = bytes + NEW.size - OLD.size;
+  END;
+  CREATE TRIGGER blob_removed AFTER DELETE ON blob BEGIN
+    UPDATE total SET bytes = bytes - OLD.size, blobs = blobs - 1;
+    DELETE FROM orphan WHERE digest = OLD.digest;
+  END;
+  CREATE TRIGGER manifest_added AFTER INSERT ON manifest BEGIN
+    UPDATE total SET manifests = manifests + 1;
+    DELETE FROM orphan WHERE digest = NEW.digest;
+  END;
+  CREATE TRIGGER manifest_removed AFTER DELETE ON manifest BEGIN
+    UPDATE total SET manifests = manifests - 1;
+    INSERT INTO orphan SELECT digest, unixepoch() * 1000 FROM blob WHERE digest = OLD.digest
+      AND NOT EXISTS (SELECT 1 FROM named WHERE named.digest = OLD.digest);
+  END;
+  CREATE TRIGGER named_added AFTER INSERT ON named BEGIN
+    DELETE FROM orphan WHERE digest = NEW.digest;
+  END;
+  CREATE TRIGGER named_removed AFTER DELETE ON named BEGIN
+    INSERT INTO orphan SELECT digest, unixepoch() * 1000 FROM blob WHERE digest = OLD.digest
+      AND NOT EXISTS (SELECT 1 FROM named WHERE named.digest = OLD.digest)
+      AND NOT EXISTS (SELECT 1 FROM manifest WHERE manifest.digest = OLD.digest);
+  END;
+  `,
 ];
 
 /** Older SQLite can lose committed pages when several connections write and checkpoint (sqlite.org, "The WAL-reset bug"). */

@@ -4,10 +4,17 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom
 /** From a cached manifest to a large layer, in seconds. */
 const durations = [0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 20, 60, 300];
 
+interface CacheTotals {
+  readonly bytes: number;
+  readonly blobs: number;
+  readonly manifests: number;
+}
+
 /** The process's metrics. Label values come from fixed sets or from the configuration, never from a client. */
 export class Metrics {
   readonly registry = new Registry();
   readonly #registers = [this.registry];
+  #cache: () => Promise<CacheTotals> = async () => ({ bytes: 0, blobs: 0, manifests: 0 });
 
   readonly requests = new Counter({
     name: "hubcap_requests_total",
@@ -65,6 +72,39 @@ export class Metrics {
     registers: this.#registers,
   });
 
+  readonly cacheBytes = new Gauge({
+    name: "hubcap_cache_bytes",
+    help: "Bytes of manifests and blobs that are held",
+    registers: this.#registers,
+    collect: async () => {
+      const { bytes, blobs, manifests } = await this.#cache();
+      this.cacheBytes.set(bytes);
+      this.cacheBlobs.set(blobs);
+      this.cacheManifests.set(manifests);
+    },
+  });
+  readonly cacheCapacity = new Gauge({
+    name: "hubcap_cache_capacity_bytes",
+    help: "Bytes that may be held",
+    registers: this.#registers,
+  });
+  readonly cacheBlobs = new Gauge({
+    name: "hubcap_cache_blobs",
+    help: "Blobs that are held, manifests among them",
+    registers: this.#registers,
+  });
+  readonly cacheManifests = new Gauge({
+    name: "hubcap_cache_manifests",
+    help: "Manifests that are held",
+    registers: this.#registers,
+  });
+  readonly evictedBytes = new Counter({
+    name: "hubcap_cache_evicted_bytes_total",
+    help: "Bytes that were let go of: for room (capacity), by a rule (age, unused), named by no manifest (orphan), or on demand (removed)",
+    labelNames: ["reason"] as const,
+    registers: this.#registers,
+  });
+
   readonly quotaLimit = this.#quotaGauge("limit", "Pulls that the upstream allows in its window");
   readonly quotaRemaining = this.#quotaGauge("remaining", "Pulls that are left");
   readonly quotaReserve = this.#quotaGauge("reserve", "Pulls that only images that are not held may spend");
@@ -109,6 +149,24 @@ export class Metrics {
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });
+  }
+
+  /** Asks `totals` for the sums of the cache whenever the metrics are read. */
+  watchCache(totals: () => Promise<CacheTotals>, capacity: number): void {
+    this.#cache = totals;
+    this.cacheCapacity.set(capacity);
+  }
+
+  /** The share of pulled manifests and blobs that needed no new download, since the start; undefined before the first. */
+  async hitRatio(): Promise<number | undefined> {
+    let all = 0;
+    let held = 0;
+    for (const { labels, value } of (await this.requests.get()).values) {
+      if ((labels.kind !== "manifest" && labels.kind !== "blob") || labels.outcome === "error") continue;
+      all += value;
+      if (labels.outcome !== "miss") held += value;
+    }
+    return all === 0 ? undefined : held / all;
   }
 
   /** Has `refresh` set its gauges each time before metrics are read. */

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { settings, variableOf, type Setting } from "../../../src/config/settings.ts";
+import { parsePattern } from "../../../src/oci/pattern.ts";
 import { at, certificate, dockerConfig, fileWith, issuesOf, load } from "./configuration.ts";
 
 const single = settings.filter(({ type }) => type !== "section");
@@ -18,6 +19,14 @@ const samples: Readonly<Record<string, () => { text: string; value: unknown }>> 
   file: () => ({ text: fileWith(certificate), value: certificate }),
   host: () => ({ text: "ghcr.io", value: "ghcr.io" }),
   "list of hosts": () => ({ text: "[ghcr.io]", value: ["ghcr.io"] }),
+  "list of image patterns": () => ({
+    text: "[ghcr.io/org/*]",
+    value: [parsePattern("ghcr.io/org/*")],
+  }),
+  "list of sections": () => ({
+    text: "[{ match: '**', maxAge: 7d }]",
+    value: [{ match: parsePattern("**"), maxAge: 7 * 24 * 60 * 60 * 1000 }],
+  }),
   "list of origins": () => ({ text: "- https://other.example", value: ["https://other.example"] }),
   number: () => ({ text: "7.5", value: 7.5 }),
   origin: () => ({ text: "https://other.example", value: "https://other.example" }),
@@ -41,6 +50,7 @@ const companions: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   registryId: { provider: "ecr" },
   accessTokenFile: { provider: "acr" },
   tenant: { provider: "acr", accessTokenFile: import.meta.filename },
+  highWater: { lowWater: "10%" },
   limit: { window: "1h" },
   window: { limit: "1" },
 };

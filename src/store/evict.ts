@@ -1,0 +1,95 @@
+/** Eviction: passes that let go of images until enough room is there, or until the rules are kept. */
+import type { Pattern } from "../oci/pattern.ts";
+import type { Candidates, Going } from "./candidates.ts";
+import type { Inventory } from "./inventory.ts";
+import type { Hand } from "./removal.ts";
+
+/** An image that went, or would go, and the bytes that came free with it. */
+export interface Gone extends Going {
+  readonly bytes: number;
+}
+
+export interface EvictorOptions {
+  readonly inventory: Inventory;
+  readonly candidates: Candidates;
+  readonly hand: Hand;
+  /** Brings the use counts up to date. */
+  readonly settle: () => Promise<void>;
+  readonly now: () => number;
+  /** For how many ms a blob that no manifest names is kept: its manifest may be about to be asked for. */
+  readonly graceMs: number;
+}
+
+/** For how long a pass that found too little to let go of is not repeated, in ms. */
+const pauseMs = 10_000;
+
+export class Evictor {
+  readonly #options: EvictorOptions;
+  #running: Promise<void> | undefined;
+  #goal = Infinity;
+  #fruitlessUntil = 0;
+
+  constructor(options: EvictorOptions) {
+    this.#options = options;
+  }
+
+  /** Lets go of what was unused for longest until no more than `goal` bytes are held. One pass runs for all who ask. */
+  makeRoom(goal: number, each: (gone: Gone) => void = () => {}): Promise<void> {
+    this.#goal = Math.min(this.#goal, goal);
+    this.#running ??= this.#makeRoom(each).finally(() => {
+      this.#running = undefined;
+      this.#goal = Infinity;
+    });
+    return this.#running;
+  }
+
+  /** Lets go of what the retention rules and the grace of orphans do not keep. */
+  async tidy(each: (gone: Gone) => void = () => {}, hand = this.#options.hand): Promise<void> {
+    await this.#options.settle();
+    await hand.orphans(this.#orphansBefore());
+    await take(this.#options.candidates.expired(), hand, each);
+  }
+
+  /** Lets go of the images that `pattern` names. */
+  async remove(pattern: Pattern, each: (gone: Gone) => void, hand = this.#options.hand): Promise<void> {
+    await take(this.#options.candidates.matching(pattern), hand, each);
+  }
+
+  /** What {@link makeRoom} would let go of, as `hand` counts it. */
+  async rehearse(goal: number, each: (gone: Gone) => void, hand: Hand): Promise<void> {
+    await this.#options.settle();
+    let { bytes } = await this.#options.inventory.totals();
+    bytes -= await hand.orphans(this.#orphansBefore());
+    for await (const going of this.#options.candidates.leastUsed()) {
+      if (bytes <= goal) return;
+      const freed = await hand.image(going.image, going.reason);
+      bytes -= freed;
+      each({ ...going, bytes: freed });
+    }
+  }
+
+  async #makeRoom(each: (gone: Gone) => void): Promise<void> {
+    const { candidates, hand, settle, now } = this.#options;
+    if (now() < this.#fruitlessUntil || (await this.#excess()) <= 0) return;
+    await settle();
+    await hand.orphans(this.#orphansBefore(), await this.#excess());
+    if ((await this.#excess()) <= 0) return;
+    for await (const going of candidates.leastUsed()) {
+      each({ ...going, bytes: await hand.image(going.image, going.reason) });
+      if ((await this.#excess()) <= 0) return;
+    }
+    this.#fruitlessUntil = now() + pauseMs;
+  }
+
+  async #excess(): Promise<number> {
+    return (await this.#options.inventory.totals()).bytes - this.#goal;
+  }
+
+  #orphansBefore(): number {
+    return this.#options.now() - this.#options.graceMs;
+  }
+}
+
+async function take(images: AsyncIterable<Going>, hand: Hand, each: (gone: Gone) => void): Promise<void> {
+  for await (const going of images) each({ ...going, bytes: await hand.image(going.image, going.reason) });
+}

@@ -1,0 +1,118 @@
+/** The keeper of the cache: counts uses, makes room, tidies up, and tells what is held. Works in the background until closed. */
+import type Database from "better-sqlite3";
+import type { Pattern } from "../oci/pattern.ts";
+import type { Blobs } from "./blobs.ts";
+import { Candidates, type Reason } from "./candidates.ts";
+import { Evictor, type Gone } from "./evict.ts";
+import { SqliteInventory, type Inventory, type Totals } from "./inventory.ts";
+import { Pins } from "./pins.ts";
+import { Rehearsal, Removal } from "./removal.ts";
+import { Room, type Marks } from "./room.ts";
+import type { RetentionRule } from "./rules.ts";
+import { Uses } from "./uses.ts";
+
+export interface KeeperOptions {
+  readonly database: Database.Database;
+  readonly blobs: Pick<Blobs, "remove">;
+  readonly marks: Marks;
+  readonly pins: readonly Pattern[];
+  readonly retention: readonly RetentionRule[];
+  /** Told of every batch of bytes that was let go of. */
+  readonly evicted: (reason: Reason, bytes: number) => void;
+  /** Told why work in the background came to nothing; it is tried again. */
+  readonly failed: (error: unknown) => void;
+  readonly now?: () => number;
+}
+
+/** How long an image is kept after its last use, and a blob that no manifest names, in ms: longer than a pull takes. */
+export const graceMs = 10 * 60_000;
+
+const flushEveryMs = 10_000;
+const tidyEveryMs = 10 * 60_000;
+
+export class Keeper {
+  readonly uses: Uses;
+  readonly room: Room;
+  readonly pins: Pins;
+  readonly inventory: Inventory;
+  readonly #marks: Marks;
+  readonly #evictor: Evictor;
+  readonly #candidates: Candidates;
+  readonly #failed: (error: unknown) => void;
+  readonly #timers: NodeJS.Timeout[] = [];
+
+  constructor({ database, blobs, marks, pins, retention, evicted, failed, now = Date.now }: KeeperOptions) {
+    const inventory = new SqliteInventory(database);
+    this.inventory = inventory;
+    this.uses = new Uses(inventory, now);
+    this.pins = new Pins(database, pins);
+    this.#marks = marks;
+    this.#failed = failed;
+    this.#candidates = new Candidates({
+      inventory,
+      pins: () => this.pins.patterns(),
+      retention,
+      now,
+      graceMs,
+    });
+    this.#evictor = new Evictor({
+      inventory,
+      candidates: this.#candidates,
+      hand: new Removal({ inventory, blobs, candidates: this.#candidates, evicted }),
+      settle: () => this.uses.flush(),
+      now,
+      graceMs,
+    });
+    this.room = new Room({
+      marks,
+      held: async () => (await this.totals()).bytes,
+      makeRoom: (goal) => this.#evictor.makeRoom(goal),
+    });
+  }
+
+  get capacity(): number {
+    return this.#marks.capacity;
+  }
+
+  totals(): Promise<Totals> {
+    return this.inventory.totals();
+  }
+
+  /** Begins to work in the background. */
+  start(): void {
+    this.#every(flushEveryMs, async () => {
+      await this.uses.flush();
+      await this.room.ebb();
+    });
+    this.#every(tidyEveryMs, () => this.#evictor.tidy());
+  }
+
+  /** Does now what would be done in the background; or, as a rehearsal, only tells what that would be. */
+  async evict(each: (gone: Gone) => void, rehearse: boolean): Promise<void> {
+    const hand = rehearse ? this.#rehearsal() : undefined;
+    await this.#evictor.tidy(each, hand);
+    const { high, low } = this.#marks;
+    if ((await this.totals()).bytes <= high) return;
+    if (hand) await this.#evictor.rehearse(low, each, hand);
+    else await this.#evictor.makeRoom(low, each);
+  }
+
+  /** Lets go of the images that `pattern` names and no pin keeps; or only tells which they are. */
+  async remove(pattern: Pattern, each: (gone: Gone) => void, rehearse: boolean): Promise<void> {
+    await this.#evictor.remove(pattern, each, rehearse ? this.#rehearsal() : undefined);
+  }
+
+  /** Stops the work in the background and writes what was noted. */
+  async close(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    await this.uses.flush();
+  }
+
+  #rehearsal(): Rehearsal {
+    return new Rehearsal({ inventory: this.inventory, candidates: this.#candidates });
+  }
+
+  #every(ms: number, work: () => Promise<void>): void {
+    this.#timers.push(setInterval(() => void work().catch(this.#failed), ms).unref());
+  }
+}

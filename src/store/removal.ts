@@ -1,0 +1,113 @@
+/** Letting go of images and of what nobody names any more: in earnest, or as a rehearsal that only counts. */
+import type { Digest } from "../oci/digest.ts";
+import type { Blobs } from "./blobs.ts";
+import type { Candidates, Reason } from "./candidates.ts";
+import type { HeldImage, Inventory } from "./inventory.ts";
+
+/** How many blobs are let go of between two turns of the event loop. */
+const perStep = 50;
+
+/** What an eviction does to images, or would do. Both count the bytes that come free. */
+export interface Hand {
+  /** Lets go of an image with its children and referrers, as far as nobody else names them. */
+  image(image: HeldImage, reason: Reason): Promise<number>;
+  /** Lets go of blobs that nobody has named since `before`, until `enough` bytes have come free. */
+  orphans(before: number, enough?: number): Promise<number>;
+}
+
+export interface RemovalOptions {
+  readonly inventory: Inventory;
+  readonly blobs: Pick<Blobs, "remove">;
+  readonly candidates: Candidates;
+  /** Told of every batch of bytes that was let go of. */
+  readonly evicted: (reason: Reason, bytes: number) => void;
+}
+
+/** {@link Hand} in earnest. */
+export class Removal implements Hand {
+  readonly #options: RemovalOptions;
+
+  constructor(options: RemovalOptions) {
+    this.#options = options;
+  }
+
+  async image(image: HeldImage, reason: Reason): Promise<number> {
+    const { inventory, candidates } = this.#options;
+    const going = [image];
+    for (const { repository, digest } of going) {
+      const belongings = await inventory.belongings(repository, digest);
+      while (!(await inventory.drop(repository, digest))) await new Promise(setImmediate);
+      for (const part of belongings) {
+        const kept = (await inventory.keepers(repository, part.digest)).length > 0;
+        if (!kept && !(await candidates.isPinned(part))) going.push(part);
+      }
+      await new Promise(setImmediate);
+    }
+    return this.#sweep(0, Infinity, reason);
+  }
+
+  orphans(before: number, enough = Infinity): Promise<number> {
+    return this.#sweep(before, enough, "orphan");
+  }
+
+  async #sweep(before: number, enough: number, reason: Reason): Promise<number> {
+    const { inventory, blobs, evicted } = this.#options;
+    let freed = 0;
+    while (freed < enough) {
+      const batch = await inventory.discard(before, perStep);
+      if (batch.length === 0) break;
+      // The catalog has forgotten them, so nobody opens them any more; who reads one has its file open and finishes.
+      // A crash here leaves files without a row, which are found again at the start.
+      for (const { digest } of batch) await blobs.remove(digest);
+      const bytes = batch.reduce((sum, { size }) => sum + size, 0);
+      evicted(reason, bytes);
+      freed += bytes;
+      await new Promise(setImmediate);
+    }
+    return freed;
+  }
+}
+
+/** {@link Hand} that changes nothing. What two of its images share comes free with the second. */
+export class Rehearsal implements Hand {
+  readonly #inventory: Inventory;
+  readonly #candidates: Candidates;
+  readonly #gone = new Set<Digest>();
+  readonly #counted = new Set<Digest>();
+
+  constructor({ inventory, candidates }: Pick<RemovalOptions, "inventory" | "candidates">) {
+    this.#inventory = inventory;
+    this.#candidates = candidates;
+  }
+
+  async image(image: HeldImage): Promise<number> {
+    const going = [image];
+    for (const { repository, digest } of going) {
+      if (!(await this.#inventory.heldElsewhere(repository, digest))) this.#gone.add(digest);
+      for (const part of await this.#inventory.belongings(repository, digest)) {
+        if (going.some((other) => other.digest === part.digest)) continue;
+        const keepers = await this.#inventory.keepers(repository, part.digest);
+        const kept = keepers.some((keeper) => !this.#gone.has(keeper));
+        if (!kept && !(await this.#candidates.isPinned(part))) going.push(part);
+      }
+      await new Promise(setImmediate);
+    }
+    let freed = 0;
+    for (const { digest } of going) {
+      if (!this.#gone.has(digest)) continue;
+      for (const blob of await this.#inventory.contents(digest)) freed += await this.#count(blob);
+    }
+    return freed;
+  }
+
+  async orphans(before: number): Promise<number> {
+    const some = await this.#inventory.orphans(before, 1000);
+    return some.reduce((sum, { size }) => sum + size, 0);
+  }
+
+  async #count({ digest, size }: { readonly digest: Digest; readonly size: number }): Promise<number> {
+    if (this.#counted.has(digest) || !(await this.#inventory.namedOnlyBy(digest, this.#gone))) return 0;
+    this.#counted.add(digest);
+    return size;
+  }
+}

@@ -1,0 +1,215 @@
+/** What every implementation of Inventory must do, beside a Catalog over the same content. */
+import { expect, it } from "vitest";
+import { ociIndex, ociManifest } from "../../src/oci/descriptor.ts";
+import { digestOf, type Digest } from "../../src/oci/digest.ts";
+import { parseRepositoryName, parseTag, type Repository, type Tag } from "../../src/oci/reference.ts";
+import type { Catalog } from "../../src/store/catalog.ts";
+import type { HeldImage, Inventory } from "../../src/store/inventory.ts";
+
+/** The two views of one store. */
+export interface Shelves {
+  readonly catalog: Catalog;
+  readonly inventory: Inventory;
+}
+
+function repository(upstream: string, text: string): Repository {
+  const name = parseRepositoryName(text);
+  if (!name) throw new Error(text);
+  return { upstream, name };
+}
+
+const digest = (text: string): Digest => digestOf(Buffer.from(text));
+const here = repository("docker.io", "library/nginx");
+const there = repository("ghcr.io", "org/nginx");
+const tag = parseTag("1") as Tag;
+const layer = digest("layer");
+const other = digest("other layer");
+const manifest = { digest: digest("manifest"), mediaType: ociManifest, size: 10 };
+const sibling = { digest: digest("sibling"), mediaType: ociManifest, size: 10 };
+const index = { digest: digest("index"), mediaType: ociIndex, size: 20 };
+const signature = { digest: digest("signature"), mediaType: ociManifest, size: 5 };
+
+const names = (images: readonly HeldImage[]): Digest[] => images.map((image) => image.digest);
+
+async function dropAll({ inventory }: Shelves, place: Repository, what: Digest): Promise<void> {
+  while (!(await inventory.drop(place, what)));
+}
+
+/** Runs the contract; `make` gives an empty store each time, whose clock is `now`. */
+export function inventoryContract(make: (now: () => number) => Shelves): void {
+  let now = 0;
+  const open = (): Shelves => {
+    now = 1000;
+    return make(() => now);
+  };
+
+  it("keeps the sums of what is held", async () => {
+    const { catalog, inventory } = open();
+    expect(await inventory.totals()).toEqual({ bytes: 0, blobs: 0, manifests: 0 });
+    await catalog.holdManifest(here, manifest, [layer]);
+    await catalog.holdBlob(here, layer, 100);
+    await catalog.holdBlob(there, layer, 100);
+    await catalog.holdManifest(there, manifest, [layer]);
+    expect(await inventory.totals()).toEqual({ bytes: 110, blobs: 2, manifests: 1 });
+    await catalog.holdBlob(here, layer, 101);
+    expect((await inventory.totals()).bytes).toBe(111);
+    await catalog.forget(manifest.digest);
+    expect(await inventory.totals()).toEqual({ bytes: 101, blobs: 1, manifests: 0 });
+  });
+
+  it("lists images by last use, with those that keep an image counted as used with it", async () => {
+    const { catalog, inventory } = open();
+    await catalog.holdManifest(here, index, [manifest.digest]);
+    await catalog.holdManifest(here, manifest, [layer]);
+    now = 2000;
+    await catalog.holdManifest(there, sibling, [layer]);
+    await catalog.holdManifest(here, signature, [], manifest.digest);
+    expect(await inventory.oldestUse()).toBe(1000);
+    await inventory.use([{ repository: here, digest: manifest.digest, at: 5000, count: 2 }]);
+    const images = await inventory.byUse(undefined, 10);
+    expect(names(images)).toEqual([signature.digest, sibling.digest, ...names(images).slice(2)]);
+    const used = new Map(images.map((image) => [image.digest, image]));
+    expect(used.get(manifest.digest)?.uses).toBe(2);
+    expect(used.get(index.digest)?.uses).toBe(0);
+    expect(images.find((image) => image.digest === index.digest)).toMatchObject({
+      ...index,
+      repository: here,
+      heldAt: 1000,
+      usedAt: 5000,
+    });
+    const [first] = images;
+    expect(names(await inventory.byUse(first, 2))).toEqual(names(images).slice(1, 3));
+  });
+
+  it("never makes an image older than it is", async () => {
+    const { catalog, inventory } = open();
+    await catalog.holdManifest(here, manifest, []);
+    await inventory.use([{ repository: here, digest: manifest.digest, at: 10, count: 1 }]);
+    expect(await inventory.oldestUse()).toBe(1000);
+  });
+
+  it("lists images by name, page by page, with their tags", async () => {
+    const { catalog, inventory } = open();
+    await catalog.holdManifest(there, manifest, []);
+    await catalog.holdManifest(here, sibling, []);
+    await catalog.holdManifest(here, manifest, []);
+    await catalog.resolve(here, tag, manifest, 1);
+    const all = await inventory.byName(undefined, 10);
+    expect(all.map((image) => image.repository)).toEqual([here, here, there]);
+    const [first] = all;
+    expect(await inventory.byName(first, 10)).toEqual(all.slice(1));
+    expect(await inventory.tagsOf(here, manifest.digest)).toEqual([tag]);
+    expect(await inventory.tagsOf(there, manifest.digest)).toEqual([]);
+  });
+
+  it("knows what belongs to an image, and what keeps it", async () => {
+    const { catalog, inventory } = open();
+    await catalog.holdManifest(here, index, [manifest.digest, sibling.digest]);
+    await catalog.holdManifest(here, manifest, [layer]);
+    await catalog.holdManifest(here, signature, [], index.digest);
+    await catalog.holdManifest(there, sibling, [layer]);
+    expect(names(await inventory.belongings(here, index.digest)).toSorted()).toEqual(
+      [manifest.digest, signature.digest].toSorted(),
+    );
+    expect(await inventory.keepers(here, manifest.digest)).toEqual([index.digest]);
+    expect(await inventory.keepers(here, signature.digest)).toEqual([index.digest]);
+    expect(await inventory.keepers(here, index.digest)).toEqual([]);
+    expect(await inventory.keepers(there, sibling.digest)).toEqual([]);
+  });
+
+  it("keeps a blob that any held manifest of any repository still names (R15)", async () => {
+    const shelves = open();
+    const { catalog, inventory } = shelves;
+    await catalog.holdManifest(here, manifest, [layer, other]);
+    await catalog.holdManifest(there, sibling, [layer]);
+    await catalog.holdBlob(here, layer, 100);
+    await catalog.holdBlob(here, other, 50);
+    await dropAll(shelves, here, manifest.digest);
+    const gone = await inventory.discard(0, 10);
+    expect(gone.map((blob) => blob.digest).toSorted()).toEqual([manifest.digest, other].toSorted());
+    expect(await catalog.manifest(here, manifest.digest)).toBeUndefined();
+    expect(await catalog.blob(here, other)).toBeUndefined();
+    expect(await catalog.blobAnywhere(layer)).toBe(100);
+    await dropAll(shelves, there, sibling.digest);
+    expect((await inventory.discard(0, 10)).map((blob) => blob.digest).toSorted()).toEqual(
+      [sibling.digest, layer].toSorted(),
+    );
+    expect(await inventory.totals()).toEqual({ bytes: 0, blobs: 0, manifests: 0 });
+  });
+
+  it("keeps a manifest that another repository holds", async () => {
+    const shelves = open();
+    const { catalog, inventory } = shelves;
+    await catalog.holdManifest(here, manifest, [layer]);
+    await catalog.holdManifest(there, manifest, [layer]);
+    expect(await inventory.heldElsewhere(here, manifest.digest)).toBe(true);
+    await dropAll(shelves, here, manifest.digest);
+    expect(await catalog.manifest(here, manifest.digest)).toBeUndefined();
+    expect(await catalog.manifest(there, manifest.digest)).toEqual(manifest);
+    expect(await inventory.heldElsewhere(there, manifest.digest)).toBe(false);
+    expect(await inventory.discard(now, 10)).toEqual([]);
+  });
+
+  it("drops the tags of an image with it, and only in its repository", async () => {
+    const shelves = open();
+    const { catalog } = shelves;
+    await catalog.holdManifest(here, manifest, []);
+    await catalog.holdManifest(there, manifest, []);
+    await catalog.resolve(here, tag, manifest, 1);
+    await catalog.resolve(there, tag, manifest, 1);
+    await dropAll(shelves, here, manifest.digest);
+    expect(await catalog.tag(here, tag)).toBeUndefined();
+    expect((await catalog.tag(there, tag))?.held).toEqual(manifest);
+  });
+
+  it("drops a manifest of thousands of layers in steps, and forgets none of them", async () => {
+    const shelves = open();
+    const { catalog, inventory } = shelves;
+    const layers = Array.from({ length: 1000 }, (_, number) => digest(`layer ${number}`));
+    await catalog.holdManifest(here, manifest, layers);
+    for (const one of layers) await catalog.holdBlob(here, one, 1);
+    expect(await inventory.drop(here, manifest.digest)).toBe(false);
+    expect(await catalog.manifest(here, manifest.digest)).toEqual(manifest);
+    await dropAll(shelves, here, manifest.digest);
+    expect(await inventory.discard(0, 2000)).toHaveLength(1001);
+  });
+
+  it("knows orphans since when they came, and forgets them once they are named", async () => {
+    const { catalog, inventory } = open();
+    await catalog.holdBlob(here, layer, 100);
+    await catalog.holdManifest(here, manifest, [other]);
+    await catalog.holdBlob(here, other, 50);
+    expect(await inventory.orphans(999, 10)).toEqual([]);
+    expect(await inventory.orphans(1000, 10)).toEqual([{ digest: layer, size: 100 }]);
+    await catalog.holdManifest(here, sibling, [layer]);
+    expect(await inventory.orphans(1000, 10)).toEqual([]);
+  });
+
+  it("does not take the layers of a lost manifest for orphans that may go at once (R17)", async () => {
+    const { catalog, inventory } = open();
+    await catalog.holdManifest(here, manifest, [layer]);
+    await catalog.holdBlob(here, layer, 100);
+    await catalog.forget(manifest.digest);
+    expect(await inventory.orphans(0, 10)).toEqual([]);
+    await catalog.holdManifest(here, manifest, [layer]);
+    expect(await inventory.orphans(Date.now(), 10)).toEqual([]);
+  });
+
+  it("tells what would come free", async () => {
+    const { catalog, inventory } = open();
+    await catalog.holdManifest(here, manifest, [layer, other]);
+    await catalog.holdManifest(here, sibling, [layer]);
+    await catalog.holdBlob(here, layer, 100);
+    const contents = await inventory.contents(manifest.digest);
+    expect(new Set(contents.map((blob) => blob.size))).toEqual(new Set([10, 100]));
+    expect(await inventory.namedOnlyBy(layer, new Set([manifest.digest]))).toBe(false);
+    expect(await inventory.namedOnlyBy(layer, new Set([manifest.digest, sibling.digest]))).toBe(true);
+  });
+
+  it("passes over uses of what it does not hold", async () => {
+    const { inventory } = open();
+    await inventory.use([{ repository: here, digest: layer, at: 1, count: 1 }]);
+    expect(await inventory.oldestUse()).toBeUndefined();
+    expect(await inventory.byUse(undefined, 10)).toEqual([]);
+  });
+}
