@@ -1,0 +1,265 @@
+/** What may go, and what is said when it may not. */
+import { describe, expect, test } from "vitest";
+import { presetOf } from "../../../src/quota/presets.ts";
+import { QuotaError } from "../../../src/quota/quota.ts";
+import { answered, heard, pull, pulls, refusal, started } from "./books.ts";
+import { errand, windowMs } from "./world.ts";
+
+const minute = 60_000;
+const hour = 60 * minute;
+
+describe("the ladder", () => {
+  test("goes down step by step as pulls are spent, and up as they come back, each step announced", async () => {
+    const world = await started(20);
+    const events = heard(world.account);
+    expect(world.account.state).toBe("ok");
+    const states = [];
+    for (let spent = 1; spent <= 20; spent += 1) {
+      await pulls(world, 1);
+      states.push(world.account.state);
+      world.time += 1000;
+    }
+    expect(states.indexOf("low")).toBe(13);
+    expect(states.indexOf("reserve")).toBe(17);
+    expect(states.indexOf("exhausted")).toBe(19);
+    world.time = windowMs + 1;
+    await world.account.tend(0);
+    world.time += 2 * windowMs;
+    await world.account.tend(0);
+    const steps = events.filter((event) => event.type === "state").map(({ from, to }) => `${from} > ${to}`);
+    expect(steps).toEqual([
+      "ok > low",
+      "low > reserve",
+      "reserve > exhausted",
+      "exhausted > reserve",
+      "reserve > ok",
+    ]);
+  });
+
+  test("a burst that is under way does not look like an empty bucket", async () => {
+    const world = await started(30);
+    const flights = await Promise.all(Array.from({ length: 16 }, () => world.send("manifest-get")));
+    for (const flight of flights) if (flight) world.deliver(flight);
+    const last = flights.at(-1);
+    if (!last) throw new Error("unreachable");
+    world.answer(last);
+    expect(world.account.state).toBe("ok");
+    expect(world.account.snapshot(0).remaining).toBe(14);
+    // It is not sure enough to send another pull, but well worth waiting for.
+    expect(world.account.tokens).toBeLessThan(1);
+    expect(world.account.verdict(errand("manifest-get"))).toBe("wait");
+  });
+
+  test("only first pulls may touch the reserve, and warming stops where saving begins", async () => {
+    const world = await started(20);
+    const may = (reason: "pull" | "revalidate" | "warm") =>
+      world.account.verdict(errand("manifest-get", reason)) === "go";
+    await pulls(world, 13);
+    expect([may("pull"), may("revalidate"), may("warm")]).toEqual([true, true, true]);
+    await pulls(world, 1);
+    expect([may("pull"), may("revalidate"), may("warm")]).toEqual([true, true, false]);
+    await pulls(world, 4);
+    expect([may("pull"), may("revalidate"), may("warm")]).toEqual([true, false, false]);
+    expect(refusal(world.account, "manifest-get", "revalidate").message).toMatch(
+      /has 2 of 20 pulls in 1 min left, which are kept for images that clients wait for/,
+    );
+    expect(world.account.verdict(errand("manifest-head", "revalidate"))).toBe("go");
+  });
+});
+
+describe("with nothing left", () => {
+  test("what costs nothing still goes", async () => {
+    const world = await started(1);
+    await pulls(world, 1);
+    for (const kind of ["manifest-head", "blob", "token", "ping", "tags", "referrers"] as const) {
+      expect(world.account.verdict(errand(kind))).toBe("go");
+    }
+  });
+
+  test("Retry-After is when the upstream lets the next pull through, to the second", async () => {
+    const world = await started(3, { maxWaitMs: 0 });
+    for (const pause of [2700, 12_345, 9_876]) {
+      await pulls(world, 1);
+      world.time += pause;
+    }
+    const { retryAfter, kind } = refusal(world.account);
+    expect(kind).toBe("exhausted");
+    const start = world.time;
+    world.time = start + (retryAfter - 1) * 1000;
+    expect(world.remaining).toBe(0);
+    expect(await pull(world)).toBe(false);
+    world.time = start + retryAfter * 1000;
+    expect(world.remaining).toBe(1);
+    expect(await pull(world)).toBe(true);
+  });
+
+  test("Retry-After is right after a restart, when the wall clock is", async () => {
+    const world = await started(3, { maxWaitMs: 0 });
+    for (const pause of [2700, 12_345, 9_876]) {
+      await pulls(world, 1);
+      world.time += pause;
+    }
+    await world.restart(20_000, () => false);
+    const { retryAfter } = refusal(world.account);
+    const start = world.time;
+    world.time = start + (retryAfter - 1) * 1000;
+    expect(world.remaining).toBe(0);
+    world.time = start + retryAfter * 1000;
+    expect(world.remaining).toBe(1);
+    // Nobody can be sure of a clock that went on without us, so the upstream is asked first, which is free.
+    expect(await pull(world)).toBe(false);
+    expect(world.account.worthAsking()).toBe(true);
+    await world.ask();
+    expect(await pull(world)).toBe(true);
+  });
+
+  test("a pull that will be free soon is waited for", async () => {
+    const world = await started(1, { maxWaitMs: 15_000 });
+    await pulls(world, 1);
+    world.time += windowMs - 15_000;
+    expect(world.account.verdict(errand("manifest-get"))).toBeInstanceOf(QuotaError);
+    world.time += 1;
+    expect(world.account.verdict(errand("manifest-get"))).toBe("wait");
+    expect(world.account.pullFreeInMs).toBe(15_000);
+  });
+
+  test("says in one sentence whose quota is spent, when the next pull is free, and what to do", async () => {
+    const world = await started(2);
+    await pulls(world, 2);
+    expect(refusal(world.account).message).toBe(
+      "the account cluster of docker.io has no pull left of 2 in 1 min; the next one is free at 2026-11-22T00:01:01Z " +
+        "(in 1 min 1 s); images already held here are still served; wait, use an image that is held, or give Hubcap an " +
+        "account with a higher limit",
+    );
+    const anonymous = await started(2, { account: undefined });
+    await pulls(anonymous, 2);
+    expect(refusal(anonymous.account).message).toMatch(
+      /^docker\.io, which counts anonymous pulls by address, has no pull left of 2 in 1 min; .* give Hubcap an account to pull with$/,
+    );
+  });
+});
+
+describe("a 429 about pulls", () => {
+  const limited = {
+    status: 429,
+    headers: { "ratelimit-limit": "100;w=60", "ratelimit-remaining": "0;w=60" },
+  };
+
+  test("empties the bucket at once, costs nothing, and repeats are not sent", async () => {
+    const world = await started(100);
+    await answered(world.account, limited);
+    expect(world.account.state).toBe("exhausted");
+    expect(world.account.snapshot(0)).toMatchObject({ remaining: 0, spentInWindow: 0 });
+    expect(world.ledger.entries).toMatchObject([{ outcome: "limited", cost: 0 }]);
+    for (let repeat = 0; repeat < 5; repeat += 1) expect(refusal(world.account).kind).toBe("exhausted");
+    expect(world.account.worthAsking()).toBe(false);
+  });
+
+  test("without any header empties it until our own pulls come back", async () => {
+    const world = await started(100, {}, false);
+    await pulls(world, 1);
+    world.time += 30_000;
+    await answered(world.account, { status: 429 });
+    expect(refusal(world.account).retryAfter).toBe(31);
+    world.time += 30_001;
+    expect(world.account.tokens).toBe(1);
+  });
+
+  test("holds until its Retry-After, whatever else is said", async () => {
+    const world = await started(100, { maxWaitMs: 0 });
+    await answered(world.account, { ...limited, headers: { ...limited.headers, "retry-after": "3600" } });
+    expect(refusal(world.account).retryAfter).toBe(3600);
+    world.time += hour - 1;
+    await world.ask();
+    expect(refusal(world.account).retryAfter).toBe(1);
+    world.time += 1;
+    expect(world.account.verdict(errand("manifest-get"))).toBe("go");
+  });
+
+  test("is forgotten when a later question shows that something is left", async () => {
+    const world = await started(100);
+    await answered(world.account, limited);
+    world.time += 10_000;
+    expect(world.account.worthAsking()).toBe(true);
+    expect(world.account.worthAsking()).toBe(false);
+    await world.ask();
+    expect(world.account.tokens).toBe(100);
+  });
+});
+
+describe("a 429 about the rate of requests", () => {
+  test("of Docker Hub's abuse guard pauses everything for at least a minute", async () => {
+    const world = await started(100);
+    await answered(world.account, { status: 429, headers: { "retry-after": "5" }, abuse: true });
+    for (const kind of ["manifest-get", "manifest-head", "blob", "token"] as const) {
+      expect(refusal(world.account, kind)).toMatchObject({ kind: "paused", retryAfter: 60 });
+    }
+    expect(world.account.snapshot(0)).toMatchObject({ state: "ok", remaining: 100 });
+    world.time += minute;
+    expect(world.account.verdict(errand("blob"))).toBe("go");
+  });
+
+  test("pauses for as long as it says when that is longer, but not for ever", async () => {
+    const world = await started(100);
+    await answered(world.account, { status: 429, headers: { "retry-after": "3600" }, abuse: true });
+    expect(refusal(world.account, "blob").retryAfter).toBe(3600);
+    await answered(world.account, { status: 429, headers: { "retry-after": "999999999" } }, "blob");
+    expect(refusal(world.account, "blob").retryAfter).toBe(24 * 3600);
+  });
+
+  test("pauses an upstream without a limit on pulls, briefly when it names no time", async () => {
+    const world = await started(100, {
+      upstream: "ghcr.io",
+      preset: presetOf("ghcr.io", true),
+      quota: undefined,
+    });
+    const text = "880.092µs, allowed: 44000/minute";
+    await answered(world.account, { status: 429, headers: { "retry-after": text } });
+    expect(refusal(world.account, "blob").retryAfter).toBe(1);
+    await answered(world.account, { status: 429 });
+    const error = refusal(world.account);
+    expect(error).toMatchObject({ kind: "paused", retryAfter: 10 });
+    expect(error.message).toMatch(
+      /^ghcr\.io asked for a pause because of too many requests; it is asked again at 2026-.*Z \(in 10 s\)/,
+    );
+  });
+});
+
+describe("a rehearsal", () => {
+  test("of an empty bucket refuses what costs something, and ends by itself", async () => {
+    const world = await started(20);
+    const events = heard(world.account);
+    world.account.rehearse("empty", world.wall + 10 * minute);
+    expect(world.account.state).toBe("exhausted");
+    expect(refusal(world.account)).toMatchObject({ kind: "exhausted", retryAfter: 600 });
+    expect(world.account.verdict(errand("manifest-head"))).toBe("go");
+    expect(world.account.snapshot(0)).toMatchObject({
+      remaining: 0,
+      rehearsal: { mode: "empty", until: "2026-11-22T00:10:00Z" },
+    });
+    world.time += 10 * minute;
+    expect(world.account.rehearsal).toBeUndefined();
+    expect(await pull(world)).toBe(true);
+    expect(events.filter(({ type }) => type === "state")).toHaveLength(2);
+  });
+
+  test("of an outage refuses everything", async () => {
+    const world = await started(20);
+    world.account.rehearse("down", world.wall + minute);
+    const error = refusal(world.account, "blob");
+    expect(error).toMatchObject({ kind: "paused", retryAfter: 60 });
+    expect(error.message).toMatch(
+      /^an operator rehearses an outage of docker\.io; it ends at 2026-11-22T00:01:00Z/,
+    );
+    world.account.rehearse("down", world.wall);
+    expect(world.account.verdict(errand("blob"))).toBe("go");
+  });
+
+  test("ends when it should though the wall clock jumps", async () => {
+    const world = await started(20);
+    world.account.rehearse("empty", world.wall + minute);
+    world.jump(-hour);
+    world.time += minute;
+    expect(world.account.rehearsal).toBeUndefined();
+  });
+});

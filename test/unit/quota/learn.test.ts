@@ -1,0 +1,136 @@
+import { describe, expect, test } from "vitest";
+import type { Standing } from "../../../src/quota/ledger.ts";
+import { Lessons, type LessonsOptions } from "../../../src/quota/learn.ts";
+import { presetOf } from "../../../src/quota/presets.ts";
+
+const hour = 60 * 60 * 1000;
+const preset = { limit: 200, windowMs: 6 * hour };
+const named = { "ratelimit-limit": "100;w=3600", "ratelimit-remaining": "20;w=3600" };
+const unnamed = { "docker-ratelimit-source": "186e63fa-abf0-4deb-a711-0dbd34c4a821" };
+
+function token(limit: string): string {
+  const parameters = { pull_limit: limit, pull_limit_interval: "21600" };
+  const claims = JSON.stringify({ access: [{ parameters }] });
+  return `e30.${Buffer.from(claims).toString("base64url")}.x`;
+}
+
+function lessons(options: Partial<LessonsOptions> = {}, standing?: Partial<Standing>): Lessons {
+  const blank: Standing = {
+    time: 0,
+    at: 0,
+    limit: 50,
+    windowMs: hour,
+    learntFrom: "headers",
+    remaining: undefined,
+    since: 0,
+    observedAt: undefined,
+    source: undefined,
+    savedPulls: 0,
+    savedBytes: 0,
+  };
+  return new Lessons(
+    { configured: undefined, preset, hasAccount: true, ...options },
+    standing && { ...blank, ...standing },
+    0,
+  );
+}
+
+describe("until the upstream says something", () => {
+  test("the operator's word holds, else the preset's, else nothing is limited", () => {
+    const configured = { limit: 5000, windowMs: 24 * hour };
+    expect(lessons({ configured })).toMatchObject({ allowance: configured, from: "config" });
+    expect(lessons()).toMatchObject({ allowance: preset, from: "none" });
+    expect(lessons({ preset: undefined }).allowance.limit).toBeUndefined();
+  });
+
+  test("known upstreams bring their limits", () => {
+    expect(presetOf("docker.io", false).quota).toEqual({ limit: 100, windowMs: 6 * hour });
+    expect(presetOf("docker.io", true).quota).toEqual({ limit: 200, windowMs: 6 * hour });
+    expect(presetOf("public.ecr.aws", false).minIntervalMs).toBe(1000);
+    expect(presetOf("public.ecr.aws", true).minIntervalMs).toBe(100);
+    expect(presetOf("ghcr.io", true).quota).toBeUndefined();
+    expect(presetOf("docker.io", true).guard).toEqual({ limit: 1000, windowMs: 60_000 });
+    expect(presetOf("ghcr.io", true).guard).toEqual({ limit: 10_000, windowMs: 60_000 });
+    expect(presetOf("quay.io", true).guard).toEqual({ limit: 30, windowMs: 5000 });
+  });
+});
+
+describe("what the upstream says", () => {
+  test("replaces what was assumed", () => {
+    const learnt = lessons({ configured: { limit: 7, windowMs: hour } });
+    expect(learnt.hear({ ...named, ...unnamed }, true, 0)).toBe(20);
+    expect(learnt).toMatchObject({ allowance: { limit: 100, windowMs: hour }, from: "headers" });
+    expect(learnt.source).toBe("186e63fa-abf0-4deb-a711-0dbd34c4a821");
+  });
+
+  test("without a window is some other limit's, such as GitLab's of requests per minute", () => {
+    const learnt = lessons();
+    expect(
+      learnt.hear({ "ratelimit-limit": "2000", "ratelimit-remaining": "1999" }, true, 0),
+    ).toBeUndefined();
+    expect(learnt).toMatchObject({ allowance: preset, from: "none" });
+  });
+
+  test("in a token holds until an answer says something", () => {
+    const learnt = lessons();
+    learnt.hearToken(token("300"), 0);
+    expect(learnt).toMatchObject({ allowance: { limit: 300, windowMs: 6 * hour }, from: "token" });
+    learnt.hear(named, true, 0);
+    learnt.hearToken(token("300"), 0);
+    expect(learnt).toMatchObject({ allowance: { limit: 100 }, from: "headers" });
+    learnt.hearToken("opaque", 0);
+    expect(learnt.from).toBe("headers");
+  });
+
+  test("is known after a restart", () => {
+    expect(lessons({}, { source: "192.0.2.1" })).toMatchObject({
+      allowance: { limit: 50, windowMs: hour },
+      from: "headers",
+      source: "192.0.2.1",
+    });
+    expect(lessons({}, { learntFrom: "none" }).allowance).toEqual(preset);
+    expect(lessons({ configured: { limit: 7, windowMs: hour } }, { learntFrom: "config" }).from).toBe(
+      "config",
+    );
+  });
+});
+
+describe("a good answer that names an account but no limit", () => {
+  test("is a paid account's: unlimited, and limited again when it says so", () => {
+    const learnt = lessons();
+    learnt.hear(unnamed, true, 0);
+    expect(learnt).toMatchObject({ allowance: { limit: undefined }, from: "headers" });
+    learnt.hear(named, true, 0);
+    expect(learnt.allowance.limit).toBe(100);
+  });
+
+  test("says nothing where a limit was named: it may be one image that does not count", () => {
+    const learnt = lessons();
+    learnt.hear(named, true, 0);
+    learnt.hear(unnamed, true, hour);
+    expect(learnt.allowance.limit).toBe(100);
+    // But not for ever: the account may have been upgraded.
+    learnt.hear(unnamed, true, hour + 1);
+    expect(learnt.allowance.limit).toBeUndefined();
+  });
+
+  test("never overrules the operator", () => {
+    const configured = { limit: 7, windowMs: hour };
+    const learnt = lessons({ configured });
+    learnt.hear(unnamed, true, 100 * hour);
+    expect(learnt).toMatchObject({ allowance: configured, from: "config" });
+    learnt.hear(named, true, 100 * hour);
+    learnt.hear(unnamed, true, 200 * hour);
+    expect(learnt).toMatchObject({ allowance: configured, from: "config" });
+  });
+
+  test("says nothing of anonymous use, nor when it is an error, nor when it names nobody", () => {
+    const anonymous = lessons({ hasAccount: false });
+    anonymous.hear(unnamed, true, 0);
+    expect(anonymous.allowance).toEqual(preset);
+    const learnt = lessons();
+    learnt.hear(unnamed, false, 0);
+    learnt.hear({}, true, 0);
+    expect(learnt.allowance).toEqual(preset);
+  });
+});

@@ -1,0 +1,160 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import Database from "better-sqlite3";
+import { afterAll, describe, expect, test } from "vitest";
+import type { Entry } from "../../../src/quota/ledger.ts";
+import { LedgerError } from "../../../src/quota/ledgerTables.ts";
+import { SqliteLedger } from "../../../src/quota/sqliteLedger.ts";
+import { openDatabase } from "../../../src/store/database.ts";
+
+const folder = mkdtempSync(path.join(tmpdir(), "hubcap-ledger-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const hour = 60 * 60 * 1000;
+
+function entry(time: number, more: Partial<Entry> = {}): Entry {
+  return {
+    bucket: "docker.io",
+    upstream: "docker.io",
+    repository: "library/nginx",
+    client: "node-1",
+    userAgent: "containerd/2.3.4",
+    reason: "pull",
+    cost: 1,
+    time,
+    at: time,
+    ...more,
+  };
+}
+
+describe("the ledger's file", () => {
+  test("is the catalog's, and each minds its own version", async () => {
+    const file = path.join(folder, "shared.sqlite");
+    const first = openDatabase(file);
+    const id = await new SqliteLedger(first).spend(entry(1));
+    first.close();
+    const second = openDatabase(file);
+    expect(await new SqliteLedger(second).rowsSince("docker.io", 0)).toMatchObject([{ id, outcome: "sent" }]);
+    second.close();
+  });
+
+  test("is refused when a newer Hubcap wrote it, and left as it is", () => {
+    const database = new Database(":memory:");
+    const ledger = new SqliteLedger(database);
+    expect(ledger).toBeDefined();
+    database.exec("UPDATE quota_version SET version = 99");
+    expect(() => new SqliteLedger(database)).toThrow(LedgerError);
+    expect(() => new SqliteLedger(database)).toThrow(/version 99.*start that version again/);
+    expect(database.prepare("SELECT version FROM quota_version").pluck().get()).toBe(99);
+  });
+
+  test("has every entry whose number was given out, when the process is killed right after", async () => {
+    const file = path.join(folder, "killed.sqlite");
+    const script = `
+      import { openDatabase } from ${JSON.stringify(path.resolve("src/store/database.ts"))};
+      import { SqliteLedger } from ${JSON.stringify(path.resolve("src/quota/sqliteLedger.ts"))};
+      const ledger = new SqliteLedger(openDatabase(${JSON.stringify(file)}));
+      for (;;) {
+        const id = await ledger.spend(${JSON.stringify(entry(1))});
+        if (!process.stdout.write(id + "\\n")) await new Promise((resolve) => process.stdout.once("drain", resolve));
+      }`;
+    const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    let told = "";
+    for await (const chunk of child.stdout) {
+      told += String(chunk);
+      if (told.length > 2000) break;
+    }
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    const last = Number(told.split("\n").at(-2));
+    const database = openDatabase(file);
+    const rows = await new SqliteLedger(database).rowsSince("docker.io", 0);
+    expect(rows.length).toBeGreaterThanOrEqual(last);
+    database.close();
+  });
+});
+
+describe("a long history", () => {
+  /** Every statement that the ledger runs, as it was run. */
+  const run: string[] = [];
+  const database = new Database(":memory:", { verbose: (sql) => void run.push(String(sql)) });
+  const ledger = new SqliteLedger(database);
+  const rows = 200_000;
+
+  function fill(): void {
+    database.transaction(() => {
+      const insert = database.prepare<[Entry]>(
+        `INSERT INTO quota_entry (bucket, time, at, cost, outcome, upstream, repository, client, user_agent, reason)
+         VALUES (@bucket, @time, @at, @cost, 'counted', @upstream, @repository, @client, @userAgent, @reason)`,
+      );
+      for (let row = 0; row < rows; row += 1) insert.run(entry(row * 1000, { client: `node-${row % 500}` }));
+    })();
+  }
+
+  function count(table: string): unknown {
+    return database.prepare(`SELECT count(*) FROM ${table}`).pluck().get();
+  }
+
+  function planOf(sql: string): string {
+    const steps = database.prepare<[], { detail: string }>(`EXPLAIN QUERY PLAN ${sql}`).all();
+    return steps.map(({ detail }) => detail).join("; ");
+  }
+
+  test("is never read as a whole for a pull, nor for opening a bucket", async () => {
+    fill();
+    run.length = 0;
+    const id = await ledger.spend(entry(rows * 1000));
+    await ledger.settle(id, "counted", rows * 1000, 1);
+    await ledger.latest("docker.io");
+    await ledger.recover("docker.io", rows * 1000);
+    const window = await ledger.rowsSince("docker.io", rows * 1000 - 6 * hour);
+    expect(window).toHaveLength(6 * 3600 + 1);
+    expect(run).toHaveLength(5);
+    for (const sql of run.splice(0)) {
+      if (sql.startsWith("INSERT")) continue;
+      expect(planOf(sql)).not.toMatch(/SCAN quota_entry/);
+    }
+  });
+
+  test("is folded in batches, and what is left does not grow with it", async () => {
+    let folded = 0;
+    for (let batch; (batch = await ledger.fold("docker.io", (rows - 100) * 1000)) > 0; folded += batch) {
+      expect(batch).toBeLessThanOrEqual(2000);
+    }
+    expect(folded).toBe(rows - 100);
+    expect(count("quota_entry")).toBe(101);
+    // 500 nodes in each of 56 hours.
+    expect(count("quota_hour")).toBe(56 * 500);
+    const bySpender = await ledger.spendBy({ by: "reason", since: 0 });
+    expect(bySpender).toMatchObject([{ key: "pull", spent: rows + 1 }]);
+  });
+
+  test("folding reads only what it folds", async () => {
+    run.length = 0;
+    await ledger.fold("docker.io", rows * 1000);
+    const reads = run.filter((sql) => /^(?:SELECT|DELETE)/.test(sql));
+    expect(reads.length).toBeGreaterThan(0);
+    for (const sql of reads) expect(planOf(sql)).not.toMatch(/SCAN quota_/);
+  });
+});
+
+describe("what clients can make it write", () => {
+  test("is bounded: beyond two thousand spenders in an hour the rest are one", async () => {
+    const ledger = new SqliteLedger(new Database(":memory:"));
+    for (let client = 0; client < 2500; client += 1) {
+      await ledger.refuse(entry(5, { userAgent: `agent-${client}`, repository: `library/${client}` }));
+    }
+    await ledger.refuse(entry(6, { userAgent: "agent-7", repository: "library/7" }));
+    const agents = await ledger.spendBy({ by: "userAgent", since: 0 });
+    expect(agents.slice(0, 2)).toMatchObject([
+      { key: "(others)", refused: 500 },
+      { key: "agent-7", refused: 2 },
+    ]);
+    expect(await ledger.spendBy({ by: "reason", since: 0 })).toMatchObject([{ refused: 2501 }]);
+  });
+});
