@@ -64,8 +64,7 @@ export class Manifests {
       const reason = record?.held ? "revalidate" : "pull";
       return { ...(await this.#content(served, repository, manifest, ask, reason)), age };
     } catch (error) {
-      // No such tag, or one that means what is not there: in both cases it is asked anew, not believed for a while.
-      if (error instanceof UpstreamError && error.kind === "absent") await catalog.forgetTag(repository, tag);
+      if (isAbsent(error)) await catalog.forgetTag(repository, tag);
       const stale = record && (await this.#stale(repository, record, error));
       if (stale) return stale;
       throw error;
@@ -144,10 +143,16 @@ export class Manifests {
         }
         // So is this one, and its headers may tell that a pull has come free.
         if (quota.worthAsking()) await upstream.headManifest(repository, digest, asked);
-        const found = await askWithAlternates(served, repository, (place) =>
-          this.#take(place, repository, digest, asked),
-        );
-        return found.value;
+        try {
+          const found = await askWithAlternates(served, repository, (place) =>
+            this.#take(place, repository, digest, asked),
+          );
+          return found.value;
+        } catch (error) {
+          // A tag that means what is not there is asked anew, not believed for a while.
+          if (isAbsent(error)) await catalog.forgetTagsOf(repository, digest);
+          throw error;
+        }
       },
     } as const;
     const outcome = inquiries.isAsked(question) ? "join" : "miss";
@@ -223,6 +228,10 @@ export class Manifests {
     const held = await this.#held(repository, record.held.digest);
     return held && { ...held, outcome: "stale", stale, age: stale.age };
   }
+}
+
+function isAbsent(error: unknown): boolean {
+  return error instanceof UpstreamError && error.kind === "absent";
 }
 
 function aboutDigest(repository: Repository, digest: Digest): string {

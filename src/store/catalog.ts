@@ -56,6 +56,8 @@ export interface Catalog {
   ): Promise<void>;
   /** The upstream said that there is no such tag. */
   forgetTag(repository: Repository, tag: Tag): Promise<void>;
+  /** The upstream said that there is no such manifest, so no tag can mean it. */
+  forgetTagsOf(repository: Repository, digest: Digest): Promise<void>;
   keepListing(repository: Repository, subject: string, listing: Listing): Promise<void>;
   /** The bytes are gone: nobody holds this digest any more. */
   forget(digest: Digest): Promise<void>;
@@ -140,6 +142,7 @@ export class SqliteCatalog implements Catalog {
            WHERE held.upstream = tag.upstream AND held.repository = tag.repository AND digest = tag.digest)`,
       ),
       forgetTag: database.prepare<[...Place, string]>(`DELETE FROM tag WHERE ${here} AND tag = ?`),
+      forgetTagsOf: database.prepare<[...Place, string]>(`DELETE FROM tag WHERE ${here} AND digest = ?`),
       keepListing: database.prepare<[...Place, string, string, number]>(
         "INSERT OR REPLACE INTO listing VALUES (?, ?, ?, ?, ?)",
       ),
@@ -233,6 +236,10 @@ export class SqliteCatalog implements Catalog {
 
   async forgetTag(repository: Repository, tag: Tag): Promise<void> {
     this.#sql.forgetTag.run(...place(repository), tag);
+  }
+
+  async forgetTagsOf(repository: Repository, digest: Digest): Promise<void> {
+    this.#sql.forgetTagsOf.run(...place(repository), digest);
   }
 
   async keepListing(repository: Repository, subject: string, { body, checkedAt }: Listing): Promise<void> {

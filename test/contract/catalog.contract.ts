@@ -119,6 +119,17 @@ export function catalogContract(make: () => Catalog): void {
     expect(await catalog.manifest(here, manifest.digest)).toEqual(manifest);
   });
 
+  it("forgets the tags that mean a manifest, in its repository alone", async () => {
+    const catalog = make();
+    await catalog.resolve(here, tag, manifest, 1000);
+    await catalog.resolve(there, tag, manifest, 1000);
+    await catalog.forgetTagsOf(here, newer.digest);
+    expect((await catalog.tag(here, tag))?.checkedAt).toBe(1000);
+    await catalog.forgetTagsOf(here, manifest.digest);
+    expect(await catalog.tag(here, tag)).toBeUndefined();
+    expect((await catalog.tag(there, tag))?.checkedAt).toBe(1000);
+  });
+
   it("forgets bytes for every repository at once", async () => {
     const catalog = make();
     await catalog.holdManifest(here, manifest, []);
