@@ -1,11 +1,13 @@
 /** What a bucket does, said where operators look: in the log and in the metrics. */
 import type { QuotaBucket } from "./quota/bucket.ts";
 import type { QuotaEvent } from "./quota/event.ts";
-import type { Snapshot, State } from "./quota/snapshot.ts";
+import type { RehearsalMode, Snapshot, State } from "./quota/snapshot.ts";
 import type { Log } from "./telemetry/log.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
 
 const states: readonly State[] = ["ok", "low", "reserve", "exhausted", "unlimited", "unknown"];
+
+const rehearsals: readonly RehearsalMode[] = ["empty", "down"];
 
 /** What a step down or up the ladder means for those who pull. */
 const meanings: Readonly<Record<State, string>> = {
@@ -52,9 +54,10 @@ function tell(event: QuotaEvent, bucket: QuotaBucket, log: Log): void {
 }
 
 function show(snapshot: Snapshot, metrics: Metrics): void {
-  const { name: upstream, account, state, limit, remaining, reserve, emptyAt, saved } = snapshot;
+  const { name: upstream, account, state, limit, remaining, reserve, emptyAt, saved, rehearsal } = snapshot;
   const labels = { upstream, account };
   for (const each of states) metrics.quotaState.set({ ...labels, state: each }, each === state ? 1 : 0);
+  for (const mode of rehearsals) metrics.rehearsal.set({ ...labels, mode }, mode === rehearsal?.mode ? 1 : 0);
   const shown = [
     [metrics.quotaLimit, limit],
     [metrics.quotaRemaining, remaining],

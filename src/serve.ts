@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Config } from "./config/load.ts";
 import { connect, servedBy } from "./connect.ts";
+import { statusApi } from "./http/api/api.ts";
 import { listen } from "./http/listen.ts";
 import { registryFace } from "./http/registry.ts";
 import { statusFace } from "./http/status.ts";
@@ -47,7 +48,7 @@ export async function serve(config: Config): Promise<void> {
   metrics.watchCache(() => keeper.totals(), capacity);
   const ledger = new SqliteLedger(database);
   const connected = await connect(config, ledger, log, metrics);
-  const buckets = [...connected.values()].map(({ bucket }) => bucket);
+  const buckets = new Map([...connected].map(([name, { bucket }]) => [name, bucket]));
   const freshness = {
     tagTtlMs: config.freshness.tagTtl,
     staleIfErrorMs: config.freshness.staleIfError,
@@ -69,18 +70,21 @@ export async function serve(config: Config): Promise<void> {
   const routing = { upstreams: new Set(connected.keys()), defaultUpstream: config.defaultUpstream };
   const { stall: stallMs } = config.registry;
   const registry = await listen(
-    registryFace({ mirror, routing, log, metrics, stallMs }),
+    registryFace({ mirror, routing, log, metrics, accounts: buckets, stallMs }),
     config.registry.listen,
   );
   const unready = (): string | undefined => (stop.signal.aborted ? "draining" : undefined);
-  const status = await listen(statusFace({ metrics, unready }), config.status.listen);
+  const { token: adminToken } = config.admin;
+  const api = statusApi({ buckets, ledger, mirror, routing, adminToken, log, now: Date.now });
+  const status = await listen(statusFace({ metrics, unready, api }), config.status.listen);
   log.info(
     { registry: registry.url, status: status.url, upstreams: [...connected.keys()], storage: resolve(root) },
     "serving",
   );
 
   keeper.start();
-  const tending = setInterval(() => void Promise.all(buckets.map((bucket) => bucket.tend())), minuteMs);
+  const all = [...buckets.values()];
+  const tending = setInterval(() => void Promise.all(all.map((bucket) => bucket.tend())), minuteMs);
   await stop.asked;
   const { grace } = config.shutdown;
   log.info({ graceMs: grace }, "draining");
@@ -91,7 +95,7 @@ export async function serve(config: Config): Promise<void> {
   await status.close(0);
   clearInterval(tending);
   await Promise.all([...connected.values()].map(({ registry }) => registry.close()));
-  await Promise.all(buckets.map((bucket) => bucket.close()));
+  await Promise.all(all.map((bucket) => bucket.close()));
   await keeper.close();
   database.close();
   log.info("stopped");

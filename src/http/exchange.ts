@@ -1,19 +1,29 @@
-/** What is written down of every request: one log line, and the metrics. */
+/** What is written down of every request: one log line, the metrics, and what it has saved. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Ask, Outcome } from "../mirror/ask.ts";
 import { formatRepository } from "../oci/reference.ts";
 import type { Target } from "../oci/target.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import type { QuotaAccounts } from "./rateLimit.ts";
 
 /** A node's name as Kubernetes allows it (RFC 1123 subdomain); anything else in the header is not a name. */
 const nodeName = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
+
+/** Where a request is written down. */
+export interface Books {
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly accounts: QuotaAccounts;
+}
 
 /** One request, from its first byte until its connection is done with it. */
 export class Exchange {
   readonly ask: Ask;
   target: Target | undefined;
   outcome: Outcome | "error" = "error";
+  /** The bytes of the content that was found, as far as they are known. */
+  size: number | undefined;
   /** Set for an answer that is an error: why. */
   reason: string | undefined;
   readonly #started = performance.now();
@@ -21,7 +31,7 @@ export class Exchange {
   readonly #method: string | undefined;
   readonly #sentBefore: number;
 
-  constructor(incoming: IncomingMessage, outgoing: ServerResponse, log: Log, metrics: Metrics) {
+  constructor(incoming: IncomingMessage, outgoing: ServerResponse, books: Books) {
     const { "x-hubcap-node": node, "user-agent": userAgent = "" } = incoming.headers;
     this.ask = {
       client:
@@ -33,10 +43,10 @@ export class Exchange {
     this.#outgoing = outgoing;
     this.#method = incoming.method;
     this.#sentBefore = incoming.socket.bytesWritten;
-    outgoing.once("close", () => this.#write(log, metrics, incoming.socket.bytesWritten));
+    outgoing.once("close", () => this.#write(books, incoming.socket.bytesWritten));
   }
 
-  #write(log: Log, metrics: Metrics, sent: number): void {
+  #write({ log, metrics, accounts }: Books, sent: number): void {
     const { target, ask, outcome } = this;
     const kind = target?.kind ?? "unknown";
     const ms = performance.now() - this.#started;
@@ -46,6 +56,7 @@ export class Exchange {
     const repository = target && "repository" in target ? target.repository : undefined;
     metrics.requests.inc({ upstream: repository?.upstream ?? "", kind, outcome });
     if (repository) metrics.servedBytes.inc({ upstream: repository.upstream, outcome }, bytes);
+    this.#credit(accounts, bytes);
     const { statusCode: status, writableFinished: complete } = this.#outgoing;
     log.info(
       {
@@ -65,6 +76,16 @@ export class Exchange {
       },
       "request",
     );
+  }
+
+  /** Counts what the client got without the upstream being asked for it: a manifest is a pull, a blob only its bytes. */
+  #credit(accounts: QuotaAccounts, sent: number): void {
+    const { target, ask, outcome, size = sent } = this;
+    if (target?.kind !== "manifest" && target?.kind !== "blob") return;
+    const isSaved = outcome === "hit" || outcome === "join" || outcome === "stale";
+    if (!isSaved || ask.head || this.#outgoing.statusCode >= 300) return;
+    const pulls = target.kind === "manifest" ? 1 : 0;
+    accounts.get(target.repository.upstream)?.saved(pulls, Math.min(sent, size));
   }
 }
 

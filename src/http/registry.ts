@@ -6,34 +6,31 @@ import { ociIndex, type Descriptor } from "../oci/descriptor.ts";
 import { RegistryError } from "../oci/error.ts";
 import type { Routing } from "../oci/routing.ts";
 import { parseTarget, type Target } from "../oci/target.ts";
-import type { Log } from "../telemetry/log.ts";
-import type { Metrics } from "../telemetry/metrics.ts";
-import { Exchange } from "./exchange.ts";
+import { Exchange, type Books } from "./exchange.ts";
+import { rateLimitHeaders, type QuotaAccounts } from "./rateLimit.ts";
 import { commonHeaders, errorReply, jsonReply, manifestReply, sendBlob, staleHeaders } from "./reply.ts";
 
-export interface RegistryFaceOptions {
+export interface RegistryFaceOptions extends Books {
   readonly mirror: Mirror;
   readonly routing: Routing;
-  readonly log: Log;
-  readonly metrics: Metrics;
   /** For how many ms a client may take nothing of what waits for it. */
   readonly stallMs: number;
 }
 
 /** The app behind the mirror endpoint. */
 export function registryFace(options: RegistryFaceOptions) {
-  const { routing, log, metrics } = options;
+  const { routing } = options;
   const app = new Hono<{ Bindings: HttpBindings }>();
   app.all("*", async (c) => {
     const { incoming, outgoing } = c.env;
-    const exchange = new Exchange(incoming, outgoing, log, metrics);
+    const exchange = new Exchange(incoming, outgoing, options);
     try {
       // The URL as it came: the framework's has dots and escapes resolved, and those decide what may be asked.
       const target = parseTarget(incoming.method ?? "", incoming.url ?? "", routing);
       exchange.target = target;
       return await answer(target, exchange, c.env, options);
     } catch (error) {
-      return render(error, exchange, log);
+      return render(error, exchange, options);
     }
   });
   return app;
@@ -43,7 +40,7 @@ async function answer(
   target: Target,
   exchange: Exchange,
   { incoming, outgoing }: HttpBindings,
-  { mirror, stallMs }: RegistryFaceOptions,
+  { mirror, accounts, stallMs }: RegistryFaceOptions,
 ): Promise<Response> {
   const { ask } = exchange;
   const headers = commonHeaders("namespace" in target ? target.namespace : undefined);
@@ -54,11 +51,15 @@ async function answer(
     case "manifest": {
       const found = await mirror.manifest(target.repository, target.reference, ask);
       exchange.outcome = found.outcome;
-      return manifestReply(found, headers);
+      exchange.size = found.manifest.size;
+      const isSpent = found.outcome === "miss" && !ask.head;
+      const account = isSpent ? accounts.get(target.repository.upstream) : undefined;
+      return manifestReply(found, { ...headers, ...rateLimitHeaders(account, Date.now()) });
     }
     case "blob": {
       const found = await mirror.blob(target.repository, target.digest, ask);
       exchange.outcome = found.outcome;
+      exchange.size = found.size;
       return sendBlob(outgoing, found, target.digest, incoming.headers.range, headers, stallMs);
     }
     case "tags": {
@@ -105,7 +106,7 @@ function referrersIndex(manifests: readonly Descriptor[]) {
   return { schemaVersion: 2, mediaType: ociIndex, manifests };
 }
 
-function render(error: unknown, exchange: Exchange, log: Log): Response {
+function render(error: unknown, exchange: Exchange, { log, accounts }: Books): Response {
   const known = error instanceof RegistryError ? error : new RegistryError("UNKNOWN");
   exchange.outcome = "error";
   exchange.reason = known.message;
@@ -114,7 +115,21 @@ function render(error: unknown, exchange: Exchange, log: Log): Response {
   if (known.status === 500) log.error({ err: error, kind: target?.kind }, "request failed");
   return errorReply(known, {
     ...commonHeaders(target && "namespace" in target ? target.namespace : undefined),
+    ...refusalHeaders(known, target, accounts),
     // A body that comes with a refused method is not read, so what follows on this connection is not a request.
     ...(known.code === "UNSUPPORTED" && { Allow: "GET, HEAD", Connection: "close" }),
   });
+}
+
+/** Where the quota stands, for who was refused for want of it. With `whenExhausted: fallback` that is a 503 like others. */
+function refusalHeaders(
+  { code, retryAfter }: RegistryError,
+  target: Target | undefined,
+  accounts: QuotaAccounts,
+): { [name: string]: string } {
+  if (!target || !("repository" in target)) return {};
+  const account = accounts.get(target.repository.upstream);
+  const isForWant =
+    code === "TOOMANYREQUESTS" || (code === "UNAVAILABLE" && account?.snapshot().state === "exhausted");
+  return isForWant ? rateLimitHeaders(account, Date.now(), retryAfter) : {};
 }

@@ -1,15 +1,17 @@
 /** The status face: probes, metrics and, for people and programs, what is going on. */
-import { Hono } from "hono";
+import { Hono, type Env } from "hono";
 import type { Metrics } from "../telemetry/metrics.ts";
 
 export interface StatusFaceOptions {
   readonly metrics: Metrics;
   /** Undefined when pulls can be served, else one word for why not. Never about an upstream: a cache serves without. */
   readonly unready: () => string | undefined;
+  /** What answers under `/api/v1`. */
+  readonly api: Hono<Env>;
 }
 
 /** The app behind the status listener. */
-export function statusFace({ metrics, unready }: StatusFaceOptions): Hono {
+export function statusFace({ metrics, unready, api }: StatusFaceOptions): Hono {
   const app = new Hono();
   app.get("/livez", (c) => c.text("ok\n"));
   app.get("/readyz", (c) => {
@@ -19,6 +21,7 @@ export function statusFace({ metrics, unready }: StatusFaceOptions): Hono {
   app.get("/metrics", async (c) =>
     c.body(await metrics.read(), 200, { "Content-Type": metrics.registry.contentType }),
   );
+  app.route("/api/v1", api);
   app.notFound((c) => c.json({ error: `nothing at ${c.req.path}` }, 404));
   return app;
 }

@@ -2,7 +2,7 @@
 import type { Digest } from "../oci/digest.ts";
 import { referenceOf, type Image } from "../oci/image.ts";
 import { readManifest } from "../oci/manifest.ts";
-import { isDigest, type Repository, type Tag } from "../oci/reference.ts";
+import { isDigest, type Reference, type Repository, type Tag } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
 import type { Catalog } from "../store/catalog.ts";
 import { isBelieved, refusalToRevalidate, type LadderPolicy } from "./ladder.ts";
@@ -11,7 +11,7 @@ import type { Served } from "./served.ts";
 /** The answer to "what would happen if a node pulled this now?". */
 export interface Explanation {
   readonly repository: Repository;
-  readonly reference: string;
+  readonly reference: Reference;
   /** What the reference means, as far as that is known. */
   readonly digest: Digest | undefined;
   /** Are the manifest and, of an index, at least one platform's held? */

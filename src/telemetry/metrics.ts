@@ -126,6 +126,12 @@ export class Metrics {
     labelNames: ["upstream", "account", "state"] as const,
     registers: this.#registers,
   });
+  readonly rehearsal = new Gauge({
+    name: "hubcap_rehearsal",
+    help: "1 for the outage of the upstream that an operator rehearses, 0 for the others",
+    labelNames: ["upstream", "account", "mode"] as const,
+    registers: this.#registers,
+  });
   readonly quotaSpent = new Counter({
     name: "hubcap_quota_spent_total",
     help: "Pulls spent, by what they were spent for",

@@ -1,0 +1,42 @@
+/** The status API: the resources under `/api/v1`, each in a file of its own, and the document that describes them. */
+import { OpenAPIHono } from "@hono/zod-openapi";
+import type { Log } from "../../telemetry/log.ts";
+import { addEvents, type EventsOptions } from "./events.ts";
+import { addExplain, type ExplainOptions } from "./explain.ts";
+import { onFailure, refuseInput } from "./failure.ts";
+import { addQuota, type QuotaOptions } from "./quota.ts";
+import { addRehearse, type RehearseOptions } from "./rehearse.ts";
+import { addSpend, type SpendOptions } from "./spend.ts";
+
+/** What all resources need. */
+export type StatusApiOptions = QuotaOptions &
+  SpendOptions &
+  EventsOptions &
+  ExplainOptions &
+  RehearseOptions & { readonly log: Log };
+
+/** The app that is mounted at `/api/v1`. */
+export function statusApi(options: StatusApiOptions): OpenAPIHono {
+  const api = new OpenAPIHono({ defaultHook: refuseInput });
+  api.onError(onFailure(options.log));
+  api.use(async (c, next) => {
+    c.header("Cache-Control", "no-store");
+    c.header("X-Content-Type-Options", "nosniff");
+    await next();
+  });
+  addQuota(api, options);
+  addSpend(api, options);
+  addEvents(api, options);
+  addExplain(api, options);
+  addRehearse(api, options);
+  api.doc31("/openapi.json", {
+    openapi: "3.1.0",
+    info: {
+      title: "Hubcap's status API",
+      version: "1",
+      description: "What is left of every upstream's quota, who spent it, and what a pull would meet.",
+    },
+    servers: [{ url: "/api/v1" }],
+  });
+  return api;
+}

@@ -1,0 +1,116 @@
+/** `GET /api/v1/quota/events`: what happens to the quotas, as server-sent events. */
+import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
+import { streamSSE, type SSEMessage, type SSEStreamingApi } from "hono/streaming";
+import type { QuotaEvent, QuotaListener } from "../../quota/event.ts";
+import { Backlog } from "./backlog.ts";
+import { upstreamQuota, type QuotaView } from "./quota.ts";
+
+/** Shorter than the minute of common proxies' patience with a silent connection. */
+const heartbeatMs = 15_000;
+
+/** What a client may be behind by. A refused herd makes more; those who read slowly learn how many they missed. */
+const mostBehind = 256;
+
+const at = z.iso.datetime().describe("When.");
+
+const stateEvent = z.strictObject({
+  at,
+  upstream: z.string(),
+  from: upstreamQuota.shape.state,
+  to: upstreamQuota.shape.state,
+});
+
+const refusedEvent = z.strictObject({
+  at,
+  upstream: z.string(),
+  kind: z.enum(["exhausted", "paused", "busy"]),
+  reason: z.enum(["pull", "revalidate", "warm"]),
+  client: z.string(),
+  repository: z.string(),
+  message: z.string().describe("What the client was told."),
+  retryAfter: z.int().describe("Seconds."),
+});
+
+const missedEvent = z.strictObject({ count: z.int() });
+
+const route = createRoute({
+  method: "get",
+  path: "/quota/events",
+  summary: "What happens to the quotas, as it happens",
+  responses: {
+    200: {
+      description:
+        "Server-sent events, each with one line of JSON. `sample` (UpstreamQuota): where an upstream stands, at once and " +
+        "then each minute. `state` (StateEvent): a step up or down the ladder. `refused` (RefusedEvent): a request was " +
+        "not sent. `missed` (MissedEvent): so many events were dropped, because they were read too slowly.",
+      content: { "text/event-stream": { schema: z.string() } },
+    },
+  },
+});
+
+/** What is asked of a bucket. */
+export interface EventSource extends QuotaView {
+  on(listener: QuotaListener): () => void;
+}
+
+export interface EventsOptions {
+  /** By source host. */
+  readonly buckets: ReadonlyMap<string, EventSource>;
+  readonly now: () => number;
+}
+
+export function addEvents(api: OpenAPIHono, { buckets, now }: EventsOptions): void {
+  const { openAPIRegistry: schemas } = api;
+  schemas.register("StateEvent", stateEvent);
+  schemas.register("RefusedEvent", refusedEvent);
+  schemas.register("MissedEvent", missedEvent);
+  const sources = [...buckets.values()];
+  api.openapi(route, (c) => streamSSE(c, (stream) => tell(stream, sources, now)));
+}
+
+/** Writes events until the client has left. */
+async function tell(
+  stream: SSEStreamingApi,
+  sources: readonly EventSource[],
+  now: () => number,
+): Promise<void> {
+  const backlog = new Backlog<SSEMessage>(mostBehind);
+  const listen: QuotaListener = (event) => {
+    const told = messageOf(event, now());
+    if (told) backlog.push(told);
+  };
+  const leave = sources.map((source) => source.on(listen));
+  stream.onAbort(() => backlog.wake());
+  try {
+    for (const source of sources) await stream.writeSSE(message("sample", source.snapshot()));
+    while (!stream.aborted) {
+      const { items, missed } = await backlog.next(heartbeatMs);
+      if (missed > 0) await stream.writeSSE(message("missed", { count: missed }));
+      for (const item of items) await stream.writeSSE(item);
+      // A comment, for proxies that cut what is silent.
+      if (items.length === 0) await stream.write(":\n\n");
+    }
+  } finally {
+    for (const stop of leave) stop();
+  }
+}
+
+/** What is told of `event`; nothing of what only metrics are for. */
+function messageOf(event: QuotaEvent, now: number): SSEMessage | undefined {
+  switch (event.type) {
+    case "sample":
+      return message("sample", event.snapshot);
+    case "state":
+    case "refused": {
+      const { type, ...rest } = event;
+      return message(type, { at: new Date(now).toISOString(), ...rest });
+    }
+    case "granted":
+    case "ledger-failed":
+      return undefined;
+  }
+}
+
+function message(event: string, data: object): SSEMessage {
+  return { event, data: JSON.stringify(data) };
+}

@@ -1,0 +1,72 @@
+/** `POST /api/v1/rehearse`: behave for a while as if an upstream were empty or down, to see what would break. */
+import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
+import { adminOnly, type AdminToken } from "../admin.ts";
+import { Rehearsals, type RehearsalsOptions, type Rehearsable } from "../rehearsals.ts";
+import { failure } from "./failure.ts";
+import { upstreamQuota, type QuotaView } from "./quota.ts";
+
+const longestMinutes = 24 * 60;
+
+const body = z
+  .strictObject(
+    {
+      upstream: z.string({ error: "must be the name of an upstream" }),
+      mode: z
+        .enum(["empty", "down"], { error: "must be empty or down" })
+        .describe("empty: as if no pull were left. down: as if the upstream did not answer."),
+      minutes: z
+        .number({ error: `must be a number from 0 to ${longestMinutes}` })
+        .min(0, `must be a number from 0 to ${longestMinutes}`)
+        .max(longestMinutes, `must be a number from 0 to ${longestMinutes}`)
+        .describe("How long, after which it ends by itself; 0 ends it now."),
+    },
+    { error: ({ code }) => (code === "unrecognized_keys" ? undefined : "must be a JSON object") },
+  )
+  .openapi("Rehearse");
+
+const security = { adminToken: [] };
+
+function routeFor(token: AdminToken | undefined) {
+  return createRoute({
+    method: "post",
+    path: "/rehearse",
+    summary: "Behave as if an upstream were empty or down, for a while",
+    security: [security],
+    middleware: adminOnly(token),
+    request: { body: { required: true, content: { "application/json": { schema: body } } } },
+    responses: {
+      200: {
+        description: "Where the upstream's quota stands with it.",
+        content: { "application/json": { schema: upstreamQuota } },
+      },
+      400: failure("The body cannot be read, or there is no such upstream."),
+      401: failure("The admin token is missing or wrong."),
+      404: failure("No admin token is configured, so nothing can be changed."),
+      415: failure("The body is not JSON."),
+    },
+  });
+}
+
+export interface RehearseOptions extends RehearsalsOptions {
+  readonly buckets: ReadonlyMap<string, Rehearsable & QuotaView>;
+  readonly adminToken: AdminToken | undefined;
+}
+
+export function addRehearse(api: OpenAPIHono, options: RehearseOptions): void {
+  const { buckets, adminToken } = options;
+  const rehearsals = new Rehearsals(options);
+  api.openAPIRegistry.registerComponent("securitySchemes", "adminToken", {
+    type: "http",
+    scheme: "bearer",
+    description: "The token in the file that admin.tokenFile names.",
+  });
+  api.openapi(routeFor(adminToken), (c) => {
+    const { upstream, mode, minutes } = c.req.valid("json");
+    const bucket = buckets.get(upstream);
+    if (!bucket) {
+      return c.json({ error: `upstream must be one of ${[...buckets.keys()].join(", ")}` }, 400);
+    }
+    rehearsals.begin(upstream, bucket, mode, minutes);
+    return c.json(bucket.snapshot(), 200);
+  });
+}

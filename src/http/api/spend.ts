@@ -1,0 +1,90 @@
+/** `GET /api/v1/quota/spend`: who spent the pulls, and who was refused one. */
+import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
+import type { Ledger } from "../../quota/ledger.ts";
+import { failure } from "./failure.ts";
+
+const keys = ["client", "repository", "userAgent", "reason"] as const;
+
+/** Milliseconds. */
+const units: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** A point in time, or how far it lies back. */
+type Since = { readonly at: number } | { readonly ago: number };
+
+const since = z.string({ error: "must be given once" }).transform((text, context): Since => {
+  const [, amount, unit = ""] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
+  if (amount !== undefined) return { ago: Number(amount) * (units[unit] ?? 0) };
+  const time = z.iso.datetime({ offset: true }).safeParse(text);
+  if (time.success) return { at: Date.parse(time.data) };
+  context.addIssue({
+    code: "custom",
+    message: "must be an RFC 3339 time or a duration such as 90m, 6h or 7d",
+  });
+  return z.NEVER;
+});
+
+const query = z.strictObject({
+  by: z
+    .enum(keys, { error: "must be client, repository, userAgent or reason" })
+    .default("client")
+    .describe(
+      "What to sum by. A client is the node's name where its requests carry X-Hubcap-Node, else its address.",
+    ),
+  upstream: z
+    .string({ error: "must be given once" })
+    .optional()
+    .describe("Only this upstream's; all unless given."),
+  since: since.prefault("6h").openapi({
+    type: "string",
+    description:
+      "From when on: an RFC 3339 time, or a duration such as 90m, 6h or 7d. Refusals, and what is older than a day, are known by the whole hour.",
+  }),
+});
+
+const spend = z
+  .strictObject({
+    by: z.enum(keys),
+    since: z.iso.datetime(),
+    rows: z
+      .array(
+        z.strictObject({
+          key: z.string(),
+          spent: z.int().min(0).describe("Pulls."),
+          refused: z.int().min(0).describe("Requests that were not sent for want of quota."),
+          lastAt: z.iso.datetime(),
+        }),
+      )
+      .describe("Most first, at most a thousand."),
+  })
+  .openapi("Spend");
+
+const route = createRoute({
+  method: "get",
+  path: "/quota/spend",
+  summary: "Who spent the pulls, and who was refused one",
+  request: { query },
+  responses: {
+    200: { description: "The sums.", content: { "application/json": { schema: spend } } },
+    400: failure("A parameter cannot be read."),
+  },
+});
+
+export interface SpendOptions {
+  /** By source host. */
+  readonly buckets: ReadonlyMap<string, unknown>;
+  readonly ledger: Pick<Ledger, "spendBy">;
+  readonly now: () => number;
+}
+
+export function addSpend(api: OpenAPIHono, { buckets, ledger, now }: SpendOptions): void {
+  api.openapi(route, async (c) => {
+    const { by, upstream, since } = c.req.valid("query");
+    if (upstream !== undefined && !buckets.has(upstream)) {
+      return c.json({ error: `upstream must be one of ${[...buckets.keys()].join(", ")}` }, 400);
+    }
+    const from = "at" in since ? since.at : Math.max(0, now() - since.ago);
+    const found = await ledger.spendBy({ by, since: from, ...(upstream !== undefined && { upstream }) });
+    const rows = found.map(({ lastAt, ...row }) => ({ ...row, lastAt: new Date(lastAt).toISOString() }));
+    return c.json({ by, since: new Date(from).toISOString(), rows }, 200);
+  });
+}
