@@ -13,6 +13,10 @@ const runs: { readonly [Name in CommandName]: (given: Given<Name>) => Promise<vo
     const { serve } = await import("./serve.ts");
     await serve(config);
   },
+  async quota({ values }) {
+    const { showQuota } = await import("./cli/quota.ts");
+    await showQuota({ ...values, failBelow: values["fail-below"] });
+  },
 };
 
 async function main(args: readonly string[]): Promise<void> {

@@ -33,6 +33,29 @@ export const commands = {
     },
     example: "hubcap serve --config /etc/hubcap/hubcap.yaml",
   },
+  quota: {
+    summary: "Show how many pulls of each upstream are left, as a running Hubcap counts them.",
+    operands: "",
+    options: {
+      status: {
+        type: "string",
+        value: "URL",
+        description: "The status listener to ask; http://127.0.0.1:5001 unless given.",
+      },
+      upstream: {
+        type: "string",
+        value: "NAME",
+        description: "Only this upstream, such as docker.io.",
+      },
+      "fail-below": {
+        type: "string",
+        value: "N",
+        description: "End with 1 when fewer pulls are left, or when it is not known how many.",
+      },
+      json: { type: "boolean", description: "Print what the status API answers." },
+    },
+    example: "hubcap quota --upstream docker.io --fail-below 20 && kubectl apply -f release.yaml",
+  },
 } as const satisfies Readonly<Record<string, Command>>;
 
 export type CommandName = keyof typeof commands;
