@@ -70,7 +70,7 @@ export async function serve(config: Config): Promise<void> {
   const routing = { upstreams: new Set(connected.keys()), defaultUpstream: config.defaultUpstream };
   const { stall: stallMs } = config.registry;
   const registry = await listen(
-    registryFace({ mirror, routing, log, metrics, accounts: buckets, stallMs }),
+    registryFace({ mirror, routing, log, metrics, buckets, stallMs }),
     config.registry.listen,
   );
   const unready = (): string | undefined => (stop.signal.aborted ? "draining" : undefined);

@@ -5,7 +5,7 @@ import { formatRepository } from "../oci/reference.ts";
 import type { Target } from "../oci/target.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { QuotaAccounts } from "./rateLimit.ts";
+import type { Buckets } from "./rateLimit.ts";
 
 /** A node's name as Kubernetes allows it (RFC 1123 subdomain); anything else in the header is not a name. */
 const nodeName = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
@@ -14,7 +14,7 @@ const nodeName = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
 export interface Books {
   readonly log: Log;
   readonly metrics: Metrics;
-  readonly accounts: QuotaAccounts;
+  readonly buckets: Buckets;
 }
 
 /** One request, from its first byte until its connection is done with it. */
@@ -46,7 +46,7 @@ export class Exchange {
     outgoing.once("close", () => this.#write(books, incoming.socket.bytesWritten));
   }
 
-  #write({ log, metrics, accounts }: Books, sent: number): void {
+  #write({ log, metrics, buckets }: Books, sent: number): void {
     const { target, ask, outcome } = this;
     const kind = target?.kind ?? "unknown";
     const ms = performance.now() - this.#started;
@@ -56,7 +56,7 @@ export class Exchange {
     const repository = target && "repository" in target ? target.repository : undefined;
     metrics.requests.inc({ upstream: repository?.upstream ?? "", kind, outcome });
     if (repository) metrics.servedBytes.inc({ upstream: repository.upstream, outcome }, bytes);
-    this.#credit(accounts, bytes);
+    this.#credit(buckets, bytes);
     const { statusCode: status, writableFinished: complete } = this.#outgoing;
     log.info(
       {
@@ -79,13 +79,13 @@ export class Exchange {
   }
 
   /** Counts what the client got without the upstream being asked for it: a manifest is a pull, a blob only its bytes. */
-  #credit(accounts: QuotaAccounts, sent: number): void {
+  #credit(buckets: Buckets, sent: number): void {
     const { target, ask, outcome, size = sent } = this;
     if (target?.kind !== "manifest" && target?.kind !== "blob") return;
     const isSaved = outcome === "hit" || outcome === "join" || outcome === "stale";
     if (!isSaved || ask.head || this.#outgoing.statusCode >= 300) return;
     const pulls = target.kind === "manifest" ? 1 : 0;
-    accounts.get(target.repository.upstream)?.saved(pulls, Math.min(sent, size));
+    buckets.get(target.repository.upstream)?.saved(pulls, Math.min(sent, size));
   }
 }
 

@@ -1,28 +1,21 @@
-/** What the registry face tells clients of a quota, and what it tells the quota of clients. */
+/** What clients are told of an upstream's quota, in the headers that the IETF drafts for it. */
+import type { QuotaBucket } from "../quota/bucket.ts";
 import { formatRateLimit } from "../quota/headers.ts";
-import type { Snapshot } from "../quota/snapshot.ts";
 
-/** What is asked of an upstream's bucket. */
-export interface QuotaAccount {
-  snapshot(): Snapshot;
-  /** Counts what a client got without the upstream being asked for it. */
-  saved(pulls: number, bytes: number): void;
-}
-
-/** By source host. */
-export type QuotaAccounts = ReadonlyMap<string, QuotaAccount>;
+/** What the registry face asks of the buckets, by source host. */
+export type Buckets = ReadonlyMap<string, Pick<QuotaBucket, "snapshot" | "saved">>;
 
 /**
  * `RateLimit` and `RateLimit-Policy` for an answer that used quota, or that was refused for want of it until
  * `retryAfter` seconds from now. None without a limit.
  */
 export function rateLimitHeaders(
-  account: QuotaAccount | undefined,
+  bucket: Pick<QuotaBucket, "snapshot"> | undefined,
   now: number,
   retryAfter = Number.POSITIVE_INFINITY,
 ): { [name: string]: string } {
-  if (!account) return {};
-  const { name: upstream, limit, windowSeconds, remaining, nextFreeAt } = account.snapshot();
+  if (!bucket) return {};
+  const { name: upstream, limit, windowSeconds, remaining, nextFreeAt } = bucket.snapshot();
   if (limit === null || remaining === null) return {};
   const quota = { upstream, limit, windowSeconds, remaining };
   if (nextFreeAt === null) return { ...formatRateLimit(quota) };

@@ -7,7 +7,7 @@ import { RegistryError } from "../oci/error.ts";
 import type { Routing } from "../oci/routing.ts";
 import { parseTarget, type Target } from "../oci/target.ts";
 import { Exchange, type Books } from "./exchange.ts";
-import { rateLimitHeaders, type QuotaAccounts } from "./rateLimit.ts";
+import { rateLimitHeaders, type Buckets } from "./rateLimit.ts";
 import { commonHeaders, errorReply, jsonReply, manifestReply, sendBlob, staleHeaders } from "./reply.ts";
 
 export interface RegistryFaceOptions extends Books {
@@ -40,7 +40,7 @@ async function answer(
   target: Target,
   exchange: Exchange,
   { incoming, outgoing }: HttpBindings,
-  { mirror, accounts, stallMs }: RegistryFaceOptions,
+  { mirror, buckets, stallMs }: RegistryFaceOptions,
 ): Promise<Response> {
   const { ask } = exchange;
   const headers = commonHeaders("namespace" in target ? target.namespace : undefined);
@@ -53,8 +53,8 @@ async function answer(
       exchange.outcome = found.outcome;
       exchange.size = found.manifest.size;
       const isSpent = found.outcome === "miss" && !ask.head;
-      const account = isSpent ? accounts.get(target.repository.upstream) : undefined;
-      return manifestReply(found, { ...headers, ...rateLimitHeaders(account, Date.now()) });
+      const bucket = isSpent ? buckets.get(target.repository.upstream) : undefined;
+      return manifestReply(found, { ...headers, ...rateLimitHeaders(bucket, Date.now()) });
     }
     case "blob": {
       const found = await mirror.blob(target.repository, target.digest, ask);
@@ -106,7 +106,7 @@ function referrersIndex(manifests: readonly Descriptor[]) {
   return { schemaVersion: 2, mediaType: ociIndex, manifests };
 }
 
-function render(error: unknown, exchange: Exchange, { log, accounts }: Books): Response {
+function render(error: unknown, exchange: Exchange, { log, buckets }: Books): Response {
   const known = error instanceof RegistryError ? error : new RegistryError("UNKNOWN");
   exchange.outcome = "error";
   exchange.reason = known.message;
@@ -115,7 +115,7 @@ function render(error: unknown, exchange: Exchange, { log, accounts }: Books): R
   if (known.status === 500) log.error({ err: error, kind: target?.kind }, "request failed");
   return errorReply(known, {
     ...commonHeaders(target && "namespace" in target ? target.namespace : undefined),
-    ...refusalHeaders(known, target, accounts),
+    ...refusalHeaders(known, target, buckets),
     // A body that comes with a refused method is not read, so what follows on this connection is not a request.
     ...(known.code === "UNSUPPORTED" && { Allow: "GET, HEAD", Connection: "close" }),
   });
@@ -125,11 +125,11 @@ function render(error: unknown, exchange: Exchange, { log, accounts }: Books): R
 function refusalHeaders(
   { code, retryAfter }: RegistryError,
   target: Target | undefined,
-  accounts: QuotaAccounts,
+  buckets: Buckets,
 ): { [name: string]: string } {
   if (!target || !("repository" in target)) return {};
-  const account = accounts.get(target.repository.upstream);
+  const bucket = buckets.get(target.repository.upstream);
   const isForWant =
-    code === "TOOMANYREQUESTS" || (code === "UNAVAILABLE" && account?.snapshot().state === "exhausted");
-  return isForWant ? rateLimitHeaders(account, Date.now(), retryAfter) : {};
+    code === "TOOMANYREQUESTS" || (code === "UNAVAILABLE" && bucket?.snapshot().state === "exhausted");
+  return isForWant ? rateLimitHeaders(bucket, Date.now(), retryAfter) : {};
 }

@@ -1,11 +1,9 @@
 /** Rehearsals of an outage: begun by an operator, ended by the clock, and said aloud both times. */
+import type { QuotaBucket } from "../quota/bucket.ts";
 import type { RehearsalMode } from "../quota/snapshot.ts";
 import type { Log } from "../telemetry/log.ts";
 
-/** What is asked of a bucket. */
-export interface Rehearsable {
-  rehearse(mode: RehearsalMode, untilMs: number): void;
-}
+type Rehearsable = Pick<QuotaBucket, "rehearse">;
 
 export interface RehearsalsOptions {
   readonly log: Log;

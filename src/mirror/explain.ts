@@ -93,7 +93,7 @@ function verdict(
   { freshness, lacking }: Standing,
 ): Pick<Explanation, "wouldAnswer" | "why"> {
   const { name } = upstream;
-  const isDown = upstream.health.knownDown;
+  const isDown = upstream.health.knownDown || quota.rehearsal?.mode === "down";
   if (lacking > 0) {
     const cost = lacking === 1 ? "1 pull" : `up to ${lacking} pulls`;
     if (quota.state !== "exhausted" && !isDown) {

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
+import { stripVTControlCharacters } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startHub } from "../support/hub.ts";
 import { startHubcap, upstreamOf } from "../support/hubcap.ts";
@@ -58,9 +59,18 @@ afterAll(() => void server.close());
 
 /** Runs `hubcap quota` to its end. */
 function quota(...args: string[]): Promise<{ code: number; output: string; errors: string }> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, [door, "quota", ...args], (error, output, errors) =>
-      resolve({ code: error === null ? 0 : Number(error.code), output, errors }),
+  return quotaWith({}, ...args);
+}
+
+/** The same with `env` beside the machine's own, without what it says about colours. */
+function quotaWith(env: NodeJS.ProcessEnv, ...args: string[]) {
+  const { FORCE_COLOR: _force, NO_COLOR: _no, ...machine } = process.env;
+  return new Promise<{ code: number; output: string; errors: string }>((resolve) => {
+    execFile(
+      process.execPath,
+      [door, "quota", ...args],
+      { env: { ...machine, ...env } },
+      (error, output, errors) => resolve({ code: error === null ? 0 : Number(error.code), output, errors }),
     );
   });
 }
@@ -81,6 +91,16 @@ test("prints an aligned table without colour where nobody looks", async () => {
     const column = lines[0]?.indexOf(head) ?? 0;
     for (const line of lines) expect(line.slice(column - 2, column + 1)).toMatch(/^ {2}\S$/);
   }
+});
+
+test("colours the state that calls for attention, and nothing else, where colours are wanted", async () => {
+  const plain = await quota("--status", url);
+  const { output } = await quotaWith({ FORCE_COLOR: "1" }, "--status", url);
+  expect(output.replaceAll("\u001B[", "<").match(/<\d+m[^<]*/g)).toEqual([
+    expect.stringMatching(/^<33mlow +$/),
+    expect.stringMatching(/^<39m /),
+  ]);
+  expect(stripVTControlCharacters(output)).toBe(plain.output);
 });
 
 test("--json prints the rows, and those of one upstream with --upstream", async () => {

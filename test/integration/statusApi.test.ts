@@ -255,6 +255,8 @@ test("a rehearsal of an upstream that is down sends it nothing at all", async ()
   const asked = hub.counts.requests.length;
   expect((await manifest("cut")).status).toBe(200);
   expect([429, 503]).toContain((await manifest("never")).status);
+  expect(await explain("cut:1")).toMatchObject({ body: { wouldAnswer: "stale" } });
+  expect(await explain("never:1")).toMatchObject({ body: { wouldAnswer: "refused" } });
   expect(hub.counts.requests.length).toBe(asked);
   expect(await rehearse("down", 0)).toMatchObject({ status: 200, body: { rehearsal: null } });
   expect((await manifest("cut")).headers["warning"]).toBeUndefined();

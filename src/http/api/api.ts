@@ -24,6 +24,11 @@ export function statusApi(options: StatusApiOptions): OpenAPIHono {
     c.header("X-Content-Type-Options", "nosniff");
     await next();
   });
+  api.openAPIRegistry.registerComponent("securitySchemes", "adminToken", {
+    type: "http",
+    scheme: "bearer",
+    description: "The token in the file that admin.tokenFile names.",
+  });
   addQuota(api, options);
   addSpend(api, options);
   addEvents(api, options);

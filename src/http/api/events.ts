@@ -1,9 +1,10 @@
 /** `GET /api/v1/quota/events`: what happens to the quotas, as server-sent events. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import { streamSSE, type SSEMessage, type SSEStreamingApi } from "hono/streaming";
+import type { QuotaBucket } from "../../quota/bucket.ts";
 import type { QuotaEvent, QuotaListener } from "../../quota/event.ts";
 import { Backlog } from "./backlog.ts";
-import { upstreamQuota, type QuotaView } from "./quota.ts";
+import { upstreamQuota } from "./quota.ts";
 
 /** Shorter than the minute of common proxies' patience with a silent connection. */
 const heartbeatMs = 15_000;
@@ -48,14 +49,11 @@ const route = createRoute({
   },
 });
 
-/** What is asked of a bucket. */
-export interface EventSource extends QuotaView {
-  on(listener: QuotaListener): () => void;
-}
+type Source = Pick<QuotaBucket, "snapshot" | "on">;
 
 export interface EventsOptions {
   /** By source host. */
-  readonly buckets: ReadonlyMap<string, EventSource>;
+  readonly buckets: ReadonlyMap<string, Source>;
   readonly now: () => number;
 }
 
@@ -69,11 +67,7 @@ export function addEvents(api: OpenAPIHono, { buckets, now }: EventsOptions): vo
 }
 
 /** Writes events until the client has left. */
-async function tell(
-  stream: SSEStreamingApi,
-  sources: readonly EventSource[],
-  now: () => number,
-): Promise<void> {
+async function tell(stream: SSEStreamingApi, sources: readonly Source[], now: () => number): Promise<void> {
   const backlog = new Backlog<SSEMessage>(mostBehind);
   const listen: QuotaListener = (event) => {
     const told = messageOf(event, now());

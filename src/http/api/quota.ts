@@ -1,6 +1,6 @@
 /** `GET /api/v1/quota`: where every upstream's quota stands. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
-import type { Snapshot } from "../../quota/snapshot.ts";
+import type { QuotaBucket } from "../../quota/bucket.ts";
 
 const time = (what: string) => z.iso.datetime().nullable().describe(what);
 const count = () => z.int().min(0);
@@ -49,14 +49,9 @@ const route = createRoute({
   },
 });
 
-/** What is asked of a bucket. */
-export interface QuotaView {
-  snapshot(): Snapshot;
-}
-
 export interface QuotaOptions {
   /** By source host. */
-  readonly buckets: ReadonlyMap<string, QuotaView>;
+  readonly buckets: ReadonlyMap<string, Pick<QuotaBucket, "snapshot">>;
 }
 
 export function addQuota(api: OpenAPIHono, { buckets }: QuotaOptions): void {

@@ -1,11 +1,13 @@
 /** `POST /api/v1/rehearse`: behave for a while as if an upstream were empty or down, to see what would break. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
+import type { QuotaBucket } from "../../quota/bucket.ts";
 import { adminOnly, type AdminToken } from "../admin.ts";
-import { Rehearsals, type RehearsalsOptions, type Rehearsable } from "../rehearsals.ts";
+import { Rehearsals, type RehearsalsOptions } from "../rehearsals.ts";
 import { failure } from "./failure.ts";
-import { upstreamQuota, type QuotaView } from "./quota.ts";
+import { upstreamQuota } from "./quota.ts";
 
 const longestMinutes = 24 * 60;
+const minutesExpected = `must be a number from 0 to ${longestMinutes}`;
 
 const body = z
   .strictObject(
@@ -15,23 +17,21 @@ const body = z
         .enum(["empty", "down"], { error: "must be empty or down" })
         .describe("empty: as if no pull were left. down: as if the upstream did not answer."),
       minutes: z
-        .number({ error: `must be a number from 0 to ${longestMinutes}` })
-        .min(0, `must be a number from 0 to ${longestMinutes}`)
-        .max(longestMinutes, `must be a number from 0 to ${longestMinutes}`)
+        .number({ error: minutesExpected })
+        .min(0, minutesExpected)
+        .max(longestMinutes, minutesExpected)
         .describe("How long, after which it ends by itself; 0 ends it now."),
     },
     { error: ({ code }) => (code === "unrecognized_keys" ? undefined : "must be a JSON object") },
   )
   .openapi("Rehearse");
 
-const security = { adminToken: [] };
-
 function routeFor(token: AdminToken | undefined) {
   return createRoute({
     method: "post",
     path: "/rehearse",
     summary: "Behave as if an upstream were empty or down, for a while",
-    security: [security],
+    security: [{ adminToken: [] }],
     middleware: adminOnly(token),
     request: { body: { required: true, content: { "application/json": { schema: body } } } },
     responses: {
@@ -48,18 +48,13 @@ function routeFor(token: AdminToken | undefined) {
 }
 
 export interface RehearseOptions extends RehearsalsOptions {
-  readonly buckets: ReadonlyMap<string, Rehearsable & QuotaView>;
+  readonly buckets: ReadonlyMap<string, Pick<QuotaBucket, "snapshot" | "rehearse">>;
   readonly adminToken: AdminToken | undefined;
 }
 
 export function addRehearse(api: OpenAPIHono, options: RehearseOptions): void {
   const { buckets, adminToken } = options;
   const rehearsals = new Rehearsals(options);
-  api.openAPIRegistry.registerComponent("securitySchemes", "adminToken", {
-    type: "http",
-    scheme: "bearer",
-    description: "The token in the file that admin.tokenFile names.",
-  });
   api.openapi(routeFor(adminToken), (c) => {
     const { upstream, mode, minutes } = c.req.valid("json");
     const bucket = buckets.get(upstream);
