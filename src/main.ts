@@ -17,6 +17,15 @@ const runs: { readonly [Name in CommandName]: (given: Given<Name>) => Promise<vo
     const { showQuota } = await import("./cli/quota.ts");
     await showQuota({ ...values, failBelow: values["fail-below"] });
   },
+  async cache({ values, positionals }) {
+    const { cache } = await import("./cli/cache.ts");
+    await cache(positionals, {
+      status: values.status,
+      tokenFile: values["token-file"],
+      dryRun: values["dry-run"] ?? false,
+      json: values.json ?? false,
+    });
+  },
 };
 
 async function main(args: readonly string[]): Promise<void> {

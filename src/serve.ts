@@ -4,6 +4,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Config } from "./config/load.ts";
 import { connect, servedBy } from "./connect.ts";
 import { statusApi } from "./http/api/api.ts";
+import { cacheFace } from "./http/cache.ts";
 import { listen } from "./http/listen.ts";
 import { registryFace } from "./http/registry.ts";
 import { statusFace } from "./http/status.ts";
@@ -14,7 +15,9 @@ import { DiskBlobs } from "./store/blobs.ts";
 import { SqliteCatalog } from "./store/catalog.ts";
 import { openDatabase } from "./store/database.ts";
 import { Fills } from "./store/fill.ts";
+import { SqliteInventory } from "./store/inventory.ts";
 import { Keeper } from "./store/keeper.ts";
+import { Pins, SqlitePinTable } from "./store/pins.ts";
 import { rememberRecent } from "./store/recent.ts";
 import { openLog } from "./telemetry/log.ts";
 import { Metrics } from "./telemetry/metrics.ts";
@@ -34,10 +37,10 @@ export async function serve(config: Config): Promise<void> {
   const fills = new Fills();
   const { capacity, highWater, lowWater, pins, retention } = config.storage;
   const keeper = new Keeper({
-    database,
+    inventory: new SqliteInventory(database),
     blobs,
     marks: { capacity, high: capacity * highWater, low: capacity * lowWater },
-    pins,
+    pins: new Pins(new SqlitePinTable(database), pins, Date.now),
     retention,
     evicted: (reason, bytes) => {
       metrics.evictedBytes.inc({ reason }, bytes);
@@ -76,7 +79,8 @@ export async function serve(config: Config): Promise<void> {
   const unready = (): string | undefined => (stop.signal.aborted ? "draining" : undefined);
   const { token: adminToken } = config.admin;
   const api = statusApi({ buckets, ledger, mirror, routing, adminToken, log, now: Date.now });
-  const status = await listen(statusFace({ metrics, unready, api }), config.status.listen);
+  const cache = cacheFace({ keeper, hitRatio: () => metrics.hitRatio(), token: adminToken });
+  const status = await listen(statusFace({ metrics, unready, api, cache }), config.status.listen);
   log.info(
     { registry: registry.url, status: status.url, upstreams: [...connected.keys()], storage: resolve(root) },
     "serving",

@@ -56,6 +56,25 @@ export const commands = {
     },
     example: "hubcap quota --upstream docker.io --fail-below 20 && kubectl apply -f release.yaml",
   },
+  cache: {
+    summary: "Show what a running Hubcap holds, and say what it lets go of or keeps.",
+    operands: "ls | rm IMAGE… | evict | pins | pin IMAGE… | unpin IMAGE…",
+    options: {
+      status: {
+        type: "string",
+        value: "URL",
+        description: "The status listener to ask; http://127.0.0.1:5001 unless given.",
+      },
+      "token-file": {
+        type: "string",
+        value: "FILE",
+        description: "A file with the admin token, which all but ls and pins need.",
+      },
+      "dry-run": { type: "boolean", description: "For rm and evict: only show what would go." },
+      json: { type: "boolean", description: "Print JSON, as the status API answers it." },
+    },
+    example: "hubcap cache rm --dry-run --token-file /run/secrets/admin 'docker.io/library/*'",
+  },
 } as const satisfies Readonly<Record<string, Command>>;
 
 export type CommandName = keyof typeof commands;

@@ -15,6 +15,14 @@ export interface Going {
   readonly reason: Reason;
 }
 
+/** An image as people see it. */
+export interface ShownImage extends HeldImage {
+  readonly tags: readonly Tag[];
+  readonly pinned: boolean;
+  /** Bytes that are held of it, its platforms and its referrers. */
+  readonly bytes: number;
+}
+
 export interface CandidatesOptions {
   readonly inventory: Inventory;
   readonly pins: () => Iterable<Pattern>;
@@ -40,8 +48,9 @@ export class Candidates {
     const latest = now() - graceMs;
     for await (const image of pages((after) => inventory.byUse(after, perStep))) {
       if (image.usedAt > latest) return;
-      const tags = await this.#unpinned(image);
-      if (tags && !(await this.#isPart(image))) yield { image, tags, reason: "capacity" };
+      if (await this.#isPart(image)) continue;
+      const tags = await inventory.tagsOf(image.repository, image.digest);
+      if (!isPinned(this.#options.pins(), { ...image, tags })) yield { image, tags, reason: "capacity" };
     }
   }
 
@@ -57,34 +66,66 @@ export class Candidates {
     }
   }
 
-  /** Images that `pattern` names, parts of others too. */
-  async *matching(pattern: Pattern): AsyncGenerator<Going> {
-    const { inventory } = this.#options;
-    for await (const image of pages((after) => inventory.byName(after, perStep))) {
-      const tags = await this.#unpinned(image);
-      if (tags && matches(pattern, { ...image, tags })) yield { image, tags, reason: "removed" };
+  /** Every image that is no part of another, by name, after `after`. */
+  async *wholes(after: Pick<HeldImage, "repository" | "digest"> | undefined): AsyncGenerator<ShownImage> {
+    const { inventory, pins } = this.#options;
+    for await (const image of pages((last) => inventory.byName(last ?? after, perStep))) {
+      if (await this.#isPart(image)) continue;
+      const tags = await inventory.tagsOf(image.repository, image.digest);
+      const pinned = isPinned(pins(), { ...image, tags });
+      yield { ...image, tags, pinned, bytes: await this.#bytesOf(image) };
+      await new Promise(setImmediate);
     }
   }
 
-  /** Does a pin keep this image? */
-  async isPinned(image: HeldImage): Promise<boolean> {
-    return (await this.#unpinned(image)) === undefined;
+  /** Images that `pattern` names; parts of others only when it names them by tag or digest, and a pin keeps none of those. */
+  async *matching(pattern: Pattern): AsyncGenerator<Going> {
+    const { inventory } = this.#options;
+    const namesParts = pattern.tag !== undefined || pattern.digest !== undefined;
+    for await (const image of pages((after) => inventory.byName(after, perStep))) {
+      const tags = await inventory.tagsOf(image.repository, image.digest);
+      if (!matches(pattern, { ...image, tags }) || (await this.isPinned(image))) continue;
+      if (namesParts || !(await this.#isPart(image))) yield { image, tags, reason: "removed" };
+    }
   }
 
-  async #unpinned(image: HeldImage): Promise<Tag[] | undefined> {
-    const tags = await this.#options.inventory.tagsOf(image.repository, image.digest);
-    return isPinned(this.#options.pins(), { ...image, tags }) ? undefined : tags;
+  /** Does a pin keep this image, or one that it is a part of? */
+  async isPinned(image: HeldImage): Promise<boolean> {
+    const { inventory, pins } = this.#options;
+    const { repository } = image;
+    for await (const digest of this.#upwards(image)) {
+      const tags = await inventory.tagsOf(repository, digest);
+      if (isPinned(pins(), { repository, digest, tags })) return true;
+    }
+    return false;
+  }
+
+  async #bytesOf({ repository, digest }: HeldImage): Promise<number> {
+    const family = new Set([digest]);
+    const sizes = new Map<Digest, number>();
+    for (const one of family) {
+      for (const part of await this.#options.inventory.belongings(repository, one)) family.add(part.digest);
+      for (const { digest, size } of await this.#options.inventory.contents(one)) sizes.set(digest, size);
+    }
+    return sizes.values().reduce((sum, size) => sum + size, 0);
   }
 
   /** A part goes with the whole. Images that are parts of one another and of nothing else would never go, so they are wholes. */
-  async #isPart({ repository, digest }: HeldImage): Promise<boolean> {
-    const upwards = new Set<Digest>([digest]);
-    for (const one of upwards) {
-      const keepers = await this.#options.inventory.keepers(repository, one);
-      if (keepers.length === 0 && one !== digest) return true;
-      for (const keeper of keepers) upwards.add(keeper);
+  async #isPart(image: HeldImage): Promise<boolean> {
+    for await (const digest of this.#upwards(image)) {
+      const { length } = await this.#options.inventory.keepers(image.repository, digest);
+      if (length === 0) return digest !== image.digest;
     }
     return false;
+  }
+
+  /** The image and what it is a part of, whatever that is a part of included. */
+  async *#upwards({ repository, digest }: HeldImage): AsyncGenerator<Digest> {
+    const found = new Set([digest]);
+    for (const one of found) {
+      yield one;
+      for (const keeper of await this.#options.inventory.keepers(repository, one)) found.add(keeper);
+    }
   }
 }
 

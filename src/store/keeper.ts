@@ -1,21 +1,20 @@
 /** The keeper of the cache: counts uses, makes room, tidies up, and tells what is held. Works in the background until closed. */
-import type Database from "better-sqlite3";
 import type { Pattern } from "../oci/pattern.ts";
 import type { Blobs } from "./blobs.ts";
-import { Candidates, type Reason } from "./candidates.ts";
+import { Candidates, type Reason, type ShownImage } from "./candidates.ts";
 import { Evictor, type Gone } from "./evict.ts";
-import { SqliteInventory, type Inventory, type Totals } from "./inventory.ts";
-import { Pins } from "./pins.ts";
+import type { HeldImage, Inventory, Totals } from "./inventory.ts";
+import type { Pins } from "./pins.ts";
 import { Rehearsal, Removal } from "./removal.ts";
 import { Room, type Marks } from "./room.ts";
 import type { RetentionRule } from "./rules.ts";
 import { Uses } from "./uses.ts";
 
 export interface KeeperOptions {
-  readonly database: Database.Database;
+  readonly inventory: Inventory;
   readonly blobs: Pick<Blobs, "remove">;
   readonly marks: Marks;
-  readonly pins: readonly Pattern[];
+  readonly pins: Pins;
   readonly retention: readonly RetentionRule[];
   /** Told of every batch of bytes that was let go of. */
   readonly evicted: (reason: Reason, bytes: number) => void;
@@ -41,16 +40,15 @@ export class Keeper {
   readonly #failed: (error: unknown) => void;
   readonly #timers: NodeJS.Timeout[] = [];
 
-  constructor({ database, blobs, marks, pins, retention, evicted, failed, now = Date.now }: KeeperOptions) {
-    const inventory = new SqliteInventory(database);
+  constructor({ inventory, blobs, marks, pins, retention, evicted, failed, now = Date.now }: KeeperOptions) {
     this.inventory = inventory;
     this.uses = new Uses(inventory, now);
-    this.pins = new Pins(database, pins);
+    this.pins = pins;
     this.#marks = marks;
     this.#failed = failed;
     this.#candidates = new Candidates({
       inventory,
-      pins: () => this.pins.patterns(),
+      pins: () => pins.patterns(),
       retention,
       now,
       graceMs,
@@ -76,6 +74,15 @@ export class Keeper {
 
   totals(): Promise<Totals> {
     return this.inventory.totals();
+  }
+
+  oldestUse(): Promise<number | undefined> {
+    return this.inventory.oldestUse();
+  }
+
+  /** Images that are no part of another, by name, after `after`; with all that goes with each. */
+  images(after: Pick<HeldImage, "repository" | "digest"> | undefined): AsyncIterable<ShownImage> {
+    return this.#candidates.wholes(after);
   }
 
   /** Begins to work in the background. */

@@ -8,19 +8,49 @@ export interface Pin {
   readonly origin: "configuration" | "api";
 }
 
-export class Pins {
-  readonly #configured: readonly Pattern[];
-  readonly #added = new Map<string, Pattern>();
+/** Where pins that were added outlive the process. */
+export interface PinTable {
+  all(): readonly string[];
+  add(pattern: string, pinnedAt: number): void;
+  remove(pattern: string): void;
+}
+
+/** {@link PinTable} in SQLite. */
+export class SqlitePinTable implements PinTable {
   readonly #sql;
 
-  constructor(database: Database.Database, configured: readonly Pattern[]) {
-    this.#configured = configured;
+  constructor(database: Database.Database) {
     this.#sql = {
       all: database.prepare<[], string>("SELECT pattern FROM pin ORDER BY pattern").pluck(),
       add: database.prepare<[string, number]>("INSERT OR IGNORE INTO pin VALUES (?, ?)"),
       remove: database.prepare<[string]>("DELETE FROM pin WHERE pattern = ?"),
     };
-    for (const text of this.#sql.all.all()) {
+  }
+
+  all(): readonly string[] {
+    return this.#sql.all.all();
+  }
+
+  add(pattern: string, pinnedAt: number): void {
+    this.#sql.add.run(pattern, pinnedAt);
+  }
+
+  remove(pattern: string): void {
+    this.#sql.remove.run(pattern);
+  }
+}
+
+export class Pins {
+  readonly #table: PinTable;
+  readonly #configured: readonly Pattern[];
+  readonly #now: () => number;
+  readonly #added = new Map<string, Pattern>();
+
+  constructor(table: PinTable, configured: readonly Pattern[], now: () => number) {
+    this.#table = table;
+    this.#configured = configured;
+    this.#now = now;
+    for (const text of table.all()) {
       const pattern = parsePattern(text);
       if (pattern) this.#added.set(text, pattern);
     }
@@ -38,14 +68,14 @@ export class Pins {
     ];
   }
 
-  add(pattern: Pattern, now: number): void {
-    this.#sql.add.run(pattern.text, now);
+  add(pattern: Pattern): void {
+    this.#table.add(pattern.text, this.#now());
     this.#added.set(pattern.text, pattern);
   }
 
   /** False when there is no such pin, or only the configuration's. */
   remove(pattern: Pattern): boolean {
-    this.#sql.remove.run(pattern.text);
+    this.#table.remove(pattern.text);
     return this.#added.delete(pattern.text);
   }
 }

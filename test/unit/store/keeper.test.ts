@@ -13,6 +13,8 @@ import type { Reason } from "../../../src/store/candidates.ts";
 import { SqliteCatalog } from "../../../src/store/catalog.ts";
 import { openDatabase } from "../../../src/store/database.ts";
 import type { Gone } from "../../../src/store/evict.ts";
+import { SqliteInventory } from "../../../src/store/inventory.ts";
+import { Pins, SqlitePinTable } from "../../../src/store/pins.ts";
 import { graceMs, Keeper, type KeeperOptions } from "../../../src/store/keeper.ts";
 
 function repository(text: string): Repository {
@@ -31,6 +33,10 @@ const latest = parseTag("latest") as Tag;
 const layerBytes = 1000;
 const manifestBytes = 100;
 
+type ShelfOptions = { readonly capacity?: number; readonly pins?: readonly Pattern[] } & Partial<
+  Pick<KeeperOptions, "retention">
+>;
+
 /** A store of which each image is a manifest of 100 bytes and layers of 1000. */
 class Shelf {
   now = 1_000_000_000;
@@ -39,17 +45,16 @@ class Shelf {
   readonly keeper: Keeper;
   readonly evicted: Partial<Record<Reason, number>> = {};
 
-  constructor(blobs: DiskBlobs, options: Partial<KeeperOptions> & { readonly capacity?: number }) {
-    const { capacity = 10_000, ...rest } = options;
+  constructor(blobs: DiskBlobs, { capacity = 10_000, pins = [], ...rest }: ShelfOptions) {
     const database = openDatabase(":memory:");
     const now = (): number => this.now;
     this.blobs = blobs;
     this.catalog = new SqliteCatalog(database, now);
     this.keeper = new Keeper({
-      database,
+      inventory: new SqliteInventory(database),
       blobs,
       marks: { capacity, high: capacity * 0.9, low: capacity * 0.8 },
-      pins: [],
+      pins: new Pins(new SqlitePinTable(database), pins, now),
       retention: [],
       evicted: (reason, bytes) => (this.evicted[reason] = (this.evicted[reason] ?? 0) + bytes),
       failed: (error) => {
@@ -105,7 +110,7 @@ class Shelf {
   }
 }
 
-async function open(options: Partial<KeeperOptions> & { readonly capacity?: number } = {}): Promise<Shelf> {
+async function open(options: ShelfOptions = {}): Promise<Shelf> {
   return new Shelf(await DiskBlobs.at(await mkdtemp(join(tmpdir(), "hubcap-keeper-"))), options);
 }
 
@@ -226,7 +231,7 @@ describe("the keeper", () => {
     const shelf = await open({ capacity: 1000 });
     const platform = await shelf.image("library/a", ["a"]);
     const index = await shelf.image("library/a", [], [platform]);
-    shelf.keeper.pins.add(pattern(platform), shelf.now);
+    shelf.keeper.pins.add(pattern(platform));
     shelf.now += graceMs;
     await shelf.keeper.room.ebb();
     expect(await shelf.has("library/a", index)).toBe(false);
