@@ -55,6 +55,7 @@ export class Mirror {
     this.#layers = new Layers({ ...rooms, inquiries, fetched, failed });
     this.#listings = new Listings({ ...rooms, inquiries, now });
     this.#explanations = new Explanations({ ...rooms, now });
+    metrics.beforeReading(() => metrics.fills.set(rooms.fills.count));
   }
 
   manifest(repository: Repository, reference: Reference, ask: Ask): Promise<ManifestAnswer> {

@@ -1,13 +1,13 @@
 /** Hubcap in front of the stand-in, for the reliability tests: opened, filled with images, and looked at from outside. */
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readlink, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { expect } from "vitest";
+import { vi } from "vitest";
 import { ask, type AskOptions, type Reply } from "../support/ask.ts";
 import { allBytes } from "../support/content.ts";
 import { startHub, type Hub, type HubOptions } from "../support/hub.ts";
-import { startHubcap, upstreamOf, type Hubcap, type WrittenConfig } from "../support/hubcap.ts";
+import { startHubcap, upstreamOf, type Hubcap, type LogLine, type WrittenConfig } from "../support/hubcap.ts";
 import { buildImage, type ContentDescriptor, type Image, type ImageOptions } from "../support/images.ts";
 import { Reader, type ReaderOptions } from "./reader.ts";
 
@@ -25,6 +25,9 @@ export interface Pushed {
   readonly layer: ContentDescriptor;
   readonly bytes: Buffer;
 }
+
+/** How long something that is bound to happen is waited for. */
+export const patience = { timeout: 10_000 } as const;
 
 const preloaded = fileURLToPath(new URL("movableClock.ts", import.meta.url));
 
@@ -82,7 +85,7 @@ export class House {
     this.#ahead += ms;
     await writeFile(join(this.#folder, "clock"), String(this.#ahead));
     process.kill(this.hubcap.pid, "SIGUSR2");
-    await expect.poll(() => this.hubcap.errors).toContain(`the clock is ${this.#ahead} ms ahead`);
+    await vi.waitUntil(() => this.hubcap.errors.includes(`the clock is ${this.#ahead} ms ahead`), patience);
   }
 
   /** Starts Hubcap again. A moved clock is back at the system's time. */
@@ -91,9 +94,38 @@ export class House {
     await this.hubcap.restart(config);
   }
 
-  /** Log lines of requests of a kind. */
-  requests(kind: "blob" | "manifest"): readonly Readonly<Record<string, unknown>>[] {
-    return this.hubcap.logs().filter((line) => line["msg"] === "request" && line["kind"] === kind);
+  /** What was logged of the GETs of the layer, in the order in which they ended. */
+  pulls({ layer }: Pushed): LogLine[] {
+    return this.hubcap
+      .logs()
+      .filter((line) => line["reference"] === layer.digest && line["method"] === "GET");
+  }
+
+  /** Resolves when Hubcap holds the layer. */
+  async held(pushed: Pushed): Promise<void> {
+    await vi.waitUntil(async () => {
+      await ask(this.blobUrl(pushed), { method: "HEAD" });
+      const lines = this.hubcap.logs().filter((line) => line["reference"] === pushed.layer.digest);
+      return lines.findLast((line) => line["method"] === "HEAD")?.["outcome"] === "hit";
+    }, patience);
+  }
+
+  /** The blobs, whole or growing, that Hubcap has open (Linux). */
+  async openBlobs(): Promise<string[]> {
+    const targets = await this.#openFiles();
+    return targets.filter((target) => /\/(?:blobs|ingest)\//.test(target));
+  }
+
+  /** Hubcap's connections, those to upstreams and those that clients keep for later among them (Linux). */
+  async connections(): Promise<number> {
+    return (await this.#openFiles()).filter((target) => target.startsWith("socket:")).length;
+  }
+
+  async #openFiles(): Promise<string[]> {
+    const folder = `/proc/${this.hubcap.pid}/fd`;
+    const names = await readdir(folder);
+    // One that was closed meanwhile leads nowhere.
+    return Promise.all(names.map((name) => readlink(join(folder, name)).catch(() => "")));
   }
 
   async close(): Promise<void> {
