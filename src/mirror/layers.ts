@@ -45,6 +45,20 @@ export class Layers {
 
   /** The blob, if this repository's upstream knows it. @throws UpstreamError, IntegrityError, FillError */
   async get(served: Served, repository: Repository, digest: Digest, ask: Ask): Promise<BlobAnswer> {
+    const answer = this.#get(served, repository, digest, ask);
+    try {
+      // Each question is answered in time, but those of other repositories may have to be waited for before.
+      return await inTime(answer, `${served.upstream.name} did not answer in time`);
+    } catch (error) {
+      answer.then(
+        (late) => late.content?.close(),
+        () => {},
+      );
+      throw error;
+    }
+  }
+
+  async #get(served: Served, repository: Repository, digest: Digest, ask: Ask): Promise<BlobAnswer> {
     const { catalog, blobs, fills } = this.#options;
     const place = formatRepository(repository);
     // Each turn ends in an answer, or in something having changed while this request waited.

@@ -62,6 +62,8 @@ export class Manifests {
         : await this.#resolve(served, repository, tag, ask, record);
       const age = believed ? ageSeconds(record.checkedAt, now()) : 0;
       const reason = record?.held ? "revalidate" : "pull";
+      const refusal = record && refusalToMove(served, record, manifest);
+      if (refusal) throw refusal;
       return { ...(await this.#content(served, repository, manifest, ask, reason)), age };
     } catch (error) {
       if (isAbsent(error)) await catalog.forgetTag(repository, tag);
@@ -189,7 +191,9 @@ export class Manifests {
     const { inquiries, catalog, now } = this.#options;
     const { upstream, quota } = served;
     const haveStale = known?.held !== undefined;
-    const refusal = haveStale ? refusalToRevalidate(upstream.name, quota.state) : undefined;
+    // What a HEAD says of the tag may not be had, but what its headers say of the quota is news.
+    const refusal =
+      haveStale && !quota.worthAsking() ? refusalToRevalidate(upstream.name, quota.state) : undefined;
     if (refusal) throw refusal;
     const send = async (asked: Asked): Promise<HeldManifest> => {
       const { value, alternate } = await askWithAlternates(served, repository, (place) =>
@@ -228,6 +232,16 @@ export class Manifests {
     const held = await this.#held(repository, record.held.digest);
     return held && { ...held, outcome: "stale", stale, age: stale.age };
   }
+}
+
+/** Why a tag is not followed to a manifest that it has moved to, when the one it had can be served whole and the new one not. */
+function refusalToMove(
+  { upstream, quota, alternates }: Served,
+  { held }: TagRecord,
+  { digest }: HeldManifest,
+): UpstreamError | undefined {
+  if (!held || held.digest === digest || alternates.length > 0) return undefined;
+  return refusalToRevalidate(upstream.name, quota.state);
 }
 
 function isAbsent(error: unknown): boolean {

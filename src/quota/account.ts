@@ -89,7 +89,7 @@ export class Account {
   get state(): State {
     const { limit } = this.#reckoning.allowance;
     const now = this.#clock.time();
-    if (this.#stops.rehearsal(now)?.mode === "empty" || this.#stops.emptyUntil(now)) return "exhausted";
+    if (this.#stops.emptyUntil(now)) return "exhausted";
     if (limit === undefined) return this.#hasAnswered ? "unlimited" : "unknown";
     const left = this.#reckoning.hoped(now);
     if (left <= 0) return "exhausted";
@@ -145,8 +145,6 @@ export class Account {
     const owner = this.#options;
     const now = this.#clock.time();
     const { allowance } = this.#reckoning;
-    const rehearsal = this.#stops.rehearsal(now);
-    if (rehearsal) return exhausted(owner, allowance, this.#moment(rehearsal.until));
     const floor = this.#floor(reason);
     if (this.tokens - floor >= cost) return "go";
     const free = this.#freeAt(now, floor + cost);
@@ -206,7 +204,8 @@ export class Account {
     if (isLimited) {
       const isPulls = !abuse && claim.row.cost > 0 && this.#reckoning.allowance.limit !== undefined;
       const retryAfterMs = readRetryAfter(headers, this.#options.clocks.now());
-      if (isPulls) this.#observe(claim, 0);
+      // Where it names a time, that is when there will be some; else they come back as they were spent.
+      if (isPulls && retryAfterMs === undefined) this.#observe(claim, 0);
       this.#stops.limited({ isPulls, isAbuse: abuse, retryAfterMs }, now);
     }
     this.#scribe.keep(this.#standing());

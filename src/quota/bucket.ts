@@ -55,6 +55,8 @@ export class QuotaBucket implements Bucket {
   readonly #pulls: Line;
   /** Requests of any kind, as the guard allows them; a turn lasts until the answer. */
   readonly #requests: Line;
+  /** Who stands in line for a pull, by what ends the wait. */
+  readonly #hopeful = new Map<AbortController, Errand>();
   #waiting = 0;
   #wake: NodeJS.Timeout | undefined;
 
@@ -79,7 +81,7 @@ export class QuotaBucket implements Bucket {
     signal?.addEventListener("abort", leave, { once: true });
     this.#waiting += 1;
     try {
-      const permit = await this.#admit(errand, patience.signal);
+      const permit = await this.#admit(errand, patience);
       this.#granted(errand, performance.now() - started);
       return permit;
     } catch (error) {
@@ -143,10 +145,11 @@ export class QuotaBucket implements Bucket {
     await this.#account.close();
   }
 
-  async #admit(errand: Errand, signal: AbortSignal): Promise<Permit> {
+  async #admit(errand: Errand, patience: AbortController): Promise<Permit> {
+    const { signal } = patience;
     const priority = priorities[errand.purpose.reason];
     for (;;) {
-      const early = await this.#claim(errand, priority, signal);
+      const early = await this.#claim(errand, priority, patience);
       let end: (() => void) | undefined;
       let claim: Claim | undefined = early;
       try {
@@ -168,7 +171,7 @@ export class QuotaBucket implements Bucket {
   }
 
   /** Sets the cost of `errand` aside when it is its turn; undefined when it costs nothing. @throws QuotaError */
-  async #claim(errand: Errand, priority: number, signal: AbortSignal): Promise<Claim | undefined> {
+  async #claim(errand: Errand, priority: number, patience: AbortController): Promise<Claim | undefined> {
     for (;;) {
       const verdict = this.#account.verdict(errand);
       if (verdict instanceof QuotaError) throw verdict;
@@ -176,8 +179,13 @@ export class QuotaBucket implements Bucket {
       if (this.#pulls.waiting * this.#minIntervalMs >= this.#maxWaitMs) {
         throw busy(this.#account.owner, this.#maxWaitMs);
       }
-      const end = await this.#turn(this.#pulls, priority, signal);
-      end();
+      this.#hopeful.set(patience, errand);
+      try {
+        const end = await this.#turn(this.#pulls, priority, patience.signal);
+        end();
+      } finally {
+        this.#hopeful.delete(patience);
+      }
       if (this.#account.verdict(errand) === "go") return this.#account.reserve(errand);
     }
   }
@@ -214,16 +222,27 @@ export class QuotaBucket implements Bucket {
     this.#account.events.emit({ type: "granted", upstream, reason, cost: costOf(kind), waitedMs });
   }
 
-  /** Lets both lines have what is there now, and wakes up when there will be more for those who wait. */
+  /**
+   * Lets both lines have what is there now, sends those away for whom there will be nothing in time, and wakes up when
+   * there will be more for the others.
+   */
   #fill(): void {
     const { tokens, guardTokens } = this.#account;
     this.#pulls.fill();
     this.#requests.fill();
+    if (tokens < 1) this.#disappoint();
     clearTimeout(this.#wake);
     const soon: number[] = [];
     if (this.#pulls.waiting > 0 && tokens < 1) soon.push(this.#account.pullFreeInMs ?? 0);
     if (this.#requests.waiting > 0 && guardTokens < 1) soon.push(this.#account.requestFreeInMs ?? 0);
     const inMs = Math.min(...soon.filter((ms) => ms > 0));
     if (inMs <= this.#maxWaitMs) this.#wake = setTimeout(() => this.#fill(), inMs + 1).unref();
+  }
+
+  #disappoint(): void {
+    for (const [patience, errand] of this.#hopeful) {
+      const verdict = this.#account.verdict(errand);
+      if (verdict instanceof QuotaError) patience.abort(verdict);
+    }
   }
 }

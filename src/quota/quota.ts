@@ -47,8 +47,8 @@ export interface Bucket {
   learnToken(token: string): void;
 }
 
-/** Why a request may not be sent: nothing is left, the upstream asked for a pause, or the wait would be too long. */
-export type QuotaErrorKind = "exhausted" | "paused" | "busy";
+/** Why a request may not be sent: nothing is left, the upstream asked for a pause, the wait would be too long, or an outage is rehearsed. */
+export type QuotaErrorKind = "exhausted" | "paused" | "busy" | "down";
 
 /** A request was refused before it was sent. */
 export class QuotaError extends Error {

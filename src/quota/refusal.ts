@@ -1,6 +1,6 @@
 /** What is said when a request may not be sent: one sentence each, since kubelet shows it in ImagePullBackOff. */
 import type { Allowance } from "./window.ts";
-import { QuotaError } from "./quota.ts";
+import { QuotaError, type QuotaErrorKind } from "./quota.ts";
 import { timestamp } from "./snapshot.ts";
 
 /** Whose quota it is. */
@@ -58,7 +58,7 @@ export function paused(owner: Owner, until: Moment): QuotaError {
 /** An operator rehearses an outage. */
 export function rehearsed(owner: Owner, until: Moment): QuotaError {
   return refuse(
-    "paused",
+    "down",
     `an operator rehearses an outage of ${owner.upstream}; it ends ${when(until)}; ${heldStill}`,
     until,
   );
@@ -84,7 +84,7 @@ export function unwritable(owner: Owner): QuotaError {
   );
 }
 
-function refuse(kind: "exhausted" | "paused", message: string, { inMs }: Moment): QuotaError {
+function refuse(kind: Exclude<QuotaErrorKind, "busy">, message: string, { inMs }: Moment): QuotaError {
   return new QuotaError(kind, message, Math.max(1, Math.ceil(inMs / 1000)));
 }
 

@@ -38,9 +38,11 @@ export class Stops {
     this.#rehearsal = { mode, until };
   }
 
-  /** Until when the upstream said that no pull is left; undefined when that is over. */
+  /** Until when no pull is left, by the upstream's word or in rehearsal; undefined when that is over. */
   emptyUntil(now: number): number | undefined {
-    return now < this.#emptyUntil ? this.#emptyUntil : undefined;
+    const rehearsed = this.#rehearsal?.mode === "empty" ? this.#rehearsal.until : 0;
+    const until = Math.max(this.#emptyUntil, rehearsed);
+    return now < until ? until : undefined;
   }
 
   /** Until when nothing at all is sent. */

@@ -1,6 +1,6 @@
 /** The catalog: which repository holds what, and which tag meant which digest. It can be rebuilt; the blobs prove themselves. */
 import type Database from "better-sqlite3";
-import type { Descriptor } from "../oci/descriptor.ts";
+import { dockerList, ociIndex, type Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/reference.ts";
 
@@ -13,7 +13,10 @@ export interface TagRecord {
   readonly checkedAt: number;
   /** The alternate that said so, when the upstream itself could not be asked. */
   readonly alternate: string | undefined;
-  /** The manifest of this tag that was held last: `descriptor` itself, or what it replaced. */
+  /**
+   * The manifest of this tag that could be served last: `descriptor` itself, or what it replaced. An index counts once a
+   * manifest it names is held too; before that it is taken only for want of anything else.
+   */
   readonly held: HeldManifest | undefined;
 }
 
@@ -91,6 +94,14 @@ export class SqliteCatalog implements Catalog {
   constructor(database: Database.Database, now: () => number = Date.now) {
     this.#now = now;
     const here = "upstream = ? AND repository = ?";
+    const types = [ociIndex, dockerList].map((type) => `'${type}'`).join(", ");
+    // What the row `tag` means can be served: a manifest that is held, and of an index at least one that it names.
+    const servable = `EXISTS (
+      SELECT 1 FROM held JOIN manifest USING (digest)
+      WHERE held.upstream = tag.upstream AND held.repository = tag.repository AND digest = tag.digest
+        AND (media_type NOT IN (${types}) OR NOT EXISTS (SELECT 1 FROM named WHERE manifest = tag.digest)
+          OR EXISTS (SELECT 1 FROM named JOIN held AS child USING (digest) WHERE named.manifest = tag.digest
+            AND child.upstream = tag.upstream AND child.repository = tag.repository)))`;
     this.#sql = {
       blob: database
         .prepare<[...Place, string], number>(
@@ -108,7 +119,7 @@ export class SqliteCatalog implements Catalog {
       tag: database.prepare<[...Place, string], TagRow>(
         `SELECT tag.digest, tag.media_type AS mediaType, tag.size, checked_at AS checkedAt, alternate,
            blob.digest AS heldDigest, manifest.media_type AS heldMediaType, blob.size AS heldSize
-         FROM tag LEFT JOIN (blob JOIN manifest USING (digest)) ON blob.digest = last_held
+         FROM tag LEFT JOIN (blob JOIN manifest USING (digest)) ON blob.digest = COALESCE(last_held, tag.digest)
          WHERE ${here} AND tag = ?`,
       ),
       listing: database.prepare<[...Place, string], Listing>(
@@ -128,8 +139,9 @@ export class SqliteCatalog implements Catalog {
         `INSERT OR IGNORE INTO image SELECT upstream, repository, digest, ?, ?, 0
          FROM held JOIN manifest USING (digest) WHERE ${here} AND digest = ?`,
       ),
-      tagHeld: database.prepare<[...Place, string]>(
-        `UPDATE tag SET last_held = digest WHERE ${here} AND digest = ?`,
+      tagHeld: database.prepare<[...Place, string, string]>(
+        `UPDATE tag SET last_held = digest WHERE ${here}
+         AND digest IN (SELECT ? UNION SELECT manifest FROM named WHERE digest = ?) AND ${servable}`,
       ),
       resolve: database.prepare<[...Place, string, string, string, number, number, string | null]>(
         `INSERT INTO tag VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)
@@ -137,9 +149,7 @@ export class SqliteCatalog implements Catalog {
            size = excluded.size, checked_at = excluded.checked_at, alternate = excluded.alternate`,
       ),
       resolveHeld: database.prepare<[...Place, string]>(
-        `UPDATE tag SET last_held = digest WHERE ${here} AND tag = ?
-         AND EXISTS (SELECT 1 FROM held JOIN manifest USING (digest)
-           WHERE held.upstream = tag.upstream AND held.repository = tag.repository AND digest = tag.digest)`,
+        `UPDATE tag SET last_held = digest WHERE ${here} AND tag = ? AND ${servable}`,
       ),
       forgetTag: database.prepare<[...Place, string]>(`DELETE FROM tag WHERE ${here} AND tag = ?`),
       forgetTagsOf: database.prepare<[...Place, string]>(`DELETE FROM tag WHERE ${here} AND digest = ?`),
@@ -254,6 +264,6 @@ export class SqliteCatalog implements Catalog {
     const now = this.#now();
     this.#sql.link.run(...place(repository), digest);
     this.#sql.addImage.run(now, now, ...place(repository), digest);
-    this.#sql.tagHeld.run(...place(repository), digest);
+    this.#sql.tagHeld.run(...place(repository), digest, digest);
   }
 }

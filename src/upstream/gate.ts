@@ -47,7 +47,8 @@ export class Gate {
     } catch (error) {
       attempt.abandoned();
       if (!(error instanceof QuotaError)) throw error;
-      throw new UpstreamError("limited", error.message, { retryAfter: error.retryAfter, cause: error });
+      const kind = error.kind === "down" ? "unreachable" : "limited";
+      throw new UpstreamError(kind, error.message, { retryAfter: error.retryAfter, cause: error });
     }
     let reply: Reply;
     try {

@@ -1,6 +1,6 @@
 /** What every implementation of Catalog must do. */
 import { expect, it } from "vitest";
-import { ociManifest } from "../../src/oci/descriptor.ts";
+import { ociIndex, ociManifest } from "../../src/oci/descriptor.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { parseRepositoryName, parseTag, type Repository } from "../../src/oci/reference.ts";
 import type { Catalog } from "../../src/store/catalog.ts";
@@ -85,6 +85,29 @@ export function catalogContract(make: () => Catalog): void {
     await catalog.holdManifest(here, newer, []);
     expect((await catalog.tag(here, tag))?.held).toEqual(newer);
     expect(await catalog.tag(there, tag)).toBeUndefined();
+  });
+
+  it("keeps to the old image of a tag until one platform of the new one is held", async () => {
+    const catalog = make();
+    const index = { ...newer, mediaType: ociIndex };
+    const child = { digest: digestOf(Buffer.from("a platform")), mediaType: ociManifest, size: 10 };
+    await catalog.holdManifest(here, manifest, []);
+    await catalog.resolve(here, tag, manifest, 1000);
+    await catalog.resolve(here, tag, index, 2000);
+    await catalog.holdManifest(here, index, [child.digest]);
+    expect((await catalog.tag(here, tag))?.held).toEqual(manifest);
+    await catalog.holdManifest(there, child, []);
+    expect((await catalog.tag(here, tag))?.held).toEqual(manifest);
+    await catalog.link(here, child.digest);
+    expect((await catalog.tag(here, tag))?.held).toEqual(index);
+  });
+
+  it("takes an index alone for want of anything else", async () => {
+    const catalog = make();
+    const index = { ...newer, mediaType: ociIndex };
+    await catalog.resolve(here, tag, index, 1000);
+    await catalog.holdManifest(here, index, [manifest.digest]);
+    expect((await catalog.tag(here, tag))?.held).toEqual(index);
   });
 
   it("remembers which alternate resolved a tag, until the upstream does", async () => {

@@ -247,7 +247,7 @@ describe("a rehearsal", () => {
     const world = await started(20);
     world.account.rehearse("down", world.wall + minute);
     const error = refusal(world.account, "blob");
-    expect(error).toMatchObject({ kind: "paused", retryAfter: 60 });
+    expect(error).toMatchObject({ kind: "down", retryAfter: 60 });
     expect(error.message).toMatch(
       /^an operator rehearses an outage of docker\.io; it ends at 2026-11-22T00:01:00Z/,
     );

@@ -1,0 +1,204 @@
+/** Nodes that pull through Hubcap from the stand-in, all by one clock: for tests of what is spent, and by whom. */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import Database from "better-sqlite3";
+import { vi } from "vitest";
+import { ask, type AskOptions, type Reply } from "./ask.ts";
+import { startHub, type Hub, type HubOptions } from "./hub.ts";
+import { startHubcap, upstreamOf, type Hubcap, type WrittenConfig } from "./hubcap.ts";
+import { buildImage, type Image, type ImageOptions } from "./images.ts";
+import { pullLikeContainerd, type PullOptions } from "./pull.ts";
+import type { PullResult } from "./pullSession.ts";
+
+export interface FleetOptions {
+  readonly hub?: HubOptions;
+  /** Settings of docker.io beside those that lead to the stand-in. */
+  readonly upstream?: object;
+  /** Upstreams beside docker.io. */
+  readonly others?: Readonly<Record<string, object>>;
+  readonly config?: WrittenConfig;
+}
+
+/** One line of what the ledger says was spent. */
+export interface Spent {
+  readonly key: string;
+  readonly spent: number;
+}
+
+const states = ["ok", "low", "reserve", "exhausted", "unlimited", "unknown"];
+
+export class Fleet {
+  readonly hub: Hub;
+  readonly hubcap: Hubcap;
+  readonly #folder: string;
+  #ahead = 0;
+
+  constructor(hub: Hub, hubcap: Hubcap, folder: string) {
+    this.hub = hub;
+    this.hubcap = hubcap;
+    this.#folder = folder;
+  }
+
+  /** Has time pass, for the stand-in and for Hubcap, whose timers stay as they are. */
+  async pass(seconds: number): Promise<void> {
+    this.#ahead += seconds * 1000;
+    this.hub.advance(seconds * 1000);
+    await writeFile(join(this.#folder, "clock"), String(this.#ahead));
+    process.kill(this.hubcap.pid, "SIGUSR2");
+    const said = `the clock is ${this.#ahead} ms ahead`;
+    await vi.waitUntil(() => this.hubcap.errors.includes(said), { timeout: 10_000, interval: 10 });
+  }
+
+  /** Pushes a small image, an index of two platforms, as `repository:1`. */
+  async push(repository: string, options: ImageOptions = {}): Promise<Image> {
+    const image = await buildImage({ seed: repository, layers: 1, layerBytes: 256, ...options });
+    this.hub.push(image, repository, "1");
+    return image;
+  }
+
+  /** Pulls `repository:1` as a node's containerd does. */
+  pull(node: string, repository: string, options: Partial<PullOptions> = {}): Promise<PullResult> {
+    return pullLikeContainerd({
+      mirror: this.hubcap.url,
+      ns: "docker.io",
+      repository,
+      reference: "1",
+      headers: { "x-hubcap-node": node },
+      ...options,
+    });
+  }
+
+  /** Asks for a manifest, once. */
+  manifest(repository: string, reference: string, options: AskOptions = {}): Promise<Reply> {
+    return this.#get(`${repository}/manifests/${reference}`, options);
+  }
+
+  /** Asks for a blob, once. */
+  blob(repository: string, digest: string, options: AskOptions = {}): Promise<Reply> {
+    return this.#get(`${repository}/blobs/${digest}`, options);
+  }
+
+  #get(path: string, options: AskOptions): Promise<Reply> {
+    return ask(`${this.hubcap.url}/v2/${path}?ns=docker.io`, { headerTimeout: 30_000, ...options });
+  }
+
+  /** Starts a HEAD of `repository:1`. `taken` settles when Hubcap has read it, `digest` when it has answered. */
+  head(repository: string): { readonly taken: Promise<void>; readonly digest: Promise<string | undefined> } {
+    const taken = Promise.withResolvers<void>();
+    const digest = Promise.withResolvers<string | undefined>();
+    const url = `${this.hubcap.url}/v2/${repository}/manifests/1?ns=docker.io`;
+    // Node says "continue" in the moment in which it hands the request on.
+    const sent = request(url, { method: "HEAD", agent: false, headers: { expect: "100-continue" } });
+    sent.once("continue", () => taken.resolve());
+    sent.once("response", (response) => {
+      response.resume();
+      digest.resolve(response.headersDistinct["docker-content-digest"]?.[0]);
+    });
+    sent.once("error", (error) => {
+      taken.reject(error);
+      digest.reject(error);
+    });
+    sent.end();
+    return { taken: taken.promise, digest: digest.promise };
+  }
+
+  /** The step of the ladder that the metrics show for docker.io. */
+  async state(): Promise<string> {
+    const shown: string[] = [];
+    for (const state of states) {
+      const labels = { upstream: "docker.io", state };
+      if ((await this.hubcap.metric("hubcap_quota_state", labels)) === 1) shown.push(state);
+    }
+    return shown.join(" and ");
+  }
+
+  /** The steps of docker.io's ladder that the log announces, in the order in which they were taken. */
+  announced(): unknown[] {
+    return this.hubcap
+      .logs()
+      .filter((line) => String(line["msg"]).startsWith("quota of docker.io is "))
+      .map((line) => line["to"]);
+  }
+
+  /** What the ledger says was spent at docker.io, most first. */
+  spent(by: "client" | "repository" | "reason"): readonly Spent[] {
+    return this.#read(
+      (database) =>
+        database
+          .prepare(
+            `SELECT ${by} AS key, sum(cost) AS spent FROM quota_entry
+             WHERE upstream = 'docker.io' AND cost > 0 GROUP BY ${by} ORDER BY sum(cost) DESC, ${by}`,
+          )
+          .all() as Spent[],
+    );
+  }
+
+  /** The alternate that said what `repository:1` of docker.io means; null when that was the upstream itself. */
+  tagAlternate(repository: string): unknown {
+    return this.#read((database) =>
+      database
+        .prepare("SELECT alternate FROM tag WHERE upstream = 'docker.io' AND repository = ? AND tag = '1'")
+        .pluck()
+        .get(repository),
+    );
+  }
+
+  #read<T>(query: (database: Database.Database) => T): T {
+    const database = new Database(join(this.hubcap.root, "catalog.sqlite"), { readonly: true });
+    try {
+      return query(database);
+    } finally {
+      database.close();
+    }
+  }
+
+  /** Ends Hubcap as a power cut would, and starts it again. A clock that was moved is back at the system's time. */
+  async crash(): Promise<void> {
+    await this.hubcap.kill9();
+    await this.hubcap.start();
+  }
+
+  async close(): Promise<void> {
+    await this.hubcap.dispose();
+    await this.hub.stop();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** Opens a fleet: docker.io is the stand-in. Close it when done. */
+export async function openFleet(options: FleetOptions = {}): Promise<Fleet> {
+  const hub = await startHub(options.hub);
+  const folder = await mkdtemp(join(tmpdir(), "hubcap-fleet-"));
+  try {
+    const hubcap = await startHubcap({
+      config: {
+        ...options.config,
+        upstreams: { "docker.io": upstreamOf(hub, options.upstream), ...options.others },
+      },
+      env: { MOVABLE_CLOCK: join(folder, "clock") },
+      nodeArgs: ["--import", fileURLToPath(new URL("fleetClock.ts", import.meta.url))],
+    });
+    return new Fleet(hub, hubcap, folder);
+  } catch (error) {
+    await hub.stop();
+    throw error;
+  }
+}
+
+/** Does `work` for every item, for so many at a time. */
+export async function inTurns<T, R>(
+  items: readonly T[],
+  atATime: number,
+  work: (item: T) => Promise<R>,
+): Promise<R[]> {
+  const results: R[] = [];
+  const waiting = items.entries();
+  const worker = async (): Promise<void> => {
+    for (const [index, item] of waiting) results[index] = await work(item);
+  };
+  await Promise.all(Array.from({ length: atATime }, worker));
+  return results;
+}
