@@ -17,6 +17,24 @@ const runs: { readonly [Name in CommandName]: (given: Given<Name>) => Promise<vo
     const { showQuota } = await import("./cli/quota.ts");
     await showQuota({ ...values, failBelow: values["fail-below"] });
   },
+  async export({ values, positionals }) {
+    const { UsageError } = await import("./cli/exit.ts");
+    if (values.output === undefined || positionals.length === 0) {
+      throw new UsageError("export needs an image and -o FILE. See hubcap export --help");
+    }
+    const { exportImages } = await import("./cli/export.ts");
+    const { platform, output: file } = values;
+    await exportImages({ images: positionals, file, platform, ...(await storeOf(values.config)) });
+  },
+  async import({ values, positionals }) {
+    const { UsageError } = await import("./cli/exit.ts");
+    const [file, ...more] = positionals;
+    if (file === undefined || more.length > 0) {
+      throw new UsageError("import needs one FILE. See hubcap import --help");
+    }
+    const { importImages } = await import("./cli/import.ts");
+    await importImages({ file, as: values.as, ...(await storeOf(values.config)) });
+  },
   async cache({ values, positionals }) {
     const { cache } = await import("./cli/cache.ts");
     await cache(positionals, {
@@ -27,6 +45,13 @@ const runs: { readonly [Name in CommandName]: (given: Given<Name>) => Promise<vo
     });
   },
 };
+
+/** Where the store of a configuration lies, and what its image names mean. */
+async function storeOf(file: string | undefined) {
+  const { readConfiguration } = await import("./cli/configuration.ts");
+  const { storage, upstreams, defaultUpstream } = readConfiguration(file);
+  return { root: storage.root, routing: { upstreams: new Set(Object.keys(upstreams)), defaultUpstream } };
+}
 
 async function main(args: readonly string[]): Promise<void> {
   const line = readLine(args);

@@ -75,6 +75,43 @@ export const commands = {
     },
     example: "hubcap cache rm --dry-run --token-file /run/secrets/admin 'docker.io/library/*'",
   },
+  export: {
+    summary: "Write images that are held into one OCI layout archive, for a place without a network.",
+    operands: "IMAGE…",
+    options: {
+      output: { type: "string", short: "o", value: "FILE", description: "The archive to write." },
+      platform: {
+        type: "string",
+        value: "OS/ARCH",
+        description: "Only this platform, such as linux/amd64; all that are held unless given.",
+      },
+      config: {
+        type: "string",
+        short: "c",
+        value: "FILE",
+        description: "The configuration; the shipped config/hubcap.yaml unless given.",
+      },
+    },
+    example: "hubcap export -o images.tar docker.io/library/nginx:1.29 ghcr.io/org/app:v2",
+  },
+  import: {
+    summary: "Take the images of an OCI layout archive into a store that no Hubcap is using.",
+    operands: "FILE",
+    options: {
+      as: {
+        type: "string",
+        value: "IMAGE",
+        description: "The name of the archive's one image, where the archive does not say it.",
+      },
+      config: {
+        type: "string",
+        short: "c",
+        value: "FILE",
+        description: "The configuration; the shipped config/hubcap.yaml unless given.",
+      },
+    },
+    example: "hubcap import images.tar",
+  },
 } as const satisfies Readonly<Record<string, Command>>;
 
 export type CommandName = keyof typeof commands;

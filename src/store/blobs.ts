@@ -65,6 +65,11 @@ export class DiskBlobs implements Blobs {
     return new DiskBlobs(root);
   }
 
+  /** The blobs under `root` to look at, beside a process that may be running there. */
+  static beside(root: string): DiskBlobs {
+    return new DiskBlobs(root);
+  }
+
   async open(digest: Digest, size: number): Promise<Content | undefined> {
     const file = await this.#openExact(digest, size);
     if (!file) return undefined;

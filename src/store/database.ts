@@ -153,6 +153,21 @@ export function openDatabase(path: string): Database.Database {
   return database;
 }
 
+/** Opens `path` to look at, beside a process that may be writing it. @throws DatabaseError when its schema is not the newest. */
+export function openBeside(path: string): Database.Database {
+  const database = new Database(path, { readonly: true, timeout: 5_000 });
+  try {
+    const version = database.pragma("user_version", { simple: true });
+    if (version === steps.length) return database;
+    throw new DatabaseError(
+      `${path} has schema ${String(version)} and this Hubcap knows ${steps.length}: start the Hubcap that is to use it first`,
+    );
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
+
 function migrate(database: Database.Database): void {
   const from = database.pragma("user_version", { simple: true }) as number;
   if (from > steps.length) {

@@ -1,0 +1,50 @@
+/** How far a long command is: a bar in a terminal, plain lines elsewhere. Both go to standard error. */
+import { bytesText } from "./text.ts";
+
+const width = 30;
+const redrawMs = 100;
+
+export class Progress {
+  readonly #out: NodeJS.WriteStream;
+  readonly #verb: string;
+  /** 0 while it is not known. */
+  readonly #total: number;
+  #done = 0;
+  #drawnAt = 0;
+
+  constructor(verb: string, total: number, out = process.stderr) {
+    this.#verb = verb;
+    this.#total = total;
+    this.#out = out;
+  }
+
+  /** So many bytes more are through. */
+  advance(bytes: number): void {
+    this.#done += bytes;
+    if (!this.#out.isTTY || performance.now() - this.#drawnAt < redrawMs) return;
+    this.#drawnAt = performance.now();
+    this.#draw();
+  }
+
+  /** One part is through; in a terminal the bar has said so. */
+  part(name: string, bytes: number): void {
+    if (!this.#out.isTTY) this.#out.write(`${this.#verb} ${name} ${bytesText(bytes)}\n`);
+  }
+
+  /** Leaves the bar as it is at the end. */
+  end(): void {
+    if (!this.#out.isTTY) return;
+    this.#draw();
+    this.#out.write("\n");
+  }
+
+  #draw(): void {
+    const share = this.#total === 0 ? 0 : Math.min(1, this.#done / this.#total);
+    const bar = "#".repeat(Math.round(share * width)).padEnd(width, ".");
+    const text =
+      this.#total === 0
+        ? `${this.#verb} ${bytesText(this.#done)}`
+        : `${this.#verb} [${bar}] ${bytesText(this.#done)} of ${bytesText(this.#total)}`;
+    this.#out.write(`\r\u001b[K${text}`);
+  }
+}

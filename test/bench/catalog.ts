@@ -1,0 +1,145 @@
+/**
+ * How the catalog bears a full house: 1 million blobs and 100,000 manifests. Prints a table and a line of JSON, and ends
+ * with 1 when opening takes over 2 s, a lookup over 1 ms (p99), or an eviction holds up the event loop for over 20 ms.
+ */
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { ociIndex, ociManifest } from "../../src/oci/descriptor.ts";
+import { digestOf, type Digest } from "../../src/oci/digest.ts";
+import { parseTag, type Repository, type RepositoryName, type Tag } from "../../src/oci/reference.ts";
+import { SqliteCatalog } from "../../src/store/catalog.ts";
+import { openDatabase } from "../../src/store/database.ts";
+import { SqliteInventory } from "../../src/store/inventory.ts";
+import { graceMs, Keeper } from "../../src/store/keeper.ts";
+import { Pins, SqlitePinTable } from "../../src/store/pins.ts";
+
+const blobCount = Number(process.argv[2] ?? 1_000_000);
+const manifestCount = blobCount / 10;
+const evictedShare = 0.1;
+const bounds = { openMs: 2000, lookupP99Ms: 1, evictionDelayMs: 20 };
+
+/** Each image is an index and a platform's manifest; each manifest names a layer that a hundred share, and its own. */
+const layersEach = 18;
+const layerBytes = 1000;
+const manifestBytes = 100;
+
+const digest = (kind: string, number: number): Digest => digestOf(Buffer.from(`${kind} ${number}`));
+const tag = parseTag("1") as Tag;
+
+function repository(number: number): Repository {
+  return { upstream: "docker.io", name: `team/app-${number % 1000}` as RepositoryName };
+}
+
+const folder = await mkdtemp(join(tmpdir(), "hubcap-bench-"));
+const path = join(folder, "catalog.sqlite");
+const began = Date.now() - graceMs - manifestCount;
+try {
+  await fill();
+  const results = { ...(await timeOpening()), ...(await timeLookups()), ...(await timeEviction()) };
+  report(results);
+} finally {
+  await rm(folder, { recursive: true });
+}
+
+async function fill(): Promise<void> {
+  const database = openDatabase(path);
+  let now = began;
+  const catalog = new SqliteCatalog(database, () => now);
+  const images = manifestCount / 2;
+  for (let number = 0; number < images; number++) {
+    if (number % 1000 === 0) database.exec(number === 0 ? "BEGIN" : "COMMIT; BEGIN");
+    now += 2;
+    const place = repository(number);
+    const layers = Array.from({ length: layersEach - 1 }, (_, layer) =>
+      digest("layer", number * layersEach + layer),
+    );
+    const shared = digest("shared", Math.floor(number / 100));
+    const platform = { digest: digest("manifest", number), mediaType: ociManifest, size: manifestBytes };
+    const index = { digest: digest("index", number), mediaType: ociIndex, size: manifestBytes };
+    await catalog.holdManifest(place, index, [platform.digest]);
+    await catalog.holdManifest(place, platform, [shared, ...layers]);
+    for (const layer of [shared, ...layers]) await catalog.holdBlob(place, layer, layerBytes);
+    if (number % 10 === 0) await catalog.resolve(place, tag, index, now);
+  }
+  database.exec("COMMIT");
+  database.close();
+}
+
+async function timeOpening() {
+  const start = performance.now();
+  const database = openDatabase(path);
+  const { blobs, manifests } = await new SqliteInventory(database).totals();
+  const openMs = performance.now() - start;
+  database.close();
+  return { blobs, manifests, fileBytes: (await stat(path)).size, openMs };
+}
+
+async function timeLookups() {
+  const database = openDatabase(path);
+  const catalog = new SqliteCatalog(database);
+  const times: number[] = [];
+  for (let round = 0; round < 50_000; round++) {
+    const number = Math.floor(Math.random() * (manifestCount / 2));
+    const layer = digest("layer", number * layersEach);
+    const manifest = digest("manifest", number);
+    const start = performance.now();
+    if (round % 2 === 0) await catalog.blob(repository(number), layer);
+    else await catalog.manifest(repository(number), manifest);
+    times.push(performance.now() - start);
+  }
+  database.close();
+  times.sort((one, other) => one - other);
+  return { lookupP50Ms: times[25_000] ?? Number.NaN, lookupP99Ms: times[49_500] ?? Number.NaN };
+}
+
+/** A pass over a tenth of everything, with its files left out: those are removed by other threads. */
+async function timeEviction() {
+  const database = openDatabase(path);
+  const inventory = new SqliteInventory(database);
+  const { bytes } = await inventory.totals();
+  let evictedBlobs = 0;
+  const keeper = new Keeper({
+    inventory,
+    blobs: {
+      remove: async () => {
+        evictedBlobs += 1;
+        return true;
+      },
+    },
+    marks: { capacity: bytes, high: bytes - 1, low: bytes * (1 - evictedShare) },
+    pins: new Pins(new SqlitePinTable(database), [], Date.now),
+    retention: [],
+    evicted: () => {},
+    failed: () => {},
+  });
+  const delay = monitorEventLoopDelay({ resolution: 1 });
+  delay.enable();
+  const start = performance.now();
+  await keeper.room.ebb();
+  const evictionMs = performance.now() - start;
+  delay.disable();
+  database.close();
+  return {
+    evictedBlobs,
+    evictionMs,
+    // The histogram's values are whole intervals between two timers that are a millisecond apart.
+    evictionDelayP99Ms: delay.percentile(99) / 1e6,
+    evictionDelayMs: delay.max / 1e6,
+  };
+}
+
+function report(results: Readonly<Record<string, number>>): void {
+  const rounded = Object.entries(results).map(([name, value]) => [name, Math.round(value * 1000) / 1000]);
+  const rows = Object.fromEntries(
+    rounded.map(([name, value]) => [name, { value, bound: bounds[name as keyof typeof bounds] ?? "" }]),
+  );
+  console.table(rows);
+  console.log(JSON.stringify(Object.fromEntries(rounded)));
+  for (const [name, bound] of Object.entries(bounds)) {
+    if ((results[name] ?? Infinity) <= bound) continue;
+    console.error(`${name} is over ${bound}`);
+    process.exitCode = 1;
+  }
+}
