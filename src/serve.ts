@@ -13,6 +13,7 @@ import { SqliteLedger } from "./quota/sqliteLedger.ts";
 import { Stop } from "./stop.ts";
 import { DiskBlobs } from "./store/blobs.ts";
 import { SqliteCatalog } from "./store/catalog.ts";
+import { Checkpointer } from "./store/checkpoint.ts";
 import { openDatabase } from "./store/database.ts";
 import { Fills } from "./store/fill.ts";
 import { SqliteInventory } from "./store/inventory.ts";
@@ -32,7 +33,9 @@ export async function serve(config: Config): Promise<void> {
   const { root } = config.storage;
 
   const blobs = rememberRecent(await DiskBlobs.at(root));
-  const database = openDatabase(join(root, "catalog.sqlite"));
+  const path = join(root, "catalog.sqlite");
+  const database = openDatabase(path);
+  const checkpointer = new Checkpointer(path);
   const catalog = new SqliteCatalog(database);
   const fills = new Fills();
   const { capacity, highWater, lowWater, pins, retention } = config.storage;
@@ -42,6 +45,7 @@ export async function serve(config: Config): Promise<void> {
     marks: { capacity, high: capacity * highWater, low: capacity * lowWater },
     pins: new Pins(new SqlitePinTable(database), pins, Date.now),
     retention,
+    rest: () => checkpointer.run(),
     evicted: (reason, bytes) => {
       metrics.evictedBytes.inc({ reason }, bytes);
       log.debug({ reason, bytes }, "evicted");
@@ -101,6 +105,7 @@ export async function serve(config: Config): Promise<void> {
   await Promise.all([...connected.values()].map(({ registry }) => registry.close()));
   await Promise.all(all.map((bucket) => bucket.close()));
   await keeper.close();
+  await checkpointer.close();
   database.close();
   log.info("stopped");
 }

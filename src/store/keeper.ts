@@ -16,6 +16,8 @@ export interface KeeperOptions {
   readonly marks: Marks;
   readonly pins: Pins;
   readonly retention: readonly RetentionRule[];
+  /** Waits until the disk has taken what was written so far. */
+  readonly rest: () => Promise<void>;
   /** Told of every batch of bytes that was let go of. */
   readonly evicted: (reason: Reason, bytes: number) => void;
   /** Told why work in the background came to nothing; it is tried again. */
@@ -37,15 +39,27 @@ export class Keeper {
   readonly #marks: Marks;
   readonly #evictor: Evictor;
   readonly #candidates: Candidates;
+  readonly #rest: () => Promise<void>;
   readonly #failed: (error: unknown) => void;
   readonly #timers: NodeJS.Timeout[] = [];
 
-  constructor({ inventory, blobs, marks, pins, retention, evicted, failed, now = Date.now }: KeeperOptions) {
+  constructor({
+    inventory,
+    blobs,
+    marks,
+    pins,
+    retention,
+    rest,
+    evicted,
+    failed,
+    now = Date.now,
+  }: KeeperOptions) {
     this.inventory = inventory;
     this.uses = new Uses(inventory, now);
     this.pins = pins;
     this.#marks = marks;
     this.#failed = failed;
+    this.#rest = rest;
     this.#candidates = new Candidates({
       inventory,
       pins: () => pins.patterns(),
@@ -56,7 +70,7 @@ export class Keeper {
     this.#evictor = new Evictor({
       inventory,
       candidates: this.#candidates,
-      hand: new Removal({ inventory, blobs, candidates: this.#candidates, evicted }),
+      hand: new Removal({ inventory, blobs, candidates: this.#candidates, rest, evicted }),
       settle: () => this.uses.flush(),
       now,
       graceMs,
@@ -90,6 +104,7 @@ export class Keeper {
     this.#every(flushEveryMs, async () => {
       await this.uses.flush();
       await this.room.ebb();
+      await this.#rest();
     });
     this.#every(tidyEveryMs, () => this.#evictor.tidy());
   }

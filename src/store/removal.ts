@@ -7,6 +7,9 @@ import type { HeldImage, Inventory } from "./inventory.ts";
 /** How many blobs are let go of between two turns of the event loop. */
 const perStep = 50;
 
+/** How many steps are taken before the disk is waited for. */
+const stepsPerRest = 32;
+
 /** What an eviction does to images, or would do. Both count the bytes that come free. */
 export interface Hand {
   /** Lets go of an image with its children and referrers, as far as nobody else names them. */
@@ -19,6 +22,8 @@ export interface RemovalOptions {
   readonly inventory: Inventory;
   readonly blobs: Pick<Blobs, "remove">;
   readonly candidates: Candidates;
+  /** Waits until the disk has taken what was written so far. */
+  readonly rest: () => Promise<void>;
   /** Told of every batch of bytes that was let go of. */
   readonly evicted: (reason: Reason, bytes: number) => void;
 }
@@ -26,6 +31,7 @@ export interface RemovalOptions {
 /** {@link Hand} in earnest. */
 export class Removal implements Hand {
   readonly #options: RemovalOptions;
+  #steps = 0;
 
   constructor(options: RemovalOptions) {
     this.#options = options;
@@ -36,12 +42,12 @@ export class Removal implements Hand {
     const going = [image];
     for (const { repository, digest } of going) {
       const belongings = await inventory.belongings(repository, digest);
-      while (!(await inventory.drop(repository, digest))) await new Promise(setImmediate);
+      while (!(await inventory.drop(repository, digest))) await this.#turn();
       for (const part of belongings) {
         const kept = (await inventory.keepers(repository, part.digest)).length > 0;
         if (!kept && !(await candidates.isPinned(part))) going.push(part);
       }
-      await new Promise(setImmediate);
+      await this.#turn();
     }
     return this.#sweep(0, Infinity, reason);
   }
@@ -62,9 +68,16 @@ export class Removal implements Hand {
       const bytes = batch.reduce((sum, { size }) => sum + size, 0);
       evicted(reason, bytes);
       freed += bytes;
-      await new Promise(setImmediate);
+      await this.#turn();
     }
     return freed;
+  }
+
+  /** Lets others have their turn, and the log of the database not grow without end. */
+  async #turn(): Promise<void> {
+    this.#steps += 1;
+    if (this.#steps % stepsPerRest === 0) await this.#options.rest();
+    else await new Promise(setImmediate);
   }
 }
 

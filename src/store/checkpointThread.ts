@@ -1,0 +1,17 @@
+/** The thread of {@link Checkpointer}: for each message, one checkpoint of the database that it was started for. */
+import { parentPort, workerData } from "node:worker_threads";
+import Database from "better-sqlite3";
+
+let database: Database.Database | undefined;
+
+parentPort?.on("message", () => {
+  try {
+    database ??= new Database(workerData as string, { fileMustExist: true, timeout: 0 });
+    // Passive: brings in what it can, and makes nobody wait.
+    database.pragma("wal_checkpoint(PASSIVE)");
+  } catch {
+    // A disk that is full or failing is noticed by those who write; this is tried again.
+  }
+  // eslint-disable-next-line unicorn/require-post-message-target-origin -- windows have origins, threads have none
+  parentPort?.postMessage("done");
+});
