@@ -75,6 +75,24 @@ export const commands = {
     },
     example: "hubcap cache rm --dry-run --token-file /run/secrets/admin 'docker.io/library/*'",
   },
+  fsck: {
+    summary: "Check that everything held is what its name says. Fails when something is not.",
+    operands: "",
+    options: {
+      config: {
+        type: "string",
+        short: "c",
+        value: "FILE",
+        description: "The configuration; the shipped config/hubcap.yaml unless given.",
+      },
+      repair: {
+        type: "boolean",
+        description: "Put right what is found; Hubcap must not be running there.",
+      },
+      json: { type: "boolean", description: "Print one JSON document instead of lines." },
+    },
+    example: "hubcap fsck --repair --config /etc/hubcap/hubcap.yaml",
+  },
 } as const satisfies Readonly<Record<string, Command>>;
 
 export type CommandName = keyof typeof commands;
