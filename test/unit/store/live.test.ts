@@ -10,7 +10,7 @@ import { SqliteLedger } from "../../../src/quota/sqliteLedger.ts";
 import { SqliteCatalog } from "../../../src/store/catalog.ts";
 import { logLimit } from "../../../src/store/database.ts";
 import { LiveDatabase } from "../../../src/store/live.ts";
-import { Pins, pinTable } from "../../../src/store/pins.ts";
+import { Pins, pinTable, SqlitePinTable } from "../../../src/store/pins.ts";
 
 let folder: string;
 let path: string;
@@ -60,6 +60,10 @@ async function damageBlobs(): Promise<void> {
 
 const name = (number: number) => digestOf(Buffer.from(String(number)));
 
+function pinsOf(live: LiveDatabase): Pins {
+  return new Pins(new SqlitePinTable(live.current), [], () => start);
+}
+
 function fill(live: LiveDatabase, count: number): void {
   const database = live.current();
   const add = database.prepare("INSERT INTO blob VALUES (?, ?, 0)");
@@ -88,7 +92,7 @@ describe("the database in use", () => {
     const first = openLive();
     fill(first, 1000);
     const pattern = parsePattern("docker.io/library/*");
-    if (pattern) new Pins(first.current, []).add(pattern, start);
+    if (pattern) pinsOf(first).add(pattern);
     await spend(first, 7);
     first.close();
     await damageBlobs();
@@ -96,7 +100,7 @@ describe("the database in use", () => {
     expect(replaced).toHaveLength(1);
     const ledger = second.over((database) => new SqliteLedger(database));
     expect(await ledger.rowsSince("hub", start)).toHaveLength(7);
-    expect(new Pins(second.current, []).list()).toHaveLength(1);
+    expect(pinsOf(second).list()).toHaveLength(1);
     second.close();
   });
 
