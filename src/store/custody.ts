@@ -8,6 +8,9 @@ import type { Catalog, ManifestNature } from "./catalog.ts";
 /** What is wrong with a blob: its bytes, how many there are, or that the disk does not give them back. */
 export type Flaw = "bytes" | "size" | "unreadable";
 
+/** Told the length of every chunk that is read; the next one is read when what it gives has settled. */
+export type Pace = (bytes: number) => Promise<void> | void;
+
 export interface CustodyOptions {
   readonly blobs: Blobs;
   readonly catalog: Catalog;
@@ -28,9 +31,7 @@ export class Custody {
    * without. The size, or undefined when there are no such bytes.
    */
   adopt(digest: Digest): Promise<number | undefined> {
-    return this.#adopting.getOrInsertComputed(digest, () =>
-      this.#adopt(digest).finally(() => this.#adopting.delete(digest)),
-    );
+    return this.#join(digest, () => undefined);
   }
 
   /** Gives every blob without a row one. */
@@ -39,17 +40,14 @@ export class Custody {
     for await (const { digest } of this.#options.blobs.list()) {
       if (signal.aborted) break;
       if ((await this.#options.catalog.blobAnywhere(digest)) !== undefined) continue;
-      if ((await this.adopt(digest)) !== undefined) adopted++;
+      const size = await this.#join(digest, () => signal.throwIfAborted());
+      if (size !== undefined) adopted++;
     }
     return adopted;
   }
 
-  /** Is the blob whole and what its name says? Undefined when it is, or is gone. `pace` is told of every chunk. */
-  async examine(
-    digest: Digest,
-    size: number,
-    pace: (bytes: number) => Promise<void> | undefined = () => undefined,
-  ): Promise<Flaw | undefined> {
+  /** Is the blob whole and what its name says? Undefined when it is, or is gone. `pace` may slow it down, or stop it by throwing. */
+  async examine(digest: Digest, size: number, pace: Pace = () => undefined): Promise<Flaw | undefined> {
     const { blobs } = this.#options;
     const content = await blobs.open(digest, size);
     if (!content) return (await blobs.size(digest)) === undefined ? undefined : "size";
@@ -80,11 +78,17 @@ export class Custody {
     await catalog.forget(digest);
   }
 
-  async #adopt(digest: Digest): Promise<number | undefined> {
+  #join(digest: Digest, pace: Pace): Promise<number | undefined> {
+    return this.#adopting.getOrInsertComputed(digest, () =>
+      this.#adopt(digest, pace).finally(() => this.#adopting.delete(digest)),
+    );
+  }
+
+  async #adopt(digest: Digest, pace: Pace): Promise<number | undefined> {
     const { blobs, catalog } = this.#options;
     const size = await blobs.size(digest);
     if (size === undefined) return undefined;
-    const flaw = await this.examine(digest, size);
+    const flaw = await this.examine(digest, size, pace);
     if (flaw) {
       await this.condemn(digest, flaw);
       return undefined;

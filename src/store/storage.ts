@@ -126,7 +126,7 @@ export class Storage {
       const count = await this.custody.adoptAll(signal);
       if (count > 0) this.#options.events.adopted(count);
     } catch (error) {
-      this.#options.events.failed(error);
+      if (!signal.aborted) this.#options.events.failed(error);
     }
   }
 
