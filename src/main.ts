@@ -44,6 +44,12 @@ const runs: { readonly [Name in CommandName]: (given: Given<Name>) => Promise<vo
       json: values.json ?? false,
     });
   },
+  async fsck({ values }) {
+    const { readConfiguration } = await import("./cli/configuration.ts");
+    const { root } = readConfiguration(values.config).storage;
+    const { fsck } = await import("./cli/fsck.ts");
+    await fsck({ root, repair: values.repair ?? false, json: values.json ?? false });
+  },
 };
 
 /** Where the store of a configuration lies, and what its image names mean. */

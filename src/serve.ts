@@ -1,5 +1,5 @@
 /** The composition root: from a configuration to a running mirror, and back to nothing when it is told to stop. */
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Config } from "./config/load.ts";
 import { connect, servedBy } from "./connect.ts";
@@ -9,19 +9,18 @@ import { listen } from "./http/listen.ts";
 import { registryFace } from "./http/registry.ts";
 import { statusFace } from "./http/status.ts";
 import { Mirror } from "./mirror/mirror.ts";
+import { ledgerTables } from "./quota/ledgerTables.ts";
 import { SqliteLedger } from "./quota/sqliteLedger.ts";
 import { Stop } from "./stop.ts";
-import { DiskBlobs } from "./store/blobs.ts";
-import { SqliteCatalog } from "./store/catalog.ts";
 import { Checkpointer } from "./store/checkpoint.ts";
-import { openDatabase } from "./store/database.ts";
-import { Fills } from "./store/fill.ts";
+import { Intake } from "./store/intake.ts";
 import { SqliteInventory } from "./store/inventory.ts";
 import { Keeper } from "./store/keeper.ts";
 import { Pins, SqlitePinTable } from "./store/pins.ts";
-import { rememberRecent } from "./store/recent.ts";
+import { Storage } from "./store/storage.ts";
 import { openLog } from "./telemetry/log.ts";
 import { Metrics } from "./telemetry/metrics.ts";
+import { storageEvents } from "./telemetry/storage.ts";
 
 /** How often buckets are told to write down where they stand. */
 const minuteMs = 60_000;
@@ -32,18 +31,16 @@ export async function serve(config: Config): Promise<void> {
   const metrics = new Metrics();
   const { root } = config.storage;
 
-  const blobs = rememberRecent(await DiskBlobs.at(root));
-  const path = join(root, "catalog.sqlite");
-  const database = openDatabase(path);
-  const checkpointer = new Checkpointer(path);
-  const catalog = new SqliteCatalog(database);
-  const fills = new Fills();
+  const events = storageEvents(log, metrics);
+  const storage = await Storage.open({ ...config.storage, keep: ledgerTables, events });
+  const { blobs, catalog, fills, custody, health } = storage;
+  const checkpointer = new Checkpointer(storage.database.path);
   const { capacity, highWater, lowWater, pins, retention } = config.storage;
   const keeper = new Keeper({
-    inventory: new SqliteInventory(database),
+    inventory: storage.database.over((database) => new SqliteInventory(database)),
     blobs,
     marks: { capacity, high: capacity * highWater, low: capacity * lowWater },
-    pins: new Pins(new SqlitePinTable(database), pins, Date.now),
+    pins: new Pins(new SqlitePinTable(storage.database.current), pins, Date.now),
     retention,
     rest: () => checkpointer.run(),
     evicted: (reason, bytes) => {
@@ -53,7 +50,7 @@ export async function serve(config: Config): Promise<void> {
     failed: (error) => log.error({ err: error }, "housekeeping failed"),
   });
   metrics.watchCache(() => keeper.totals(), capacity);
-  const ledger = new SqliteLedger(database);
+  const ledger = storage.database.over((database) => new SqliteLedger(database));
   const connected = await connect(config, ledger, log, metrics);
   const buckets = new Map([...connected].map(([name, { bucket }]) => [name, bucket]));
   const freshness = {
@@ -67,7 +64,9 @@ export async function serve(config: Config): Promise<void> {
     blobs,
     fills,
     catalog,
-    room: keeper.room,
+    custody,
+    intake: new Intake({ blobs, fills, health, room: keeper.room }),
+    health,
     used: (repository, digest) => keeper.uses.note(repository, digest),
     freshness,
     metrics,
@@ -81,10 +80,12 @@ export async function serve(config: Config): Promise<void> {
     config.registry.listen,
   );
   const unready = (): string | undefined => (stop.signal.aborted ? "draining" : undefined);
+  const degraded = (): string | undefined => health.trouble && `the disk is ${health.trouble}`;
   const { token: adminToken } = config.admin;
   const api = statusApi({ buckets, ledger, mirror, routing, adminToken, log, now: Date.now });
   const cache = cacheFace({ keeper, hitRatio: () => metrics.hitRatio(), token: adminToken });
-  const status = await listen(statusFace({ metrics, unready, api, cache }), config.status.listen);
+  const status = await listen(statusFace({ metrics, unready, degraded, api, cache }), config.status.listen);
+  const caring = storage.care(stop.signal);
   log.info(
     { registry: registry.url, status: status.url, upstreams: [...connected.keys()], storage: resolve(root) },
     "serving",
@@ -106,6 +107,7 @@ export async function serve(config: Config): Promise<void> {
   await Promise.all(all.map((bucket) => bucket.close()));
   await keeper.close();
   await checkpointer.close();
-  database.close();
+  await caring;
+  storage.close();
   log.info("stopped");
 }

@@ -112,6 +112,24 @@ export const commands = {
     },
     example: "hubcap import images.tar",
   },
+  fsck: {
+    summary: "Check that everything held is what its name says. Fails when something is not.",
+    operands: "",
+    options: {
+      config: {
+        type: "string",
+        short: "c",
+        value: "FILE",
+        description: "The configuration; the shipped config/hubcap.yaml unless given.",
+      },
+      repair: {
+        type: "boolean",
+        description: "Put right what is found; Hubcap must not be running there.",
+      },
+      json: { type: "boolean", description: "Print one JSON document instead of lines." },
+    },
+    example: "hubcap fsck --repair --config /etc/hubcap/hubcap.yaml",
+  },
 } as const satisfies Readonly<Record<string, Command>>;
 
 export type CommandName = keyof typeof commands;

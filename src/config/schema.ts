@@ -180,6 +180,18 @@ export const schema = z.strictObject({
         .describe(
           "Rules by which images go even where there is room, each with an image pattern as `match`, and `maxAge` since it was fetched or `unusedFor` since it was last asked for; the first that matches an image counts.",
         ),
+      minFree: size()
+        .prefault("1GiB")
+        .describe(
+          "What blobs leave free on the volume, for the catalog and its log; without it, they pass through.",
+        ),
+      scrub: z
+        .strictObject({
+          rate: size("1kB").prefault("20MB").describe("Bytes per second that are read again at most."),
+          every: duration({ min: "1s" }).prefault("30d").describe("How often each blob is read again."),
+        })
+        .prefault({})
+        .describe("Reading blobs again to find those that have rotted."),
     })
     .prefault({})
     .describe("The disk."),

@@ -31,9 +31,14 @@ export function duration(bounds: { min?: string; max?: string } = {}) {
   );
 }
 
-/** A size; becomes bytes. */
-export function size() {
-  return written("size", sizeGrammar, "a size such as 50GiB or 500MB", parseSize);
+/** A size; becomes bytes. The least, itself allowed, is written as a size too. */
+export function size(least = "0B") {
+  const min = parseSize(least) ?? 0;
+  const limit = min === 0 ? "" : `, at least ${least}`;
+  return written("size", sizeGrammar, `a size such as 50GiB or 500MB${limit}`, (text) => {
+    const bytes = parseSize(text);
+    return bytes !== undefined && bytes >= min ? bytes : undefined;
+  });
 }
 
 /** A share of a whole; becomes a fraction from 0 to 1. */

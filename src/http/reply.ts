@@ -77,9 +77,10 @@ export async function sendBlob(
     ...headers,
     "Content-Type": "application/octet-stream",
     "Docker-Content-Digest": digest,
-    ...(size !== undefined && { "Accept-Ranges": "bytes" }),
+    ...(size !== undefined && { "Accept-Ranges": content?.fromStart ? "none" : "bytes" }),
   };
-  const asked = size === undefined ? "whole" : parseRange(range, size);
+  // A server may answer a range with the whole (RFC 9110, 14.2): clients then skip what they have.
+  const asked = size === undefined || content?.fromStart ? "whole" : parseRange(range, size);
   if (asked === "unsatisfiable") {
     await content?.close();
     const error = new RegistryError("SIZE_INVALID");

@@ -6,6 +6,8 @@ export interface StatusFaceOptions {
   readonly metrics: Metrics;
   /** Undefined when pulls can be served, else one word for why not. Never about an upstream: a cache serves without. */
   readonly unready: () => string | undefined;
+  /** Undefined when all is well, else what is wrong while pulls are served all the same. */
+  readonly degraded: () => string | undefined;
   /** What answers under `/api/v1`. */
   readonly api: Hono<Env>;
   /** What answers under `/api/v1/cache`. */
@@ -13,12 +15,15 @@ export interface StatusFaceOptions {
 }
 
 /** The app behind the status listener. */
-export function statusFace({ metrics, unready, api, cache }: StatusFaceOptions): Hono {
+export function statusFace({ metrics, unready, degraded, api, cache }: StatusFaceOptions): Hono {
   const app = new Hono();
   app.get("/livez", (c) => c.text("ok\n"));
   app.get("/readyz", (c) => {
     const reason = unready();
-    return reason === undefined ? c.text("ok\n") : c.text(`${reason}\n`, 503);
+    if (reason !== undefined) return c.text(`${reason}\n`, 503);
+    // Still ready: without this mirror, nodes would pull everything from upstream, what is held here too.
+    const trouble = degraded();
+    return c.text(trouble === undefined ? "ok\n" : `degraded: ${trouble}\n`);
   });
   app.get("/metrics", async (c) =>
     c.body(await metrics.read(), 200, { "Content-Type": metrics.registry.contentType }),

@@ -2,11 +2,14 @@
 import type { Digest } from "../oci/digest.ts";
 import { formatRepository, type Repository } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
+import { Bypass, type BypassReason } from "../store/bypass.ts";
 import type { Catalog } from "../store/catalog.ts";
 import type { Content } from "../store/content.ts";
-import { IntegrityError } from "../store/error.ts";
+import type { Custody } from "../store/custody.ts";
+import { FillError, IntegrityError } from "../store/error.ts";
 import { heldBack, type Fill, type Fills, type Source } from "../store/fill.ts";
-import type { Room } from "../store/room.ts";
+import type { Health } from "../store/health.ts";
+import type { Intake } from "../store/intake.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { Asked } from "../upstream/registry.ts";
 import type { Answer, Ask, Outcome } from "./ask.ts";
@@ -20,16 +23,23 @@ export interface BlobAnswer extends Answer {
   readonly content?: Content;
 }
 
+/** The upstream sent wrong bytes, or did not send them all, or the disk did not take them. */
+export type FillFailure = "corrupt" | "broken" | "disk";
+
 export interface LayersOptions {
   readonly catalog: Catalog;
   readonly blobs: Blobs;
   readonly fills: Fills;
-  readonly room: Pick<Room, "reserve">;
+  readonly custody: Pick<Custody, "adopt" | "recheck">;
+  readonly intake: Intake;
+  readonly health: Pick<Health, "note">;
   readonly inquiries: Inquiries;
   /** Told the length of every chunk that was fetched. */
   readonly fetched: (upstream: string, bytes: number) => void;
   /** Told why a fill came to nothing. */
-  readonly failed: (upstream: string, reason: "corrupt" | "broken") => void;
+  readonly failed: (upstream: string, reason: FillFailure) => void;
+  /** Told that a blob was not stored, and why. */
+  readonly bypassed: (upstream: string, reason: BypassReason) => void;
 }
 
 export class Layers {
@@ -45,7 +55,7 @@ export class Layers {
 
   /** The blob, if this repository's upstream knows it. @throws UpstreamError, IntegrityError, FillError */
   async get(served: Served, repository: Repository, digest: Digest, ask: Ask): Promise<BlobAnswer> {
-    const answer = this.#get(served, repository, digest, ask);
+    const answer = this.#answer(served, repository, digest, ask);
     try {
       // Each question is answered in time, but those of other repositories may have to be waited for before.
       return await inTime(answer, `${served.upstream.name} did not answer in time`);
@@ -58,8 +68,18 @@ export class Layers {
     }
   }
 
+  async #answer(served: Served, repository: Repository, digest: Digest, ask: Ask): Promise<BlobAnswer> {
+    try {
+      return await this.#get(served, repository, digest, ask);
+    } catch (error) {
+      if (!(error instanceof FillError) || !this.#options.health.note(error)) throw error;
+      // The disk failed under a fill of which this client has not seen anything yet; now it is known not to be used.
+      return this.#get(served, repository, digest, ask);
+    }
+  }
+
   async #get(served: Served, repository: Repository, digest: Digest, ask: Ask): Promise<BlobAnswer> {
-    const { catalog, blobs, fills } = this.#options;
+    const { catalog, blobs, fills, custody } = this.#options;
     const place = formatRepository(repository);
     // Each turn ends in an answer, or in something having changed while this request waited.
     for (;;) {
@@ -67,27 +87,44 @@ export class Layers {
       if (size !== undefined) {
         const content = await blobs.open(digest, size);
         if (content) return deliver("hit", content, ask);
-        await catalog.forget(digest);
+        await custody.recheck(digest, size);
       }
       const running = fills.get(digest);
-      const growing = running?.open();
-      if (running && growing) return this.#join(running, growing, served, repository, ask);
+      const joined = running?.open();
+      if (running && joined) return this.#join(running, joined, served, repository, ask);
       if (ask.head) return { outcome: "miss", size: await this.#exists(served, repository, digest, ask) };
-      if ((await catalog.blobAnywhere(digest)) !== undefined) {
-        await this.#exists(served, repository, digest, ask);
-        await catalog.link(repository, digest);
-        continue;
-      }
+      const elsewhere = (await catalog.blobAnywhere(digest)) ?? (await custody.adopt(digest));
+      const content = elsewhere === undefined ? undefined : await blobs.open(digest, elsewhere);
+      if (content) return this.#admit(content, served, repository, digest, ask);
       const opening = this.#openings.get(digest);
       if (opening && opening.place !== place) {
         // What another repository is told is not for this one, but it may bring the bytes.
         await opening.over;
         continue;
       }
-      const fill = await this.#begin(served, repository, digest, ask);
-      const content = fill.open();
-      if (content) return this.#prove(fill, content, opening ? "join" : "miss", ask);
+      const begun = await this.#begin(served, repository, digest, ask);
+      if (begun instanceof Bypass) return this.#pass(begun, served, ask);
+      const growing = begun.open();
+      if (growing) return this.#prove(begun, growing, opening ? "join" : "miss", ask);
     }
+  }
+
+  /** Bytes that are here are this repository's too if its upstream knows them. */
+  async #admit(content: Content, served: Served, repository: Repository, digest: Digest, ask: Ask) {
+    try {
+      await this.#exists(served, repository, digest, ask);
+    } catch (error) {
+      await content.close();
+      throw error;
+    }
+    await this.#options.catalog.link(repository, digest);
+    return deliver("hit", content, ask);
+  }
+
+  async #pass(bypass: Bypass, served: Served, ask: Ask): Promise<BlobAnswer> {
+    this.#options.bypassed(served.upstream.name, bypass.reason);
+    const { fill, content } = await inTime(bypass.open(), `${served.upstream.name} did not answer in time`);
+    return this.#prove(fill, content, "miss", ask);
   }
 
   /** Asks this repository's upstream whether it knows a blob. A HEAD of a blob is counted nowhere. */
@@ -143,7 +180,7 @@ export class Layers {
     return deliver(outcome, content, ask);
   }
 
-  async #begin(served: Served, repository: Repository, digest: Digest, ask: Ask): Promise<Fill> {
+  async #begin(served: Served, repository: Repository, digest: Digest, ask: Ask) {
     const place = formatRepository(repository);
     const question = {
       upstream: served.upstream,
@@ -152,16 +189,16 @@ export class Layers {
       reason: "pull",
       send: (asked: Asked) => this.#open(served, repository, digest, asked),
     } as const;
-    const fill = this.#options.inquiries.ask(question, ask);
+    const begun = this.#options.inquiries.ask(question, ask);
     if (!this.#openings.has(digest)) {
       const close = (): boolean => this.#openings.delete(digest);
-      this.#openings.set(digest, { place, over: fill.then(close, close) });
+      this.#openings.set(digest, { place, over: begun.then(close, close) });
     }
-    return fill;
+    return begun;
   }
 
-  async #open(served: Served, repository: Repository, digest: Digest, asked: Asked): Promise<Fill> {
-    const { catalog, blobs, fills, room, fetched, failed } = this.#options;
+  async #open(served: Served, repository: Repository, digest: Digest, asked: Asked): Promise<Fill | Bypass> {
+    const { catalog, fills, intake, fetched, failed, health } = this.#options;
     const { name } = served.upstream;
     const get = async (offset: number, asked: Asked): Promise<Source> =>
       (
@@ -169,26 +206,39 @@ export class Layers {
           place.upstream.getBlob(place.repository, digest, offset, asked),
         )
       ).value;
-    const first = await get(0, asked);
-    // A blob of unknown size, or one for which nothing may go, comes in all the same: the disk is larger than the capacity.
-    const reservation = first.size === undefined ? undefined : await room.reserve(first.size);
-    const ingest = await blobs.ingest(digest).catch((error: unknown) => {
+    const kept = intake.kept(digest);
+    // From the last byte that is here, not the one after it: of a blob that is whole there would be nothing to send.
+    const first = await (kept > 0 ? resume(kept - 1, undefined, (from) => get(from, asked)) : get(0, asked));
+    const { purpose } = asked;
+    const source = {
+      resume: (offset: number) => resume(offset, first.size, (from) => get(from, { purpose })),
+      progress: (bytes: number) => fetched(name, bytes),
+    };
+    const space = await intake.open(digest, first.size).catch((error: unknown) => {
       first.cancel();
-      reservation?.release();
       throw error;
     });
-    const { purpose } = asked;
-    const fill = fills.begin(digest, ingest, first, {
-      resume: (offset) => resume(offset, first.size, (from) => get(from, { purpose })),
-      hold: (size) => catalog.holdBlob(repository, digest, size),
-      progress: (bytes) => fetched(name, bytes),
-    });
+    if (typeof space === "string") {
+      const whole = first.offset === 0 ? first : undefined;
+      if (!whole) first.cancel();
+      return new Bypass({ ...source, digest, reason: space, first: whole, again: () => get(0, { purpose }) });
+    }
+    const hold = (size: number): Promise<void> => catalog.holdBlob(repository, digest, size);
+    const fill = fills.begin(digest, space.ingest, first, { ...source, hold });
     this.#proofs.set(fill, new Set([formatRepository(repository)]));
     fill.settled
-      .catch((error: unknown) => failed(name, error instanceof IntegrityError ? "corrupt" : "broken"))
-      .finally(() => reservation?.release());
+      .catch((error: unknown) => {
+        health.note(error);
+        failed(name, failureOf(error));
+      })
+      .finally(() => space.release());
     return fill;
   }
+}
+
+function failureOf(error: unknown): FillFailure {
+  if (error instanceof IntegrityError) return "corrupt";
+  return error instanceof FillError && error.kind === "disk" ? "disk" : "broken";
 }
 
 async function deliver(outcome: Outcome, content: Content, ask: Ask): Promise<BlobAnswer> {

@@ -1,10 +1,12 @@
 /** Pulling manifests: a tag is resolved to a digest, a digest is held for ever. */
 import type { Digest } from "../oci/digest.ts";
-import { readManifest } from "../oci/manifest.ts";
+import { namesIn, readManifest } from "../oci/manifest.ts";
 import { formatRepository, isDigest, type Reference, type Repository, type Tag } from "../oci/reference.ts";
 import type { Reason } from "../quota/quota.ts";
 import type { Blobs } from "../store/blobs.ts";
 import type { Catalog, HeldManifest, TagRecord } from "../store/catalog.ts";
+import type { Custody } from "../store/custody.ts";
+import type { Health, Trouble } from "../store/health.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { Asked } from "../upstream/registry.ts";
 import type { Answer, Ask } from "./ask.ts";
@@ -29,6 +31,8 @@ type Taken = Required<Pick<ManifestAnswer, "manifest" | "bytes">>;
 export interface ManifestsOptions {
   readonly catalog: Catalog;
   readonly blobs: Blobs;
+  readonly custody: Pick<Custody, "adopt" | "recheck">;
+  readonly health: Pick<Health, "note">;
   readonly inquiries: Inquiries;
   readonly freshness: LadderPolicy;
   readonly now: () => number;
@@ -36,6 +40,8 @@ export interface ManifestsOptions {
   readonly used: (repository: Repository, digest: Digest) => void;
   /** Told the size of every manifest that was fetched. */
   readonly fetched: (upstream: string, bytes: number) => void;
+  /** Told that a manifest was not stored, and why. */
+  readonly bypassed: (upstream: string, reason: Trouble) => void;
 }
 
 export class Manifests {
@@ -108,7 +114,7 @@ export class Manifests {
   }
 
   async #held(repository: Repository, digest: Digest): Promise<Content | undefined> {
-    const { catalog, blobs, used } = this.#options;
+    const { catalog, blobs, custody, used } = this.#options;
     const manifest = await catalog.manifest(repository, digest);
     if (!manifest) return undefined;
     const bytes = await blobs.read(digest, manifest.size);
@@ -116,7 +122,7 @@ export class Manifests {
       used(repository, digest);
       return { outcome: "hit", manifest, bytes };
     }
-    await catalog.forget(digest);
+    await custody.recheck(digest, manifest.size);
     return undefined;
   }
 
@@ -127,7 +133,7 @@ export class Manifests {
     ask: Ask,
     reason: Reason,
   ): Promise<Content> {
-    const { catalog, blobs, inquiries } = this.#options;
+    const { catalog, blobs, custody, inquiries } = this.#options;
     const { upstream, quota } = served;
     const question = {
       upstream,
@@ -135,6 +141,7 @@ export class Manifests {
       want: "content",
       reason,
       send: async (asked: Asked): Promise<Taken> => {
+        if ((await catalog.blobAnywhere(digest)) === undefined) await custody.adopt(digest);
         const elsewhere = await catalog.manifestAnywhere(digest);
         const bytes = elsewhere && (await blobs.read(digest, elsewhere.size));
         if (bytes) {
@@ -163,21 +170,32 @@ export class Manifests {
 
   /** Gets a manifest from `place`, which may cost a pull, and holds it for `repository`. */
   async #take(place: Place, repository: Repository, reference: Reference, asked: Asked): Promise<Taken> {
-    const { blobs, catalog, fetched } = this.#options;
+    const { fetched } = this.#options;
     const got = await place.upstream.getManifest(place.repository, reference, asked);
     const { bytes, mediaType, digest } = got;
     fetched(place.upstream.name, bytes.length);
     const manifest = { digest, mediaType, size: bytes.length };
-    const { children, config, layers, subject } = readManifest(bytes, mediaType);
-    const names = [...children, ...layers, ...(config ? [config] : [])];
-    await blobs.put(digest, bytes);
-    await catalog.holdManifest(
-      repository,
-      manifest,
-      names.map((name) => name.digest),
-      subject?.digest,
-    );
+    await this.#hold(place, repository, manifest, bytes);
     return { manifest, bytes };
+  }
+
+  /** Stores a manifest. One that the disk does not take is served all the same. */
+  async #hold(
+    { upstream }: Place,
+    repository: Repository,
+    manifest: HeldManifest,
+    bytes: Buffer,
+  ): Promise<void> {
+    const { blobs, catalog, health, bypassed } = this.#options;
+    try {
+      await blobs.put(manifest.digest, bytes);
+      const read = readManifest(bytes, manifest.mediaType);
+      await catalog.holdManifest(repository, manifest, namesIn(read), read.subject?.digest);
+    } catch (error) {
+      const trouble = health.note(error);
+      if (!trouble) throw error;
+      bypassed(upstream.name, trouble);
+    }
   }
 
   /** Asks what a tag means now: one HEAD, which no upstream counts, for all who wait. */

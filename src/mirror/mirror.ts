@@ -6,8 +6,10 @@ import type { Image } from "../oci/image.ts";
 import type { Reference, Repository } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
 import type { Catalog } from "../store/catalog.ts";
+import type { Custody } from "../store/custody.ts";
 import type { Fills } from "../store/fill.ts";
-import type { Room } from "../store/room.ts";
+import type { Health } from "../store/health.ts";
+import type { Intake } from "../store/intake.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Answer, Ask } from "./ask.ts";
 import { Explanations, type Explanation } from "./explain.ts";
@@ -25,10 +27,12 @@ export interface MirrorOptions {
   readonly blobs: Blobs;
   readonly fills: Fills;
   readonly catalog: Catalog;
-  /** Promises room for a blob before it comes in. */
-  readonly room: Pick<Room, "reserve">;
   /** Told of every manifest that is asked for while it is held. */
   readonly used: (repository: Repository, digest: Digest) => void;
+  readonly custody: Custody;
+  /** Finds a place for blobs that are to come in. */
+  readonly intake: Intake;
+  readonly health: Health;
   readonly freshness: LadderPolicy;
   readonly metrics: Metrics;
   /** Aborted when the process is to end: from then on nothing is asked of upstreams any more. */
@@ -51,8 +55,9 @@ export class Mirror {
     const inquiries = new Inquiries(draining, now);
     const fetched = (upstream: string, bytes: number): void => metrics.fetchedBytes.inc({ upstream }, bytes);
     const failed = (upstream: string, reason: string): void => metrics.fillFailures.inc({ upstream, reason });
-    this.#manifests = new Manifests({ ...rooms, inquiries, now, fetched });
-    this.#layers = new Layers({ ...rooms, inquiries, fetched, failed });
+    const bypassed = (upstream: string, reason: string): void => metrics.bypasses.inc({ upstream, reason });
+    this.#manifests = new Manifests({ ...rooms, inquiries, now, fetched, bypassed });
+    this.#layers = new Layers({ ...rooms, inquiries, fetched, failed, bypassed });
     this.#listings = new Listings({ ...rooms, inquiries, now });
     this.#explanations = new Explanations({ ...rooms, now });
     metrics.beforeReading(() => metrics.fills.set(rooms.fills.count));

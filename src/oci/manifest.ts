@@ -8,7 +8,7 @@ import {
   type Descriptor,
   type Platform,
 } from "./descriptor.ts";
-import { parseDigest } from "./digest.ts";
+import { parseDigest, type Digest } from "./digest.ts";
 import { topLevelKeys } from "./json.ts";
 
 /** An image or an index (image-spec manifest.md, image-index.md; Docker's two types say the same in other words). */
@@ -87,6 +87,11 @@ export function readManifest(bytes: Uint8Array, contentType: string): Manifest {
 /** The artifact type under which a referrers list shows `manifest` (distribution-spec "Listing Referrers"). */
 export function artifactTypeOf(manifest: Manifest): string | undefined {
   return manifest.artifactType ?? manifest.config?.mediaType;
+}
+
+/** Every digest that `manifest` consists of: children, config and layers. Its subject is not a part of it. */
+export function namesIn({ children, config, layers }: Manifest): Digest[] {
+  return [...children, ...layers, ...(config ? [config] : [])].map(({ digest }) => digest);
 }
 
 function parse(bytes: Uint8Array): Document {

@@ -52,6 +52,9 @@ const steps: readonly string[] = [
   `,
 ];
 
+/** How the ledger's tables are told from others in the same file, and which of them says what the others mean. */
+export const ledgerTables = { prefix: "quota_", version: "quota_version" } as const;
+
 /** The ledger's tables cannot be used as they are; the message says what to do. */
 export class LedgerError extends Error {
   override readonly name = "LedgerError";

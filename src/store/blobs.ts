@@ -1,73 +1,57 @@
 /** Blobs on local disk, each under its digest. What is here is complete: it came in by one rename. */
-import { constants } from "node:fs";
-import { mkdir, open, opendir, rename, rm, type FileHandle } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import {
-  finish,
-  hashFor,
-  hexOf,
-  algorithmOf,
-  parseDigest,
-  type Algorithm,
-  type Digest,
-} from "../oci/digest.ts";
+import { mkdir, open, opendir, stat, type FileHandle } from "node:fs/promises";
+import { join } from "node:path";
+import { algorithmOf, digestOf, hexOf, parseDigest, type Algorithm, type Digest } from "../oci/digest.ts";
 import { readSize, type Content } from "./content.ts";
-import { IntegrityError } from "./error.ts";
-
-/** A blob that is being written under a name of its own until it is committed. */
-export interface Ingest {
-  /** Appends `chunk`, all of it. */
-  write(chunk: Uint8Array): Promise<void>;
-  /** Reads what was written, from `position` on, into `buffer`; the number of bytes read. */
-  read(buffer: Uint8Array, position: number): Promise<number>;
-  /** Checks that the bytes are those of the digest. @throws IntegrityError */
-  verify(): void;
-  /** Makes the bytes a blob that survives a crash. Reading goes on until {@link close}. */
-  commit(): Promise<void>;
-  /** Closes the file, and removes it unless it was committed. */
-  close(): Promise<void>;
-}
+import { disk, type Files } from "./files.ts";
+import { DiskIngest, type Ingest } from "./ingest.ts";
+import { ingestName, sweepLeftovers, type Leftover } from "./leftovers.ts";
 
 /** Content by digest. It says nothing about who may have it: that is the catalog's to know. */
 export interface Blobs {
   /** The blob, or undefined when it is absent or is not `size` bytes long. */
   open(digest: Digest, size: number): Promise<Content | undefined>;
-  /** All bytes of a small blob, under the conditions of {@link open}. */
+  /** All bytes of a small blob, under the conditions of {@link open}, and only if they are what their name says. */
   read(digest: Digest, size: number): Promise<Buffer | undefined>;
+  /** The size of the bytes under this name, whatever they are. */
+  size(digest: Digest): Promise<number | undefined>;
+  /** How many bytes of a blob its next {@link ingest} begins with. */
+  kept(digest: Digest): number;
   /** Starts a blob that will be committed later. */
   ingest(digest: Digest): Promise<Ingest>;
   /** Stores a small blob whole. @throws IntegrityError */
   put(digest: Digest, bytes: Uint8Array): Promise<void>;
   /** Removes a blob; those who read it finish. False when there was none. */
   remove(digest: Digest): Promise<boolean>;
+  /** Takes a blob out of service and keeps its bytes for people to look at. False when there was none. */
+  quarantine(digest: Digest): Promise<boolean>;
   /** Every blob, in no order. */
   list(): AsyncIterable<{ readonly digest: Digest; readonly size: number }>;
 }
 
-const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === "ENOENT";
-
 /** {@link Blobs} under `root`: `blobs/<algorithm>/<first two hex digits>/<hex>`, and `ingest/` for those on their way in. */
 export class DiskBlobs implements Blobs {
   readonly #root: string;
-  #ingests = 0;
+  readonly #files: Files;
+  readonly #leftovers: Map<Digest, Leftover>;
 
-  private constructor(root: string) {
+  private constructor(root: string, files: Files, leftovers: Map<Digest, Leftover>) {
     this.#root = root;
+    this.#files = files;
+    this.#leftovers = leftovers;
   }
 
-  /** The blobs under `root`, which is created. What a crash left behind in `ingest/` is dropped. */
-  static async at(root: string): Promise<DiskBlobs> {
-    await rm(join(root, "ingest"), { recursive: true, force: true });
-    await mkdir(join(root, "ingest"), { recursive: true });
-    for (const algorithm of ["sha256", "sha512"]) {
-      await mkdir(join(root, "blobs", algorithm), { recursive: true });
+  /** The blobs under `root`, which is created. Whoever calls this must be alone there: leftovers of a crash are swept. */
+  static async at(root: string, files: Files = disk): Promise<DiskBlobs> {
+    for (const folder of ["ingest", "quarantine", "blobs/sha256", "blobs/sha512"]) {
+      await mkdir(join(root, folder), { recursive: true });
     }
-    return new DiskBlobs(root);
+    return new DiskBlobs(root, files, await sweepLeftovers(join(root, "ingest")));
   }
 
   /** The blobs under `root` to look at, beside a process that may be running there. */
   static beside(root: string): DiskBlobs {
-    return new DiskBlobs(root);
+    return new DiskBlobs(root, disk, new Map());
   }
 
   async open(digest: Digest, size: number): Promise<Content | undefined> {
@@ -88,13 +72,33 @@ export class DiskBlobs implements Blobs {
 
   async read(digest: Digest, size: number): Promise<Buffer | undefined> {
     await using file = await this.#openExact(digest, size);
-    return await file?.readFile();
+    const bytes = await file?.readFile();
+    return bytes && digestOf(bytes, algorithmOf(digest)) === digest ? bytes : undefined;
+  }
+
+  async size(digest: Digest): Promise<number | undefined> {
+    try {
+      return (await stat(this.#path(digest))).size;
+    } catch (error) {
+      return absent(error);
+    }
+  }
+
+  kept(digest: Digest): number {
+    return this.#leftovers.get(digest)?.size ?? 0;
   }
 
   async ingest(digest: Digest): Promise<Ingest> {
-    const path = join(this.#root, "ingest", `${process.pid}-${++this.#ingests}-${hexOf(digest)}`);
-    const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o644);
-    return new DiskIngest(digest, file, path, this.#path(digest));
+    const to = this.#path(digest);
+    const leftover = this.#leftovers.get(digest);
+    if (leftover) {
+      this.#leftovers.delete(digest);
+      const file = await this.#files.reopen(leftover.path);
+      return new DiskIngest({ digest, file, kept: leftover.size, from: leftover.path, to }, this.#files);
+    }
+    const from = join(this.#root, "ingest", ingestName(digest));
+    const file = await this.#files.create(from);
+    return new DiskIngest({ digest, file, kept: 0, from, to }, this.#files);
   }
 
   async put(digest: Digest, bytes: Uint8Array): Promise<void> {
@@ -109,22 +113,20 @@ export class DiskBlobs implements Blobs {
   }
 
   async remove(digest: Digest): Promise<boolean> {
-    try {
-      await rm(this.#path(digest));
-      return true;
-    } catch (error) {
-      if (isMissing(error)) return false;
-      throw error;
-    }
+    return done(this.#files.remove(this.#path(digest)));
+  }
+
+  async quarantine(digest: Digest): Promise<boolean> {
+    const name = `${algorithmOf(digest)}-${hexOf(digest)}`;
+    return done(this.#files.rename(this.#path(digest), join(this.#root, "quarantine", name)));
   }
 
   async *list(): AsyncIterable<{ digest: Digest; size: number }> {
     for (const algorithm of ["sha256", "sha512"] satisfies Algorithm[]) {
       for await (const entry of await opendir(join(this.#root, "blobs", algorithm), { recursive: true })) {
         const digest = parseDigest(`${algorithm}:${entry.name}`);
-        if (!digest) continue;
-        await using file = await open(this.#path(digest)).catch(() => undefined);
-        if (file) yield { digest, size: (await file.stat()).size };
+        const size = digest && (await this.size(digest));
+        if (digest && size !== undefined) yield { digest, size };
       }
     }
   }
@@ -137,8 +139,7 @@ export class DiskBlobs implements Blobs {
       await file.close();
       return undefined;
     } catch (error) {
-      if (isMissing(error)) return undefined;
-      throw error;
+      return absent(error);
     }
   }
 
@@ -148,60 +149,19 @@ export class DiskBlobs implements Blobs {
   }
 }
 
-class DiskIngest implements Ingest {
-  readonly #digest: Digest;
-  readonly #file: FileHandle;
-  readonly #from: string;
-  readonly #to: string;
-  readonly #hash;
-  #written = 0;
-  #committed = false;
-
-  constructor(digest: Digest, file: FileHandle, from: string, to: string) {
-    this.#digest = digest;
-    this.#file = file;
-    this.#from = from;
-    this.#to = to;
-    this.#hash = hashFor(digest);
-  }
-
-  async write(chunk: Uint8Array): Promise<void> {
-    // A nearly full disk takes a part and reports success; only the next write says ENOSPC.
-    for (let done = 0; done < chunk.length;) {
-      const { bytesWritten } = await this.#file.write(chunk, done, chunk.length - done, this.#written + done);
-      done += bytesWritten;
-    }
-    this.#hash.update(chunk);
-    this.#written += chunk.length;
-  }
-
-  async read(buffer: Uint8Array, position: number): Promise<number> {
-    return (await this.#file.read(buffer, 0, buffer.length, position)).bytesRead;
-  }
-
-  verify(): void {
-    const found = finish(this.#hash, algorithmOf(this.#digest));
-    if (found !== this.#digest) throw new IntegrityError(this.#digest, found, this.#written);
-  }
-
-  async commit(): Promise<void> {
-    // A failed fsync is never repeated: the kernel may have dropped the pages and would then report success.
-    await this.#file.sync();
-    const folder = dirname(this.#to);
-    const created = await mkdir(folder, { recursive: true });
-    await rename(this.#from, this.#to);
-    this.#committed = true;
-    await syncFolder(folder);
-    if (created) await syncFolder(dirname(folder));
-  }
-
-  async close(): Promise<void> {
-    await this.#file.close();
-    if (!this.#committed) await rm(this.#from, { force: true });
-  }
+/** Undefined for what is not there, or cannot be read where it is. */
+function absent(error: unknown): undefined {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code !== "ENOENT" && code !== "EIO") throw error;
 }
 
-async function syncFolder(path: string): Promise<void> {
-  await using folder = await open(path);
-  await folder.sync();
+/** False when there was nothing to do it to. */
+async function done(change: Promise<void>): Promise<boolean> {
+  try {
+    await change;
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw error;
+  }
 }

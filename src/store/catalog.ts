@@ -2,10 +2,18 @@
 import type Database from "better-sqlite3";
 import { dockerList, ociIndex, type Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
-import type { Repository, Tag } from "../oci/reference.ts";
+import type { Repository, RepositoryName, Tag } from "../oci/reference.ts";
 
 /** A manifest that is held: what its bytes are, and how many. */
 export type HeldManifest = Pick<Descriptor, "digest" | "mediaType" | "size">;
+
+/** What makes a blob a manifest: how its bytes are to be read, and what they name. */
+export interface ManifestNature {
+  readonly mediaType: string;
+  readonly names: readonly Digest[];
+  /** Of a referrer: what it is about. */
+  readonly subject?: Digest;
+}
 
 /** What a tag meant at `checkedAt` (ms since the epoch). */
 export interface TagRecord {
@@ -62,9 +70,17 @@ export interface Catalog {
   /** The upstream said that there is no such manifest, so no tag can mean it. */
   forgetTagsOf(repository: Repository, digest: Digest): Promise<void>;
   keepListing(repository: Repository, subject: string, listing: Listing): Promise<void>;
+  /** Bytes that lie under blobs/ have a row again, a manifest `as` what it is. By that alone no repository may have them. */
+  adopt(digest: Digest, size: number, as?: ManifestNature): Promise<void>;
   /** The bytes are gone: nobody holds this digest any more. */
   forget(digest: Digest): Promise<void>;
 }
+
+/**
+ * Who holds the manifests that were found on disk, until the upstream of a repository answers for them: so they are used
+ * less and less, and go, as all others do. No client can ask for a repository of this name.
+ */
+const found: Repository = { upstream: "(found)", name: "(found)" as RepositoryName };
 
 type Place = [upstream: string, repository: string];
 const place = (repository: Repository): Place => [repository.upstream, repository.name];
@@ -89,6 +105,7 @@ export class SqliteCatalog implements Catalog {
   readonly #sql;
   readonly #holdManifest;
   readonly #linked;
+  readonly #adopt;
   readonly #forget;
 
   constructor(database: Database.Database, now: () => number = Date.now) {
@@ -162,12 +179,15 @@ export class SqliteCatalog implements Catalog {
       forgetHeld: database.prepare<[string]>("DELETE FROM held WHERE digest = ?"),
       forgetBlob: database.prepare<[string]>("DELETE FROM blob WHERE digest = ?"),
     };
+    this.#adopt = database.transaction((digest: Digest, size: number, as: ManifestNature | undefined) => {
+      this.#addBlob(digest, size, as);
+      if (as) this.#link(found, digest);
+    });
     this.#holdManifest = database.transaction(
       (repository: Repository, manifest: HeldManifest, names: readonly Digest[], subject?: Digest) => {
-        this.#sql.addBlob.run(manifest.digest, manifest.size, this.#now());
-        this.#sql.addManifest.run(manifest.digest, manifest.mediaType, subject ?? null);
-        for (const digest of names) this.#sql.addNamed.run(manifest.digest, digest);
-        this.#link(repository, manifest.digest);
+        const { digest, mediaType, size } = manifest;
+        this.#addBlob(digest, size, { mediaType, names, ...(subject && { subject }) });
+        this.#link(repository, digest);
       },
     );
     this.#linked = database.transaction((repository: Repository, digest: Digest) =>
@@ -256,8 +276,19 @@ export class SqliteCatalog implements Catalog {
     this.#sql.keepListing.run(...place(repository), subject, body, checkedAt);
   }
 
+  async adopt(digest: Digest, size: number, as?: ManifestNature): Promise<void> {
+    this.#adopt(digest, size, as);
+  }
+
   async forget(digest: Digest): Promise<void> {
     this.#forget(digest);
+  }
+
+  #addBlob(digest: Digest, size: number, as: ManifestNature | undefined): void {
+    this.#sql.addBlob.run(digest, size, this.#now());
+    if (!as) return;
+    this.#sql.addManifest.run(digest, as.mediaType, as.subject ?? null);
+    for (const named of as.names) this.#sql.addNamed.run(digest, named);
   }
 
   #link(repository: Repository, digest: Digest): void {

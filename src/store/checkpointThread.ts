@@ -2,13 +2,16 @@
 import { parentPort, workerData } from "node:worker_threads";
 import Database from "better-sqlite3";
 
-let database: Database.Database | undefined;
-
 parentPort?.on("message", () => {
   try {
-    database ??= new Database(workerData as string, { fileMustExist: true, timeout: 0 });
-    // Passive: brings in what it can, and makes nobody wait.
-    database.pragma("wal_checkpoint(PASSIVE)");
+    // Opened each time: a damaged file is set aside, and another one has its name then.
+    const database = new Database(workerData as string, { fileMustExist: true, timeout: 0 });
+    try {
+      // Passive: brings in what it can, and makes nobody wait.
+      database.pragma("wal_checkpoint(PASSIVE)");
+    } finally {
+      database.close();
+    }
   } catch {
     // A disk that is full or failing is noticed by those who write; this is tried again.
   }

@@ -9,6 +9,8 @@ export const readSize = 256 * 1024;
 export interface Content {
   /** The number of bytes, or undefined while an upstream that did not say is still sending. */
   readonly size: number | undefined;
+  /** It can only be read from its first byte to its last. */
+  readonly fromStart?: true;
   /** The bytes of `span`, or all of them. Called at most once; the stream owns the content from then on. */
   stream(span?: Span): Readable;
   /** Lets go of content that will not be streamed. */

@@ -1,4 +1,5 @@
 /** The one SQLite file of a data root: opened, checked and brought to the newest schema. */
+import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import Database from "better-sqlite3";
 
 /** The catalog's tables, step by step: step n brings a file from `user_version` n to n + 1. Steps are only ever added. */
@@ -123,38 +124,67 @@ const steps: readonly string[] = [
       AND NOT EXISTS (SELECT 1 FROM manifest WHERE manifest.digest = OLD.digest);
   END;
   `,
+  `
+  -- How far the scrub has come through the blobs, in the order of their digests, and when it began with the first.
+  CREATE TABLE scrub (
+    reached TEXT NOT NULL,
+    began_at INTEGER NOT NULL
+  );
+  `,
 ];
 
 /** Older SQLite can lose committed pages when several connections write and checkpoint (sqlite.org, "The WAL-reset bug"). */
 const oldestSqlite = [3, 51, 3] as const;
 
 /** How large the write-ahead log may stay after a checkpoint, in bytes. */
-const logLimit = 16 * 1024 * 1024;
+export const logLimit = 16 * 1024 * 1024;
+
+/** Files up to this size are checked whole when they are opened, in bytes: a start has about a quarter of a second for it. */
+const checkedWhole = 64 * 1024 * 1024;
 
 /** The data root's file cannot be used as it is; the message says what to do. */
 export class DatabaseError extends Error {
   override readonly name = "DatabaseError";
 }
 
-/** Opens `path` (`:memory:` for tests) and migrates it. @throws DatabaseError when a newer Hubcap wrote it. */
+/** The file is damaged, or is no database at all. */
+export class DamagedError extends Error {
+  override readonly name = "DamagedError";
+}
+
+/** Does SQLite, or {@link openDatabase}, say by this error that the file is damaged? */
+export function isDamage(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return (
+    error instanceof DamagedError || (typeof code === "string" && /^SQLITE_(?:CORRUPT|NOTADB)/.test(code))
+  );
+}
+
+/** Opens `path` (`:memory:` for tests) and migrates it. @throws DatabaseError when a newer Hubcap wrote it, DamagedError. */
 export function openDatabase(path: string): Database.Database {
   // A lock is waited for on the event loop, so hardly at all: nobody else should have this file open.
   const database = new Database(path, { timeout: 200 });
-  const version = database.prepare("SELECT sqlite_version()").pluck().get() as string;
-  if (isOlder(version, oldestSqlite)) {
-    throw new DatabaseError(`SQLite ${version} is older than ${oldestSqlite.join(".")}: run npm ci again`);
+  try {
+    const version = database.prepare("SELECT sqlite_version()").pluck().get() as string;
+    if (isOlder(version, oldestSqlite)) {
+      throw new DatabaseError(`SQLite ${version} is older than ${oldestSqlite.join(".")}: run npm ci again`);
+    }
+    database.pragma("journal_mode = WAL");
+    // A crash of the process loses nothing. A power cut may lose the last rows, never more: blobs without a row are
+    // found again on disk, and what a lost ledger row spent is learnt from the upstream's next answer.
+    database.pragma("synchronous = NORMAL");
+    database.pragma(`journal_size_limit = ${logLimit}`);
+    // Who serves brings the log in from a thread of its own, long before this many pages of 4 KiB have come together.
+    database.pragma("wal_autocheckpoint = 4096");
+    // A lookup among a million rows should find the upper pages in memory; in KiB, as negative numbers are.
+    database.pragma("cache_size = -65536");
+    if (path !== ":memory:" && statSync(path).size <= checkedWhole) checkWhole(database);
+    migrate(database);
+    return database;
+  } catch (error) {
+    database.close();
+    throw error;
   }
-  database.pragma("journal_mode = WAL");
-  // A crash of the process loses nothing. A power cut may lose the last rows, never more: blobs without a row are
-  // found again on disk, and what a lost ledger row spent is learnt from the upstream's next answer.
-  database.pragma("synchronous = NORMAL");
-  database.pragma(`journal_size_limit = ${logLimit}`);
-  // Who serves brings the log in from a thread of its own, long before this many pages of 4 KiB have come together.
-  database.pragma("wal_autocheckpoint = 4096");
-  // A lookup among a million rows should find the upper pages in memory; in KiB, as negative numbers are.
-  database.pragma("cache_size = -65536");
-  migrate(database);
-  return database;
 }
 
 /** Opens `path` to look at, beside a process that may be writing it. @throws DatabaseError when its schema is not the newest. */
@@ -172,6 +202,21 @@ export function openBeside(path: string): Database.Database {
   }
 }
 
+/** Reads every page. @throws DamagedError */
+export function checkWhole(database: Database.Database): void {
+  const found = database.pragma("quick_check(1)", { simple: true });
+  if (found !== "ok") throw new DamagedError(`${database.name} is damaged: ${String(found)}`);
+}
+
+/** Moves a database with its log out of the way, and gives its new path. The log goes last: alone, it is dropped. */
+export function setAside(path: string, now: number): string {
+  const aside = `${path}.corrupt-${new Date(now).toISOString().replaceAll(/[-:]|\.\d+/g, "")}`;
+  for (const part of ["", "-wal", "-shm"]) {
+    if (existsSync(path + part)) renameSync(path + part, aside + part);
+  }
+  return aside;
+}
+
 function migrate(database: Database.Database): void {
   const from = database.pragma("user_version", { simple: true }) as number;
   if (from > steps.length) {
@@ -180,6 +225,7 @@ function migrate(database: Database.Database): void {
         "start that version again, or give this one another storage.root",
     );
   }
+  if (from > 0 && from < steps.length) backUp(database, `${database.name}.schema-${from}`);
   for (const [index, step] of steps.entries()) {
     if (index < from) continue;
     database
@@ -189,6 +235,17 @@ function migrate(database: Database.Database): void {
       })
       .immediate();
   }
+}
+
+/** Copies the database to `path`. A copy that a crash cut short never has that name. */
+function backUp(database: Database.Database, path: string): void {
+  const partial = `${path}.partial`;
+  rmSync(partial, { force: true });
+  database.prepare("VACUUM INTO ?").run(partial);
+  const file = openSync(partial, "r");
+  fsyncSync(file);
+  closeSync(file);
+  renameSync(partial, path);
 }
 
 function isOlder(version: string, oldest: readonly number[]): boolean {

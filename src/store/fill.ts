@@ -3,9 +3,9 @@ import { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Digest } from "../oci/digest.ts";
 import type { Span } from "../oci/range.ts";
-import type { Ingest } from "./blobs.ts";
 import { readSize, type Content } from "./content.ts";
 import { FillError } from "./error.ts";
+import type { Ingest } from "./ingest.ts";
 
 /**
  * The last bytes of a blob, which nobody gets before size and digest are proven.
@@ -61,6 +61,7 @@ export class Fill {
     this.size = first.size;
     this.#ingest = ingest;
     this.#options = options;
+    this.#written = ingest.kept;
     this.proven = this.#receive(first);
     this.settled = this.#settle();
     // Those who wait get the failure; when nobody does, it is still no unhandled rejection.
@@ -105,6 +106,8 @@ export class Fill {
 
   async #receive(first: Source): Promise<void> {
     try {
+      this.#show();
+      await this.#ingest.recall().catch(onDisk);
       let source: Source | undefined = first;
       for (let fruitless = 0; ;) {
         const before = this.#written;
@@ -147,23 +150,26 @@ export class Fill {
       if (this.size !== undefined && this.#written + chunk.length > this.size) {
         throw new FillError("broken", `the upstream sent more than ${this.size} bytes`);
       }
-      await this.#ingest.write(chunk).catch((error: unknown) => {
-        throw new FillError("disk", "the blob cannot be written", { cause: error });
-      });
+      await this.#ingest.write(chunk).catch(onDisk);
       this.#written += chunk.length;
       this.#options.progress?.(chunk.length);
-      this.#grow(Math.min(this.#written, (this.size ?? this.#written) - heldBack));
+      this.#show();
     }
   }
 
   async #settle(): Promise<void> {
     try {
       await this.proven;
-      await this.#ingest.commit();
+      await this.#ingest.commit().catch(onDisk);
       await this.#options.hold(this.#written);
     } finally {
       await this.#letGo();
     }
+  }
+
+  /** Lets readers have what is written, but for the last bytes. */
+  #show(): void {
+    this.#grow(Math.min(this.#written, (this.size ?? this.#written) - heldBack));
   }
 
   #grow(visible: number): void {
@@ -177,6 +183,10 @@ export class Fill {
   async #letGo(): Promise<void> {
     if (--this.#holders === 0) await this.#ingest.close();
   }
+}
+
+function onDisk(error: unknown): never {
+  throw new FillError("disk", "the blob cannot be written", { cause: error });
 }
 
 /** The running fills, at most one for a digest. */
@@ -198,6 +208,12 @@ export class Fills {
 
   get count(): number {
     return this.#running.size;
+  }
+
+  /** Bytes that the running fills will still write, as far as their sizes are known. */
+  get outstanding(): number {
+    const left = [...this.#running.values()].map(({ size, written }) => (size ?? written) - written);
+    return left.reduce((sum, bytes) => sum + bytes, 0);
   }
 
   /** Settles when every fill that runs now is over. */

@@ -127,7 +127,7 @@ export class Keeper {
   /** Stops the work in the background and writes what was noted. */
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
-    await this.uses.flush();
+    await this.uses.flush().catch(this.#failed);
   }
 
   #rehearsal(): Rehearsal {

@@ -8,6 +8,9 @@ export interface Pin {
   readonly origin: "configuration" | "api";
 }
 
+/** The pins' table, for those who keep it when the rest of the catalog is lost. */
+export const pinTable = { prefix: "pin", version: "pin" } as const;
+
 /** Where pins that were added outlive the process. */
 export interface PinTable {
   all(): readonly string[];
@@ -17,26 +20,23 @@ export interface PinTable {
 
 /** {@link PinTable} in SQLite. */
 export class SqlitePinTable implements PinTable {
-  readonly #sql;
+  readonly #database: () => Database.Database;
 
-  constructor(database: Database.Database) {
-    this.#sql = {
-      all: database.prepare<[], string>("SELECT pattern FROM pin ORDER BY pattern").pluck(),
-      add: database.prepare<[string, number]>("INSERT OR IGNORE INTO pin VALUES (?, ?)"),
-      remove: database.prepare<[string]>("DELETE FROM pin WHERE pattern = ?"),
-    };
+  /** `database` gives the one that is in use when it is called: one that is damaged is replaced. */
+  constructor(database: () => Database.Database) {
+    this.#database = database;
   }
 
   all(): readonly string[] {
-    return this.#sql.all.all();
+    return this.#database().prepare<[], string>("SELECT pattern FROM pin ORDER BY pattern").pluck().all();
   }
 
   add(pattern: string, pinnedAt: number): void {
-    this.#sql.add.run(pattern, pinnedAt);
+    this.#database().prepare("INSERT OR IGNORE INTO pin VALUES (?, ?)").run(pattern, pinnedAt);
   }
 
   remove(pattern: string): void {
-    this.#sql.remove.run(pattern);
+    this.#database().prepare("DELETE FROM pin WHERE pattern = ?").run(pattern);
   }
 }
 

@@ -18,6 +18,8 @@ export function rememberRecent(blobs: Blobs): Blobs {
   });
   return {
     open: (digest, size) => blobs.open(digest, size),
+    size: (digest) => blobs.size(digest),
+    kept: (digest) => blobs.kept(digest),
     ingest: (digest) => blobs.ingest(digest),
     put: (digest, bytes) => blobs.put(digest, bytes),
     list: () => blobs.list(),
@@ -31,6 +33,10 @@ export function rememberRecent(blobs: Blobs): Blobs {
     async remove(digest) {
       recent.delete(digest);
       return blobs.remove(digest);
+    },
+    async quarantine(digest) {
+      recent.delete(digest);
+      return blobs.quarantine(digest);
     },
   };
 }

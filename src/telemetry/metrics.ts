@@ -54,8 +54,36 @@ export class Metrics {
   });
   readonly fillFailures = new Counter({
     name: "hubcap_fill_failures_total",
-    help: "Blobs that did not come in: the bytes were wrong (corrupt) or did not arrive (broken)",
+    help: "Blobs that did not come in: the bytes were wrong (corrupt), did not arrive (broken) or were not taken by the disk",
     labelNames: ["upstream", "reason"] as const,
+    registers: this.#registers,
+  });
+  readonly bypasses = new Counter({
+    name: "hubcap_bypass_total",
+    help: "Manifests and blobs that passed through without being stored, because the disk was full or failing",
+    labelNames: ["upstream", "reason"] as const,
+    registers: this.#registers,
+  });
+  readonly degraded = new Gauge({
+    name: "hubcap_storage_degraded",
+    help: "1 while nothing is stored because the disk is full or failing",
+    labelNames: ["reason"] as const,
+    registers: this.#registers,
+  });
+  readonly quarantined = new Counter({
+    name: "hubcap_quarantined_total",
+    help: "Blobs that were taken out of service: their bytes or their size were wrong, or they were unreadable",
+    labelNames: ["reason"] as const,
+    registers: this.#registers,
+  });
+  readonly scrubbedBytes = new Counter({
+    name: "hubcap_scrubbed_bytes_total",
+    help: "Bytes of held blobs that were read again to see that they have not rotted",
+    registers: this.#registers,
+  });
+  readonly catalogsReplaced = new Counter({
+    name: "hubcap_catalogs_replaced_total",
+    help: "Catalogs that were set aside because they were damaged",
     registers: this.#registers,
   });
   readonly upstreamRequests = new Counter({

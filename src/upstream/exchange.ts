@@ -6,6 +6,7 @@ import { UpstreamError } from "./error.ts";
 import { diedIdle } from "./fault.ts";
 import { Flights } from "./flight.ts";
 import type { Gate } from "./gate.ts";
+import type { Slots } from "./slots.ts";
 import type { Need } from "./token.ts";
 import { discard, type Message, type Reply, type Timeouts, type Wire } from "./wire.ts";
 
@@ -26,6 +27,7 @@ export interface ExchangeOptions {
   readonly base: URL;
   readonly authority: Authority;
   readonly gate: Gate;
+  readonly slots: Slots;
   readonly wire: Wire;
   readonly timeouts: Timeouts;
   readonly userAgent: string;
@@ -107,13 +109,20 @@ export class Exchange {
     const { kind, repository, purpose, signal } = question;
     const shown = proof.kind === "none" ? {} : { authorization: proof.header };
     const message = this.#messageFor(question, url, shown);
+    const errand = { kind, repository, purpose };
     // Each try is paid for: a registry may have counted the one that broke.
-    return again(() => gate.pass({ kind, repository, purpose }, signal, () => wire.send(message)));
+    return this.#whenFree(message, () => again(() => gate.pass(errand, signal, () => wire.send(message))));
   }
 
   #sendAway(question: Question, url: URL): Promise<Reply> {
     const message = this.#messageFor(question, url, {});
-    return again(() => this.#options.gate.passAside(() => this.#options.wire.send(message)));
+    const { gate, wire } = this.#options;
+    return this.#whenFree(message, () => again(() => gate.passAside(() => wire.send(message))));
+  }
+
+  /** A download waits for its connection before it takes a permit, which others could use meanwhile. */
+  #whenFree({ isBulk, url, signal }: Message, send: () => Promise<Reply>): Promise<Reply> {
+    return isBulk ? this.#options.slots.hold(url.origin, signal, send) : send();
   }
 
   #messageFor(question: Question, url: URL, shown: Record<string, string>): Message {

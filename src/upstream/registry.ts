@@ -21,8 +21,9 @@ import {
   type Resolved,
 } from "./manifestReply.ts";
 import { pages, tagsIn } from "./pages.ts";
+import { Slots } from "./slots.ts";
 import { Tokens } from "./token.ts";
-import { defaultTimeouts, discard, Wire, type Reply, type Timeouts } from "./wire.ts";
+import { blobConnections, defaultTimeouts, discard, Wire, type Reply, type Timeouts } from "./wire.ts";
 import packageJson from "../../package.json" with { type: "json" };
 
 /** Who asks, and how long they wait. The signal ends the wait for an answer; a blob's bytes are ended by `cancel`. */
@@ -99,10 +100,11 @@ export class Registry implements Upstream {
     const lockout = new Lockout(name, credential.account, now);
     this.#wire = new Wire({ allowPrivateAddresses, ca, timeouts, connect });
     const wire = this.#wire;
-    const { tokenMs } = timeouts;
+    const { tokenMs, slotMs } = timeouts;
+    const slots = new Slots({ name, most: blobConnections, waitMs: slotMs });
     const tokens = new Tokens({ name, credential, lockout, gate, wire, bucket, tokenMs, userAgent, now });
     const authority = new Authority({ name, registry: this.#base, tokenRealms, credential, lockout, tokens });
-    this.#exchange = new Exchange({ name, base: this.#base, authority, gate, wire, timeouts, userAgent });
+    this.#exchange = new Exchange({ name, base: this.#base, authority, gate, slots, wire, timeouts, userAgent });
   }
 
   async headManifest(repository: Repository, reference: Reference, asked: Asked): Promise<Resolved> {
@@ -127,20 +129,18 @@ export class Registry implements Upstream {
 
   async getBlob(repository: Repository, digest: Digest, offset: number, asked: Asked): Promise<BlobStream> {
     const headers = offset > 0 ? { range: `bytes=${offset}-` } : {};
+    const { purpose, signal } = asked;
+    if (!signal) return blobStream(await this.#askBlob("GET", repository, digest, headers, asked), offset);
     // undici would apply the signal to the body too, which may take hours.
     const waiting = new AbortController();
-    const leave = (): void => waiting.abort(asked.signal?.reason);
-    if (asked.signal?.aborted) leave();
-    asked.signal?.addEventListener("abort", leave);
+    const leave = (): void => waiting.abort(signal.reason);
+    if (signal.aborted) leave();
+    signal.addEventListener("abort", leave);
     try {
-      const { purpose } = asked;
-      const reply = await this.#askBlob("GET", repository, digest, headers, {
-        purpose,
-        signal: waiting.signal,
-      });
-      return blobStream(reply, offset);
+      const patient = { purpose, signal: waiting.signal };
+      return blobStream(await this.#askBlob("GET", repository, digest, headers, patient), offset);
     } finally {
-      asked.signal?.removeEventListener("abort", leave);
+      signal.removeEventListener("abort", leave);
     }
   }
 

@@ -11,6 +11,8 @@ export interface Timeouts {
   /** Until the headers of a manifest or a list are there. */
   readonly headersMs: number;
   readonly blobHeadersMs: number;
+  /** Until a connection is free for a download: less than a client waits for an answer. */
+  readonly slotMs: number;
   /** Without a byte of a body. */
   readonly stallMs: number;
 }
@@ -20,6 +22,7 @@ export const defaultTimeouts: Timeouts = {
   tokenMs: 10_000,
   headersMs: 15_000,
   blobHeadersMs: 20_000,
+  slotMs: 15_000,
   stallMs: 30_000,
 };
 
@@ -52,9 +55,12 @@ export interface WireOptions {
   readonly connect?: buildConnector.connector | undefined;
 }
 
-// 64 connections to an origin, of which blobs may not take all.
-const blobConnections = 48;
+// 64 connections to an origin. As many as there may be requests under way at once (16 unless configured) are for what is
+// short, so that none of them waits for a connection.
 const otherConnections = 16;
+
+/** Connections to one origin that downloads may take. */
+export const blobConnections = 48;
 
 /** The connections of one upstream. */
 export class Wire {

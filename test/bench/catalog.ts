@@ -112,7 +112,7 @@ async function timeEviction() {
       },
     },
     marks: { capacity: bytes, high: bytes - 1, low: bytes * (1 - evictedShare) },
-    pins: new Pins(new SqlitePinTable(database), [], Date.now),
+    pins: new Pins(new SqlitePinTable(() => database), [], Date.now),
     retention: [],
     rest: () => checkpointer.run(),
     evicted: () => {},

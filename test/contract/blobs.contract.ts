@@ -49,6 +49,32 @@ export function blobsContract(make: () => Promise<Blobs>): void {
     expect(await blobs.read(digest, 0)).toBeUndefined();
   });
 
+  it("tells how many bytes lie under a name", async () => {
+    const blobs = await make();
+    expect(await blobs.size(digest)).toBeUndefined();
+    await blobs.put(digest, bytes);
+    expect(await blobs.size(digest)).toBe(bytes.length);
+  });
+
+  it("takes a blob out of service, once", async () => {
+    const blobs = await make();
+    await blobs.put(digest, bytes);
+    expect(await blobs.quarantine(digest)).toBe(true);
+    expect(await blobs.quarantine(digest)).toBe(false);
+    expect(await digests(blobs)).toEqual([]);
+    await blobs.put(digest, bytes);
+    expect(await blobs.read(digest, bytes.length)).toEqual(bytes);
+    expect(await blobs.quarantine(digest)).toBe(true);
+  });
+
+  it("begins an ingest with nothing, unless a crash has left something of the blob", async () => {
+    const blobs = await make();
+    expect(blobs.kept(digest)).toBe(0);
+    const ingest = await blobs.ingest(digest);
+    expect(ingest.kept).toBe(0);
+    await ingest.close();
+  });
+
   it("refuses bytes under a name that is not theirs, and keeps nothing of them", async () => {
     const blobs = await make();
     await expect(blobs.put(other, bytes)).rejects.toBeInstanceOf(IntegrityError);

@@ -59,6 +59,19 @@ export function catalogContract(make: () => Catalog): void {
     expect(await catalog.blob(here, blob)).toBeUndefined();
   });
 
+  it("adopts bytes for nobody, until an upstream answers for them", async () => {
+    const catalog = make();
+    await catalog.adopt(blob, 7);
+    await catalog.adopt(manifest.digest, manifest.size, { mediaType: ociManifest, names: [blob] });
+    expect(await catalog.blobAnywhere(blob)).toBe(7);
+    expect(await catalog.manifestAnywhere(blob)).toBeUndefined();
+    expect(await catalog.manifestAnywhere(manifest.digest)).toEqual(manifest);
+    expect(await catalog.blob(here, blob)).toBeUndefined();
+    expect(await catalog.manifest(here, manifest.digest)).toBeUndefined();
+    await catalog.link(here, manifest.digest);
+    expect(await catalog.manifest(here, manifest.digest)).toEqual(manifest);
+  });
+
   it("remembers what a tag meant, and the manifest that was held for it last", async () => {
     const catalog = make();
     await catalog.resolve(here, tag, manifest, 1000);

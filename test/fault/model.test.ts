@@ -17,7 +17,10 @@ import { parsePattern, type Pattern } from "../../src/oci/pattern.ts";
 import { DiskBlobs } from "../../src/store/blobs.ts";
 import { SqliteCatalog } from "../../src/store/catalog.ts";
 import { openDatabase } from "../../src/store/database.ts";
+import { Custody } from "../../src/store/custody.ts";
 import { Fills } from "../../src/store/fill.ts";
+import { Health } from "../../src/store/health.ts";
+import { Intake } from "../../src/store/intake.ts";
 import { SqliteInventory } from "../../src/store/inventory.ts";
 import { graceMs, Keeper } from "../../src/store/keeper.ts";
 import { Pins, SqlitePinTable } from "../../src/store/pins.ts";
@@ -73,13 +76,15 @@ async function openRooms(root: string, upstream: ShelfUpstream, now: () => numbe
     inventory: new SqliteInventory(database),
     blobs,
     marks: { capacity, high: capacity, low: capacity },
-    pins: new Pins(new SqlitePinTable(database), [], now),
+    pins: new Pins(new SqlitePinTable(() => database), [], now),
     retention: [],
     rest: async () => {},
     evicted: () => {},
     failed: () => {},
     now,
   });
+  const catalog = new SqliteCatalog(database, now);
+  const health = new Health({ root, minFree: 0, changed: () => {} });
   const quota = { state: "unlimited", rehearsal: undefined, worthAsking: () => false } as const;
   const mirror = new Mirror({
     upstreams: new Map([
@@ -87,8 +92,10 @@ async function openRooms(root: string, upstream: ShelfUpstream, now: () => numbe
     ]),
     blobs,
     fills,
-    catalog: new SqliteCatalog(database, now),
-    room: keeper.room,
+    catalog,
+    custody: new Custody({ blobs, catalog, condemned: () => {} }),
+    intake: new Intake({ blobs, fills, health, room: keeper.room }),
+    health,
     used: (repository, digest) => keeper.uses.note(repository, digest),
     freshness: { tagTtlMs: 0, staleIfErrorMs: 0, lowTtlFactor: 1 },
     metrics: new Metrics(),
@@ -255,7 +262,7 @@ const commands = fc.commands(
 it("holds what the model says after any history, and serves nothing wrong (R12, R13, R15, R17)", async () => {
   await fc.assert(
     fc.asyncProperty(commands, async (history) => {
-      const house = new House(await mkdtemp(join(tmpdir(), "hubcap-model-")));
+      const house = await House.open();
       for (let one = 0; one < repositories; one++) house.upstream.push(one, versionOf(one, 0));
       await house.crash();
       try {

@@ -7,7 +7,7 @@ import { openHouse, patience, type House } from "./reliabilityHouse.ts";
 const mib = 1024 * 1024;
 
 /** What Hubcap may grow by: far less than a large blob, or than what slow readers have not taken yet. */
-const growthAllowed = 192 * mib;
+const growthAllowed = 150 * mib;
 
 let house: House;
 
@@ -20,17 +20,20 @@ afterEach(() => {
 });
 afterAll(() => house.close());
 
-/** What comes of `work`, and by how many resident bytes Hubcap grows at most meanwhile. */
+/**
+ * What comes of `work`, and by how many resident bytes Hubcap is larger than before for at least half of the time:
+ * what the C library has not given back yet makes for peaks that tell nothing.
+ */
 async function growthDuring<T>(work: () => Promise<T>): Promise<{ result: T; growth: number }> {
   const base = await house.hubcap.residentBytes();
   const over = new AbortController();
   const watching = (async () => {
-    let peak = base;
+    const sizes: number[] = [];
     while (!over.signal.aborted) {
-      peak = Math.max(peak, await house.hubcap.residentBytes());
+      sizes.push(await house.hubcap.residentBytes());
       await wait(25);
     }
-    return peak;
+    return sizes.toSorted((a, b) => a - b)[Math.floor(sizes.length / 2)] ?? Number.NaN;
   })();
   const result = await work().finally(() => over.abort());
   return { result, growth: (await watching) - base };
@@ -73,7 +76,7 @@ describe("a fill", () => {
     half.release();
     await house.held(pushed);
     expect(await house.read(pushed).ended).toEqual(whole(pushed.bytes));
-    expect(house.pulls(pushed).at(-1)).toMatchObject({ outcome: "hit" });
+    expect((await house.outcomes(pushed, 21)).at(-1)).toBe("hit");
     expect(house.hub.counts.cdnGets.total).toBe(1);
   });
 

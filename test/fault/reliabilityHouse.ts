@@ -101,6 +101,12 @@ export class House {
       .filter((line) => line["reference"] === layer.digest && line["method"] === "GET");
   }
 
+  /** How the first `count` GETs of the layer were answered, as soon as they are over. */
+  async outcomes(pushed: Pushed, count: number): Promise<unknown[]> {
+    await vi.waitUntil(() => this.pulls(pushed).length >= count, patience);
+    return this.pulls(pushed).map((line) => line["outcome"]);
+  }
+
   /** Resolves when Hubcap holds the layer. */
   async held(pushed: Pushed): Promise<void> {
     await vi.waitUntil(async () => {

@@ -134,7 +134,8 @@ describe("on record", () => {
       platforms: ["linux/amd64"],
     });
     hub.push(image, repository, "1");
-    const half = hub.fault({ origin: "cdn", kind: "stall", after: 500_000 });
+    const layer = image.platforms.get("linux/amd64")?.layers[0]?.digest ?? "";
+    const half = hub.fault({ origin: "cdn", digest: layer, kind: "stall", after: 500_000 });
     const running = (): Promise<number> => hubcap.metric("hubcap_fills_running");
     const pull = pullLikeContainerd({ mirror: hubcap.url, reference: "1", repository });
     await half.held();

@@ -54,7 +54,7 @@ class Shelf {
       inventory: new SqliteInventory(database),
       blobs,
       marks: { capacity, high: capacity * 0.9, low: capacity * 0.8 },
-      pins: new Pins(new SqlitePinTable(database), pins, now),
+      pins: new Pins(new SqlitePinTable(() => database), pins, now),
       retention: [],
       rest: async () => {},
       evicted: (reason, bytes) => (this.evicted[reason] = (this.evicted[reason] ?? 0) + bytes),

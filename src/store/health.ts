@@ -1,0 +1,100 @@
+/** How the disk is doing: whether blobs may be written to it, and whether it has recovered since it failed. */
+import { join } from "node:path";
+import { disk, type Files } from "./files.ts";
+
+/** The disk has no room for more, or does not work. */
+export type Trouble = "full" | "failing";
+
+export interface HealthOptions {
+  readonly root: string;
+  /** Bytes that blobs leave free. */
+  readonly minFree: number;
+  /** Told when a trouble begins, turns into the other, or is over. */
+  readonly changed: (trouble: Trouble | undefined) => void;
+  readonly files?: Files;
+}
+
+const codes: readonly (readonly [RegExp, Trouble])[] = [
+  [/^(?:ENOSPC|EDQUOT|SQLITE_FULL)/, "full"],
+  [/^(?:EIO|EROFS|SQLITE_IOERR|SQLITE_READONLY|SQLITE_CANTOPEN)/, "failing"],
+];
+
+/** The disk's trouble that `error` or one of its causes tells of; undefined when it is about something else. */
+export function troubleOf(error: unknown): Trouble | undefined {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const known = codes.find(([pattern]) => pattern.test(code ?? ""));
+    if (known) return known[1];
+  }
+  return undefined;
+}
+
+export class Health {
+  readonly #options: HealthOptions;
+  readonly #files: Files;
+  #trouble: Trouble | undefined;
+
+  constructor(options: HealthOptions) {
+    this.#options = options;
+    this.#files = options.files ?? disk;
+  }
+
+  get trouble(): Trouble | undefined {
+    return this.#trouble;
+  }
+
+  /** Takes note of what went wrong; gives the trouble if it was the disk's fault. */
+  note(error: unknown): Trouble | undefined {
+    const trouble = troubleOf(error);
+    if (trouble) this.#set(trouble);
+    return trouble;
+  }
+
+  /** Why `bytes` more should not be written now; undefined when they may be. */
+  async refusal(bytes: number): Promise<Trouble | undefined> {
+    if (this.#trouble) return this.#trouble;
+    try {
+      return (await this.#free()) < bytes ? "full" : undefined;
+    } catch (error) {
+      return this.note(error);
+    }
+  }
+
+  /** Looks whether there is room, and after a trouble, whether a file can be written again. */
+  async check(): Promise<void> {
+    try {
+      if ((await this.#free()) < 0) return this.#set("full");
+      if (this.#trouble) await this.#probe();
+      this.#set(undefined);
+    } catch (error) {
+      this.note(error);
+    }
+  }
+
+  /** Bytes that blobs may still take; negative when they have taken more. */
+  async #free(): Promise<number> {
+    const { root, minFree } = this.#options;
+    return (await this.#files.free(root)) - minFree;
+  }
+
+  async #probe(): Promise<void> {
+    const path = join(this.#options.root, "probe");
+    await this.#files.remove(path).catch(() => {});
+    const file = await this.#files.create(path);
+    try {
+      // As much as a block, which a file system may not have when it still has room for a name.
+      const { bytesWritten } = await file.write(Buffer.alloc(4096), 0, 4096, 0);
+      if (bytesWritten < 4096) throw Object.assign(new Error("a short write"), { code: "ENOSPC" });
+      await file.sync();
+    } finally {
+      await file.close();
+      await this.#files.remove(path);
+    }
+  }
+
+  #set(trouble: Trouble | undefined): void {
+    if (trouble === this.#trouble) return;
+    this.#trouble = trouble;
+    this.#options.changed(trouble);
+  }
+}

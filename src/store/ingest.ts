@@ -1,0 +1,102 @@
+/** A blob that is being written, under a name of its own until it is committed. */
+import { dirname } from "node:path";
+import { algorithmOf, finish, hashFor, type Digest } from "../oci/digest.ts";
+import { readSize } from "./content.ts";
+import { IntegrityError } from "./error.ts";
+import type { Files, OpenFile } from "./files.ts";
+
+export interface Ingest {
+  /** Bytes that are here before the first write: what an earlier process had fetched of a large blob. */
+  readonly kept: number;
+  /** Hashes the bytes that were kept. Called once, before the first write. */
+  recall(): Promise<void>;
+  /** Appends `chunk`, all of it. */
+  write(chunk: Uint8Array): Promise<void>;
+  /** Reads what was written, from `position` on, into `buffer`; the number of bytes read. */
+  read(buffer: Uint8Array, position: number): Promise<number>;
+  /** Checks that the bytes are those of the digest. @throws IntegrityError */
+  verify(): void;
+  /** Makes the bytes a blob that survives a crash. Reading goes on until {@link close}. */
+  commit(): Promise<void>;
+  /** Closes the file, and removes it unless it was committed. */
+  close(): Promise<void>;
+}
+
+/** What tells one file's ingest from another's. */
+export interface IngestFile {
+  readonly digest: Digest;
+  readonly file: OpenFile;
+  readonly kept: number;
+  readonly from: string;
+  readonly to: string;
+}
+
+/** {@link Ingest} into a file. */
+export class DiskIngest implements Ingest {
+  readonly kept: number;
+  readonly #target: IngestFile;
+  readonly #files: Files;
+  readonly #hash;
+  #written: number;
+  #committed = false;
+
+  constructor(target: IngestFile, files: Files) {
+    this.#target = target;
+    this.#files = files;
+    this.kept = target.kept;
+    this.#written = target.kept;
+    this.#hash = hashFor(target.digest);
+  }
+
+  async recall(): Promise<void> {
+    const buffer = Buffer.allocUnsafe(readSize);
+    for (let at = 0; at < this.kept;) {
+      const length = Math.min(await this.read(buffer, at), this.kept - at);
+      if (length === 0) throw new Error(`${this.#target.from} has become shorter`);
+      this.#hash.update(buffer.subarray(0, length));
+      at += length;
+    }
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    // A nearly full disk takes a part and reports success; only the next write says ENOSPC.
+    for (let done = 0; done < chunk.length;) {
+      const { bytesWritten } = await this.#target.file.write(
+        chunk,
+        done,
+        chunk.length - done,
+        this.#written + done,
+      );
+      done += bytesWritten;
+    }
+    this.#hash.update(chunk);
+    this.#written += chunk.length;
+  }
+
+  async read(buffer: Uint8Array, position: number): Promise<number> {
+    return (await this.#target.file.read(buffer, 0, buffer.length, position)).bytesRead;
+  }
+
+  verify(): void {
+    const { digest } = this.#target;
+    const found = finish(this.#hash, algorithmOf(digest));
+    if (found !== digest) throw new IntegrityError(digest, found, this.#written);
+  }
+
+  async commit(): Promise<void> {
+    const { file, from, to } = this.#target;
+    // A failed fsync is never repeated: the kernel may have dropped the pages and would then report success.
+    await file.sync();
+    const folder = dirname(to);
+    const created = await this.#files.makeFolder(folder);
+    await this.#files.rename(from, to);
+    this.#committed = true;
+    await this.#files.syncFolder(folder);
+    if (created) await this.#files.syncFolder(dirname(folder));
+  }
+
+  async close(): Promise<void> {
+    await this.#target.file.close();
+    if (!this.#committed) await this.#files.remove(this.#target.from);
+  }
+}

@@ -1,0 +1,144 @@
+/** The store put together: one lock, one database, and the work that keeps what is held trustworthy. */
+import { join } from "node:path";
+import type { Digest } from "../oci/digest.ts";
+import { DiskBlobs, type Blobs } from "./blobs.ts";
+import { SqliteCatalog, type Catalog } from "./catalog.ts";
+import { Custody, type Flaw } from "./custody.ts";
+import { Fills } from "./fill.ts";
+import { forgiving } from "./forgiving.ts";
+import { Health, type Trouble } from "./health.ts";
+import { LiveDatabase } from "./live.ts";
+import { lockRoot, type RootLock } from "./lock.ts";
+import { pinTable } from "./pins.ts";
+import { rememberRecent } from "./recent.ts";
+import { rest } from "./rest.ts";
+import type { Kept } from "./salvage.ts";
+import { Scrub } from "./scrub.ts";
+import { SqliteSurvey } from "./survey.ts";
+
+/** What happens in the store that somebody may want to know of. */
+export interface StorageEvents {
+  /** A blob was taken out of service. */
+  condemned(digest: Digest, flaw: Flaw): void;
+  /** A damaged catalog was set aside at `aside`. */
+  replaced(aside: string, error: unknown): void;
+  /** Blobs that had no row have one again. */
+  adopted(count: number): void;
+  scrubbed(bytes: number): void;
+  /** Work in the background could not go on; it will be tried again. */
+  failed(error: unknown): void;
+  /** The disk is in trouble, or has recovered. */
+  trouble(trouble: Trouble | undefined): void;
+}
+
+export interface StorageOptions {
+  readonly root: string;
+  /** Bytes that blobs leave free. */
+  readonly minFree: number;
+  /** Bytes per second, and ms. */
+  readonly scrub: { readonly rate: number; readonly every: number };
+  /** Tables of another room in the same file, which are kept when it is damaged. */
+  readonly keep: Kept;
+  readonly events: StorageEvents;
+}
+
+/** How often the disk and the log of the database are looked after, in ms. */
+const careEveryMs = 5_000;
+
+export class Storage {
+  readonly blobs: Blobs;
+  readonly catalog: Catalog;
+  readonly custody: Custody;
+  /** For what else is kept in the same file. */
+  readonly database: LiveDatabase;
+  readonly fills = new Fills();
+  readonly health: Health;
+  readonly #options: StorageOptions;
+  readonly #lock: RootLock;
+  #caring: AbortSignal | undefined;
+
+  private constructor(options: StorageOptions, lock: RootLock, blobs: Blobs, database: LiveDatabase) {
+    const { root, minFree, events } = options;
+    this.#options = options;
+    this.#lock = lock;
+    this.database = database;
+    this.blobs = blobs;
+    this.health = new Health({ root, minFree, changed: (trouble) => events.trouble(trouble) });
+    const catalog = database.over((handle) => new SqliteCatalog(handle));
+    this.catalog = forgiving(catalog, (error) => this.health.note(error) !== undefined);
+    const condemned = (digest: Digest, flaw: Flaw): void => events.condemned(digest, flaw);
+    this.custody = new Custody({ blobs, catalog: this.catalog, condemned });
+  }
+
+  /** Opens the store under `root`, which nobody else may have open. @throws LockedError, DatabaseError */
+  static async open(options: StorageOptions): Promise<Storage> {
+    const lock = lockRoot(options.root);
+    try {
+      const blobs = rememberRecent(await DiskBlobs.at(options.root));
+      const { keep, events } = options;
+      const whenReplaced = { rebuild: (): void => {} };
+      const database = new LiveDatabase(join(options.root, "catalog.sqlite"), {
+        // What operators have pinned cannot be told from the blobs either.
+        keep: [keep, pinTable],
+        replaced: (aside, error) => {
+          events.replaced(aside, error);
+          whenReplaced.rebuild();
+        },
+      });
+      const storage = new Storage(options, lock, blobs, database);
+      whenReplaced.rebuild = () => storage.#rebuild();
+      return storage;
+    } catch (error) {
+      lock.release();
+      throw error;
+    }
+  }
+
+  /** Adopts what has no row, scrubs, and looks after the disk, until `signal` is aborted. */
+  async care(signal: AbortSignal): Promise<void> {
+    this.#caring = signal;
+    const survey = this.database.over((database) => new SqliteSurvey(database));
+    const { scrub, events } = this.#options;
+    const { custody } = this;
+    const scrubbing = new Scrub({
+      survey,
+      custody,
+      ...scrub,
+      scrubbed: (bytes) => events.scrubbed(bytes),
+      failed: (error) => events.failed(error),
+    });
+    await Promise.all([this.#adoptAll(signal).then(() => scrubbing.run(signal)), this.#lookAfter(signal)]);
+  }
+
+  /** Lets go of everything. Nobody may use the store any more. */
+  close(): void {
+    this.database.close();
+    this.#lock.release();
+  }
+
+  /** The catalog was replaced by an empty one while it was in use. */
+  #rebuild(): void {
+    if (this.#caring) void this.#adoptAll(this.#caring);
+  }
+
+  async #adoptAll(signal: AbortSignal): Promise<void> {
+    try {
+      const count = await this.custody.adoptAll(signal);
+      if (count > 0) this.#options.events.adopted(count);
+    } catch (error) {
+      if (!signal.aborted) this.#options.events.failed(error);
+    }
+  }
+
+  async #lookAfter(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.health.check();
+      try {
+        this.database.tidy();
+      } catch (error) {
+        if (!this.health.note(error)) this.#options.events.failed(error);
+      }
+      await rest(careEveryMs, signal);
+    }
+  }
+}

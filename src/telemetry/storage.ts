@@ -1,0 +1,35 @@
+/** What happens to the store, told to operators: one log line and one metric each. */
+import type { Log } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
+
+/** The events of the store, as the store declares them. */
+export function storageEvents(log: Log, metrics: Metrics) {
+  return {
+    condemned(digest: string, flaw: string): void {
+      metrics.quarantined.inc({ reason: flaw });
+      log.error(
+        { digest, flaw },
+        "a blob was not what its name says: moved to quarantine, fetched again when asked for",
+      );
+    },
+    replaced(aside: string, error: unknown): void {
+      metrics.catalogsReplaced.inc();
+      log.error({ err: error, aside }, "the catalog is damaged: set aside, and built anew from the blobs");
+    },
+    adopted(count: number): void {
+      log.info({ count }, "blobs without a row in the catalog have one again");
+    },
+    scrubbed(bytes: number): void {
+      metrics.scrubbedBytes.inc(bytes);
+    },
+    failed(error: unknown): void {
+      log.error({ err: error }, "looking after the store failed; it is tried again");
+    },
+    trouble(trouble: "full" | "failing" | undefined): void {
+      for (const reason of ["full", "failing"]) metrics.degraded.set({ reason }, Number(reason === trouble));
+      if (trouble)
+        log.error({ reason: trouble }, "degraded: what is held is served, everything else passes through");
+      else log.info("the disk takes blobs again");
+    },
+  };
+}

@@ -1,0 +1,12 @@
+import { describe } from "vitest";
+import { SqliteCatalog } from "../../src/store/catalog.ts";
+import { openDatabase } from "../../src/store/database.ts";
+import { SqliteSurvey } from "../../src/store/survey.ts";
+import { surveyContract } from "./survey.contract.ts";
+
+describe("SqliteSurvey", () => {
+  surveyContract(() => {
+    const database = openDatabase(":memory:");
+    return { catalog: new SqliteCatalog(database), survey: new SqliteSurvey(database) };
+  });
+});

@@ -1,0 +1,100 @@
+import { mkdir, mkdtemp, readdir, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { beforeEach, describe, expect, it } from "vitest";
+import { ociManifest } from "../../../src/oci/descriptor.ts";
+import { digestOf, hexOf, type Digest } from "../../../src/oci/digest.ts";
+import { DiskBlobs } from "../../../src/store/blobs.ts";
+import { SqliteCatalog } from "../../../src/store/catalog.ts";
+import { Custody } from "../../../src/store/custody.ts";
+import { openDatabase } from "../../../src/store/database.ts";
+
+const layer = Buffer.from("a layer");
+const config = Buffer.from("{}");
+const describeBytes = (bytes: Buffer) => ({
+  mediaType: "application/octet-stream",
+  digest: digestOf(bytes),
+  size: bytes.length,
+});
+const manifest = Buffer.from(
+  JSON.stringify({ schemaVersion: 2, config: describeBytes(config), layers: [describeBytes(layer)] }),
+);
+
+let root: string;
+let blobs: DiskBlobs;
+let catalog: SqliteCatalog;
+let condemned: string[];
+let custody: Custody;
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), "hubcap-custody-"));
+  blobs = await DiskBlobs.at(root);
+  catalog = new SqliteCatalog(openDatabase(":memory:"));
+  const told: string[] = [];
+  condemned = told;
+  custody = new Custody({ blobs, catalog, condemned: (digest, flaw) => told.push(`${flaw} ${digest}`) });
+});
+
+/** Puts a file under a blob's name, with nobody's knowledge. */
+async function lay(digest: Digest, bytes: Buffer): Promise<void> {
+  const hex = hexOf(digest);
+  const path = join(root, "blobs", "sha256", hex.slice(0, 2), hex);
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(path, bytes);
+}
+
+const running = new AbortController().signal;
+
+describe("custody", () => {
+  it("gives every blob that has none a row, and takes a manifest for what it is", async () => {
+    for (const bytes of [layer, config, manifest]) await lay(digestOf(bytes), bytes);
+    expect(await custody.adoptAll(running)).toBe(3);
+    expect(await custody.adoptAll(running)).toBe(0);
+    expect(await catalog.blobAnywhere(digestOf(layer))).toBe(layer.length);
+    expect(await catalog.manifestAnywhere(digestOf(config))).toBeUndefined();
+    expect(await catalog.manifestAnywhere(digestOf(manifest))).toEqual({
+      digest: digestOf(manifest),
+      mediaType: ociManifest,
+      size: manifest.length,
+    });
+  });
+
+  it("adopts no bytes that are not what their name says, however many there are", async () => {
+    await lay(digestOf(layer), Buffer.alloc(0));
+    await lay(digestOf(config), Buffer.from("[]"));
+    expect(await custody.adoptAll(running)).toBe(0);
+    expect(condemned.toSorted()).toEqual(
+      [`bytes ${digestOf(layer)}`, `bytes ${digestOf(config)}`].toSorted(),
+    );
+    expect(await readdir(join(root, "quarantine"))).toHaveLength(2);
+    expect(await catalog.blobAnywhere(digestOf(layer))).toBeUndefined();
+  });
+
+  it("reads a blob once for all who want it adopted", async () => {
+    await lay(digestOf(layer), layer);
+    const [first, second] = [custody.adopt(digestOf(layer)), custody.adopt(digestOf(layer))];
+    expect(first).toBe(second);
+    expect(await first).toBe(layer.length);
+    expect(await custody.adopt(digestOf(Buffer.from("not here")))).toBeUndefined();
+  });
+
+  it("stops when it is told to, also in the middle of a blob", async () => {
+    await lay(digestOf(layer), layer);
+    const stop = new AbortController();
+    const adopting = custody.adoptAll(stop.signal);
+    stop.abort();
+    await adopting.catch(() => {});
+    expect(await catalog.blobAnywhere(digestOf(layer))).toBeUndefined();
+  });
+
+  it("condemns what cannot be opened only if it is still not what the row says", async () => {
+    await blobs.put(digestOf(layer), layer);
+    await catalog.adopt(digestOf(layer), layer.length);
+    await custody.recheck(digestOf(layer), layer.length);
+    expect(await catalog.blobAnywhere(digestOf(layer))).toBe(layer.length);
+    await lay(digestOf(layer), Buffer.from("short"));
+    await custody.recheck(digestOf(layer), layer.length);
+    expect(condemned).toEqual([`size ${digestOf(layer)}`]);
+    expect(await catalog.blobAnywhere(digestOf(layer))).toBeUndefined();
+  });
+});
