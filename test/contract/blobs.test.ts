@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import { digestOf } from "../../src/oci/digest.ts";
 import { DiskBlobs } from "../../src/store/blobs.ts";
 import { rememberRecent } from "../../src/store/recent.ts";
+import { FakeBlobs } from "../support/fakeBlobs.ts";
 import { blobsContract } from "./blobs.contract.ts";
 
 async function onDisk(): Promise<DiskBlobs> {
@@ -30,4 +31,8 @@ describe("DiskBlobs with the recent ones in memory", () => {
     await blobs.remove(digest);
     expect(await blobs.read(digest, bytes.length)).toBeUndefined();
   });
+});
+
+describe("FakeBlobs", () => {
+  blobsContract(async () => new FakeBlobs());
 });

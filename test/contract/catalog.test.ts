@@ -1,8 +1,13 @@
 import { describe } from "vitest";
 import { SqliteCatalog } from "../../src/store/catalog.ts";
 import { openDatabase } from "../../src/store/database.ts";
+import { FakeCatalog } from "../support/fakeCatalog.ts";
 import { catalogContract } from "./catalog.contract.ts";
 
 describe("SqliteCatalog", () => {
   catalogContract(() => new SqliteCatalog(openDatabase(":memory:")));
+});
+
+describe("FakeCatalog", () => {
+  catalogContract(() => new FakeCatalog());
 });
