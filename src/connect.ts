@@ -78,3 +78,14 @@ export function servedBy(
     }),
   );
 }
+
+/** Has every bucket write down where it stands. */
+export async function tend(connected: ReadonlyMap<string, Connected>): Promise<void> {
+  await Promise.all([...connected.values()].map(({ bucket }) => bucket.tend()));
+}
+
+/** Ends all connections to upstreams, and closes the books. */
+export async function close(connected: ReadonlyMap<string, Connected>): Promise<void> {
+  await Promise.all([...connected.values()].map(({ registry }) => registry.close()));
+  await Promise.all([...connected.values()].map(({ bucket }) => bucket.close()));
+}

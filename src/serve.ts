@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Config } from "./config/load.ts";
-import { connect, servedBy } from "./connect.ts";
+import { close, connect, servedBy, tend } from "./connect.ts";
 import { statusApi } from "./http/api/api.ts";
 import { cacheFace } from "./http/cache.ts";
 import { listen } from "./http/listen.ts";
@@ -27,14 +27,18 @@ const minuteMs = 60_000;
 
 /** Serves until SIGTERM or SIGINT, and settles when the downloads that were running have ended. */
 export async function serve(config: Config): Promise<void> {
+  // Everything that was opened is closed in reverse, after a start that failed half-way too.
+  await using open = new AsyncDisposableStack();
   const log = openLog(config.log.level);
   const metrics = new Metrics();
   const { root } = config.storage;
 
   const events = storageEvents(log, metrics);
   const storage = await Storage.open({ ...config.storage, keep: ledgerTables, events });
+  open.defer(() => storage.close());
   const { blobs, catalog, fills, custody, health } = storage;
   const checkpointer = new Checkpointer(storage.database.path);
+  open.defer(() => checkpointer.close());
   const { capacity, highWater, lowWater, pins, retention } = config.storage;
   const keeper = new Keeper({
     inventory: storage.database.over((database) => new SqliteInventory(database)),
@@ -49,9 +53,11 @@ export async function serve(config: Config): Promise<void> {
     },
     failed: (error) => log.error({ err: error }, "housekeeping failed"),
   });
+  open.defer(() => keeper.close());
   metrics.watchCache(() => keeper.totals(), capacity);
   const ledger = storage.database.over((database) => new SqliteLedger(database));
   const connected = await connect(config, ledger, log, metrics);
+  open.defer(() => close(connected));
   const buckets = new Map([...connected].map(([name, { bucket }]) => [name, bucket]));
   const freshness = {
     tagTtlMs: config.freshness.tagTtl,
@@ -79,21 +85,22 @@ export async function serve(config: Config): Promise<void> {
     registryFace({ mirror, routing, log, metrics, buckets, stallMs }),
     config.registry.listen,
   );
+  open.defer(() => registry.close(0));
   const unready = (): string | undefined => (stop.signal.aborted ? "draining" : undefined);
   const degraded = (): string | undefined => health.trouble && `the disk is ${health.trouble}`;
   const { token: adminToken } = config.admin;
   const api = statusApi({ buckets, ledger, mirror, routing, adminToken, log, now: Date.now });
   const cache = cacheFace({ keeper, hitRatio: () => metrics.hitRatio(), token: adminToken });
   const status = await listen(statusFace({ metrics, unready, degraded, api, cache }), config.status.listen);
-  const caring = storage.care(stop.signal);
+  open.defer(() => status.close(0));
   log.info(
     { registry: registry.url, status: status.url, upstreams: [...connected.keys()], storage: resolve(root) },
     "serving",
   );
 
   keeper.start();
-  const all = [...buckets.values()];
-  const tending = setInterval(() => void Promise.all(all.map((bucket) => bucket.tend())), minuteMs);
+  const caring = storage.care(stop.signal);
+  const tending = setInterval(() => void tend(connected), minuteMs);
   await stop.asked;
   const { grace } = config.shutdown;
   log.info({ graceMs: grace }, "draining");
@@ -101,13 +108,8 @@ export async function serve(config: Config): Promise<void> {
     registry.close(grace),
     Promise.race([fills.idle(), pause(grace, undefined, { ref: false })]),
   ]);
-  await status.close(0);
   clearInterval(tending);
-  await Promise.all([...connected.values()].map(({ registry }) => registry.close()));
-  await Promise.all(all.map((bucket) => bucket.close()));
-  await keeper.close();
-  await checkpointer.close();
   await caring;
-  storage.close();
+  await open.disposeAsync();
   log.info("stopped");
 }

@@ -1,6 +1,6 @@
 /** What is written down of every request: one log line, the metrics, and what it has saved. */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Ask, Outcome } from "../mirror/ask.ts";
+import { patienceMs, type Ask, type Outcome } from "../mirror/ask.ts";
 import { formatRepository } from "../oci/reference.ts";
 import type { Target } from "../oci/target.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -38,6 +38,7 @@ export class Exchange {
         typeof node === "string" && nodeName.test(node) ? node : (incoming.socket.remoteAddress ?? "unknown"),
       userAgent: userAgent.slice(0, 256),
       head: incoming.method === "HEAD",
+      until: performance.now() + patienceMs,
       upstreamMs: 0,
     };
     this.#outgoing = outgoing;

@@ -45,6 +45,7 @@ function urlOf(server: Server): string {
 }
 
 async function close(server: Server, graceMs: number): Promise<void> {
+  if (!server.listening) return;
   const closed = once(server, "close");
   server.close();
   // A connection that was busy until now stays open for the next request, unless it is asked again and again.

@@ -60,7 +60,9 @@ async function answer(
       const found = await mirror.blob(target.repository, target.digest, ask);
       exchange.outcome = found.outcome;
       exchange.size = found.size;
-      return sendBlob(outgoing, found, target.digest, incoming.headers.range, headers, stallMs);
+      // RFC 9110 section 14.2: ranges are for GET alone.
+      const range = ask.head ? undefined : incoming.headers.range;
+      return sendBlob(outgoing, found, target.digest, range, headers, stallMs);
     }
     case "tags": {
       const { items, outcome, stale } = await mirror.tags(target.repository, ask);

@@ -1,11 +1,16 @@
 /** What the face hands in with every request, and what it gets back beside the content. */
 
+/** Clients are answered within 20 s: containerd gives up on headers after 30 s, and a mirror that hangs is worse than none. */
+export const patienceMs = 18_000;
+
 /** One client's request on its way through the house. */
 export interface Ask {
   readonly client: string;
   readonly userAgent: string;
   /** Only what the headers say is wanted: no bytes, and nothing may be fetched or spent to have them. */
   readonly head: boolean;
+  /** When, by `performance.now()`, this request has waited for as long as its client should. */
+  readonly until: number;
   /** Milliseconds that this request has waited for upstreams; added up on the way. */
   upstreamMs: number;
 }

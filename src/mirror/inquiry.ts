@@ -4,12 +4,9 @@ import { UpstreamError } from "../upstream/error.ts";
 import { Flights, unlessAborted } from "../upstream/flight.ts";
 import type { Asked, Upstream } from "../upstream/registry.ts";
 import { Absences } from "./absences.ts";
-import type { Ask } from "./ask.ts";
+import { patienceMs, type Ask } from "./ask.ts";
 
-/** Clients are answered within 20 s: containerd gives up on headers after 30 s, and a mirror that hangs is worse than none. */
-const patienceMs = 18_000;
-
-/** The same when something stale can be served and the upstream has failed since it last answered. */
+/** How long a question is waited for, in ms, when something stale can be served and the upstream has failed since it last answered. */
 const shortPatienceMs = 2_500;
 
 /** A question, said so that two that are the same read the same. */
@@ -49,21 +46,21 @@ export class Inquiries {
     if (this.#draining.aborted) throw new UpstreamError("unreachable", "this mirror is shutting down");
     const started = performance.now();
     try {
+      const run = this.#flights.join(key(question), () => this.#run(question, ask));
       // Flights of one key are of one type: the key names what is wanted.
-      return (await this.#flights.join(key(question), () => this.#run(question, ask))) as T;
+      return (await inTime(run, ask, late(question.upstream))) as T;
     } finally {
       ask.upstreamMs += performance.now() - started;
     }
   }
 
   async #run<T>(question: Question<T>, ask: Ask): Promise<T> {
-    const { upstream, reason, about } = question;
+    const { upstream, reason, about, send } = question;
     const patience = question.haveStale && upstream.health.failures > 0 ? shortPatienceMs : patienceMs;
-    // The run belongs to the house: it goes on for the others when the client that began it leaves.
-    const signal = giveUpAfter(patience, `${upstream.name} did not answer within ${patience / 1000} s`);
     const purpose = { reason, client: ask.client, userAgent: ask.userAgent };
     try {
-      return await unlessAborted(question.send({ purpose, signal }), signal);
+      // The run belongs to the house: it goes on for the others when the client that began it leaves.
+      return await within(patience, late(upstream), (signal) => send({ purpose, signal }));
     } catch (error) {
       this.#absences.note(about, error);
       throw error;
@@ -71,15 +68,24 @@ export class Inquiries {
   }
 }
 
-/** `promise`, or an UpstreamError with `message` once a client should not be left waiting any longer. */
-export function inTime<T>(promise: Promise<T>, message: string): Promise<T> {
-  return unlessAborted(promise, giveUpAfter(patienceMs, message));
+/** `promise`, or an UpstreamError with `message` once the client of `ask` should not be left waiting any longer. */
+export function inTime<T>(promise: Promise<T>, ask: Ask, message: string): Promise<T> {
+  return within(Math.max(0, ask.until - performance.now()), message, () => promise);
 }
 
-function giveUpAfter(ms: number, message: string): AbortSignal {
+async function within<T>(ms: number, message: string, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
-  setTimeout(() => controller.abort(new UpstreamError("unreachable", message)), ms).unref();
-  return controller.signal;
+  const giveUp = (): void => controller.abort(new UpstreamError("unreachable", message));
+  const timer = setTimeout(giveUp, ms).unref();
+  try {
+    return await unlessAborted(run(controller.signal), controller.signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function late({ name }: Upstream): string {
+  return `${name} did not answer in time`;
 }
 
 const key = (question: Pick<Question<unknown>, "about" | "want">): string =>

@@ -58,12 +58,10 @@ export class Layers {
     const answer = this.#answer(served, repository, digest, ask);
     try {
       // Each question is answered in time, but those of other repositories may have to be waited for before.
-      return await inTime(answer, `${served.upstream.name} did not answer in time`);
+      return await inTime(answer, ask, `${served.upstream.name} did not answer in time`);
     } catch (error) {
-      answer.then(
-        (late) => late.content?.close(),
-        () => {},
-      );
+      // What comes too late is let go of; how that ends is nobody's concern any more.
+      answer.then((late) => late.content?.close()).catch(() => {});
       throw error;
     }
   }
@@ -123,7 +121,7 @@ export class Layers {
 
   async #pass(bypass: Bypass, served: Served, ask: Ask): Promise<BlobAnswer> {
     this.#options.bypassed(served.upstream.name, bypass.reason);
-    const { fill, content } = await inTime(bypass.open(), `${served.upstream.name} did not answer in time`);
+    const { fill, content } = await bypass.open();
     return this.#prove(fill, content, "miss", ask);
   }
 
@@ -156,10 +154,8 @@ export class Layers {
         throw error;
       }
       proofs.add(place);
-      fill.settled.then(
-        () => this.#options.catalog.link(repository, fill.digest),
-        () => {},
-      );
+      // Without the row, this repository's next pull asks its upstream once more.
+      fill.settled.then(() => this.#options.catalog.link(repository, fill.digest)).catch(() => {});
     }
     return this.#prove(fill, content, "join", ask);
   }
@@ -169,7 +165,7 @@ export class Layers {
     if (!ask.head && fill.size !== undefined && fill.size <= heldBack) {
       const started = performance.now();
       try {
-        await inTime(fill.proven, "the upstream did not send the blob in time");
+        await inTime(fill.proven, ask, "the upstream did not send the blob in time");
       } catch (error) {
         await content.close();
         throw error;

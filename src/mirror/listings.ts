@@ -1,6 +1,6 @@
 /** Pulling lists: a repository's tags and a manifest's referrers, fresh for as long as a tag is. */
 import type { Descriptor } from "../oci/descriptor.ts";
-import type { Digest } from "../oci/digest.ts";
+import { parseDigest, type Digest } from "../oci/digest.ts";
 import { formatRepository, type Repository } from "../oci/reference.ts";
 import type { Catalog } from "../store/catalog.ts";
 import type { Asked } from "../upstream/registry.ts";
@@ -49,6 +49,12 @@ export class Listings {
     );
   }
 
+  /** Referrers of what is not held are not kept: anybody can ask for those of a digest that nobody has. */
+  async #isWorthKeeping(repository: Repository, subject: string): Promise<boolean> {
+    const digest = parseDigest(subject);
+    return !digest || (await this.#options.catalog.manifest(repository, digest)) !== undefined;
+  }
+
   async #list<T>(
     served: Served,
     repository: Repository,
@@ -76,7 +82,12 @@ export class Listings {
           haveStale,
           send: async (asked) => {
             const list = await send(asked);
-            await catalog.keepListing(repository, subject, { body: JSON.stringify(list), checkedAt: now() });
+            if (await this.#isWorthKeeping(repository, subject)) {
+              await catalog.keepListing(repository, subject, {
+                body: JSON.stringify(list),
+                checkedAt: now(),
+              });
+            }
             return list;
           },
         },

@@ -146,9 +146,11 @@ export class Manifests {
         const bytes = elsewhere && (await blobs.read(digest, elsewhere.size));
         if (bytes) {
           // The bytes are here, but whether this repository may have them only its upstream can say. A HEAD is free.
-          await upstream.headManifest(repository, digest, asked);
-          await catalog.link(repository, digest);
-          return { manifest: elsewhere, bytes };
+          const said = await upstream.headManifest(repository, digest, asked);
+          if (said.digest) {
+            await catalog.link(repository, digest);
+            return { manifest: elsewhere, bytes };
+          }
         }
         // So is this one, and its headers may tell that a pull has come free.
         if (quota.worthAsking()) await upstream.headManifest(repository, digest, asked);

@@ -13,8 +13,8 @@ import type { Ingest } from "./ingest.ts";
  */
 export const heldBack = 64 * 1024;
 
-/** How often in a row an upstream may break off without having sent a byte. */
-const fruitlessTries = 3;
+/** How long is waited, in ms, after each try in a row that brought nothing. After the last one the fill gives up. */
+const pauses = [500, 2_000] as const;
 
 /** A blob's bytes as an upstream sends them. */
 export interface Source {
@@ -119,10 +119,10 @@ export class Fill {
         } catch (error) {
           if (error instanceof FillError && error.kind === "disk") throw error;
           fruitless = this.#written > before ? 0 : fruitless + 1;
-          if (fruitless === fruitlessTries) {
+          if (fruitless > pauses.length) {
             throw new FillError("broken", `the upstream broke off ${fruitless} times`, { cause: error });
           }
-          if (fruitless > 0) await pause(fruitless * 250);
+          await pause(pauses[fruitless - 1] ?? 0);
         } finally {
           source?.cancel();
           source = undefined;
@@ -140,7 +140,8 @@ export class Fill {
 
   async #drain(source: Source): Promise<void> {
     let past = this.#written - source.offset;
-    if (past < 0 || (source.size !== undefined && source.size !== this.size)) {
+    const isOther = source.size !== undefined && this.size !== undefined && source.size !== this.size;
+    if (past < 0 || isOther) {
       throw new FillError("broken", `the upstream answered from byte ${source.offset} of ${source.size}`);
     }
     for await (const received of source.body) {
@@ -201,7 +202,9 @@ export class Fills {
   begin(digest: Digest, ingest: Ingest, first: Source, options: FillOptions): Fill {
     const fill = new Fill(digest, ingest, first, options);
     this.#running.set(digest, fill);
-    const leave = (): boolean => this.#running.delete(digest);
+    const leave = (): void => {
+      if (this.#running.get(digest) === fill) this.#running.delete(digest);
+    };
     fill.settled.then(leave, leave);
     return fill;
   }

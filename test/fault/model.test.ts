@@ -9,6 +9,7 @@ import { buffer } from "node:stream/consumers";
 import type Database from "better-sqlite3";
 import fc from "fast-check";
 import { expect, it } from "vitest";
+import { patienceMs } from "../../src/mirror/ask.ts";
 import type { Ask } from "../../src/mirror/ask.ts";
 import { Mirror } from "../../src/mirror/mirror.ts";
 import { digestOf, type Digest } from "../../src/oci/digest.ts";
@@ -150,7 +151,13 @@ class House {
   }
 
   ask(): Ask {
-    return { client: "node", userAgent: "test", head: false, upstreamMs: 0 };
+    return {
+      client: "node",
+      userAgent: "test",
+      head: false,
+      until: performance.now() + patienceMs,
+      upstreamMs: 0,
+    };
   }
 }
 

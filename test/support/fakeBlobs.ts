@@ -1,9 +1,10 @@
 /** {@link Blobs} in memory, for tests that need no disk. It keeps the same contract. */
 import { Readable } from "node:stream";
 import { digestOf, algorithmOf, type Digest } from "../../src/oci/digest.ts";
-import type { Blobs, Ingest } from "../../src/store/blobs.ts";
+import type { Blobs } from "../../src/store/blobs.ts";
 import type { Content } from "../../src/store/content.ts";
 import { IntegrityError } from "../../src/store/error.ts";
+import type { Ingest } from "../../src/store/ingest.ts";
 
 export class FakeBlobs implements Blobs {
   readonly #held = new Map<Digest, Buffer>();
@@ -26,6 +27,8 @@ export class FakeBlobs implements Blobs {
   async ingest(digest: Digest): Promise<Ingest> {
     let written = Buffer.alloc(0);
     return {
+      kept: 0,
+      recall: async () => {},
       write: async (chunk) => {
         written = Buffer.concat([written, chunk]);
       },
@@ -48,7 +51,19 @@ export class FakeBlobs implements Blobs {
     await ingest.commit();
   }
 
+  async size(digest: Digest): Promise<number | undefined> {
+    return this.#held.get(digest)?.length;
+  }
+
+  kept(): number {
+    return 0;
+  }
+
   async remove(digest: Digest): Promise<boolean> {
+    return this.#held.delete(digest);
+  }
+
+  async quarantine(digest: Digest): Promise<boolean> {
     return this.#held.delete(digest);
   }
 

@@ -26,6 +26,10 @@ export class FakeBucket implements Bucket {
     };
   }
 
+  refusal(errand: Errand): QuotaError | undefined {
+    return this.refuse(errand);
+  }
+
   learnToken(token: string): void {
     this.tokens.push(token);
   }

@@ -2,7 +2,7 @@
 import { dockerList, ociIndex } from "../../src/oci/descriptor.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import { formatRepository, type Repository, type Tag } from "../../src/oci/reference.ts";
-import type { Catalog, HeldManifest, Listing, TagRecord } from "../../src/store/catalog.ts";
+import type { Catalog, HeldManifest, Listing, ManifestNature, TagRecord } from "../../src/store/catalog.ts";
 
 type StoredTag = Omit<TagRecord, "held"> & { readonly lastHeld: Digest | undefined };
 
@@ -88,6 +88,13 @@ export class FakeCatalog implements Catalog {
 
   async keepListing(repository: Repository, subject: string, listing: Listing): Promise<void> {
     this.#listings.set(`${formatRepository(repository)} ${subject}`, listing);
+  }
+
+  async adopt(digest: Digest, size: number, as?: ManifestNature): Promise<void> {
+    this.#sizes.set(digest, size);
+    if (!as) return;
+    this.#manifests.set(digest, { digest, mediaType: as.mediaType, size });
+    this.#names.set(digest, as.names);
   }
 
   async forget(digest: Digest): Promise<void> {

@@ -176,6 +176,12 @@ describe("a fill", () => {
     expect(held).toEqual([bytes.length]);
   });
 
+  it("resumes a blob of unannounced size, whose rest comes with its size (R8)", async () => {
+    const first = source([bytes.subarray(0, 100_000), new Error("reset")], 0, "nothing");
+    const fill = await begin(first, async (offset) => source([bytes.subarray(offset)], offset));
+    expect((await read(fill)).equals(bytes)).toBe(true);
+  });
+
   it("cuts a short blob of unannounced size (R11)", async () => {
     const fill = await begin(source([], 0, "nothing"));
     await expect(fill.settled).rejects.toBeInstanceOf(IntegrityError);
