@@ -64,7 +64,8 @@ export class LiveDatabase {
   /** Cuts the log back where a long read elsewhere has let it grow. */
   tidy(): void {
     const { size } = statSync(`${this.path}-wal`, { throwIfNoEntry: false }) ?? { size: 0 };
-    if (size > logLimit) this.#database.pragma("wal_checkpoint(TRUNCATE)");
+    // It may well be as long as a checkpoint lets it become; to cut it then would make the event loop wait for the disk.
+    if (size > 2 * logLimit) this.#database.pragma("wal_checkpoint(TRUNCATE)");
   }
 
   close(): void {
