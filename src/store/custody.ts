@@ -14,13 +14,16 @@ export type Pace = (bytes: number) => Promise<void> | void;
 export interface CustodyOptions {
   readonly blobs: Blobs;
   readonly catalog: Catalog;
+  /** Is this blob on its way in? Then it is about to have bytes and a row. */
+  readonly isComing?: (digest: Digest) => boolean;
   /** Told of every blob that was taken out of service. */
   readonly condemned?: (digest: Digest, flaw: Flaw) => void;
 }
 
 export class Custody {
   readonly #options: CustodyOptions;
-  readonly #adopting = new Map<Digest, Promise<number | undefined>>();
+  /** Adoptions and removals that are under way; of one digest there is one at a time. */
+  readonly #busy = new Map<Digest, Promise<number | undefined>>();
 
   constructor(options: CustodyOptions) {
     this.#options = options;
@@ -64,6 +67,23 @@ export class Custody {
     return finish(hash, algorithmOf(digest)) === digest ? undefined : "bytes";
   }
 
+  /**
+   * Removes the bytes of a blob that the catalog has let go of; false when there are none, or when somebody wants them
+   * again: who finds them on disk meanwhile must not give a row to what is gone a moment later.
+   */
+  async remove(digest: Digest): Promise<boolean> {
+    while (this.#busy.has(digest)) await this.#busy.get(digest)?.catch(() => {});
+    const removal = this.#remove(digest).finally(() => this.#busy.delete(digest));
+    this.#busy.set(
+      digest,
+      removal.then(
+        () => undefined,
+        () => undefined,
+      ),
+    );
+    return removal;
+  }
+
   /** A row said that there is a blob of `size` bytes, but it could not be opened: what is there instead is taken out of service. */
   async recheck(digest: Digest, size: number): Promise<void> {
     const found = await this.#options.blobs.size(digest);
@@ -78,9 +98,15 @@ export class Custody {
     await catalog.forget(digest);
   }
 
+  async #remove(digest: Digest): Promise<boolean> {
+    const { blobs, catalog, isComing } = this.#options;
+    if (isComing?.(digest) || (await catalog.blobAnywhere(digest)) !== undefined) return false;
+    return blobs.remove(digest);
+  }
+
   #join(digest: Digest, pace: Pace): Promise<number | undefined> {
-    return this.#adopting.getOrInsertComputed(digest, () =>
-      this.#adopt(digest, pace).finally(() => this.#adopting.delete(digest)),
+    return this.#busy.getOrInsertComputed(digest, () =>
+      this.#adopt(digest, pace).finally(() => this.#busy.delete(digest)),
     );
   }
 

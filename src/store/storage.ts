@@ -67,7 +67,8 @@ export class Storage {
     const catalog = database.over((handle) => new SqliteCatalog(handle));
     this.catalog = forgiving(catalog, (error) => this.health.note(error) !== undefined);
     const condemned = (digest: Digest, flaw: Flaw): void => events.condemned(digest, flaw);
-    this.custody = new Custody({ blobs, catalog: this.catalog, condemned });
+    const isComing = (digest: Digest): boolean => this.fills.get(digest) !== undefined;
+    this.custody = new Custody({ blobs, catalog: this.catalog, isComing, condemned });
   }
 
   /** Opens the store under `root`, which nobody else may have open. @throws LockedError, DatabaseError */

@@ -78,6 +78,21 @@ describe("custody", () => {
     expect(await custody.adopt(digestOf(Buffer.from("not here")))).toBeUndefined();
   });
 
+  it("removes what was let go of, but not what is wanted again (R17)", async () => {
+    await lay(digestOf(layer), layer);
+    const adopting = custody.adopt(digestOf(layer));
+    expect(await custody.remove(digestOf(layer))).toBe(false);
+    expect(await adopting).toBe(layer.length);
+    await catalog.forget(digestOf(layer));
+    const removing = custody.remove(digestOf(layer));
+    expect(await custody.adopt(digestOf(layer))).toBeUndefined();
+    expect(await removing).toBe(true);
+    expect(await catalog.blobAnywhere(digestOf(layer))).toBeUndefined();
+    const coming = new Custody({ blobs, catalog, isComing: () => true });
+    await lay(digestOf(layer), layer);
+    expect(await coming.remove(digestOf(layer))).toBe(false);
+  });
+
   it("stops when it is told to, also in the middle of a blob", async () => {
     await lay(digestOf(layer), layer);
     const stop = new AbortController();
