@@ -4,7 +4,6 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Config } from "./config/load.ts";
 import { close, connect, servedBy, tend } from "./connect.ts";
 import { statusApi } from "./http/api/api.ts";
-import { cacheFace } from "./http/cache.ts";
 import { listen } from "./http/listen.ts";
 import { registryFace } from "./http/registry.ts";
 import { statusFace } from "./http/status.ts";
@@ -42,7 +41,7 @@ export async function serve(config: Config): Promise<void> {
   const { capacity, highWater, lowWater, pins, retention } = config.storage;
   const keeper = new Keeper({
     inventory: storage.database.over((database) => new SqliteInventory(database)),
-    blobs,
+    blobs: custody,
     marks: { capacity, high: capacity * highWater, low: capacity * lowWater },
     pins: new Pins(new SqlitePinTable(storage.database.current), pins, Date.now),
     retention,
@@ -89,9 +88,18 @@ export async function serve(config: Config): Promise<void> {
   const unready = (): string | undefined => (stop.signal.aborted ? "draining" : undefined);
   const degraded = (): string | undefined => health.trouble && `the disk is ${health.trouble}`;
   const { token: adminToken } = config.admin;
-  const api = statusApi({ buckets, ledger, mirror, routing, adminToken, log, now: Date.now });
-  const cache = cacheFace({ keeper, hitRatio: () => metrics.hitRatio(), token: adminToken });
-  const status = await listen(statusFace({ metrics, unready, degraded, api, cache }), config.status.listen);
+  const api = statusApi({
+    buckets,
+    ledger,
+    mirror,
+    routing,
+    keeper,
+    hitRatio: () => metrics.hitRatio(),
+    adminToken,
+    log,
+    now: Date.now,
+  });
+  const status = await listen(statusFace({ metrics, unready, degraded, api }), config.status.listen);
   open.defer(() => status.close(0));
   log.info(
     { registry: registry.url, status: status.url, upstreams: [...connected.keys()], storage: resolve(root) },

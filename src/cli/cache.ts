@@ -1,6 +1,6 @@
 /** `hubcap cache`: what a running Hubcap holds, and what it is to let go of or to keep. */
 import { UsageError } from "./exit.ts";
-import { StatusApi } from "./statusApi.ts";
+import { StatusApi, type Answer } from "./statusApi.ts";
 import { bytesText, table } from "./text.ts";
 
 /** The command's options as they were typed. */
@@ -25,6 +25,10 @@ interface Image {
   readonly bytes: number;
 }
 
+interface Page {
+  readonly images: readonly ListedImage[];
+}
+
 interface ListedImage extends Image {
   readonly pinned: boolean;
   readonly usedAt: string;
@@ -41,6 +45,9 @@ interface Eviction {
 interface PinList {
   readonly pins: readonly { readonly image: string; readonly origin: string }[];
 }
+
+/** Removing many images takes a while, and nothing is sent until it is done. */
+const patienceMs = 10 * 60_000;
 
 type Action = (api: StatusApi, images: readonly string[], options: CacheOptions) => Promise<void>;
 
@@ -61,16 +68,17 @@ export async function cache(operands: readonly string[], options: CacheOptions):
   if (action.takesImages !== images.length > 0) {
     throw wrong(action.takesImages ? `${name} needs an image` : `${name} takes no image`);
   }
-  await action.run(new StatusApi(options.status, options.tokenFile), images, options);
+  const { status, tokenFile } = options;
+  await action.run(new StatusApi({ command: "cache", status, tokenFile, patienceMs }), images, options);
 }
 
 async function list(api: StatusApi, _images: readonly string[], { json }: CacheOptions): Promise<void> {
-  const summary = (await api.ask("/api/v1/cache")).body as Summary;
+  const summary = (await api.ask<Summary>("/api/v1/cache", "capacity")).body;
   const images: ListedImage[] = [];
   for (let path: string | undefined = "/api/v1/cache/images?n=1000"; path !== undefined;) {
-    const { body, next } = await api.ask(path);
-    images.push(...(body as { readonly images: readonly ListedImage[] }).images);
-    path = next;
+    const page: Answer<Page> = await api.ask<Page>(path, "images");
+    images.push(...page.body.images);
+    path = page.next;
   }
   if (json) return print(JSON.stringify({ ...summary, images }, undefined, 2));
   const rows = images.map((image) => [
@@ -88,19 +96,20 @@ async function list(api: StatusApi, _images: readonly string[], { json }: CacheO
 async function remove(api: StatusApi, images: readonly string[], options: CacheOptions): Promise<void> {
   for (const image of images) {
     const query = new URLSearchParams({ image, dryRun: String(options.dryRun) });
-    show((await api.ask(`/api/v1/cache/images?${query.toString()}`, "DELETE")).body as Eviction, options);
+    const path = `/api/v1/cache/images?${query.toString()}`;
+    show((await api.ask<Eviction>(path, "dryRun", "DELETE")).body, options);
   }
 }
 
 async function evict(api: StatusApi, _images: readonly string[], options: CacheOptions): Promise<void> {
-  const { body } = await api.ask(`/api/v1/cache/evict?dryRun=${String(options.dryRun)}`, "POST");
-  show(body as Eviction, options);
+  const path = `/api/v1/cache/evict?dryRun=${String(options.dryRun)}`;
+  show((await api.ask<Eviction>(path, "dryRun", "POST")).body, options);
 }
 
 async function listPins(api: StatusApi, _images: readonly string[], { json }: CacheOptions): Promise<void> {
-  const { body } = await api.ask("/api/v1/cache/pins");
+  const { body } = await api.ask<PinList>("/api/v1/cache/pins", "pins");
   if (json) return print(JSON.stringify(body, undefined, 2));
-  for (const { image, origin } of (body as PinList).pins) {
+  for (const { image, origin } of body.pins) {
     print(origin === "configuration" ? `${image}  (in the configuration)` : image);
   }
 }
@@ -112,7 +121,7 @@ async function changePins(
   options: CacheOptions,
 ): Promise<void> {
   for (const image of images) {
-    await api.ask(`/api/v1/cache/pins?${new URLSearchParams({ image }).toString()}`, method);
+    await api.ask<PinList>(`/api/v1/cache/pins?${new URLSearchParams({ image }).toString()}`, "pins", method);
   }
   await listPins(api, [], options);
 }

@@ -1,7 +1,7 @@
 /** What belongs to an image that is held: its manifests, config, layers and referrers, as an export needs them. */
 import type { Descriptor, Platform } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
-import { readManifest } from "../oci/manifest.ts";
+import { listedAs, readManifest } from "../oci/manifest.ts";
 import { formatRepository, type Repository } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
 import type { Catalog, HeldManifest } from "../store/catalog.ts";
@@ -70,19 +70,11 @@ export async function collect(
   }
 }
 
-/** A referrer as the layout's index names it, with what clients filter by. */
+/** A referrer as the layout's index names it. */
 async function describe(blobs: Pick<Blobs, "read">, held: HeldManifest): Promise<Descriptor> {
   const { digest, mediaType, size } = held;
   const bytes = (await blobs.read(digest, size)) ?? Buffer.alloc(0);
-  const { artifactType, config, annotations } = readManifest(bytes, mediaType);
-  const type = artifactType ?? config?.mediaType;
-  return {
-    mediaType,
-    digest,
-    size,
-    ...(type && { artifactType: type }),
-    ...(annotations && { annotations }),
-  };
+  return listedAs(held, readManifest(bytes, mediaType));
 }
 
 function isPlatform(platform: Platform | undefined, wanted: string): boolean {

@@ -18,18 +18,26 @@ export interface Command {
   readonly example: string;
 }
 
+const config = {
+  type: "string",
+  short: "c",
+  value: "FILE",
+  description: "The configuration; the shipped config/hubcap.yaml unless given.",
+} as const;
+
+const status = {
+  type: "string",
+  value: "URL",
+  description: "The status listener to ask; http://127.0.0.1:5001 unless given.",
+} as const;
+
 /** All commands; `hubcap --help` lists them in this order. */
 export const commands = {
   serve: {
     summary: "Run the mirror. This is what `hubcap` does without a command.",
     operands: "",
     options: {
-      config: {
-        type: "string",
-        short: "c",
-        value: "FILE",
-        description: "The configuration; the shipped config/hubcap.yaml unless given.",
-      },
+      config,
     },
     example: "hubcap serve --config /etc/hubcap/hubcap.yaml",
   },
@@ -37,11 +45,7 @@ export const commands = {
     summary: "Show how many pulls of each upstream are left, as a running Hubcap counts them.",
     operands: "",
     options: {
-      status: {
-        type: "string",
-        value: "URL",
-        description: "The status listener to ask; http://127.0.0.1:5001 unless given.",
-      },
+      status,
       upstream: {
         type: "string",
         value: "NAME",
@@ -60,11 +64,7 @@ export const commands = {
     summary: "Show what a running Hubcap holds, and say what it lets go of or keeps.",
     operands: "ls | rm IMAGE… | evict | pins | pin IMAGE… | unpin IMAGE…",
     options: {
-      status: {
-        type: "string",
-        value: "URL",
-        description: "The status listener to ask; http://127.0.0.1:5001 unless given.",
-      },
+      status,
       "token-file": {
         type: "string",
         value: "FILE",
@@ -85,12 +85,7 @@ export const commands = {
         value: "OS/ARCH",
         description: "Only this platform, such as linux/amd64; all that are held unless given.",
       },
-      config: {
-        type: "string",
-        short: "c",
-        value: "FILE",
-        description: "The configuration; the shipped config/hubcap.yaml unless given.",
-      },
+      config,
     },
     example: "hubcap export -o images.tar docker.io/library/nginx:1.29 ghcr.io/org/app:v2",
   },
@@ -103,12 +98,7 @@ export const commands = {
         value: "IMAGE",
         description: "The name of the archive's one image, where the archive does not say it.",
       },
-      config: {
-        type: "string",
-        short: "c",
-        value: "FILE",
-        description: "The configuration; the shipped config/hubcap.yaml unless given.",
-      },
+      config,
     },
     example: "hubcap import images.tar",
   },
@@ -116,12 +106,7 @@ export const commands = {
     summary: "Check that everything held is what its name says. Fails when something is not.",
     operands: "",
     options: {
-      config: {
-        type: "string",
-        short: "c",
-        value: "FILE",
-        description: "The configuration; the shipped config/hubcap.yaml unless given.",
-      },
+      config,
       repair: {
         type: "boolean",
         description: "Put right what is found; Hubcap must not be running there.",

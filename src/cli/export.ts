@@ -17,7 +17,7 @@ import {
   refAnnotation,
   writeLayoutIndex,
 } from "../oci/layout.ts";
-import { formatRepository, isDigest } from "../oci/reference.ts";
+import { formatImage, isDigest } from "../oci/reference.ts";
 import type { Routing } from "../oci/routing.ts";
 import { DiskBlobs } from "../store/blobs.ts";
 import { SqliteCatalog, type HeldManifest } from "../store/catalog.ts";
@@ -77,13 +77,14 @@ async function find({ catalog }: Shelves, image: Image): Promise<HeldManifest> {
     ? await catalog.manifest(image, reference)
     : (await catalog.tag(image, reference))?.held;
   if (manifest) return manifest;
-  throw new Error(`${wholeName(image)} is not held: pull it through Hubcap first`);
+  throw new Error(`${formatImage(image, reference)} is not held: pull it through Hubcap first`);
 }
 
 function indexOf(named: readonly Named[], { referrers }: Collection): Descriptor[] {
   const tags = named.map(({ image }) => String(referenceOf(image)));
   const images = named.map(({ image, manifest }): Descriptor => {
     const reference = referenceOf(image);
+    const name = formatImage(image, reference);
     // Where two images have the same tag, only the whole name tells them apart.
     const alone = tags.filter((tag) => tag === reference).length === 1;
     const { digest, mediaType, size } = manifest;
@@ -92,17 +93,12 @@ function indexOf(named: readonly Named[], { referrers }: Collection): Descriptor
       digest,
       size,
       annotations: {
-        [nameAnnotation]: wholeName(image),
-        ...(!isDigest(reference) && { [refAnnotation]: alone ? reference : wholeName(image) }),
+        [nameAnnotation]: name,
+        ...(!isDigest(reference) && { [refAnnotation]: alone ? reference : name }),
       },
     };
   });
   return [...images, ...referrers];
-}
-
-function wholeName(image: Image): string {
-  const reference = referenceOf(image);
-  return `${formatRepository(image)}${isDigest(reference) ? "@" : ":"}${reference}`;
 }
 
 async function write(

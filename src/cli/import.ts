@@ -15,7 +15,7 @@ import { DiskBlobs } from "../store/blobs.ts";
 import { SqliteCatalog } from "../store/catalog.ts";
 import { openDatabase } from "../store/database.ts";
 import { lockRoot } from "../store/lock.ts";
-import { Intake } from "./intake.ts";
+import { Holder } from "./holder.ts";
 import { Progress } from "./progress.ts";
 
 export interface ImportOptions {
@@ -33,7 +33,7 @@ export async function importImages({ file, as, root, routing }: ImportOptions): 
   try {
     const blobs = await DiskBlobs.at(root);
     const { index, sizes } = await unpack(file, blobs);
-    const intake = new Intake({ catalog: new SqliteCatalog(database), blobs, sizes, now: Date.now });
+    const holder = new Holder({ catalog: new SqliteCatalog(database), blobs, sizes, now: Date.now });
     const unnamed = index.filter((descriptor) => nameOf(descriptor) === undefined);
     const [single, ...more] = unnamed.filter((descriptor) => isImage(descriptor, index));
     if (as !== undefined && (more.length > 0 || !single)) {
@@ -44,11 +44,11 @@ export async function importImages({ file, as, root, routing }: ImportOptions): 
       if (name === undefined) continue;
       const image = parseImage(name, routing);
       const reference = referenceOf(image);
-      await intake.image(image, descriptor, isDigest(reference) ? undefined : reference);
+      await holder.hold(image, descriptor, isDigest(reference) ? undefined : reference);
       console.log(name);
     }
-    const strays = await intake.referrers(unnamed);
-    await intake.finish();
+    const strays = await holder.holdReferrers(unnamed);
+    await holder.finish();
     if (strays.length > 0) {
       throw new Error(
         `the archive does not say where ${strays.map(({ digest }) => digest).join(", ")} comes from: name it with --as`,

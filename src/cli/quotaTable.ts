@@ -2,6 +2,7 @@
 import { styleText } from "node:util";
 import { duration } from "../quota/refusal.ts";
 import type { Snapshot, State } from "../quota/snapshot.ts";
+import { bytesText, table } from "./text.ts";
 
 const heads = ["UPSTREAM", "ACCOUNT", "STATE", "LEFT", "SPENT", "PER HOUR", "EMPTY IN", "MORE IN", "SAVED"];
 const stateColumn = heads.indexOf("STATE");
@@ -16,27 +17,10 @@ const colours: Readonly<Partial<Record<State, "yellow" | "red">>> = {
 /** A table of `rows`, in colour where standard output is a terminal. `now` is the time that its times count from. */
 export function quotaTable(rows: readonly Snapshot[], now: number): string {
   const cells = rows.map((row) => cellsOf(row, now));
-  const widths = heads.map((head, index) =>
-    Math.max(head.length, ...cells.map((line) => line[index]?.length ?? 0)),
-  );
-  const lines = cells.map((line, row) => {
-    const colour = colours[rows[row]?.state ?? "ok"];
-    return joined(line, widths, (text, column) =>
-      colour && column === stateColumn ? styleText(colour, text) : text,
-    );
+  return table(heads, cells, (text, row, column) => {
+    const colour = column === stateColumn ? colours[rows[row]?.state ?? "ok"] : undefined;
+    return colour ? styleText(colour, text) : text;
   });
-  return [joined(heads, widths, (text) => text), ...lines].join("\n");
-}
-
-function joined(
-  line: readonly string[],
-  widths: readonly number[],
-  paint: (text: string, column: number) => string,
-): string {
-  return line
-    .map((text, column) => paint(text.padEnd(widths[column] ?? 0), column))
-    .join("  ")
-    .trimEnd();
 }
 
 function cellsOf(row: Snapshot, now: number): string[] {
@@ -50,7 +34,7 @@ function cellsOf(row: Snapshot, now: number): string[] {
     row.burnPerHour.toFixed(1),
     state === "exhausted" ? "now" : until(row.emptyAt, now),
     until(row.nextFreeAt, now),
-    `${saved.pulls} pulls, ${bytes(saved.bytes)}`,
+    `${saved.pulls} pulls, ${bytesText(saved.bytes)}`,
   ];
 }
 
@@ -61,11 +45,4 @@ function leftOf({ state, remaining, limit }: Snapshot): string {
 
 function until(time: string | null, now: number): string {
   return time === null ? "-" : duration(Math.max(1000, Date.parse(time) - now));
-}
-
-const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-
-function bytes(count: number): string {
-  const power = Math.min(Math.floor(Math.log2(Math.max(1, count)) / 10), units.length - 1);
-  return `${(count / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`;
 }

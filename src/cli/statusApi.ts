@@ -3,53 +3,76 @@ import { readFileSync } from "node:fs";
 import { request } from "undici";
 import { UsageError } from "./exit.ts";
 
-/** Removing many images takes a while, and nothing is sent until it is done. */
-const patienceMs = 10 * 60_000;
+type Method = "GET" | "PUT" | "POST" | "DELETE";
+
+export interface StatusApiOptions {
+  /** The command that asks, whose help says more. */
+  readonly command: string;
+  /** The status listener, as it was typed. */
+  readonly status: string | undefined;
+  /** The file with the admin token, without which nothing can be changed. */
+  readonly tokenFile?: string | undefined;
+  /** How long an answer may take. */
+  readonly patienceMs: number;
+}
 
 /** An answer that went well. */
-export interface Answer {
-  readonly body: unknown;
+export interface Answer<Body> {
+  readonly body: Body;
   /** The path and query of the next page, if there is one. */
   readonly next: string | undefined;
 }
 
 export class StatusApi {
   readonly #base: string;
-  readonly #token: string | undefined;
+  readonly #headers: Readonly<Record<string, string>>;
+  readonly #patienceMs: number;
 
   /** @throws UsageError when `status` is no URL or the token cannot be read. */
-  constructor(status = "http://127.0.0.1:5001", tokenFile?: string) {
-    const url = URL.parse(status);
+  constructor({ command, status, tokenFile, patienceMs }: StatusApiOptions) {
+    const url = URL.parse(status ?? "http://127.0.0.1:5001");
     if (url?.protocol !== "http:" && url?.protocol !== "https:") {
-      throw new UsageError("--status takes an http or https URL, such as http://127.0.0.1:5001");
+      throw new UsageError(
+        `--status takes an http or https URL, such as http://127.0.0.1:5001. See hubcap ${command} --help`,
+      );
     }
-    this.#base = url.href.replace(/\/$/, "");
-    this.#token = tokenFile === undefined ? undefined : readToken(tokenFile);
+    this.#base = `${url.origin}${url.pathname.replace(/\/$/, "")}`;
+    this.#headers = tokenFile === undefined ? {} : { authorization: `Bearer ${readToken(tokenFile)}` };
+    this.#patienceMs = patienceMs;
   }
 
-  /** What is answered at `path`, which begins with `/api/v1`. @throws Error with the sentence that came instead. */
-  async ask(path: string, method: "GET" | "PUT" | "POST" | "DELETE" = "GET"): Promise<Answer> {
+  /**
+   * What is answered at `path`, which begins with `/api/v1`. By its field `mark` it is known to be Hubcap's.
+   * @throws Error with the sentence that came instead, or with why none came.
+   */
+  async ask<Body extends object>(
+    path: string,
+    mark: keyof Body,
+    method: Method = "GET",
+  ): Promise<Answer<Body>> {
     const address = this.#base + path;
+    const { status, answer, link } = await this.#send(address, method);
+    if (status === 200 && isMarked<Body>(answer, mark)) return { body: answer, next: nextOf(link) };
+    // Every Hubcap has an answer to each question: what does not is something else.
+    const isElsewhere = method === "GET" && status === 404;
+    if (!isElsewhere && isMarked<{ error: unknown }>(answer, "error")) throw new Error(String(answer.error));
+    throw new Error(`what answers at ${address} is not Hubcap's status listener`);
+  }
+
+  async #send(address: string, method: Method) {
     try {
       const { statusCode, headers, body } = await request(address, {
         method,
-        headers: this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` },
-        headersTimeout: patienceMs,
+        headers: this.#headers,
+        headersTimeout: this.#patienceMs,
+        bodyTimeout: this.#patienceMs,
       });
-      const answer: unknown = await body.json().catch(() => undefined);
-      if (statusCode === 200) return { body: answer, next: nextOf(headers["link"]) };
-      throw new Refusal(sentenceIn(answer) ?? `${address} answers ${statusCode}`);
+      const text = await body.text();
+      return { status: statusCode, answer: readJson(text), link: headers["link"] };
     } catch (error) {
-      if (error instanceof Refusal) throw error;
-      const reason = error instanceof Error && "code" in error ? String(error.code) : String(error);
-      throw new Error(`no Hubcap answers at ${this.#base}: ${reason}`, { cause: error });
+      throw new Error(`no Hubcap answers at ${address}: ${reasonOf(error)}`, { cause: error });
     }
   }
-}
-
-/** Hubcap said no; the message is its sentence. */
-class Refusal extends Error {
-  override readonly name = "Refusal";
 }
 
 function readToken(file: string): string {
@@ -60,11 +83,24 @@ function readToken(file: string): string {
   }
 }
 
+/** What `text` says as JSON, or undefined. */
+function readJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function isMarked<Body extends object>(answer: unknown, mark: keyof Body): answer is Body {
+  return typeof answer === "object" && answer !== null && mark in answer;
+}
+
 function nextOf(link: string | string[] | undefined): string | undefined {
   return /^<(\/[^>]+)>; rel="next"$/.exec(String(link))?.[1];
 }
 
-function sentenceIn(answer: unknown): string | undefined {
-  if (typeof answer !== "object" || answer === null || !("error" in answer)) return undefined;
-  return typeof answer.error === "string" ? answer.error : undefined;
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return "code" in error && typeof error.code === "string" ? error.code : error.message;
 }

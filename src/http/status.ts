@@ -10,12 +10,10 @@ export interface StatusFaceOptions {
   readonly degraded: () => string | undefined;
   /** What answers under `/api/v1`. */
   readonly api: Hono<Env>;
-  /** What answers under `/api/v1/cache`. */
-  readonly cache: Hono;
 }
 
 /** The app behind the status listener. */
-export function statusFace({ metrics, unready, degraded, api, cache }: StatusFaceOptions): Hono {
+export function statusFace({ metrics, unready, degraded, api }: StatusFaceOptions): Hono {
   const app = new Hono();
   app.get("/livez", (c) => c.text("ok\n"));
   app.get("/readyz", (c) => {
@@ -28,7 +26,6 @@ export function statusFace({ metrics, unready, degraded, api, cache }: StatusFac
   app.get("/metrics", async (c) =>
     c.body(await metrics.read(), 200, { "Content-Type": metrics.registry.contentType }),
   );
-  app.route("/api/v1/cache", cache);
   app.route("/api/v1", api);
   app.notFound((c) => c.json({ error: `nothing at ${c.req.path}` }, 404));
   return app;

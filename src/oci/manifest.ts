@@ -84,6 +84,21 @@ export function readManifest(bytes: Uint8Array, contentType: string): Manifest {
   };
 }
 
+/** How a list of referrers names a manifest, with what clients filter by (distribution-spec, "Listing Referrers"). */
+export function listedAs(
+  { mediaType, digest, size }: Descriptor,
+  { artifactType, config, annotations }: Manifest,
+): Descriptor {
+  const type = artifactType ?? config?.mediaType;
+  return {
+    mediaType,
+    digest,
+    size,
+    ...(type && { artifactType: type }),
+    ...(annotations && { annotations }),
+  };
+}
+
 /** The artifact type under which a referrers list shows `manifest` (distribution-spec "Listing Referrers"). */
 export function artifactTypeOf(manifest: Manifest): string | undefined {
   return manifest.artifactType ?? manifest.config?.mediaType;

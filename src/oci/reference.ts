@@ -41,3 +41,8 @@ export function isDigest(reference: Reference): reference is Digest {
 export function formatRepository(repository: Repository): string {
   return `${repository.upstream}/${repository.name}`;
 }
+
+/** `docker.io/library/nginx:1.29`, or with `@` and the digest. */
+export function formatImage(repository: Repository, reference: Reference): string {
+  return `${formatRepository(repository)}${isDigest(reference) ? "@" : ":"}${reference}`;
+}

@@ -1,4 +1,4 @@
-/** The cache API and `hubcap cache`, on a real Hubcap that has pulled from the stand-in. */
+/** The cache API, every answer held against the served document, and `hubcap cache`, on a real Hubcap that has pulled. */
 import { execFile } from "node:child_process";
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -6,11 +6,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { z } from "zod";
-import { cacheEviction, cacheImages, cachePins, cacheSummary } from "../../src/http/cache.ts";
-import { ask, type Reply } from "../support/ask.ts";
+import { cacheImages, cacheSummary } from "../../src/http/api/cache.ts";
+import { cacheEviction } from "../../src/http/api/evict.ts";
+import { cachePins } from "../../src/http/api/pins.ts";
+import { ask, type AskOptions, type Reply } from "../support/ask.ts";
 import { startHub, type Hub } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
 import { buildImage } from "../support/images.ts";
+import { OpenApiChecker } from "../support/openapi.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
 
 const door = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
@@ -18,6 +21,7 @@ const token = "an-admin-token";
 
 let hub: Hub;
 let hubcap: Hubcap;
+let checker: OpenApiChecker;
 let tokenFile: string;
 
 async function pull(repository: string): Promise<void> {
@@ -26,9 +30,16 @@ async function pull(repository: string): Promise<void> {
   expect(errors).toEqual([]);
 }
 
-function send(path: string, method = "GET", bearer: string | undefined = token): Promise<Reply> {
-  const headers = bearer === undefined ? {} : { authorization: `Bearer ${bearer}` };
-  return ask(`${hubcap.statusUrl}/api/v1/cache${path}`, { method, headers });
+/** A reply, which must be as the document says. */
+async function checked(url: string, options: AskOptions = {}): Promise<Reply> {
+  const reply = await ask(url, options);
+  expect(checker.flawsIn(options.method ?? "GET", url, reply)).toEqual([]);
+  return reply;
+}
+
+function send(path: string, method = "GET", bearer = token): Promise<Reply> {
+  const headers = { authorization: `Bearer ${bearer}` };
+  return checked(`${hubcap.statusUrl}/api/v1/cache${path}`, { method, headers });
 }
 
 /** The answer's body, which must be just what the schema says. */
@@ -66,6 +77,7 @@ beforeAll(async () => {
       storage: { capacity: "1GiB", pins: ["docker.io/library/c"] },
     },
   });
+  checker = await OpenApiChecker.of(hubcap.statusUrl);
   for (const name of ["a", "b", "c"]) await pull(`library/${name}`);
   await settled();
 });
@@ -116,7 +128,7 @@ describe("the cache API", () => {
     ["/pins?image=docker.io/library/a", "DELETE"],
   ])("changes nothing at %s (%s) without the right token", async (path, method) => {
     expect((await send(path, method, "another-token")).status).toBe(401);
-    const bare = await ask(`${hubcap.statusUrl}/api/v1/cache${path}`, { method });
+    const bare = await checked(`${hubcap.statusUrl}/api/v1/cache${path}`, { method });
     expect(bare.status).toBe(401);
     expect((await body(cacheSummary, send(""))).manifests).toBe(6);
   });
@@ -173,9 +185,9 @@ describe("the cache API", () => {
         ["/evict", "POST"],
         ["/pins?image=docker.io/library/a", "PUT"],
       ] as const) {
-        expect((await ask(url + path, { method, headers })).status).toBe(404);
+        expect((await checked(url + path, { method, headers })).status).toBe(404);
       }
-      const empty = await ask(url);
+      const empty = await checked(url);
       expect(cacheSummary.parse(JSON.parse(empty.body.toString()))).toMatchObject({
         bytes: 0,
         hitRatio: null,

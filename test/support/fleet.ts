@@ -22,7 +22,7 @@ export interface FleetOptions {
   readonly config?: WrittenConfig;
 }
 
-/** One line of what the ledger says was spent. */
+/** One line of what the status API says was spent. */
 export interface Spent {
   readonly key: string;
   readonly spent: number;
@@ -123,17 +123,11 @@ export class Fleet {
       .map((line) => line["to"]);
   }
 
-  /** What the ledger says was spent at docker.io, most first. */
-  spent(by: "client" | "repository" | "reason"): readonly Spent[] {
-    return this.#read(
-      (database) =>
-        database
-          .prepare(
-            `SELECT ${by} AS key, sum(cost) AS spent FROM quota_entry
-             WHERE upstream = 'docker.io' AND cost > 0 GROUP BY ${by} ORDER BY sum(cost) DESC, ${by}`,
-          )
-          .all() as Spent[],
-    );
+  /** What the status API says was spent at docker.io, most first. */
+  async spent(by: "client" | "repository" | "reason"): Promise<readonly Spent[]> {
+    const path = `/api/v1/quota/spend?by=${by}&upstream=docker.io&since=7d`;
+    const { rows } = (await this.hubcap.status(path)) as { readonly rows: readonly Spent[] };
+    return rows.map(({ key, spent }) => ({ key, spent })).filter(({ spent }) => spent > 0);
   }
 
   /** The alternate that said what `repository:1` of docker.io means; null when that was the upstream itself. */

@@ -1,5 +1,6 @@
 /** Holds real answers against an OpenAPI 3.1 document. */
 import { Ajv2020 } from "ajv/dist/2020.js";
+import { ask, type Reply } from "./ask.ts";
 
 interface Operation {
   readonly responses: Readonly<Record<string, { readonly content?: Readonly<Record<string, unknown>> }>>;
@@ -39,6 +40,19 @@ export class OpenApiChecker {
     for (const name of Object.keys(document.components.schemas)) {
       this.#ajv.compile({ $ref: pointer(["components", "schemas", name]) });
     }
+  }
+
+  /** Holds answers against the document that a status listener serves itself. */
+  static async of(statusUrl: string): Promise<OpenApiChecker> {
+    const { body } = await ask(`${statusUrl}/api/v1/openapi.json`);
+    return new OpenApiChecker(JSON.parse(body.toString()) as OpenApiDocument);
+  }
+
+  /** What is wrong with the reply to a request for `url`, as {@link flaws} tells it. */
+  flawsIn(method: string, url: string, { status, headers, body }: Reply): string[] {
+    const { pathname: path } = new URL(url);
+    const contentType = headers["content-type"];
+    return this.flaws({ method, path, status, contentType, body: JSON.parse(body.toString()) as unknown });
   }
 
   /** What is wrong with an answer: that it is not described, or what its schema says. Empty when nothing is. */

@@ -1,9 +1,12 @@
 /** The status API: the resources under `/api/v1`, each in a file of its own, and the document that describes them. */
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Log } from "../../telemetry/log.ts";
+import { addCache, type CacheOptions } from "./cache.ts";
 import { addEvents, type EventsOptions } from "./events.ts";
+import { addEvict, type EvictOptions } from "./evict.ts";
 import { addExplain, type ExplainOptions } from "./explain.ts";
 import { onFailure, refuseInput } from "./failure.ts";
+import { addPins, type PinsOptions } from "./pins.ts";
 import { addQuota, type QuotaOptions } from "./quota.ts";
 import { addRehearse, type RehearseOptions } from "./rehearse.ts";
 import { addSpend, type SpendOptions } from "./spend.ts";
@@ -13,7 +16,10 @@ export type StatusApiOptions = QuotaOptions &
   SpendOptions &
   EventsOptions &
   ExplainOptions &
-  RehearseOptions & { readonly log: Log };
+  RehearseOptions &
+  CacheOptions &
+  EvictOptions &
+  PinsOptions & { readonly log: Log };
 
 /** The app that is mounted at `/api/v1`. */
 export function statusApi(options: StatusApiOptions): OpenAPIHono {
@@ -34,12 +40,16 @@ export function statusApi(options: StatusApiOptions): OpenAPIHono {
   addEvents(api, options);
   addExplain(api, options);
   addRehearse(api, options);
+  addCache(api, options);
+  addEvict(api, options);
+  addPins(api, options);
   api.doc31("/openapi.json", {
     openapi: "3.1.0",
     info: {
       title: "Hubcap's status API",
       version: "1",
-      description: "What is left of every upstream's quota, who spent it, and what a pull would meet.",
+      description:
+        "What is left of every upstream's quota, who spent it, what a pull would meet, and what is held.",
     },
     servers: [{ url: "/api/v1" }],
   });

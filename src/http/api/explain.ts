@@ -3,7 +3,7 @@ import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import type { Mirror } from "../../mirror/mirror.ts";
 import { RegistryError } from "../../oci/error.ts";
 import { parseImage } from "../../oci/image.ts";
-import { formatRepository, isDigest } from "../../oci/reference.ts";
+import { formatImage } from "../../oci/reference.ts";
 import type { Routing } from "../../oci/routing.ts";
 import { failure } from "./failure.ts";
 
@@ -52,8 +52,8 @@ export function addExplain(api: OpenAPIHono, { mirror, routing }: ExplainOptions
     try {
       const image = parseImage(c.req.valid("query").image, routing);
       const { repository, reference, digest = null, ...rest } = await mirror.explain(image);
-      const name = `${formatRepository(repository)}${isDigest(reference) ? "@" : ":"}${reference}`;
       const { upstream, name: path } = repository;
+      const name = formatImage(repository, reference);
       return c.json({ image: name, upstream, repository: path, reference, digest, ...rest }, 200);
     } catch (error) {
       if (error instanceof RegistryError) return c.json({ error: error.message }, 400);

@@ -1,8 +1,9 @@
 /** `POST /api/v1/rehearse`: behave for a while as if an upstream were empty or down, to see what would break. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import type { QuotaBucket } from "../../quota/bucket.ts";
-import { adminOnly, type AdminToken } from "../admin.ts";
+import type { AdminToken } from "../admin.ts";
 import { Rehearsals, type RehearsalsOptions } from "../rehearsals.ts";
+import { changing, withoutToken } from "./changing.ts";
 import { failure } from "./failure.ts";
 import { upstreamQuota } from "./quota.ts";
 
@@ -31,17 +32,15 @@ function routeFor(token: AdminToken | undefined) {
     method: "post",
     path: "/rehearse",
     summary: "Behave as if an upstream were empty or down, for a while",
-    security: [{ adminToken: [] }],
-    middleware: adminOnly(token),
+    ...changing(token),
     request: { body: { required: true, content: { "application/json": { schema: body } } } },
     responses: {
+      ...withoutToken,
       200: {
         description: "Where the upstream's quota stands with it.",
         content: { "application/json": { schema: upstreamQuota } },
       },
       400: failure("The body cannot be read, or there is no such upstream."),
-      401: failure("The admin token is missing or wrong."),
-      404: failure("No admin token is configured, so nothing can be changed."),
       415: failure("The body is not JSON."),
     },
   });

@@ -1,8 +1,10 @@
 /** The status API over real buckets, a ledger in memory, and clocks that stand still until they are moved. */
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { AdminToken } from "../../../src/http/admin.ts";
-import { statusApi } from "../../../src/http/api/api.ts";
+import { statusApi, type StatusApiOptions } from "../../../src/http/api/api.ts";
 import { openBucket, type QuotaBucket } from "../../../src/quota/bucket.ts";
+import { parsePattern } from "../../../src/oci/pattern.ts";
+import { Pins } from "../../../src/store/pins.ts";
 import type { Log } from "../../../src/telemetry/log.ts";
 import { FakeLedger } from "../../support/fakeLedger.ts";
 
@@ -18,7 +20,7 @@ export interface ApiHouse {
   /** Moves both clocks. */
   readonly move: (ms: number) => void;
   /** What a path answers, read as JSON. */
-  readonly get: (path: string) => Promise<{ status: number; body: unknown }>;
+  readonly get: (path: string, init?: RequestInit) => Promise<{ status: number; body: unknown }>;
   /** What `POST /rehearse` answers. */
   readonly rehearse: (
     body: unknown,
@@ -26,8 +28,14 @@ export interface ApiHouse {
   ) => Promise<{ status: number; body: unknown }>;
 }
 
-/** Opens it with upstreams docker.io, of which 10 pulls in 6 h are allowed, and ghcr.io, which has no limit. */
-export async function openApiHouse(adminToken?: AdminToken): Promise<ApiHouse> {
+/**
+ * Opens it with upstreams docker.io, of which 10 pulls in 6 h are allowed, and ghcr.io, which has no limit. Nothing is held
+ * but what `kept` says, and docker.io/library/redis is pinned by the configuration.
+ */
+export async function openApiHouse(
+  adminToken?: AdminToken,
+  kept: Partial<StatusApiOptions["keeper"]> = {},
+): Promise<ApiHouse> {
   let now = start;
   const clocks = { now: () => now, monotonic: () => now - start };
   const ledger = new FakeLedger();
@@ -51,6 +59,8 @@ export async function openApiHouse(adminToken?: AdminToken): Promise<ApiHouse> {
     ledger,
     mirror: { explain: breakDown },
     routing,
+    keeper: { ...emptyKeeper(clocks.now), ...kept },
+    hitRatio: () => Promise.resolve(undefined),
     adminToken,
     log,
     now: clocks.now,
@@ -63,7 +73,7 @@ export async function openApiHouse(adminToken?: AdminToken): Promise<ApiHouse> {
     move: (ms) => {
       now += ms;
     },
-    get: async (path) => read(await api.request(path)),
+    get: async (path, init) => read(await api.request(path, init)),
     rehearse: async (body, headers = {}) =>
       read(
         await api.request("/rehearse", {
@@ -72,6 +82,20 @@ export async function openApiHouse(adminToken?: AdminToken): Promise<ApiHouse> {
           body: typeof body === "string" ? body : JSON.stringify(body),
         }),
       ),
+  };
+}
+
+function emptyKeeper(now: () => number): StatusApiOptions["keeper"] {
+  const configured = parsePattern("docker.io/library/redis");
+  const table = { all: () => [], add: () => {}, remove: () => {} };
+  return {
+    capacity: 1000,
+    pins: new Pins(table, configured ? [configured] : [], now),
+    totals: () => Promise.resolve({ bytes: 0, blobs: 0, manifests: 0 }),
+    oldestUse: () => Promise.resolve(undefined),
+    async *images() {},
+    evict: () => Promise.resolve(),
+    remove: () => Promise.resolve(),
   };
 }
 

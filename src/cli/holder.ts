@@ -1,38 +1,38 @@
-/** Blobs that lie in the store already become images of a repository. */
+/** Has repositories hold the images whose blobs lie in the store already. */
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
-import { readManifest } from "../oci/manifest.ts";
+import { listedAs, readManifest } from "../oci/manifest.ts";
 import { formatRepository, type Repository, type Tag } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
 import type { Catalog } from "../store/catalog.ts";
 
-export interface IntakeOptions {
+export interface HolderOptions {
   readonly catalog: Catalog;
   readonly blobs: Pick<Blobs, "read" | "remove">;
-  /** What there is to take in: every blob, with its size in bytes. */
+  /** What there is to hold: every blob, with its size in bytes. */
   readonly sizes: ReadonlyMap<Digest, number>;
   readonly now: () => number;
 }
 
-export class Intake {
-  readonly #options: IntakeOptions;
-  /** Where each digest was taken in. */
+export class Holder {
+  readonly #options: HolderOptions;
+  /** Where each digest was held. */
   readonly #places = new Map<Digest, Repository>();
 
-  constructor(options: IntakeOptions) {
+  constructor(options: HolderOptions) {
     this.#options = options;
   }
 
   /** Holds an image for `repository`, and what `tag` means. @throws Error when a part of it is missing. */
-  async image(repository: Repository, root: Descriptor, tag: Tag | undefined): Promise<void> {
+  async hold(repository: Repository, root: Descriptor, tag: Tag | undefined): Promise<void> {
     const { catalog, now } = this.#options;
     await this.#manifest(repository, root);
     const { digest, mediaType, size } = root;
     if (tag) await catalog.resolve(repository, tag, { digest, mediaType, size }, now());
   }
 
-  /** Holds those that refer to images which were taken in, and lists them as their referrers. The others are returned. */
-  async referrers(candidates: readonly Descriptor[]): Promise<readonly Descriptor[]> {
+  /** Holds those that refer to images which were held, and lists them as their referrers. The others are returned. */
+  async holdReferrers(candidates: readonly Descriptor[]): Promise<readonly Descriptor[]> {
     let waiting = candidates.filter(({ digest }) => !this.#places.has(digest));
     for (;;) {
       const left = [];
@@ -94,14 +94,7 @@ export class Intake {
     const others = (known ? (JSON.parse(known.body) as Descriptor[]) : []).filter(
       (other) => other.digest !== digest,
     );
-    const { artifactType = manifest.config?.mediaType, annotations } = manifest;
-    const listed: Descriptor = {
-      mediaType,
-      digest,
-      size: bytes.length,
-      ...(artifactType && { artifactType }),
-      ...(annotations && { annotations }),
-    };
+    const listed = listedAs({ mediaType, digest, size: bytes.length }, manifest);
     await catalog.keepListing(repository, subject, {
       body: JSON.stringify([...others, listed]),
       checkedAt: now(),

@@ -1,0 +1,160 @@
+/** `GET /api/v1/cache` and `GET /api/v1/cache/images`: what is held. */
+import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
+import { parseDigest, type Digest } from "../../oci/digest.ts";
+import { formatRepository, parseRepositoryName, type Repository } from "../../oci/reference.ts";
+import { failure } from "./failure.ts";
+
+const time = z.iso.datetime();
+const count = () => z.int().min(0);
+
+/** The sums. */
+export const cacheSummary = z
+  .strictObject({
+    bytes: count().describe("Bytes of manifests and blobs that are held."),
+    capacity: count().describe("How many may be held."),
+    blobs: count().describe("Blobs that are held, manifests among them."),
+    manifests: count(),
+    hitRatio: z
+      .number()
+      .nullable()
+      .describe("The share of pulled manifests and blobs that needed no new download, since the start."),
+    oldestUseAt: time.nullable().describe("When the image that was unused for longest was asked for last."),
+  })
+  .openapi("CacheSummary");
+
+/** One page of images. */
+export const cacheImages = z
+  .strictObject({
+    images: z.array(
+      z.strictObject({
+        repository: z.string().describe("With the source host, such as docker.io/library/nginx."),
+        digest: z.string(),
+        mediaType: z.string(),
+        tags: z.array(z.string()).describe("The tags that mean this image, as far as they were asked for."),
+        bytes: count().describe("Bytes that are held of it, its platforms and what refers to it."),
+        pinned: z.boolean(),
+        heldAt: time,
+        usedAt: time,
+        uses: count().describe("How often it was asked for while it was held."),
+      }),
+    ),
+  })
+  .openapi("CacheImages");
+
+const mostListed = 1000;
+const countExpected = `must be a whole number from 1 to ${mostListed}`;
+
+/** Reads the image that ended the page before, as this API wrote it. */
+const last = z.string({ error: "must be given once" }).transform((text, context): Held => {
+  const [, upstream = "", path = "", hash = ""] = /^([^/@]+)\/([^@]+)@(.+)$/.exec(text) ?? [];
+  const name = parseRepositoryName(path);
+  const digest = parseDigest(hash);
+  if (name && digest) return { repository: { upstream, name }, digest };
+  context.addIssue({ code: "custom", message: "must be the end of the page before" });
+  return z.NEVER;
+});
+
+const page = z.strictObject({
+  n: z.coerce
+    .number({ error: countExpected })
+    .int(countExpected)
+    .min(1, countExpected)
+    .max(mostListed, countExpected)
+    .default(100)
+    .describe("How many at most."),
+  last: last
+    .optional()
+    .openapi({ type: "string", description: "The end of the page before: follow its Link instead." }),
+});
+
+const summaryRoute = createRoute({
+  method: "get",
+  path: "/cache",
+  summary: "How much is held, and how well it serves",
+  responses: {
+    200: { description: "The sums.", content: { "application/json": { schema: cacheSummary } } },
+  },
+});
+
+const imagesRoute = createRoute({
+  method: "get",
+  path: "/cache/images",
+  summary: "The images that are held, an index with its platforms as one",
+  request: { query: page },
+  responses: {
+    200: {
+      description: "One page, by name and digest. Its header Link leads to the next, if there is one.",
+      content: { "application/json": { schema: cacheImages } },
+    },
+    400: failure("A parameter cannot be read."),
+  },
+});
+
+interface Held {
+  readonly repository: Repository;
+  readonly digest: Digest;
+}
+
+interface KeptImage extends Held {
+  readonly mediaType: string;
+  readonly tags: readonly string[];
+  readonly bytes: number;
+  readonly pinned: boolean;
+  /** Times are ms since the epoch. */
+  readonly heldAt: number;
+  readonly usedAt: number;
+  readonly uses: number;
+}
+
+export interface CacheOptions {
+  readonly keeper: {
+    readonly capacity: number;
+    totals(): Promise<{ readonly bytes: number; readonly blobs: number; readonly manifests: number }>;
+    oldestUse(): Promise<number | undefined>;
+    images(after: Held | undefined): AsyncIterable<KeptImage>;
+  };
+  /** The share of pulls that needed no new download; undefined before the first. */
+  readonly hitRatio: () => Promise<number | undefined>;
+}
+
+export function addCache(api: OpenAPIHono, { keeper, hitRatio }: CacheOptions): void {
+  api.openapi(summaryRoute, async (c) => {
+    const [totals, oldest, ratio] = await Promise.all([keeper.totals(), keeper.oldestUse(), hitRatio()]);
+    const oldestUseAt = oldest === undefined ? null : isoTime(oldest);
+    return c.json({ ...totals, capacity: keeper.capacity, hitRatio: ratio ?? null, oldestUseAt }, 200);
+  });
+
+  api.openapi(imagesRoute, async (c) => {
+    const { n, last } = c.req.valid("query");
+    const images: z.output<typeof cacheImages>["images"] = [];
+    for await (const image of keeper.images(last)) {
+      const end = images.at(-1);
+      if (images.length === n && end) {
+        const next = new URLSearchParams({ n: String(n), last: `${end.repository}@${end.digest}` });
+        c.header("Link", `</api/v1/cache/images?${next.toString()}>; rel="next"`);
+        break;
+      }
+      images.push(shown(image));
+    }
+    return c.json({ images }, 200);
+  });
+}
+
+function shown(image: KeptImage): z.output<typeof cacheImages>["images"][number] {
+  const { repository, digest, mediaType, tags, bytes, pinned, heldAt, usedAt, uses } = image;
+  return {
+    repository: formatRepository(repository),
+    digest,
+    mediaType,
+    tags: [...tags],
+    bytes,
+    pinned,
+    heldAt: isoTime(heldAt),
+    usedAt: isoTime(usedAt),
+    uses,
+  };
+}
+
+function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
+}

@@ -1,0 +1,95 @@
+/** `/api/v1/cache/pins`: the images that are never evicted. */
+import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
+import type { Pattern } from "../../oci/pattern.ts";
+import type { AdminToken } from "../admin.ts";
+import { changesOff, changing, withoutToken } from "./changing.ts";
+import { failure } from "./failure.ts";
+import { imagePattern } from "./pattern.ts";
+
+/** The body of every answer about pins. */
+export const cachePins = z
+  .strictObject({
+    pins: z.array(
+      z.strictObject({
+        image: z.string().describe("An image, a glob over repositories, or a digest."),
+        origin: z.enum(["configuration", "api"]),
+      }),
+    ),
+  })
+  .openapi("CachePins");
+
+const path = "/cache/pins";
+const query = z.strictObject({ image: imagePattern });
+const badPattern = failure("The pattern cannot be read.");
+
+function pinned(description: string) {
+  return { description, content: { "application/json": { schema: cachePins } } };
+}
+
+const listRoute = createRoute({
+  method: "get",
+  path,
+  summary: "What is never evicted",
+  responses: { 200: pinned("The pins of the configuration, then those that were added.") },
+});
+
+function routesFor(token: AdminToken | undefined) {
+  const add = createRoute({
+    method: "put",
+    path,
+    summary: "Pin images: they are not evicted",
+    ...changing(token),
+    request: { query },
+    responses: { ...withoutToken, 200: pinned("All pins, with this one."), 400: badPattern },
+  });
+  const remove = createRoute({
+    method: "delete",
+    path,
+    summary: "Take a pin away that was added through this API",
+    ...changing(token),
+    request: { query },
+    responses: {
+      ...withoutToken,
+      200: pinned("The pins that are left."),
+      400: badPattern,
+      404: failure(`There is no such pin. ${changesOff}`),
+      409: failure("The configuration pins it, and only there can it be taken out."),
+    },
+  });
+  return { add, remove };
+}
+
+export interface PinsOptions {
+  readonly keeper: {
+    readonly pins: {
+      list(): readonly { readonly pattern: Pattern; readonly origin: "configuration" | "api" }[];
+      add(pattern: Pattern): void;
+      remove(pattern: Pattern): boolean;
+    };
+  };
+  readonly adminToken: AdminToken | undefined;
+}
+
+export function addPins(api: OpenAPIHono, { keeper: { pins }, adminToken }: PinsOptions): void {
+  const { add, remove } = routesFor(adminToken);
+  const all = (): z.output<typeof cachePins> => ({
+    pins: pins.list().map(({ pattern, origin }) => ({ image: pattern.text, origin })),
+  });
+
+  api.openapi(listRoute, (c) => c.json(all(), 200));
+
+  api.openapi(add, (c) => {
+    pins.add(c.req.valid("query").image);
+    return c.json(all(), 200);
+  });
+
+  api.openapi(remove, (c) => {
+    const { image } = c.req.valid("query");
+    if (pins.remove(image)) return c.json(all(), 200);
+    const { text } = image;
+    const isConfigured = pins.list().some(({ pattern }) => pattern.text === text);
+    return isConfigured
+      ? c.json({ error: `${text} is pinned by the configuration: take it out of storage.pins` }, 409)
+      : c.json({ error: `there is no pin ${text}` }, 404);
+  });
+}
