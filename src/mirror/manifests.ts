@@ -14,7 +14,7 @@ import { staleness } from "./failure.ts";
 import { ageSeconds, mayServeStale } from "./freshness.ts";
 import type { Inquiries } from "./inquiry.ts";
 import { isBelieved, refusalToRevalidate, type LadderPolicy } from "./ladder.ts";
-import { askWithAlternates, type Place, type Served } from "./served.ts";
+import { askWithAlternates, type Found, type Place, type Served } from "./served.ts";
 
 /** A manifest for a client. */
 export interface ManifestAnswer extends Answer {
@@ -62,7 +62,8 @@ export class Manifests {
     const { catalog, now, freshness } = this.#options;
     const record = await catalog.tag(repository, tag);
     try {
-      const believed = record && isBelieved(record, now(), served.quota.state, freshness);
+      const believed =
+        record && (isBelieved(record, now(), served.quota.state, freshness) || isBeyondReach(served, record));
       const manifest = believed
         ? record.descriptor
         : await this.#resolve(served, repository, tag, ask, record);
@@ -216,9 +217,11 @@ export class Manifests {
       haveStale && !quota.worthAsking() ? refusalToRevalidate(upstream.name, quota.state) : undefined;
     if (refusal) throw refusal;
     const send = async (asked: Asked): Promise<HeldManifest> => {
-      const { value, alternate } = await askWithAlternates(served, repository, (place) =>
-        this.#headers(place, repository, tag, asked),
-      );
+      const headers = (place: Place) => this.#headers(place, repository, tag, asked);
+      // An alternate may lag behind, and what is held is not to go back to what the tag meant before.
+      const { value, alternate }: Found<HeldManifest> = haveStale
+        ? { value: await headers({ upstream, repository }) }
+        : await askWithAlternates(served, repository, headers);
       await catalog.resolve(repository, tag, value, now(), alternate);
       return value;
     };
@@ -262,6 +265,11 @@ function refusalToMove(
 ): UpstreamError | undefined {
   if (!held || held.digest === digest || alternates.length > 0) return undefined;
   return refusalToRevalidate(upstream.name, quota.state);
+}
+
+/** Nothing of a tag is held and nothing can be fetched for it, so that a newer meaning of it would help nobody. */
+function isBeyondReach({ quota, alternates }: Served, { held }: TagRecord): boolean {
+  return !held && quota.state === "exhausted" && alternates.length === 0 && !quota.worthAsking();
 }
 
 function isAbsent(error: unknown): boolean {

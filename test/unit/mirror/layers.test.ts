@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { expect, it } from "vitest";
-import { patienceMs } from "../../../src/mirror/ask.ts";
+import { patienceMs, type Ask } from "../../../src/mirror/ask.ts";
 import { Inquiries } from "../../../src/mirror/inquiry.ts";
 import { Layers } from "../../../src/mirror/layers.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
@@ -22,6 +22,10 @@ class FullCatalog extends FakeCatalog {
     if (repository.name === shelf(1).name) throw new Error("database or disk is full");
     await super.link(repository, digest);
   }
+}
+
+function ask(): Ask {
+  return { client: "node", userAgent: "", head: false, until: performance.now() + patienceMs, upstreamMs: 0 };
 }
 
 it("serves a blob to a second repository although the row for it cannot be written", async () => {
@@ -47,13 +51,6 @@ it("serves a blob to a second repository although the row for it cannot be writt
   const served = { upstream, quota, whenExhausted: "hold", alternates: [] } as const;
   const [shared] = versionOf(0, 0).blobs.keys();
   if (!shared) throw new Error("no layer is shared");
-  const ask = () => ({
-    client: "node",
-    userAgent: "",
-    head: false,
-    until: performance.now() + patienceMs,
-    upstreamMs: 0,
-  });
   const answers = await Promise.all([
     layers.get(served, shelf(0), shared, ask()),
     layers.get(served, shelf(1), shared, ask()),
