@@ -31,7 +31,7 @@ type Taken = Required<Pick<ManifestAnswer, "manifest" | "bytes">>;
 export interface ManifestsOptions {
   readonly catalog: Catalog;
   readonly blobs: Blobs;
-  readonly custody: Pick<Custody, "adopt" | "recheck">;
+  readonly custody: Pick<Custody, "adopt" | "keep" | "recheck">;
   readonly health: Pick<Health, "note">;
   readonly inquiries: Inquiries;
   readonly freshness: LadderPolicy;
@@ -189,11 +189,13 @@ export class Manifests {
     manifest: HeldManifest,
     bytes: Buffer,
   ): Promise<void> {
-    const { blobs, catalog, health, bypassed } = this.#options;
+    const { blobs, catalog, custody, health, bypassed } = this.#options;
     try {
-      await blobs.put(manifest.digest, bytes);
       const read = readManifest(bytes, manifest.mediaType);
-      await catalog.holdManifest(repository, manifest, namesIn(read), read.subject?.digest);
+      await custody.keep(manifest.digest, async () => {
+        await blobs.put(manifest.digest, bytes);
+        await catalog.holdManifest(repository, manifest, namesIn(read), read.subject?.digest);
+      });
     } catch (error) {
       const trouble = health.note(error);
       if (!trouble) throw error;

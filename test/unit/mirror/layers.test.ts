@@ -28,19 +28,24 @@ function ask(): Ask {
   return { client: "node", userAgent: "", head: false, until: performance.now() + patienceMs, upstreamMs: 0 };
 }
 
-it("serves a blob to a second repository although the row for it cannot be written", async () => {
+/** Layers in front of two repositories that share a layer. */
+async function open(catalog: FakeCatalog, adopt?: (fills: Fills) => Promise<undefined>) {
   const upstream = new ShelfUpstream();
   upstream.push(0, versionOf(0, 0));
   upstream.push(1, versionOf(1, 0));
-  const [catalog, blobs, fills] = [new FullCatalog(), new FakeBlobs(), new Fills()];
+  const [blobs, fills] = [new FakeBlobs(), new Fills()];
   const root = await mkdtemp(join(tmpdir(), "hubcap-layers-"));
   const health = new Health({ root, minFree: 0, changed: () => {} });
+  const custody = new Custody({ blobs, catalog });
   const layers = new Layers({
     catalog,
     blobs,
     fills,
     health,
-    custody: new Custody({ blobs, catalog }),
+    custody: {
+      adopt: (digest) => (adopt ? adopt(fills) : custody.adopt(digest)),
+      recheck: (digest, size) => custody.recheck(digest, size),
+    },
     intake: new Intake({ blobs, fills, health, room: { reserve: async () => ({ release: () => {} }) } }),
     inquiries: new Inquiries(new AbortController().signal, Date.now),
     fetched: () => {},
@@ -51,15 +56,41 @@ it("serves a blob to a second repository although the row for it cannot be writt
   const served = { upstream, quota, whenExhausted: "hold", alternates: [] } as const;
   const [shared] = versionOf(0, 0).blobs.keys();
   if (!shared) throw new Error("no layer is shared");
-  const answers = await Promise.all([
-    layers.get(served, shelf(0), shared, ask()),
-    layers.get(served, shelf(1), shared, ask()),
-  ]);
-  for (const { content } of answers) {
+  const pull = async (repository: number): Promise<number> => {
+    const { content } = await layers.get(served, shelf(repository), shared, ask());
     if (!content) throw new Error("no content");
-    expect(await buffer(content.stream())).toHaveLength(1000);
-  }
+    return (await buffer(content.stream())).length;
+  };
+  return { upstream, fills, pull };
+}
+
+it("serves a blob to a second repository although the row for it cannot be written", async () => {
+  const { fills, pull } = await open(new FullCatalog());
+  expect(await Promise.all([pull(0), pull(1)])).toEqual([1000, 1000]);
   await fills.idle();
   // A rejection that nobody handles fails the run.
   await new Promise(setImmediate);
 });
+
+it.each(["running", "over"])(
+  "asks once, though a fill was %s before the disk was looked at (R1)",
+  async (when) => {
+    let looks = 0;
+    const house = await open(new FakeCatalog(), async (fills) => {
+      looks += 1;
+      if (looks !== 2) return undefined;
+      const began = fills.begin.bind(fills);
+      const begun = Promise.withResolvers<void>();
+      fills.begin = (...args) => {
+        begun.resolve();
+        return began(...args);
+      };
+      await begun.promise;
+      if (when === "over") await fills.idle();
+      return undefined;
+    });
+    expect(await Promise.all([house.pull(0), house.pull(0)])).toEqual([1000, 1000]);
+    await house.fills.idle();
+    expect(house.upstream.sent).toHaveLength(1);
+  },
+);

@@ -1,0 +1,125 @@
+/** What every measurement works with: the stand-in with its goods, servers on their core, and how much is to be done. */
+import { startHubProcess, type HubProcess } from "../support/hubProcess.ts";
+import { settleDisk } from "./disk.ts";
+import { stock, type Shop } from "./goods.ts";
+import { Connection } from "./load/connection.ts";
+import type { Machine } from "./machine.ts";
+import type { Row } from "./report.ts";
+import { startBareNode } from "./servers/bareNode.ts";
+import { startHubcapServer, type HubcapServer } from "./servers/hubcap.ts";
+import { startNginx } from "./servers/nginx.ts";
+import { startFilledRegistry, startProxyRegistry } from "./servers/registry.ts";
+import type { Server } from "./servers/server.ts";
+
+/** One group of figures. */
+export interface Case {
+  readonly name: string;
+  readonly run: (lab: Lab) => Promise<Row[]>;
+}
+
+export interface LabOptions {
+  readonly machine: Machine;
+  /** Fewer rounds and smaller sizes, to see whether everything works. */
+  readonly quick: boolean;
+  /** Arguments of Node for Hubcap alone, such as `--cpu-prof`. */
+  readonly nodeArgs: readonly string[];
+}
+
+/** What pulls through. */
+export const caches = ["Hubcap", "docker-registry"] as const;
+export type CacheName = (typeof caches)[number];
+
+const mebibyte = 1024 * 1024;
+
+export class Lab implements AsyncDisposable {
+  readonly shop: Shop;
+  readonly hub: HubProcess;
+  readonly quick: boolean;
+  readonly #options: LabOptions;
+
+  private constructor(options: LabOptions, hub: HubProcess, shop: Shop) {
+    this.#options = options;
+    this.hub = hub;
+    this.shop = shop;
+    this.quick = options.quick;
+  }
+
+  static async open(options: LabOptions): Promise<Lab> {
+    const hub = await startHubProcess("--limit", "unlimited");
+    try {
+      return new Lab(options, hub, await stock(hub, (options.quick ? 64 : 256) * mebibyte));
+    } catch (error) {
+      await hub.stop();
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.hub.stop();
+  }
+
+  /** The blob's size for a heading. */
+  get blobSize(): string {
+    return `${Math.floor(this.shop.blob.bytes.length / mebibyte)} MiB`;
+  }
+
+  /** A Hubcap with empty storage. */
+  startHubcap(): Promise<HubcapServer> {
+    const { machine, nodeArgs } = this.#options;
+    return machine.onServerCore(() => startHubcapServer(this.hub, nodeArgs));
+  }
+
+  /** A Hubcap that holds all the goods. */
+  async startFullHubcap(): Promise<HubcapServer> {
+    const hubcap = await this.startHubcap();
+    const { shop } = this;
+    for (const { path, bytes } of [shop.blobTag, shop.blob, shop.manifestTag, shop.manifest]) {
+      const pulled = await pull(hubcap, path);
+      if (!pulled.equals(bytes)) throw new Error(`Hubcap serves other bytes at ${path}`);
+    }
+    await hubcap.holds(shop.blob.path);
+    return hubcap;
+  }
+
+  /** Starts a Hubcap anew, with the storage it has; how many milliseconds passed until it was ready. */
+  restart(hubcap: HubcapServer): Promise<number> {
+    return this.#options.machine.onServerCore(() => hubcap.restart());
+  }
+
+  /** docker-registry as a plain registry that holds all the goods. */
+  startFilledRegistry(): Promise<Server> {
+    return startFilledRegistry(this.hub, (start) => this.#options.machine.onServerCore(start));
+  }
+
+  /**
+   * A pull-through cache with empty storage, on a disk at rest. The blob's manifest was pulled through it, as every client
+   * does first, so that it also has a token for the stand-in.
+   */
+  async startCache(name: CacheName): Promise<Server> {
+    await settleDisk();
+    const { machine } = this.#options;
+    const server = await (name === "Hubcap"
+      ? this.startHubcap()
+      : machine.onServerCore(() => startProxyRegistry(this.hub)));
+    await pull(server, this.shop.blobTag.path);
+    return server;
+  }
+
+  /** nginx that serves `file` as the blob. */
+  startNginx(file: string): Promise<Server> {
+    return this.#options.machine.onServerCore(() => startNginx(file, this.shop.blob.path));
+  }
+
+  /** Node's own server, which answers everything with the bytes of a manifest. */
+  startBareNode(): Promise<Server> {
+    return this.#options.machine.onServerCore(() => startBareNode(this.shop.manifest.bytes.length));
+  }
+}
+
+/** The body of one answer. Rejects unless it is a 200. */
+async function pull(server: Server, path: string): Promise<Buffer> {
+  await using connection = await Connection.open(server.url);
+  const pieces: Buffer[] = [];
+  await connection.ask("GET", path, (piece) => pieces.push(Buffer.from(piece)));
+  return Buffer.concat(pieces);
+}

@@ -1,0 +1,50 @@
+/** The machine: which core the servers get, which cores everything else, and what it is called in a report. */
+import { readFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { runProgram } from "./programs.ts";
+
+/** Lists of cores as taskset takes them. */
+export interface Cores {
+  readonly server: string;
+  readonly load: string;
+}
+
+/** One core for the servers and the rest for the load, or undefined where there is only one. */
+function cores(): Cores | undefined {
+  const allowed = /^Cpus_allowed_list:\s+(?<list>\S+)$/m.exec(readFileSync("/proc/self/status", "utf8"));
+  const numbers = (allowed?.groups?.["list"] ?? "").split(",").flatMap((range) => {
+    const [first = 0, last = first] = range.split("-").map(Number);
+    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+  });
+  const server = numbers.pop();
+  return server === undefined || numbers.length === 0
+    ? undefined
+    : { server: String(server), load: numbers.join(",") };
+}
+
+/** Where this process and what it starts may run. */
+export class Machine {
+  readonly cores = cores();
+  readonly processor = cpus()[0]?.model ?? "unknown";
+  readonly coreCount = cpus().length;
+
+  /** Moves this process, and what it starts from now on, to the cores of the load. */
+  async bearLoad(): Promise<void> {
+    if (this.cores) await runProgram("taskset", "-apc", this.cores.load, String(process.pid));
+  }
+
+  /**
+   * Runs `start`, whose child processes get the servers' core. They inherit it from this process's main thread: programs
+   * that are moved only once they run have counted the cores by then and start too many threads.
+   */
+  async onServerCore<T>(start: () => Promise<T>): Promise<T> {
+    if (!this.cores) return start();
+    const own = String(process.pid);
+    await runProgram("taskset", "-pc", this.cores.server, own);
+    try {
+      return await start();
+    } finally {
+      await runProgram("taskset", "-pc", this.cores.load, own);
+    }
+  }
+}
