@@ -30,10 +30,8 @@ export function announce(bucket: QuotaBucket, log: Log, metrics: Metrics): void 
 
 function record(event: QuotaEvent, metrics: Metrics): void {
   const { upstream } = event;
-  if (event.type === "granted") {
-    if (event.cost > 0) metrics.quotaSpent.inc({ upstream, reason: event.reason }, event.cost);
-    metrics.quotaWait.observe({ upstream }, event.waitedMs / 1000);
-  }
+  if (event.type === "granted") metrics.quotaWait.observe({ upstream }, event.waitedMs / 1000);
+  if (event.type === "spent") metrics.quotaSpent.inc({ upstream, reason: event.reason }, event.cost);
   if (event.type === "refused") metrics.quotaRefused.inc({ upstream, reason: event.reason });
 }
 

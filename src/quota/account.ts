@@ -46,7 +46,7 @@ export class Account {
   readonly #reckoning: Reckoning;
   /** The rate of requests of any kind. It is short, so it is not persisted. */
   readonly #guard: Reckoning;
-  readonly #stops = new Stops();
+  readonly #stops: Stops;
   readonly events = new Announcer();
   readonly #lessons: Lessons;
   #hasAnswered: boolean;
@@ -62,7 +62,7 @@ export class Account {
   }
 
   private constructor(options: AccountOptions, bucket: string, restored: Restored) {
-    const { clock, standing, rows, word } = restored;
+    const { clock, standing, rows, word, stops } = restored;
     const now = clock.time();
     this.#options = options;
     const { upstream } = options;
@@ -70,6 +70,7 @@ export class Account {
       this.events.emit({ type: "ledger-failed", upstream, error }),
     );
     this.#clock = clock;
+    this.#stops = new Stops(stops);
     const { quota: configured, preset, account } = options;
     const said = { configured, preset: preset.quota, hasAccount: account !== undefined };
     this.#lessons = new Lessons(said, standing, now);
@@ -202,13 +203,18 @@ export class Account {
     this.#settle(claim, isLimited ? "free" : isCounted ? "counted" : "doubtful", outcomeOf(status));
     if (remaining !== undefined) this.#observe(claim, remaining);
     if (isLimited) {
-      const isPulls = !abuse && claim.row.cost > 0 && this.#reckoning.allowance.limit !== undefined;
       const retryAfterMs = readRetryAfter(headers, this.#options.clocks.now());
+      const isLimitedPull = !abuse && claim.row.cost > 0 && this.#reckoning.allowance.limit !== undefined;
+      // Who never said what is left, and names no time now, may as well mean the rate of requests.
+      const isPulls = isLimitedPull && (retryAfterMs !== undefined || this.#observedAt !== undefined);
       // Where it names a time, that is when there will be some; else they come back as they were spent.
       if (isPulls && retryAfterMs === undefined) this.#observe(claim, 0);
       this.#stops.limited({ isPulls, isAbuse: abuse, retryAfterMs }, now);
+      // In any case: the next process must not ask before the time that was named.
+      void this.#scribe.mark(this.#standing());
+    } else {
+      this.#scribe.keep(this.#standing());
     }
-    this.#scribe.keep(this.#standing());
     this.#announce();
   }
 
@@ -309,12 +315,13 @@ export class Account {
 
   #settle(claim: Claim, fate: Fate, outcome: Exclude<Outcome, "sent">): void {
     const now = this.#clock.time();
-    const { row, guarded } = claim;
+    const { row, guarded, errand } = claim;
     this.#reckoning.settle(row, fate, now);
     if (guarded) this.#guard.settle(guarded, "counted", now);
-    if (row.id !== undefined) {
-      this.#scribe.settle(row.id, outcome, now, fate === "free" ? 0 : row.cost);
-    }
+    const cost = fate === "free" ? 0 : row.cost;
+    if (row.id !== undefined) this.#scribe.settle(row.id, outcome, now, cost);
+    const { upstream } = this.#options;
+    if (cost > 0) this.events.emit({ type: "spent", upstream, reason: errand.purpose.reason, cost });
     this.#announce();
   }
 
@@ -334,6 +341,7 @@ export class Account {
       source: this.#lessons.source,
       savedPulls: this.#saved.pulls,
       savedBytes: this.#saved.bytes,
+      ...this.#stops.told(time),
     };
   }
 

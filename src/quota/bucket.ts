@@ -95,6 +95,13 @@ export class QuotaBucket implements Bucket {
     }
   }
 
+  refusal(errand: Errand): QuotaError | undefined {
+    const verdict = this.#account.verdict(errand);
+    if (!(verdict instanceof QuotaError)) return undefined;
+    this.#account.refuse(errand, verdict);
+    return verdict;
+  }
+
   learnToken(token: string): void {
     this.#account.learnToken(token);
     this.#fill();

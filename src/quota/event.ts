@@ -13,6 +13,8 @@ export type QuotaEvent =
       readonly cost: number;
       readonly waitedMs: number;
     }
+  /** A request that costs pulls was answered, or will not be; `cost` is what it cost in the end, as the ledger has it. */
+  | { readonly type: "spent"; readonly upstream: string; readonly reason: Reason; readonly cost: number }
   /** A request was not sent. `retryAfter` is in seconds. */
   | {
       readonly type: "refused";

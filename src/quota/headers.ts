@@ -70,14 +70,17 @@ const unitMs: Readonly<Record<string, number>> = {
   us: 1e-3,
   µs: 1e-3,
   μs: 1e-3,
+  // The two letters mu, of which each is two bytes in UTF-8, where they were read as latin1 and put in lower case.
+  âµs: 1e-3,
+  "î¼s": 1e-3,
   ms: 1,
   s: 1000,
   m: 60_000,
   h: 3_600_000,
 };
 const durationGrammar =
-  /^(?:retry-after:\s*)?((?:\d{1,9}(?:\.\d{1,9})?(?:ns|us|µs|μs|ms|s|m|h)){1,6})(?=$|[\s,;])/i;
-const partGrammar = /([\d.]+)(ns|us|µs|μs|ms|s|m|h)/gi;
+  /^(?:retry-after:\s*)?((?:\d{1,9}(?:\.\d{1,9})?(?:ns|us|Â?µs|μs|Î¼s|ms|s|m|h)){1,6})(?=$|[\s,;])/i;
+const partGrammar = /([\d.]+)(ns|us|Â?µs|μs|Î¼s|ms|s|m|h)/gi;
 
 /**
  * Milliseconds that `retry-after` asks to wait: seconds, a date, or a duration with units as ghcr.io writes it
@@ -86,7 +89,7 @@ const partGrammar = /([\d.]+)(ns|us|µs|μs|ms|s|m|h)/gi;
 export function readRetryAfter(headers: Headers, now: number): number | undefined {
   const text = first(headers["retry-after"])?.slice(0, 200).trim();
   if (!text) return undefined;
-  if (/^\d{1,9}(?:\.\d{1,9})?$/.test(text)) return Number(text) * 1000;
+  if (/^\d+(?:\.\d+)?$/.test(text)) return Number(text) * 1000;
   const duration = durationGrammar.exec(text)?.[1];
   if (duration !== undefined) {
     let ms = 0;

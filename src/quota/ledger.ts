@@ -54,6 +54,9 @@ export interface Standing {
   readonly observedAt: number | undefined;
   /** Whom the upstream says it counts. */
   readonly source: string | undefined;
+  /** Until when the ledger's clock holds back what an upstream's 429 stopped: everything, or pulls. */
+  readonly pausedUntil: number | undefined;
+  readonly emptyUntil: number | undefined;
   /** Pulls and bytes that were served without asking the upstream. */
   readonly savedPulls: number;
   readonly savedBytes: number;

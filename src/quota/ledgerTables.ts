@@ -50,6 +50,10 @@ const steps: readonly string[] = [
     saved_bytes INTEGER NOT NULL
   ) WITHOUT ROWID;
   `,
+  `
+  ALTER TABLE quota_standing ADD COLUMN paused_until INTEGER;
+  ALTER TABLE quota_standing ADD COLUMN empty_until INTEGER;
+  `,
 ];
 
 /** How the ledger's tables are told from others in the same file, and which of them says what the others mean. */

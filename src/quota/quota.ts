@@ -43,6 +43,8 @@ export interface Bucket {
    * @throws QuotaError when it may not.
    */
   take(errand: Errand, signal?: AbortSignal): Promise<Permit>;
+  /** The error with which {@link take} would refuse `errand` at once; counted as a refusal like that one. */
+  refusal(errand: Errand): QuotaError | undefined;
   /** Reads the limit that a Docker Hub token claims (`pull_limit`, `pull_limit_interval`). */
   learnToken(token: string): void;
 }

@@ -1,6 +1,7 @@
 /** Opens a bucket's books where the last process left them. */
 import { LedgerClock, type Clocks } from "./clock.ts";
 import type { Ledger, Standing } from "./ledger.ts";
+import type { Told } from "./stops.ts";
 import { keepMs, type CarriedRow, type CarriedWord } from "./window.ts";
 
 export interface Restored {
@@ -8,6 +9,8 @@ export interface Restored {
   readonly standing: Standing | undefined;
   readonly rows: readonly CarriedRow[];
   readonly word: CarriedWord | undefined;
+  /** What upstreams' 429s still hold back. */
+  readonly stops: Told;
 }
 
 /** Reads what is left of `bucket`; whatever was in flight is settled, as failed. */
@@ -20,13 +23,24 @@ export async function restore(ledger: Ledger, bucket: string, clocks: Clocks): P
   const standing = await ledger.standing(bucket);
   // The wall clock may say that something is older than it seems; that it is younger is not believed.
   const expected = (at: number, settledAt: number): number => Math.min(settledAt, time + at - wall);
+  // An upstream that never says what is left cannot bear the wall clock out: nothing comes back before it is let go.
+  const isTold = standing?.observedAt !== undefined;
+  // A pause ends when the wall clock says so, but lasts no longer than was left of it, wherever that clock is now.
+  const ending = (until: number | undefined): number =>
+    standing === undefined || until === undefined ? 0 : expected(standing.at + until - standing.time, until);
   const span = Math.max(keepMs, standing?.windowMs ?? 0);
   const rows = await ledger.rowsSince(bucket, time - span);
   return {
     clock,
     standing,
     rows: rows.map(({ id, cost, time: settledAt, at, outcome }) => {
-      return { id, cost, settledAt, expectedAt: expected(at, settledAt), counted: outcome === "counted" };
+      return {
+        id,
+        cost,
+        settledAt,
+        expectedAt: isTold ? expected(at, settledAt) : settledAt,
+        counted: outcome === "counted",
+      };
     }),
     // The upstream's word counts from now as well: how long ago it was said is not known.
     word:
@@ -38,5 +52,6 @@ export async function restore(ledger: Ledger, bucket: string, clocks: Clocks): P
             settledAt: time,
             expectedAt: expected(standing.at, time),
           },
+    stops: { pausedUntil: ending(standing?.pausedUntil), emptyUntil: ending(standing?.emptyUntil) },
   };
 }

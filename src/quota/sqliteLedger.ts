@@ -15,8 +15,8 @@ import { migrateLedger } from "./ledgerTables.ts";
 
 const hourMs = 60 * 60 * 1000;
 
-/** How many entries are folded at once: some ten milliseconds of work. */
-const foldBatch = 2000;
+/** How many entries are folded at once: less than ten milliseconds of work. */
+const foldBatch = 500;
 
 /** Distinct sums an hour may have. User agents and repository names are the clients' to choose, so they need a bound. */
 const sumsPerHour = 2000;
@@ -83,19 +83,23 @@ export class SqliteLedger implements Ledger {
   async standing(bucket: string): Promise<Standing | undefined> {
     const row = this.#statements.standing.get({ bucket });
     if (!row) return undefined;
-    const { limit, remaining, observedAt, source } = row;
+    const { limit, remaining, observedAt, source, pausedUntil, emptyUntil } = row;
     return {
       ...row,
       limit: limit ?? undefined,
       remaining: remaining ?? undefined,
       observedAt: observedAt ?? undefined,
       source: source ?? undefined,
+      pausedUntil: pausedUntil ?? undefined,
+      emptyUntil: emptyUntil ?? undefined,
     };
   }
 
   async keep(bucket: string, standing: Standing): Promise<void> {
     const { limit = null, remaining = null, observedAt = null, source = null } = standing;
-    this.#statements.keep.run({ ...standing, bucket, limit, remaining, observedAt, source });
+    const { pausedUntil = null, emptyUntil = null } = standing;
+    const known = { limit, remaining, observedAt, source, pausedUntil, emptyUntil };
+    this.#statements.keep.run({ ...standing, bucket, ...known });
   }
 
   async refuse(spender: Spender): Promise<void> {
@@ -103,7 +107,27 @@ export class SqliteLedger implements Ledger {
   }
 
   async spendBy({ by, upstream, since }: SpendQuery): Promise<readonly SpendRow[]> {
-    return this.#statements.spendBy[by].all({ upstream: upstream ?? null, since, hour: hourOf(since) });
+    const rows = new Map<string, SpendRow>();
+    // Hour by hour, so that nothing else waits for long. What is folded meanwhile stays in its hour and is seen once.
+    for (let next: number | undefined = since; (next = this.#hourFrom(next)) !== undefined; next += hourMs) {
+      const slice = {
+        upstream: upstream ?? null,
+        since: Math.max(since, next),
+        hour: next,
+        end: next + hourMs,
+      };
+      for (const row of this.#statements.spendBy[by].all(slice)) {
+        const { spent = 0, refused = 0, lastAt = 0 } = rows.get(row.key) ?? {};
+        rows.set(row.key, {
+          key: row.key,
+          spent: spent + row.spent,
+          refused: refused + row.refused,
+          lastAt: Math.max(lastAt, row.lastAt),
+        });
+      }
+      await new Promise(setImmediate);
+    }
+    return [...rows.values()].toSorted(mostFirst).slice(0, 1000);
   }
 
   async fold(bucket: string, time: number): Promise<number> {
@@ -118,6 +142,12 @@ export class SqliteLedger implements Ledger {
 
   async forget(at: number): Promise<void> {
     this.#statements.forget.run({ at });
+  }
+
+  /** The first hour since that of `at` in which anything was written down. */
+  #hourFrom(at: number): number | undefined {
+    const first = this.#statements.first.get({ at, hour: hourOf(at) })?.at ?? undefined;
+    return first === undefined ? undefined : hourOf(first);
   }
 
   /** Adds to the sums of an hour; to those of all others, where the hour has too many. */
@@ -138,6 +168,10 @@ function hourOf(at: number): number {
   return Math.floor(at / hourMs) * hourMs;
 }
 
+function mostFirst(one: SpendRow, other: SpendRow): number {
+  return other.spent - one.spent || other.refused - one.refused || (one.key < other.key ? -1 : 1);
+}
+
 type StoredStanding = {
   [key in keyof Standing]:
     | Exclude<Standing[key], undefined>
@@ -148,14 +182,14 @@ function prepare(database: Database.Database) {
   const oldest = `SELECT id FROM quota_entry WHERE bucket = @bucket AND time < @time AND outcome <> 'sent'
     ORDER BY time LIMIT @count`;
   const spendBy = (by: SpendKey) =>
-    database.prepare<[{ upstream: string | null; since: number; hour: number }], SpendRow>(
+    database.prepare<[{ upstream: string | null; since: number; hour: number; end: number }], SpendRow>(
       `SELECT key, sum(spent) AS spent, sum(refused) AS refused, max(lastAt) AS lastAt FROM (
          SELECT ${columns[by]} AS key, cost AS spent, 0 AS refused, at AS lastAt FROM quota_entry
-         WHERE at >= @since AND cost > 0 AND (@upstream IS NULL OR upstream = @upstream)
+         WHERE at >= @since AND at < @end AND cost > 0 AND (@upstream IS NULL OR upstream = @upstream)
          UNION ALL
          SELECT ${columns[by]}, spent, refused, last_at FROM quota_hour
-         WHERE hour >= @hour AND (@upstream IS NULL OR upstream = @upstream)
-       ) GROUP BY key ORDER BY spent DESC, refused DESC, key LIMIT 1000`,
+         WHERE hour = @hour AND (@upstream IS NULL OR upstream = @upstream)
+       ) GROUP BY key`,
     );
   return {
     spend: database.prepare<[Entry]>(
@@ -179,12 +213,13 @@ function prepare(database: Database.Database) {
     ),
     standing: database.prepare<[{ bucket: string }], StoredStanding>(
       `SELECT time, at, quota AS "limit", window_ms AS windowMs, learnt_from AS learntFrom, remaining, since,
-         observed_at AS observedAt, source, saved_pulls AS savedPulls, saved_bytes AS savedBytes
+         observed_at AS observedAt, source, saved_pulls AS savedPulls, saved_bytes AS savedBytes,
+         paused_until AS pausedUntil, empty_until AS emptyUntil
        FROM quota_standing WHERE bucket = @bucket`,
     ),
     keep: database.prepare<[StoredStanding & { bucket: string }]>(
       `INSERT OR REPLACE INTO quota_standing VALUES (@bucket, @time, @at, @limit, @windowMs, @learntFrom, @remaining,
-         @since, @observedAt, @source, @savedPulls, @savedBytes)`,
+         @since, @observedAt, @source, @savedPulls, @savedBytes, @pausedUntil, @emptyUntil)`,
     ),
     find: database.prepare<[Sum & { hour: number }], { spent: number }>(
       `SELECT spent FROM quota_hour WHERE hour = @hour AND ${sumKey} AND reason = @reason`,
@@ -206,6 +241,11 @@ function prepare(database: Database.Database) {
     ),
     deleteOldest: database.prepare<[{ bucket: string; time: number; count: number }]>(
       `DELETE FROM quota_entry WHERE id IN (${oldest})`,
+    ),
+    first: database.prepare<[{ at: number; hour: number }], { at: number | null }>(
+      `SELECT min(at) AS at FROM (
+         SELECT min(at) AS at FROM quota_entry WHERE at >= @at
+         UNION ALL SELECT min(hour) FROM quota_hour WHERE hour >= @hour)`,
     ),
     forget: database.prepare<[{ at: number }]>("DELETE FROM quota_hour WHERE hour < @at"),
     spendBy: {

@@ -18,10 +18,21 @@ export interface Limited {
   readonly retryAfterMs: number | undefined;
 }
 
+/** What upstreams' 429s held back when the last process ended; 0 is nothing. */
+export interface Told {
+  readonly pausedUntil: number;
+  readonly emptyUntil: number;
+}
+
 export class Stops {
-  #emptyUntil = 0;
-  #pausedUntil = 0;
+  #emptyUntil: number;
+  #pausedUntil: number;
   #rehearsal: { readonly mode: RehearsalMode; readonly until: number } | undefined;
+
+  constructor({ pausedUntil, emptyUntil }: Told) {
+    this.#pausedUntil = pausedUntil;
+    this.#emptyUntil = emptyUntil;
+  }
 
   limited({ isPulls, isAbuse, retryAfterMs }: Limited, now: number): void {
     if (isPulls) {
@@ -48,6 +59,14 @@ export class Stops {
   /** Until when nothing at all is sent. */
   pausedUntil(now: number): number | undefined {
     return now < this.#pausedUntil ? this.#pausedUntil : undefined;
+  }
+
+  /** What to persist: a rehearsal ends with the process, an upstream's word does not. */
+  told(now: number): { readonly pausedUntil: number | undefined; readonly emptyUntil: number | undefined } {
+    return {
+      pausedUntil: this.pausedUntil(now),
+      emptyUntil: now < this.#emptyUntil ? this.#emptyUntil : undefined,
+    };
   }
 
   rehearsal(now: number): { readonly mode: RehearsalMode; readonly until: number } | undefined {

@@ -5,7 +5,7 @@ import { UpstreamError } from "./error.ts";
 import type { Lockout } from "./lockout.ts";
 import type { Secret } from "./secret.ts";
 import type { Issuer, Need, Tokens } from "./token.ts";
-import type { Headers } from "./wire.ts";
+import type { Headers, Reply } from "./wire.ts";
 
 /** What the registry's last challenge asked for. */
 type Scheme =
@@ -63,9 +63,23 @@ export class Authority {
       return { kind: "bearer", header: `Bearer ${token}`, token, isNew, issuer: scheme.issuer };
     }
     const secret = scheme?.kind === "basic" ? await this.#secret(need) : undefined;
-    if (!secret) return { kind: "none" };
-    this.#options.lockout.check(secret);
-    return { kind: "basic", header: secret.basic(), secret };
+    return secret ? { kind: "basic", header: secret.basic(), secret } : { kind: "none" };
+  }
+
+  /**
+   * The answer to a request that shows `proof`, and what is learnt from it: `send` logs in with a secret that nothing is known of.
+   * @throws UpstreamError "denied" while the secret may not be tried again, and whatever `send` throws.
+   */
+  async show(proof: Proof, { signal }: Pick<Need, "signal">, send: () => Promise<Reply>): Promise<Reply> {
+    if (proof.kind !== "basic") return send();
+    const { lockout } = this.#options;
+    const login = async (): Promise<Reply> => {
+      const reply = await send();
+      if (reply.status === 401) lockout.refused(proof.secret);
+      else lockout.accepted(proof.secret);
+      return reply;
+    };
+    return lockout.inTurn(proof.secret, login, signal);
   }
 
   /**
@@ -73,7 +87,7 @@ export class Authority {
    * @throws UpstreamError "denied" when there is nothing that would be taken.
    */
   async proveAnew(refused: Proof, headers: Headers, need: Need): Promise<Proof> {
-    const { tokens, credential, lockout } = this.#options;
+    const { tokens, credential } = this.#options;
     const scheme = this.#schemeIn(headers);
     if (scheme) this.#scheme = scheme;
     if (refused.kind === "bearer") {
@@ -86,7 +100,6 @@ export class Authority {
       if (isFinal && !hasMoved) throw this.denied(need);
     }
     if (refused.kind === "basic") {
-      lockout.refused(refused.secret);
       credential.refused(refused.secret);
       const rotated = await this.#secret(need);
       if (!rotated || rotated.equals(refused.secret)) throw this.denied(need);
@@ -98,12 +111,9 @@ export class Authority {
 
   /** Notes what the registry answered to `proof` in the end. */
   judged(proof: Proof, status: number, need: Need): void {
-    const { tokens, lockout } = this.#options;
-    if (proof.kind === "basic" && status === 401) lockout.refused(proof.secret);
-    else if (proof.kind === "basic") lockout.accepted(proof.secret);
     // A token says what its account may do: it may become more when somebody grants it.
-    else if (proof.kind === "bearer" && (status === 401 || status === 403)) {
-      tokens.forget(proof.issuer, need, proof.token);
+    if (proof.kind === "bearer" && (status === 401 || status === 403)) {
+      this.#options.tokens.forget(proof.issuer, need, proof.token);
     }
   }
 

@@ -79,7 +79,9 @@ export class Exchange {
 
   /** The registry's first answer that is not a challenge we can meet. */
   async #prove(question: Question): Promise<{ proof: Proof; reply: Reply }> {
-    const { authority } = this.#options;
+    const { authority, gate } = this.#options;
+    // What will be refused needs no token.
+    gate.check(question);
     if (!authority.isKnown) await this.#pings.join("", () => this.#ping(question), question.signal);
     const proof = await authority.prove(question);
     const reply = await this.#send(question, question.url, proof);
@@ -105,13 +107,14 @@ export class Exchange {
   }
 
   #send(question: Question, url: URL, proof: Proof): Promise<Reply> {
-    const { gate, wire } = this.#options;
+    const { authority, gate, wire } = this.#options;
     const { kind, repository, purpose, signal } = question;
     const shown = proof.kind === "none" ? {} : { authorization: proof.header };
     const message = this.#messageFor(question, url, shown);
     const errand = { kind, repository, purpose };
     // Each try is paid for: a registry may have counted the one that broke.
-    return this.#whenFree(message, () => again(() => gate.pass(errand, signal, () => wire.send(message))));
+    const send = (): Promise<Reply> => again(() => gate.pass(errand, signal, () => wire.send(message)));
+    return this.#whenFree(message, () => authority.show(proof, question, send));
   }
 
   #sendAway(question: Question, url: URL): Promise<Reply> {

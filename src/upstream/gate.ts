@@ -3,7 +3,7 @@ import { QuotaError, type Bucket, type Errand, type Permit, type RequestKind } f
 import { UpstreamError } from "./error.ts";
 import { abusePauseSeconds } from "./fault.ts";
 import type { Health } from "./health.ts";
-import { findRetryAfter, parseRetryAfter } from "./retryAfter.ts";
+import { findRetryAfter, retryAfterIn } from "./retryAfter.ts";
 import { discard, readBody, type Reply } from "./wire.ts";
 
 /** One request, seen from outside. `redirect` is a request to where the registry sent us. */
@@ -32,6 +32,12 @@ export class Gate {
     this.#options = options;
   }
 
+  /** Refuses at once what {@link pass} would not send. @throws UpstreamError */
+  check(errand: Errand): void {
+    const refusal = this.#options.bucket.refusal(errand);
+    if (refusal) throw refused(refusal);
+  }
+
   /**
    * What `send` brings back, if it may be sent: never a 429 or a sign of a broken server.
    * @throws UpstreamError "limited" or "unreachable", whatever `send` throws, and the reason of `signal`.
@@ -46,9 +52,7 @@ export class Gate {
       permit = await this.#options.bucket.take(errand, signal);
     } catch (error) {
       attempt.abandoned();
-      if (!(error instanceof QuotaError)) throw error;
-      const kind = error.kind === "down" ? "unreachable" : "limited";
-      throw new UpstreamError(kind, error.message, { retryAfter: error.retryAfter, cause: error });
+      throw error instanceof QuotaError ? refused(error) : error;
     }
     let reply: Reply;
     try {
@@ -70,6 +74,8 @@ export class Gate {
       const told = retryAfter === undefined ? headers : { ...headers, "retry-after": String(retryAfter) };
       permit.answered({ status, headers: told, abuse });
       attempt.succeeded();
+      // The books know better than most upstreams when asking again makes sense, and say it as for every refusal.
+      this.check(errand);
       throw limited(reply, retryAfter);
     }
     permit.answered({ status, headers });
@@ -104,7 +110,7 @@ export class Gate {
   #broken(reply: Reply): UpstreamError {
     discard(reply);
     const { status, url } = reply;
-    const retryAfter = parseRetryAfter(reply.headers["retry-after"], this.#options.now());
+    const retryAfter = retryAfterIn(reply.headers, this.#options.now());
     return new UpstreamError("unreachable", `${url.host} answered ${status}`, { status, retryAfter });
   }
 }
@@ -112,6 +118,14 @@ export class Gate {
 // 501 is an honest answer to a question that a healthy registry does not understand.
 function isBroken(status: number): boolean {
   return status >= 500 && status !== 501;
+}
+
+function refused(error: QuotaError): UpstreamError {
+  const { kind, message, retryAfter } = error;
+  return new UpstreamError(kind === "down" ? "unreachable" : "limited", message, {
+    retryAfter,
+    cause: error,
+  });
 }
 
 function limited({ url, status }: Reply, retryAfter: number | undefined): UpstreamError {
@@ -132,6 +146,6 @@ async function readLimit(
   }
   const type = String(reply.headers["content-type"] ?? "");
   const abuse = type.startsWith("text/plain") || text.includes("HAP429");
-  const retryAfter = parseRetryAfter(reply.headers["retry-after"], now) ?? findRetryAfter(text, now);
+  const retryAfter = retryAfterIn(reply.headers, now) ?? findRetryAfter(text, now);
   return { abuse, retryAfter: abuse ? Math.max(retryAfter ?? 0, abusePauseSeconds) : retryAfter };
 }

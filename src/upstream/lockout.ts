@@ -1,5 +1,6 @@
 /** Restraint after refused logins: Docker Hub locks an account that keeps failing, and with it everybody who uses it. */
 import { UpstreamError } from "./error.ts";
+import { unlessAborted } from "./flight.ts";
 import type { Secret } from "./secret.ts";
 
 const firstPauseMs = 60_000;
@@ -26,19 +27,6 @@ export class Lockout {
     this.#now = now;
   }
 
-  /** @throws UpstreamError "denied" while `secret` may not be tried again. */
-  check(secret: Secret): void {
-    if (!secret.equals(this.#refused)) return;
-    const pause = this.#pausedUntil - this.#now();
-    // A clock that went back must not stretch the pause.
-    if (pause <= 0 || pause > longestPauseMs) return;
-    throw new UpstreamError(
-      "denied",
-      `${this.#upstream} refused the credential of account "${this.#account}"; it is not tried again so soon, lest the account be locked`,
-      { status: 401, retryAfter: Math.ceil(pause / 1000) },
-    );
-  }
-
   /** The upstream took `secret`. */
   accepted(secret: Secret): void {
     this.#accepted = secret;
@@ -56,11 +44,18 @@ export class Lockout {
     this.#pauses += 1;
   }
 
-  /** Runs `login`; while no secret has been accepted yet, one at a time, so that a wrong one fails once and not a hundred times. */
-  async inTurn<T>(login: () => Promise<T>): Promise<T> {
-    while (this.#accepted === undefined && this.#trial) await this.#trial;
+  /**
+   * Runs `login`, which shows `secret` and says how that went; while it is not known to work, one at a time, so that a
+   * wrong one fails once and not a hundred times.
+   * @throws UpstreamError "denied" while `secret` may not be tried again, and the reason of `signal` if it is aborted before the turn.
+   */
+  async inTurn<T>(secret: Secret, login: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    while (!this.#isProven(secret) && this.#trial) {
+      await (signal ? unlessAborted(this.#trial, signal) : this.#trial);
+    }
+    this.#check(secret);
     const run = login();
-    if (this.#accepted !== undefined) return run;
+    if (this.#isProven(secret)) return run;
     const trial = run.then(
       () => undefined,
       () => undefined,
@@ -71,5 +66,21 @@ export class Lockout {
     } finally {
       if (this.#trial === trial) this.#trial = undefined;
     }
+  }
+
+  #isProven(secret: Secret): boolean {
+    return secret.equals(this.#accepted) && !secret.equals(this.#refused);
+  }
+
+  #check(secret: Secret): void {
+    if (!secret.equals(this.#refused)) return;
+    const pause = this.#pausedUntil - this.#now();
+    // A clock that went back must not stretch the pause.
+    if (pause <= 0 || pause > longestPauseMs) return;
+    throw new UpstreamError(
+      "denied",
+      `${this.#upstream} refused the credential of account "${this.#account}"; it is not tried again so soon, lest the account be locked`,
+      { status: 401, retryAfter: Math.ceil(pause / 1000) },
+    );
   }
 }

@@ -1,5 +1,5 @@
 /** Manifests as they arrive: nothing that the upstream says about one is believed that its bytes do not prove. */
-import { maxManifestBytes } from "../oci/descriptor.ts";
+import { manifestTypes, maxManifestBytes } from "../oci/descriptor.ts";
 import { algorithmOf, digestOf, parseDigest, type Digest } from "../oci/digest.ts";
 import { ManifestError, readManifest, type Manifest } from "../oci/manifest.ts";
 import { isDigest, type Reference } from "../oci/reference.ts";
@@ -15,12 +15,16 @@ export interface FetchedManifest {
 
 /** What the headers of a manifest say, proven by nothing. */
 export interface Resolved {
+  /** One that we know, or empty where the headers tell nothing. */
   readonly mediaType: string;
-  /** Undefined where the upstream does not send `Docker-Content-Digest` for a tag. */
+  /** Undefined where only the manifest itself can tell: the headers do not, or are no manifest's. */
   readonly digest: Digest | undefined;
   /** In bytes. */
   readonly size: number | undefined;
 }
+
+/** What is known of a manifest when its upstream tells nothing without sending it. */
+export const untold: Resolved = { mediaType: "", digest: undefined, size: undefined };
 
 const withinMs = 30_000;
 
@@ -29,8 +33,11 @@ export function resolvedOf({ headers, url }: Reply, reference: Reference): Resol
   const claimed = claimedDigest(headers, url);
   if (isDigest(reference) && claimed !== undefined && claimed !== reference)
     throw mismatch(url, reference, claimed);
+  const mediaType = mediaTypeIn(headers);
+  // Whoever answers with something else is perhaps not talking about a manifest at all.
+  if (!manifestTypes.includes(mediaType)) return untold;
   return {
-    mediaType: mediaTypeIn(headers),
+    mediaType,
     digest: isDigest(reference) ? reference : claimed,
     size: lengthIn(headers),
   };
@@ -73,7 +80,7 @@ export function lengthIn(headers: Headers): number | undefined {
 
 function mediaTypeIn(headers: Headers): string {
   const type = headers["content-type"];
-  return typeof type === "string" ? (type.split(";")[0] ?? "").trim() : "";
+  return typeof type === "string" ? (type.split(";")[0] ?? "").trim().toLowerCase() : "";
 }
 
 function claimedDigest(headers: Headers, url: URL): Digest | undefined {

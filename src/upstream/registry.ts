@@ -17,6 +17,7 @@ import {
   lengthIn,
   readAs,
   resolvedOf,
+  untold,
   type FetchedManifest,
   type Resolved,
 } from "./manifestReply.ts";
@@ -36,6 +37,7 @@ export interface Asked {
 export interface Upstream {
   readonly name: string;
   readonly health: Pick<Health, "failures" | "knownDown">;
+  /** Without a digest when the upstream tells nothing but by GET: then it has not even said that it has the manifest. */
   headManifest(repository: Repository, reference: Reference, asked: Asked): Promise<Resolved>;
   /** Proven: of the digest that was asked for or announced, and a manifest. */
   getManifest(repository: Repository, reference: Reference, asked: Asked): Promise<FetchedManifest>;
@@ -104,13 +106,27 @@ export class Registry implements Upstream {
     const slots = new Slots({ name, most: blobConnections, waitMs: slotMs });
     const tokens = new Tokens({ name, credential, lockout, gate, wire, bucket, tokenMs, userAgent, now });
     const authority = new Authority({ name, registry: this.#base, tokenRealms, credential, lockout, tokens });
-    this.#exchange = new Exchange({ name, base: this.#base, authority, gate, slots, wire, timeouts, userAgent });
+    this.#exchange = new Exchange({
+      name,
+      base: this.#base,
+      authority,
+      gate,
+      slots,
+      wire,
+      timeouts,
+      userAgent,
+    });
   }
 
   async headManifest(repository: Repository, reference: Reference, asked: Asked): Promise<Resolved> {
-    const reply = await this.#askManifest("HEAD", repository, reference, asked);
-    discard(reply);
-    return resolvedOf(reply, reference);
+    try {
+      const reply = await this.#askManifest("HEAD", repository, reference, asked);
+      discard(reply);
+      return resolvedOf(reply, reference);
+    } catch (error) {
+      if (error instanceof UpstreamError && knowsNoHead.has(error.status ?? 0)) return untold;
+      throw error;
+    }
   }
 
   async getManifest(repository: Repository, reference: Reference, asked: Asked): Promise<FetchedManifest> {
@@ -241,6 +257,9 @@ export class Registry implements Upstream {
     return new URL(`${name}/${rest}`, this.#base);
   }
 }
+
+// Some registries answer no HEAD; containerd asks them by GET, too.
+const knowsNoHead = new Set([405, 501]);
 
 // Registries without the API say so in different ways.
 const knowsNoReferrers = new Set([404, 405, 501]);

@@ -104,19 +104,18 @@ export class Tokens {
     const secret = await this.#secret(need);
     if (!secret) return this.#ask(this.#get(issuer, need), need);
     try {
-      return await lockout.inTurn(() => this.#loginWith(secret, issuer, need));
+      return await lockout.inTurn(secret, () => this.#loginWith(secret, issuer, need));
     } catch (error) {
       if (!isRefusal(error)) throw error;
       credential.refused(secret);
       const rotated = await this.#secret(need);
       if (!rotated || rotated.equals(secret)) throw error;
-      return lockout.inTurn(() => this.#loginWith(rotated, issuer, need));
+      return lockout.inTurn(rotated, () => this.#loginWith(rotated, issuer, need));
     }
   }
 
   async #loginWith(secret: Secret, issuer: Issuer, need: Need): Promise<unknown> {
     const { lockout } = this.#options;
-    lockout.check(secret);
     try {
       const answer = secret.isIdentity
         ? await this.#refresh(secret, issuer, need)

@@ -32,6 +32,8 @@ const standing: Standing = {
   since: 7,
   observedAt: noon - 5,
   source: "192.0.2.1",
+  pausedUntil: 60_050,
+  emptyUntil: 3_600_050,
   savedPulls: 3,
   savedBytes: 4096,
 };
@@ -106,6 +108,8 @@ export function ledgerContract(make: () => Ledger): void {
       remaining: undefined,
       observedAt: undefined,
       source: undefined,
+      pausedUntil: undefined,
+      emptyUntil: undefined,
     };
     await ledger.keep("docker.io", unknown);
     expect(await ledger.standing("docker.io")).toEqual(unknown);

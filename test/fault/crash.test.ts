@@ -150,6 +150,7 @@ describe("killed with SIGKILL", () => {
       const [median, longest] = [sorted.at(sorted.length >> 1), sorted.at(-1)].map((ms = 0) =>
         Math.round(ms),
       );
+      // eslint-disable-next-line no-console -- the figures are for people
       console.log(
         `${crashes} crashes, ready again after ${median} ms at the median and ${longest} ms at the longest`,
       );

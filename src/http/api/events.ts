@@ -100,6 +100,7 @@ function messageOf(event: QuotaEvent, now: number): SSEMessage | undefined {
       return message(type, { at: new Date(now).toISOString(), ...rest });
     }
     case "granted":
+    case "spent":
     case "ledger-failed":
       return undefined;
   }

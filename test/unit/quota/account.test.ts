@@ -113,6 +113,18 @@ describe("with nothing left", () => {
     expect(await pull(world)).toBe(true);
   });
 
+  test("Retry-After after a week's stop is when it will go, where nobody can say that it may go before", async () => {
+    const world = await started(3, { maxWaitMs: 0 }, false);
+    await pulls(world, 3);
+    await world.restart(7 * 24 * hour, () => false);
+    const { retryAfter } = refusal(world.account);
+    expect(world.account.worthAsking()).toBe(false);
+    world.time += (retryAfter - 1) * 1000;
+    expect(await pull(world)).toBe(false);
+    world.time += 1000;
+    expect(await pull(world)).toBe(true);
+  });
+
   test("a pull that will be free soon is waited for", async () => {
     const world = await started(1, { maxWaitMs: 15_000 });
     await pulls(world, 1);
@@ -156,13 +168,24 @@ describe("a 429 about pulls", () => {
   });
 
   test("without any header empties it until our own pulls come back", async () => {
-    const world = await started(100, {}, false);
+    const world = await started(100);
     await pulls(world, 1);
     world.time += 30_000;
     await answered(world.account, { status: 429 });
     expect(refusal(world.account).retryAfter).toBe(31);
     world.time += 30_001;
     expect(world.account.tokens).toBe(1);
+  });
+
+  test("without any header, of an upstream that never said what is left, pauses it briefly", async () => {
+    const configured = { upstream: "ghcr.io", preset: presetOf("ghcr.io", true) };
+    const world = await started(1000, configured, false);
+    await pulls(world, 1);
+    await answered(world.account, { status: 429 });
+    expect(refusal(world.account)).toMatchObject({ kind: "paused", retryAfter: 10 });
+    expect(world.account.snapshot(0)).toMatchObject({ state: "ok", remaining: 999 });
+    world.time += 10_000;
+    await pulls(world, 1);
   });
 
   test("holds until its Retry-After, whatever else is said", async () => {

@@ -54,6 +54,38 @@ describe("clocks and restarts", () => {
     expect(world.ledger.entries).toMatchObject([{ outcome: "failed", cost: 1 }]);
   });
 
+  test("a pause that an upstream asked for lasts over a restart, until the moment it named", async () => {
+    const world = await started(100);
+    await pulls(world, 1);
+    await answered(world.account, { status: 429, headers: { "retry-after": "600" }, abuse: true }, "blob");
+    world.time += minute;
+    await world.restart(4 * minute, () => false);
+    expect(refusal(world.account, "blob")).toMatchObject({ kind: "paused", retryAfter: 300 });
+    world.time += 5 * minute;
+    expect(world.account.verdict(errand("blob"))).toBe("go");
+  });
+
+  test("pulls that an upstream refused until a moment wait for it over a restart", async () => {
+    const world = await started(100);
+    await answered(world.account, { status: 429, headers: { "retry-after": "600" } });
+    await world.restart(4 * minute, () => false);
+    expect(world.account.state).toBe("exhausted");
+    expect(refusal(world.account)).toMatchObject({ kind: "exhausted", retryAfter: 360 });
+    expect(world.account.verdict(errand("blob"))).toBe("go");
+    world.time += 6 * minute;
+    expect(await world.send("manifest-get")).toBeDefined();
+  });
+
+  test("a pause lasts no longer than was left of it, though the clock is set back", async () => {
+    const world = await started(100);
+    await answered(world.account, { status: 429, headers: { "retry-after": "600" }, abuse: true });
+    world.time += 4 * minute;
+    await world.account.close();
+    world.jump(-365 * 24 * hour);
+    await world.restart(minute, () => false);
+    expect(refusal(world.account, "blob").retryAfter).toBe(360);
+  });
+
   test("one account never spends from another's window", async () => {
     const world = await started(2);
     await pulls(world, 2);

@@ -225,6 +225,16 @@ describe("pulls that a limit counts", () => {
     await taken(docker, head);
   });
 
+  test("are known to be refused before anything is prepared for them, and counted as refused once", async () => {
+    const docker = await bucket({ quota: { limit: 1, windowMs: 60_000 } });
+    expect(docker.refusal(pull)).toBeUndefined();
+    const permit = await taken(docker, pull);
+    expect(docker.refusal(pull)).toMatchObject({ kind: "exhausted" });
+    expect(docker.refusal(head)).toBeUndefined();
+    expect(await docker.ledger.spendBy({ by: "reason", since: 0 })).toMatchObject([{ spent: 1, refused: 1 }]);
+    permit.answered(good);
+  });
+
   test("are never more than there are, however many ask at once, and nobody is refused too early", async () => {
     const docker = await bucket({ quota: { limit: 30, windowMs: 600_000 }, concurrency: 20 });
     let counted = 0;

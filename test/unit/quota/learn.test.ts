@@ -25,6 +25,8 @@ function lessons(options: Partial<LessonsOptions> = {}, standing?: Partial<Stand
     since: 0,
     observedAt: undefined,
     source: undefined,
+    pausedUntil: undefined,
+    emptyUntil: undefined,
     savedPulls: 0,
     savedBytes: 0,
   };

@@ -160,12 +160,33 @@ describe("headManifest", () => {
   });
 
   test("what they do not say is undefined, but a digest that was asked for is known", async () => {
-    const { registry } = await registryThat(200, { "content-length": "0" });
-    expect(await registry.headManifest(nginx, tag, asked)).toMatchObject({
-      mediaType: "",
-      digest: undefined,
+    const server = await serve((request, response) => {
+      if (request.url === "/v2/") return reply(response, 200);
+      response.writeHead(200, { ...type, "transfer-encoding": "chunked" });
+      return response.end();
     });
-    expect(await registry.headManifest(nginx, digest, asked)).toMatchObject({ digest });
+    const { registry } = upstream(server.url);
+    const said = { mediaType: ociManifest, digest: undefined, size: undefined };
+    expect(await registry.headManifest(nginx, tag, asked)).toEqual(said);
+    expect(await registry.headManifest(nginx, digest, asked)).toEqual({ ...said, digest });
+  });
+
+  test.each([
+    ["no content type", 200, { "docker-content-digest": digest }],
+    ["a page's", 200, { "content-type": "text/html", "docker-content-digest": digest }],
+    [
+      "that of a manifest of old",
+      200,
+      { "content-type": "application/vnd.docker.distribution.manifest.v1+prettyjws" },
+    ],
+    ["405", 405, {}],
+    ["501", 501, {}],
+  ])("an answer with %s tells nothing, not even that the manifest is there", async (_, status, headers) => {
+    const { registry } = await registryThat(status, headers);
+    const nothing = { mediaType: "", digest: undefined, size: undefined };
+    expect(await registry.headManifest(nginx, tag, asked)).toEqual(nothing);
+    expect(await registry.headManifest(nginx, digest, asked)).toEqual(nothing);
+    expect(registry.health.failures).toBe(0);
   });
 
   test("an answer about another digest is not believed", async () => {
@@ -185,7 +206,6 @@ describe("what a status means", () => {
     [502, "unreachable"],
     [503, "unreachable"],
     [504, "unreachable"],
-    [501, "unreachable"],
     [408, "unreachable"],
     [400, "corrupt"],
     [418, "corrupt"],
@@ -195,6 +215,14 @@ describe("what a status means", () => {
   ])("%i is %s", async (status, kind) => {
     const { registry } = await registryThat(status);
     await expect(registry.headManifest(nginx, tag, asked)).rejects.toMatchObject({ kind, status });
+  });
+
+  test.each([
+    [501, "unreachable"],
+    [405, "corrupt"],
+  ])("%i to a GET is %s", async (status, kind) => {
+    const { registry } = await registryThat(status);
+    await expect(registry.getManifest(nginx, tag, asked)).rejects.toMatchObject({ kind, status });
   });
 
   test("a 503 may say when to come back", async () => {

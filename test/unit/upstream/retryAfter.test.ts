@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { findRetryAfter, parseRetryAfter } from "../../../src/upstream/retryAfter.ts";
+import { findRetryAfter, retryAfterIn } from "../../../src/upstream/retryAfter.ts";
 
 const now = Date.parse("2026-11-22T12:00:00Z");
 
@@ -13,8 +13,10 @@ test.each([
   ["Sun, 22 Nov 2026 12:01:30 GMT", 90],
   ["Sun, 22 Nov 2026 11:00:00 GMT", 1],
   ["880.092µs", 1],
-  ["880.092Âµs", 1],
-  ["880.092μs", 1],
+  ["2000000µs", 2],
+  ["2000000μs", 2],
+  ["2000000Âµs", 2],
+  ["2000000Î¼s", 2],
   ["12us", 1],
   ["250ms", 1],
   ["2.5s", 3],
@@ -26,13 +28,13 @@ test.each([
   ["5 apples", undefined],
   ["Sun, 99 Foo", undefined],
 ])("Retry-After: %j is %j seconds", (value, seconds) => {
-  expect(parseRetryAfter(value, now)).toBe(seconds);
+  expect(retryAfterIn({ "retry-after": value }, now)).toBe(seconds);
 });
 
 test("of several headers the first counts, and none is none", () => {
-  expect(parseRetryAfter(["5", "6"], now)).toBe(5);
-  expect(parseRetryAfter([], now)).toBeUndefined();
-  expect(parseRetryAfter(undefined, now)).toBeUndefined();
+  expect(retryAfterIn({ "retry-after": ["5", "6"] }, now)).toBe(5);
+  expect(retryAfterIn({ "retry-after": [] }, now)).toBeUndefined();
+  expect(retryAfterIn({}, now)).toBeUndefined();
 });
 
 test("ghcr.io's text is found in its error body", () => {
@@ -47,7 +49,7 @@ test("whatever comes, it is whole seconds between 1 and a week, or nothing", () 
     .map((parts) => parts.join(""));
   fc.assert(
     fc.property(fc.oneof(fc.string(), hostile), (text) => {
-      for (const seconds of [parseRetryAfter(text, now), findRetryAfter(text, now)]) {
+      for (const seconds of [retryAfterIn({ "retry-after": text }, now), findRetryAfter(text, now)]) {
         if (seconds === undefined) continue;
         expect(Number.isInteger(seconds) && seconds >= 1 && seconds <= 7 * 24 * 3600).toBe(true);
       }
@@ -55,6 +57,6 @@ test("whatever comes, it is whole seconds between 1 and a week, or nothing", () 
   );
   const started = performance.now();
   findRetryAfter("retry-after:".repeat(100_000), now);
-  parseRetryAfter("9".repeat(1_000_000), now);
+  retryAfterIn({ "retry-after": "9".repeat(1_000_000) }, now);
   expect(performance.now() - started).toBeLessThan(500);
 });

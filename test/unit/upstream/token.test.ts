@@ -4,6 +4,7 @@ import type { Credential } from "../../../src/upstream/credential.ts";
 import { Secret } from "../../../src/upstream/secret.ts";
 import { parseRepositoryName, type Repository } from "../../../src/oci/reference.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
+import { QuotaError } from "../../../src/quota/quota.ts";
 import {
   asked,
   manifest,
@@ -273,6 +274,18 @@ describe("realms", () => {
   );
 });
 
+test("no token is fetched for a request that will be refused", async () => {
+  const { registry, service } = await hub(give());
+  const { registry: client, bucket } = upstream(registry.url, { tokenRealms: [service.url] });
+  await client.headManifest(repository("a/known"), digest, asked);
+  bucket.refuse = ({ kind }) =>
+    kind === "manifest-get" ? new QuotaError("exhausted", "no pull is left", 60) : undefined;
+  await expect(client.getManifest(nginx, digest, asked)).rejects.toMatchObject({ kind: "limited" });
+  expect(service.asked).toHaveLength(1);
+  await client.headManifest(nginx, digest, asked);
+  expect(service.asked).toHaveLength(2);
+});
+
 describe("logins", () => {
   test("a wrong password is tried once, for fifty repositories, and again after a minute", async () => {
     let now = 1_000_000;
@@ -373,38 +386,5 @@ describe("logins", () => {
     const { registry, service } = await hub((_, response) => reply(response, status, { "retry-after": "7" }));
     const { registry: client } = upstream(registry.url, { tokenRealms: [service.url] });
     await expect(client.headManifest(nginx, digest, asked)).rejects.toMatchObject({ kind });
-  });
-});
-
-describe("Basic", () => {
-  test("the credential goes to the registry that asks for it", async () => {
-    const registry = await serve((request, response) =>
-      request.headers.authorization === basic
-        ? replyManifest(response)
-        : reply(response, 401, { "www-authenticate": 'Basic realm="r"' }),
-    );
-    const { registry: client } = upstream(registry.url, { credential: account() });
-    await client.headManifest(nginx, digest, asked);
-    await client.headManifest(nginx, digest, asked);
-    expect(registry.asked).toHaveLength(3);
-  });
-
-  test("a wrong password is not repeated for a minute", async () => {
-    const registry = await serve((_, response) =>
-      reply(response, 401, { "www-authenticate": "Basic realm=r" }),
-    );
-    const { registry: client } = upstream(registry.url, { credential: account("wrong") });
-    for (const _ of [1, 2, 3]) {
-      await expect(client.headManifest(nginx, digest, asked)).rejects.toMatchObject({ kind: "denied" });
-    }
-    expect(registry.requests.filter(({ headers }) => headers.authorization !== undefined)).toHaveLength(1);
-  });
-
-  test("without a credential it is a refusal", async () => {
-    const registry = await serve((_, response) =>
-      reply(response, 401, { "www-authenticate": "Basic realm=r" }),
-    );
-    const { registry: client } = upstream(registry.url);
-    await expect(client.headManifest(nginx, digest, asked)).rejects.toMatchObject({ kind: "denied" });
   });
 });
