@@ -72,7 +72,7 @@ export class DiskBlobs implements Blobs {
 
   async read(digest: Digest, size: number): Promise<Buffer | undefined> {
     await using file = await this.#openExact(digest, size);
-    const bytes = await file?.readFile();
+    const bytes = await file?.readFile().catch(absent);
     return bytes && digestOf(bytes, algorithmOf(digest)) === digest ? bytes : undefined;
   }
 
@@ -149,10 +149,14 @@ export class DiskBlobs implements Blobs {
   }
 }
 
+/** Does the disk say by this error that it does not give back what is there? */
+export function isUnreadable(error: unknown): boolean {
+  return ["EIO", "EUCLEAN", "EACCES"].includes((error as NodeJS.ErrnoException).code ?? "");
+}
+
 /** Undefined for what is not there, or cannot be read where it is. */
 function absent(error: unknown): undefined {
-  const { code } = error as NodeJS.ErrnoException;
-  if (code !== "ENOENT" && code !== "EIO") throw error;
+  if ((error as NodeJS.ErrnoException).code !== "ENOENT" && !isUnreadable(error)) throw error;
 }
 
 /** False when there was nothing to do it to. */

@@ -30,6 +30,8 @@ export interface CandidatesOptions {
   readonly now: () => number;
   /** For how many ms after its last use an image is kept in any case: its layers may still be on their way. */
   readonly graceMs: number;
+  /** Stops the search. */
+  readonly signal: AbortSignal;
 }
 
 /** How many images are looked at between two turns of the event loop. */
@@ -42,12 +44,13 @@ export class Candidates {
     this.#options = options;
   }
 
-  /** Images of which no other is a part, unused for longest first. Stops at those that are in use now. */
+  /** Images of which no other is a part, unused for longest first; without those that are in use now. */
   async *leastUsed(): AsyncGenerator<Going> {
     const { inventory, now, graceMs } = this.#options;
-    const latest = now() - graceMs;
-    for await (const image of pages((after) => inventory.byUse(after, perStep))) {
-      if (image.usedAt > latest) return;
+    const at = now();
+    for await (const image of this.#pages((after) => inventory.byUse(after, perStep))) {
+      // What was used in the future was so while the clock was ahead: nobody knows when, and it must not stay for ever.
+      if (Math.abs(at - image.usedAt) < graceMs) continue;
       if (await this.#isPart(image)) continue;
       const tags = await inventory.tagsOf(image.repository, image.digest);
       if (!isPinned(this.#options.pins(), { ...image, tags })) yield { image, tags, reason: "capacity" };
@@ -58,7 +61,7 @@ export class Candidates {
   async *expired(): AsyncGenerator<Going> {
     const { inventory, retention, now } = this.#options;
     if (retention.length === 0) return;
-    for await (const image of pages((after) => inventory.byName(after, perStep))) {
+    for await (const image of this.#pages((after) => inventory.byName(after, perStep))) {
       const tags = await inventory.tagsOf(image.repository, image.digest);
       const reason = expiry(retention, { ...image, tags }, now());
       if (!reason || isPinned(this.#options.pins(), { ...image, tags })) continue;
@@ -69,7 +72,7 @@ export class Candidates {
   /** Every image that is no part of another, by name, after `after`. */
   async *wholes(after: Pick<HeldImage, "repository" | "digest"> | undefined): AsyncGenerator<ShownImage> {
     const { inventory, pins } = this.#options;
-    for await (const image of pages((last) => inventory.byName(last ?? after, perStep))) {
+    for await (const image of this.#pages((last) => inventory.byName(last ?? after, perStep))) {
       if (await this.#isPart(image)) continue;
       const tags = await inventory.tagsOf(image.repository, image.digest);
       const pinned = isPinned(pins(), { ...image, tags });
@@ -82,7 +85,7 @@ export class Candidates {
   async *matching(pattern: Pattern): AsyncGenerator<Going> {
     const { inventory } = this.#options;
     const namesParts = pattern.tag !== undefined || pattern.digest !== undefined;
-    for await (const image of pages((after) => inventory.byName(after, perStep))) {
+    for await (const image of this.#pages((after) => inventory.byName(after, perStep))) {
       const tags = await inventory.tagsOf(image.repository, image.digest);
       if (!matches(pattern, { ...image, tags }) || (await this.isPinned(image))) continue;
       if (namesParts || !(await this.#isPart(image))) yield { image, tags, reason: "removed" };
@@ -127,17 +130,16 @@ export class Candidates {
       for (const keeper of await this.#options.inventory.keepers(repository, one)) found.add(keeper);
     }
   }
-}
 
-/** All images, page by page, with a turn of the event loop after each. What is dropped meanwhile disturbs nothing. */
-async function* pages(
-  next: (after: HeldImage | undefined) => Promise<HeldImage[]>,
-): AsyncGenerator<HeldImage> {
-  for (let after: HeldImage | undefined; ;) {
-    const page = await next(after);
-    yield* page;
-    after = page.at(-1);
-    if (page.length < perStep) return;
-    await new Promise(setImmediate);
+  /** All images, page by page, with a turn of the event loop after each. What is dropped meanwhile disturbs nothing. */
+  async *#pages(next: (after: HeldImage | undefined) => Promise<HeldImage[]>): AsyncGenerator<HeldImage> {
+    for (let after: HeldImage | undefined; ;) {
+      this.#options.signal.throwIfAborted();
+      const page = await next(after);
+      yield* page;
+      after = page.at(-1);
+      if (page.length < perStep) return;
+      await new Promise(setImmediate);
+    }
   }
 }

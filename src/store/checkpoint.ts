@@ -12,7 +12,7 @@ export class Checkpointer {
     this.#worker.unref();
   }
 
-  /** Brings what was written so far into the file; one run for all who ask. */
+  /** Brings what was written so far into the file, and cuts back a log that has grown too long; one run for all who ask. */
   run(): Promise<void> {
     this.#running ??= this.#run().finally(() => (this.#running = undefined));
     return this.#running;

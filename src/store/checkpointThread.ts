@@ -1,6 +1,8 @@
 /** The thread of {@link Checkpointer}: for each message, one checkpoint of the database that it was started for. */
+import { statSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import Database from "better-sqlite3";
+import { logLimit } from "./database.ts";
 
 parentPort?.on("message", () => {
   try {
@@ -9,6 +11,9 @@ parentPort?.on("message", () => {
     try {
       // Passive: brings in what it can, and makes nobody wait.
       database.pragma("wal_checkpoint(PASSIVE)");
+      // A long read elsewhere may have let the log grow. What is left to bring in is little now, and who still reads is not waited for.
+      const { size } = statSync(`${database.name}-wal`);
+      if (size > logLimit) database.pragma("wal_checkpoint(TRUNCATE)");
     } finally {
       database.close();
     }

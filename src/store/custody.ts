@@ -2,7 +2,7 @@
 import { maxManifestBytes, ociIndex, ociManifest } from "../oci/descriptor.ts";
 import { algorithmOf, finish, hashFor, type Digest } from "../oci/digest.ts";
 import { ManifestError, namesIn, readManifest } from "../oci/manifest.ts";
-import type { Blobs } from "./blobs.ts";
+import { isUnreadable, type Blobs } from "./blobs.ts";
 import type { Catalog, ManifestNature } from "./catalog.ts";
 
 /** What is wrong with a blob: its bytes, how many there are, or that the disk does not give them back. */
@@ -14,16 +14,17 @@ export type Pace = (bytes: number) => Promise<void> | void;
 export interface CustodyOptions {
   readonly blobs: Blobs;
   readonly catalog: Catalog;
-  /** Is this blob on its way in? Then it is about to have bytes and a row. */
-  readonly isComing?: (digest: Digest) => boolean;
+  /** Is this error the disk's fault? Then a blob that could not be taken out of service stays where it is for now. */
+  readonly forgives?: (error: unknown) => boolean;
   /** Told of every blob that was taken out of service. */
   readonly condemned?: (digest: Digest, flaw: Flaw) => void;
 }
 
 export class Custody {
   readonly #options: CustodyOptions;
-  /** Adoptions and removals that are under way; of one digest there is one at a time. */
-  readonly #busy = new Map<Digest, Promise<number | undefined>>();
+  readonly #adopting = new Map<Digest, Promise<number | undefined>>();
+  /** Settles when what was last asked for is over. */
+  readonly #turns = new Map<Digest, Promise<void>>();
 
   constructor(options: CustodyOptions) {
     this.#options = options;
@@ -53,7 +54,11 @@ export class Custody {
   async examine(digest: Digest, size: number, pace: Pace = () => undefined): Promise<Flaw | undefined> {
     const { blobs } = this.#options;
     const content = await blobs.open(digest, size);
-    if (!content) return (await blobs.size(digest)) === undefined ? undefined : "size";
+    if (!content) {
+      const found = await blobs.size(digest);
+      if (found === size) return "unreadable";
+      return found === undefined ? undefined : "size";
+    }
     const hash = hashFor(digest);
     try {
       for await (const chunk of content.stream() as AsyncIterable<Buffer>) {
@@ -61,53 +66,72 @@ export class Custody {
         await pace(chunk.length);
       }
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "EIO") return "unreadable";
+      if (isUnreadable(error)) return "unreadable";
       throw error;
     }
     return finish(hash, algorithmOf(digest)) === digest ? undefined : "bytes";
   }
 
-  /**
-   * Removes the bytes of a blob that the catalog has let go of; false when there are none, or when somebody wants them
-   * again: who finds them on disk meanwhile must not give a row to what is gone a moment later.
-   */
-  async remove(digest: Digest): Promise<boolean> {
-    while (this.#busy.has(digest)) await this.#busy.get(digest)?.catch(() => {});
-    const removal = this.#remove(digest).finally(() => this.#busy.delete(digest));
-    this.#busy.set(
+  /** Gives bytes their name and their row while nobody takes either of them away; what `work` gives. */
+  keep<T>(digest: Digest, work: () => Promise<T>): Promise<T> {
+    return this.#inTurn(digest, work);
+  }
+
+  /** Removes the bytes of a blob that the catalog has let go of; false when there are none, or when they have a row again. */
+  remove(digest: Digest): Promise<boolean> {
+    const { blobs, catalog } = this.#options;
+    return this.#inTurn(
       digest,
-      removal.then(
-        () => undefined,
-        () => undefined,
-      ),
+      async () => (await catalog.blobAnywhere(digest)) === undefined && blobs.remove(digest),
     );
-    return removal;
   }
 
   /** A row said that there is a blob of `size` bytes, but it could not be opened: what is there instead is taken out of service. */
-  async recheck(digest: Digest, size: number): Promise<void> {
-    const found = await this.#options.blobs.size(digest);
-    // It may have been fetched again meanwhile.
-    if (found !== size) await this.condemn(digest, "size");
+  recheck(digest: Digest, size: number): Promise<void> {
+    return this.#inTurn(digest, async () => {
+      const found = await this.#options.blobs.size(digest);
+      // It may have been fetched again meanwhile.
+      if (found !== size) await this.#condemn(digest, "size");
+    });
   }
 
-  /** Takes a blob out of service; the next pull fetches it again. The bytes go first: a row without them is only a miss. */
-  async condemn(digest: Digest, flaw: Flaw): Promise<void> {
-    const { blobs, catalog, condemned } = this.#options;
-    if (await blobs.quarantine(digest)) condemned?.(digest, flaw);
+  /** Takes a blob out of service that was found to be flawed, unless it has been fetched again meanwhile. */
+  condemn(digest: Digest): Promise<void> {
+    return this.#inTurn(digest, async () => {
+      const { blobs, catalog } = this.#options;
+      const size = (await catalog.blobAnywhere(digest)) ?? (await blobs.size(digest));
+      const flaw = size === undefined ? undefined : await this.examine(digest, size);
+      if (flaw) await this.#condemn(digest, flaw);
+    });
+  }
+
+  /** The next pull fetches it again. The bytes go first: a row without them is only a miss. */
+  async #condemn(digest: Digest, flaw: Flaw): Promise<void> {
+    const { blobs, catalog, forgives, condemned } = this.#options;
+    try {
+      if (await blobs.quarantine(digest)) condemned?.(digest, flaw);
+    } catch (error) {
+      if (!forgives?.(error)) throw error;
+      return;
+    }
     await catalog.forget(digest);
   }
 
-  async #remove(digest: Digest): Promise<boolean> {
-    const { blobs, catalog, isComing } = this.#options;
-    if (isComing?.(digest) || (await catalog.blobAnywhere(digest)) !== undefined) return false;
-    return blobs.remove(digest);
+  #join(digest: Digest, pace: Pace): Promise<number | undefined> {
+    return this.#adopting.getOrInsertComputed(digest, () =>
+      this.#inTurn(digest, () => this.#adopt(digest, pace)).finally(() => this.#adopting.delete(digest)),
+    );
   }
 
-  #join(digest: Digest, pace: Pace): Promise<number | undefined> {
-    return this.#busy.getOrInsertComputed(digest, () =>
-      this.#adopt(digest, pace).finally(() => this.#busy.delete(digest)),
-    );
+  /** Of all that changes one blob and its row, only one thing happens at a time. */
+  #inTurn<T>(digest: Digest, work: () => Promise<T>): Promise<T> {
+    const mine = (this.#turns.get(digest) ?? Promise.resolve()).then(work);
+    const leave = (): void => {
+      if (this.#turns.get(digest) === over) this.#turns.delete(digest);
+    };
+    const over: Promise<void> = mine.then(leave, leave);
+    this.#turns.set(digest, over);
+    return mine;
   }
 
   async #adopt(digest: Digest, pace: Pace): Promise<number | undefined> {
@@ -116,7 +140,7 @@ export class Custody {
     if (size === undefined) return undefined;
     const flaw = await this.examine(digest, size, pace);
     if (flaw) {
-      await this.condemn(digest, flaw);
+      await this.#condemn(digest, flaw);
       return undefined;
     }
     const bytes = size <= maxManifestBytes ? await blobs.read(digest, size) : undefined;

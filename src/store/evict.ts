@@ -46,7 +46,7 @@ export class Evictor {
   /** Lets go of what the retention rules and the grace of orphans do not keep. */
   async tidy(each: (gone: Gone) => void = () => {}, hand = this.#options.hand): Promise<void> {
     await this.#options.settle();
-    await hand.orphans(this.#orphansBefore());
+    await hand.orphans(...this.#orphansOutside());
     await take(this.#options.candidates.expired(), hand, each);
   }
 
@@ -59,7 +59,7 @@ export class Evictor {
   async rehearse(goal: number, each: (gone: Gone) => void, hand: Hand): Promise<void> {
     await this.#options.settle();
     let { bytes } = await this.#options.inventory.totals();
-    bytes -= await hand.orphans(this.#orphansBefore());
+    bytes -= await hand.orphans(...this.#orphansOutside());
     for await (const going of this.#options.candidates.leastUsed()) {
       if (bytes <= goal) return;
       const freed = await hand.image(going.image, going.reason);
@@ -72,7 +72,7 @@ export class Evictor {
     const { candidates, hand, settle, now } = this.#options;
     if (now() < this.#fruitlessUntil || (await this.#excess()) <= 0) return;
     await settle();
-    await hand.orphans(this.#orphansBefore(), await this.#excess());
+    await hand.orphans(...this.#orphansOutside(), await this.#excess());
     if ((await this.#excess()) <= 0) return;
     for await (const going of candidates.leastUsed()) {
       each({ ...going, bytes: await hand.image(going.image, going.reason) });
@@ -85,8 +85,10 @@ export class Evictor {
     return (await this.#options.inventory.totals()).bytes - this.#goal;
   }
 
-  #orphansBefore(): number {
-    return this.#options.now() - this.#options.graceMs;
+  /** Within these times an orphan may still be waited for; those after the second come from a clock that was ahead. */
+  #orphansOutside(): [before: number, ahead: number] {
+    const { now, graceMs } = this.#options;
+    return [now() - graceMs, now() + graceMs];
   }
 }
 

@@ -28,12 +28,17 @@ export interface Source {
   cancel(): void;
 }
 
+/** Runs work on a blob and its row when it is its turn. */
+export type Keep = (digest: Digest, work: () => Promise<void>) => Promise<void>;
+
 /** What a fill needs besides its first bytes. */
 export interface FillOptions {
   /** Asks the upstream again, from `offset` on. The answer may begin earlier, and is then read past. */
   readonly resume: (offset: number) => Promise<Source>;
   /** Writes the catalog's row, once the bytes are safe under their name. */
   readonly hold: (size: number) => Promise<void>;
+  /** Runs what gives the blob its name and its row, while nobody else changes them. */
+  readonly keep?: Keep;
   /** Called for every chunk that was written, with its length. */
   readonly progress?: (bytes: number) => void;
 }
@@ -161,8 +166,11 @@ export class Fill {
   async #settle(): Promise<void> {
     try {
       await this.proven;
-      await this.#ingest.commit().catch(onDisk);
-      await this.#options.hold(this.#written);
+      const { hold, keep = (_digest, work) => work() } = this.#options;
+      await keep(this.digest, async () => {
+        await this.#ingest.commit().catch(onDisk);
+        await hold(this.#written);
+      });
     } finally {
       await this.#letGo();
     }
@@ -193,6 +201,12 @@ function onDisk(error: unknown): never {
 /** The running fills, at most one for a digest. */
 export class Fills {
   readonly #running = new Map<Digest, Fill>();
+  readonly #keep: Keep | undefined;
+
+  /** `keep`: see {@link FillOptions.keep}. */
+  constructor(keep?: Keep) {
+    this.#keep = keep;
+  }
 
   get(digest: Digest): Fill | undefined {
     return this.#running.get(digest);
@@ -200,7 +214,7 @@ export class Fills {
 
   /** Takes over `first` and keeps the fill until its blob is held or has failed. */
   begin(digest: Digest, ingest: Ingest, first: Source, options: FillOptions): Fill {
-    const fill = new Fill(digest, ingest, first, options);
+    const fill = new Fill(digest, ingest, first, { ...options, ...(this.#keep && { keep: this.#keep }) });
     this.#running.set(digest, fill);
     const leave = (): void => {
       if (this.#running.get(digest) === fill) this.#running.delete(digest);

@@ -49,7 +49,7 @@ export async function repair({ root, catalog, custody }: Checked, { problem, wha
   const digest = parseDigest(what);
   switch (problem) {
     case "corrupt":
-      return digest && custody.condemn(digest, "bytes");
+      return digest && custody.condemn(digest);
     case "size":
     case "orphan":
       return digest && void (await custody.adopt(digest));
@@ -115,6 +115,6 @@ async function* rows({ blobs, catalog, survey, running }: Checked): AsyncGenerat
 }
 
 async function* leftovers({ root }: Checked): AsyncGenerator<Finding> {
-  const { useless } = await findLeftovers(join(root, "ingest"));
+  const { useless } = await findLeftovers(join(root, "ingest"), Date.now());
   for (const path of useless) yield { problem: "leftover", what: relative(root, path) };
 }

@@ -16,13 +16,15 @@ export interface HealthOptions {
 
 const codes: readonly (readonly [RegExp, Trouble])[] = [
   [/^(?:ENOSPC|EDQUOT|SQLITE_FULL)/, "full"],
-  [/^(?:EIO|EROFS|SQLITE_IOERR|SQLITE_READONLY|SQLITE_CANTOPEN)/, "failing"],
+  [/^(?:EIO|EROFS|EUCLEAN|EACCES|SQLITE_IOERR|SQLITE_READONLY|SQLITE_CANTOPEN)/, "failing"],
 ];
 
 /** The disk's trouble that `error` or one of its causes tells of; undefined when it is about something else. */
 export function troubleOf(error: unknown): Trouble | undefined {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    const { code } = cause as NodeJS.ErrnoException;
+    const { code, syscall } = cause as NodeJS.ErrnoException;
+    // A firewall denies access too, but not to the disk.
+    if (syscall === "connect") continue;
     const known = codes.find(([pattern]) => pattern.test(code ?? ""));
     if (known) return known[1];
   }

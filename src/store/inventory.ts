@@ -40,8 +40,11 @@ export interface Inventory {
   totals(): Promise<Totals>;
   /** When the image that was unused for longest was asked for last. */
   oldestUse(): Promise<number | undefined>;
-  /** Notes uses, in one transaction. An image that was let go of meanwhile is passed over. */
-  use(uses: readonly Use[]): Promise<void>;
+  /**
+   * Notes uses, in one transaction. An image that was let go of meanwhile is passed over. No image becomes older by it
+   * but one that was used after `now`, while the clock was ahead.
+   */
+  use(uses: readonly Use[], now: number): Promise<void>;
   /** Images by last use, oldest first, after `after`. */
   byUse(after: HeldImage | undefined, limit: number): Promise<HeldImage[]>;
   /** Images by upstream, repository and digest, after `after`. */
@@ -62,10 +65,13 @@ export interface Inventory {
    * then is an orphan that may go at once.
    */
   drop(repository: Repository, digest: Digest): Promise<boolean>;
-  /** Forgets some orphans since `before`, at most `limit`; their bytes are the caller's to remove. */
-  discard(before: number, limit: number): Promise<Discarded[]>;
+  /**
+   * Forgets some orphans since `before`, or since after `ahead`, when the clock was; at most `limit`. Their bytes are the
+   * caller's to remove.
+   */
+  discard(before: number, ahead: number, limit: number): Promise<Discarded[]>;
   /** The same without forgetting them. */
-  orphans(before: number, limit: number): Promise<Discarded[]>;
+  orphans(before: number, ahead: number, limit: number): Promise<Discarded[]>;
 }
 
 type Place = [upstream: string, repository: string];
@@ -103,8 +109,15 @@ export class SqliteInventory implements Inventory {
       totals: database.prepare<[], Totals>("SELECT bytes, blobs, manifests FROM total"),
       oldestUse: database.prepare<[], number | null>("SELECT min(used_at) FROM image").pluck(),
       // Who asks for a child asks for its index too, and the other way round: an image is as old as its newest part.
-      use: database.prepare<{ upstream: string; name: string; digest: string; at: number; count: number }>(
-        `UPDATE image SET used_at = max(used_at, @at), uses = uses + iif(digest = @digest, @count, 0)
+      use: database.prepare<{
+        upstream: string;
+        name: string;
+        digest: string;
+        at: number;
+        now: number;
+        count: number;
+      }>(
+        `UPDATE image SET used_at = iif(used_at > @now, @at, max(used_at, @at)), uses = uses + iif(digest = @digest, @count, 0)
          WHERE upstream = @upstream AND repository = @name AND digest IN (
            SELECT @digest UNION SELECT manifest FROM named WHERE digest = @digest
            UNION SELECT digest FROM named WHERE manifest = @digest
@@ -152,12 +165,15 @@ export class SqliteInventory implements Inventory {
       orphans: database.prepare<[number, number], Discarded>(
         "SELECT digest, size FROM orphan CROSS JOIN blob USING (digest) WHERE since <= ? ORDER BY since LIMIT ?",
       ),
+      orphansAhead: database.prepare<[number, number], Discarded>(
+        "SELECT digest, size FROM orphan CROSS JOIN blob USING (digest) WHERE since > ? ORDER BY since LIMIT ?",
+      ),
       discardHeld: database.prepare<[string]>("DELETE FROM held WHERE digest = ?"),
       discardBlob: database.prepare<[string]>("DELETE FROM blob WHERE digest = ?"),
     };
-    this.#use = database.transaction((uses: readonly Use[]) => {
+    this.#use = database.transaction((uses: readonly Use[], now: number) => {
       for (const { repository, digest, at, count } of uses) {
-        this.#sql.use.run({ ...repository, digest, at, count });
+        this.#sql.use.run({ ...repository, digest, at: Math.min(at, now), now, count });
       }
     });
     this.#drop = database.transaction((repository: Repository, digest: Digest): boolean => {
@@ -179,8 +195,8 @@ export class SqliteInventory implements Inventory {
       this.#sql.dropListing.run(...here);
       return true;
     });
-    this.#discard = database.transaction((before: number, limit: number): Discarded[] => {
-      const orphans = this.#sql.orphans.all(before, limit);
+    this.#discard = database.transaction((before: number, ahead: number, limit: number): Discarded[] => {
+      const orphans = this.#someOrphans(before, ahead, limit);
       for (const { digest } of orphans) {
         this.#sql.discardHeld.run(digest);
         this.#sql.discardBlob.run(digest);
@@ -197,8 +213,8 @@ export class SqliteInventory implements Inventory {
     return this.#sql.oldestUse.get() ?? undefined;
   }
 
-  async use(uses: readonly Use[]): Promise<void> {
-    this.#use(uses);
+  async use(uses: readonly Use[], now: number): Promise<void> {
+    this.#use(uses, now);
   }
 
   async byUse(after: HeldImage | undefined, limit: number): Promise<HeldImage[]> {
@@ -245,12 +261,17 @@ export class SqliteInventory implements Inventory {
     return this.#drop(repository, digest);
   }
 
-  async discard(before: number, limit: number): Promise<Discarded[]> {
-    return this.#discard(before, limit);
+  async discard(before: number, ahead: number, limit: number): Promise<Discarded[]> {
+    return this.#discard(before, ahead, limit);
   }
 
-  async orphans(before: number, limit: number): Promise<Discarded[]> {
-    return this.#sql.orphans.all(before, limit);
+  async orphans(before: number, ahead: number, limit: number): Promise<Discarded[]> {
+    return this.#someOrphans(before, ahead, limit);
+  }
+
+  #someOrphans(before: number, ahead: number, limit: number): Discarded[] {
+    const old = this.#sql.orphans.all(before, limit);
+    return [...old, ...this.#sql.orphansAhead.all(ahead, limit - old.length)];
   }
 
   #isElsewhere(repository: Repository, digest: Digest): boolean {

@@ -42,6 +42,8 @@ export class Keeper {
   readonly #rest: () => Promise<void>;
   readonly #failed: (error: unknown) => void;
   readonly #timers: NodeJS.Timeout[] = [];
+  readonly #closing = new AbortController();
+  readonly #running = new Set<Promise<unknown>>();
 
   constructor({
     inventory,
@@ -66,11 +68,19 @@ export class Keeper {
       retention,
       now,
       graceMs,
+      signal: this.#closing.signal,
     });
     this.#evictor = new Evictor({
       inventory,
       candidates: this.#candidates,
-      hand: new Removal({ inventory, blobs, candidates: this.#candidates, rest, evicted }),
+      hand: new Removal({
+        inventory,
+        blobs,
+        candidates: this.#candidates,
+        rest,
+        evicted,
+        signal: this.#closing.signal,
+      }),
       settle: () => this.uses.flush(),
       now,
       graceMs,
@@ -78,7 +88,7 @@ export class Keeper {
     this.room = new Room({
       marks,
       held: async () => (await this.totals()).bytes,
-      makeRoom: (goal) => this.#evictor.makeRoom(goal),
+      makeRoom: (goal) => this.#run(() => this.#evictor.makeRoom(goal)),
     });
   }
 
@@ -104,13 +114,18 @@ export class Keeper {
     this.#every(flushEveryMs, async () => {
       await this.uses.flush();
       await this.room.ebb();
-      await this.#rest();
     });
+    // On its own: a disk that takes no more writes is one whose log should not stay long.
+    this.#every(flushEveryMs, () => this.#rest());
     this.#every(tidyEveryMs, () => this.#evictor.tidy());
   }
 
   /** Does now what would be done in the background; or, as a rehearsal, only tells what that would be. */
-  async evict(each: (gone: Gone) => void, rehearse: boolean): Promise<void> {
+  evict(each: (gone: Gone) => void, rehearse: boolean): Promise<void> {
+    return this.#run(() => this.#evict(each, rehearse));
+  }
+
+  async #evict(each: (gone: Gone) => void, rehearse: boolean): Promise<void> {
     const hand = rehearse ? this.#rehearsal() : undefined;
     await this.#evictor.tidy(each, hand);
     const { high, low } = this.#marks;
@@ -121,12 +136,15 @@ export class Keeper {
 
   /** Lets go of the images that `pattern` names and no pin keeps; or only tells which they are. */
   async remove(pattern: Pattern, each: (gone: Gone) => void, rehearse: boolean): Promise<void> {
-    await this.#evictor.remove(pattern, each, rehearse ? this.#rehearsal() : undefined);
+    const hand = rehearse ? this.#rehearsal() : undefined;
+    await this.#run(() => this.#evictor.remove(pattern, each, hand));
   }
 
-  /** Stops the work in the background and writes what was noted. */
+  /** Stops all work, waits until it has stopped, and writes what was noted. */
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
+    this.#closing.abort();
+    await Promise.allSettled(this.#running);
     await this.uses.flush().catch(this.#failed);
   }
 
@@ -135,6 +153,23 @@ export class Keeper {
   }
 
   #every(ms: number, work: () => Promise<void>): void {
-    this.#timers.push(setInterval(() => void work().catch(this.#failed), ms).unref());
+    const turn = (): void => {
+      this.#run(work).catch((error: unknown) => {
+        if (!this.#closing.signal.aborted) this.#failed(error);
+      });
+    };
+    this.#timers.push(setInterval(turn, ms).unref());
+  }
+
+  /** Work that closing waits for. */
+  async #run<T>(work: () => Promise<T>): Promise<T> {
+    this.#closing.signal.throwIfAborted();
+    const running = work();
+    this.#running.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#running.delete(running);
+    }
   }
 }

@@ -7,6 +7,9 @@ import { algorithmOf, hexOf, parseDigest, type Digest } from "../oci/digest.ts";
 /** Pieces from this size on are worth hashing again, in bytes: what is smaller is fetched as fast. */
 export const worthKeeping = 256 * 1024 * 1024;
 
+/** Pieces that nobody has asked for again for this long are removed at a start, in ms. */
+export const keptForMs = 7 * 24 * 60 * 60_000;
+
 /** A piece of a blob that an earlier process had fetched. */
 export interface Leftover {
   readonly path: string;
@@ -18,16 +21,17 @@ export function ingestName(digest: Digest): string {
   return `${algorithmOf(digest)}-${hexOf(digest)}.${randomUUID()}`;
 }
 
-/** The files in `folder` that can be gone on with, the largest of each blob, and those that cannot. */
-export async function findLeftovers(folder: string) {
+/** The files in `folder` that are to be gone on with at `now`, the largest of each blob, and those that are not. */
+export async function findLeftovers(folder: string, now: number) {
   const kept = new Map<Digest, Leftover>();
   const useless: string[] = [];
   for (const name of await readdir(folder)) {
     const path = join(folder, name);
     const digest = parseDigest(name.replace("-", ":").replace(/\..*$/, ""));
-    const { size } = await stat(path);
+    const { size, mtimeMs } = await stat(path);
     const other = digest && kept.get(digest);
-    if (!digest || size < worthKeeping || (other && other.size >= size)) {
+    const isOld = Math.abs(now - mtimeMs) > keptForMs;
+    if (!digest || isOld || size < worthKeeping || (other && other.size >= size)) {
       useless.push(path);
       continue;
     }
@@ -39,7 +43,7 @@ export async function findLeftovers(folder: string) {
 
 /** Removes what cannot be gone on with, and gives the rest. Nothing may be on its way in. */
 export async function sweepLeftovers(folder: string): Promise<Map<Digest, Leftover>> {
-  const { kept, useless } = await findLeftovers(folder);
+  const { kept, useless } = await findLeftovers(folder, Date.now());
   for (const path of useless) await rm(path, { recursive: true });
   return kept;
 }

@@ -1,7 +1,6 @@
 /** The database while the house runs: when it turns out to be damaged it is set aside, and a new one takes its place. */
-import { statSync } from "node:fs";
 import type Database from "better-sqlite3";
-import { isDamage, logLimit, openDatabase, setAside } from "./database.ts";
+import { isDamage, openDatabase, setAside } from "./database.ts";
 import { salvage, type Kept } from "./salvage.ts";
 
 export interface LiveOptions {
@@ -17,6 +16,7 @@ export class LiveDatabase {
   readonly #options: LiveOptions;
   readonly #now: () => number;
   #database: Database.Database;
+  #closed = false;
 
   /** @throws DatabaseError */
   constructor(path: string, { now = Date.now, ...options }: LiveOptions) {
@@ -43,13 +43,15 @@ export class LiveDatabase {
       get:
         (_made, name) =>
         async (...args: unknown[]) => {
+          // Another process may have the file by now.
+          if (this.#closed) throw new Error("the database is closed");
           // Without room for a new one, an earlier call may have left none.
           if (!this.#database.open) this.#database = this.#open();
           const before = this.#database;
           try {
             return await call(name, args);
           } catch (error) {
-            if (!isDamage(error)) throw error;
+            if (!isDamage(error) || this.#closed) throw error;
             // Somebody else's call may have met the damage first.
             if (before === this.#database) this.#replace(error);
             return await call(name, args);
@@ -61,14 +63,9 @@ export class LiveDatabase {
   /** The database that is in place now. */
   readonly current = (): Database.Database => this.#database;
 
-  /** Cuts the log back where a long read elsewhere has let it grow. */
-  tidy(): void {
-    const { size } = statSync(`${this.path}-wal`, { throwIfNoEntry: false }) ?? { size: 0 };
-    // It may well be as long as a checkpoint lets it become; to cut it then would make the event loop wait for the disk.
-    if (size > 2 * logLimit) this.#database.pragma("wal_checkpoint(TRUNCATE)");
-  }
-
+  /** For good: calls that come later fail. */
   close(): void {
+    this.#closed = true;
     this.#database.close();
   }
 

@@ -14,8 +14,8 @@ const stepsPerRest = 32;
 export interface Hand {
   /** Lets go of an image with its children and referrers, as far as nobody else names them. */
   image(image: HeldImage, reason: Reason): Promise<number>;
-  /** Lets go of blobs that nobody has named since `before`, until `enough` bytes have come free. */
-  orphans(before: number, enough?: number): Promise<number>;
+  /** Lets go of blobs that nobody has named since `before`, or since after `ahead`, until `enough` bytes have come free. */
+  orphans(before: number, ahead: number, enough?: number): Promise<number>;
 }
 
 export interface RemovalOptions {
@@ -26,6 +26,8 @@ export interface RemovalOptions {
   readonly rest: () => Promise<void>;
   /** Told of every batch of bytes that was let go of. */
   readonly evicted: (reason: Reason, bytes: number) => void;
+  /** Stops the work, between two images or two batches. */
+  readonly signal: AbortSignal;
 }
 
 /** {@link Hand} in earnest. */
@@ -38,7 +40,8 @@ export class Removal implements Hand {
   }
 
   async image(image: HeldImage, reason: Reason): Promise<number> {
-    const { inventory, candidates } = this.#options;
+    const { inventory, candidates, signal } = this.#options;
+    signal.throwIfAborted();
     const going = [image];
     for (const { repository, digest } of going) {
       const belongings = await inventory.belongings(repository, digest);
@@ -49,18 +52,19 @@ export class Removal implements Hand {
       }
       await this.#turn();
     }
-    return this.#sweep(0, Infinity, reason);
+    return this.#sweep(0, Infinity, Infinity, reason);
   }
 
-  orphans(before: number, enough = Infinity): Promise<number> {
-    return this.#sweep(before, enough, "orphan");
+  orphans(before: number, ahead: number, enough = Infinity): Promise<number> {
+    return this.#sweep(before, ahead, enough, "orphan");
   }
 
-  async #sweep(before: number, enough: number, reason: Reason): Promise<number> {
-    const { inventory, blobs, evicted } = this.#options;
+  async #sweep(before: number, ahead: number, enough: number, reason: Reason): Promise<number> {
+    const { inventory, blobs, evicted, signal } = this.#options;
     let freed = 0;
     while (freed < enough) {
-      const batch = await inventory.discard(before, perStep);
+      signal.throwIfAborted();
+      const batch = await inventory.discard(before, ahead, perStep);
       if (batch.length === 0) break;
       // The catalog has forgotten them, so nobody opens them any more; who reads one has its file open and finishes.
       // A crash here leaves files without a row, which are found again at the start.
@@ -113,8 +117,8 @@ export class Rehearsal implements Hand {
     return freed;
   }
 
-  async orphans(before: number): Promise<number> {
-    const some = await this.#inventory.orphans(before, 1000);
+  async orphans(before: number, ahead: number): Promise<number> {
+    const some = await this.#inventory.orphans(before, ahead, 1000);
     return some.reduce((sum, { size }) => sum + size, 0);
   }
 

@@ -17,14 +17,14 @@ export function isPinned(pins: Iterable<Pattern>, candidate: Candidate): boolean
   return false;
 }
 
-/** Why the rules let an image go at `now`, or undefined when they do not. */
+/** Why the rules let an image go at `now`, or undefined when they do not. Times in the future, from a clock that was ahead, are as old as they are far. */
 export function expiry(
   rules: readonly RetentionRule[],
   candidate: Candidate & Pick<HeldImage, "heldAt" | "usedAt">,
   now: number,
 ): "age" | "unused" | undefined {
   const rule = rules.find(({ match }) => matches(match, candidate));
-  if (rule?.maxAge !== undefined && now - candidate.heldAt > rule.maxAge) return "age";
-  if (rule?.unusedFor !== undefined && now - candidate.usedAt > rule.unusedFor) return "unused";
+  if (rule?.maxAge !== undefined && Math.abs(now - candidate.heldAt) > rule.maxAge) return "age";
+  if (rule?.unusedFor !== undefined && Math.abs(now - candidate.usedAt) > rule.unusedFor) return "unused";
   return undefined;
 }

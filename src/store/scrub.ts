@@ -58,10 +58,14 @@ export class Scrub {
       this.#mark = { reached: "", beganAt: now() };
       return true;
     }
-    const flaw = await custody.examine(next.digest, next.size, (bytes) => this.#pace(bytes, signal));
-    if (flaw && (await this.#isHeld(next, mark.reached))) await custody.condemn(next.digest, flaw);
-    scrubbed(next.size);
-    this.#mark = { reached: next.digest, beganAt: mark.beganAt };
+    try {
+      const flaw = await custody.examine(next.digest, next.size, (bytes) => this.#pace(bytes, signal));
+      if (flaw && (await this.#isHeld(next, mark.reached))) await custody.condemn(next.digest);
+      scrubbed(next.size);
+    } finally {
+      // One that can be neither read nor taken out of service does not keep the others from being read.
+      if (!signal.aborted) this.#mark = { reached: next.digest, beganAt: mark.beganAt };
+    }
     if (Math.abs(now() - this.#savedAt) >= saveEveryMs) {
       this.#savedAt = now();
       await survey.markScrub(this.#mark);

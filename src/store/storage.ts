@@ -42,7 +42,7 @@ export interface StorageOptions {
   readonly events: StorageEvents;
 }
 
-/** How often the disk and the log of the database are looked after, in ms. */
+/** How often the disk is looked after, in ms. */
 const careEveryMs = 5_000;
 
 export class Storage {
@@ -51,7 +51,7 @@ export class Storage {
   readonly custody: Custody;
   /** For what else is kept in the same file. */
   readonly database: LiveDatabase;
-  readonly fills = new Fills();
+  readonly fills: Fills;
   readonly health: Health;
   readonly #options: StorageOptions;
   readonly #lock: RootLock;
@@ -65,10 +65,11 @@ export class Storage {
     this.blobs = blobs;
     this.health = new Health({ root, minFree, changed: (trouble) => events.trouble(trouble) });
     const catalog = database.over((handle) => new SqliteCatalog(handle));
-    this.catalog = forgiving(catalog, (error) => this.health.note(error) !== undefined);
+    const forgives = (error: unknown): boolean => this.health.note(error) !== undefined;
+    this.catalog = forgiving(catalog, forgives);
     const condemned = (digest: Digest, flaw: Flaw): void => events.condemned(digest, flaw);
-    const isComing = (digest: Digest): boolean => this.fills.get(digest) !== undefined;
-    this.custody = new Custody({ blobs, catalog: this.catalog, isComing, condemned });
+    this.custody = new Custody({ blobs, catalog: this.catalog, forgives, condemned });
+    this.fills = new Fills((digest, work) => this.custody.keep(digest, work));
   }
 
   /** Opens the store under `root`, which nobody else may have open. @throws LockedError, DatabaseError */
@@ -134,11 +135,6 @@ export class Storage {
   async #lookAfter(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await this.health.check();
-      try {
-        this.database.tidy();
-      } catch (error) {
-        if (!this.health.note(error)) this.#options.events.failed(error);
-      }
       await rest(careEveryMs, signal);
     }
   }

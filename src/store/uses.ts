@@ -31,7 +31,8 @@ export class Uses {
     for (let at = 0; at < entries.length; at += perTransaction) {
       const batch = entries.slice(at, at + perTransaction);
       try {
-        await this.#inventory.use(batch.map(([, use]) => use));
+        const uses = batch.map(([, use]) => use);
+        await this.#inventory.use(uses, this.#now());
       } catch (error) {
         for (const [key, use] of entries.slice(at)) {
           const newer = this.#noted.get(key);

@@ -65,7 +65,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
     await catalog.holdManifest(there, sibling, [layer]);
     await catalog.holdManifest(here, signature, [], manifest.digest);
     expect(await inventory.oldestUse()).toBe(1000);
-    await inventory.use([{ repository: here, digest: manifest.digest, at: 5000, count: 2 }]);
+    await inventory.use([{ repository: here, digest: manifest.digest, at: 5000, count: 2 }], 5000);
     const images = await inventory.byUse(undefined, 10);
     expect(names(images)).toEqual([signature.digest, sibling.digest, ...names(images).slice(2)]);
     const used = new Map(images.map((image) => [image.digest, image]));
@@ -84,8 +84,19 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
   it("never makes an image older than it is", async () => {
     const { catalog, inventory } = open();
     await catalog.holdManifest(here, manifest, []);
-    await inventory.use([{ repository: here, digest: manifest.digest, at: 10, count: 1 }]);
+    await inventory.use([{ repository: here, digest: manifest.digest, at: 10, count: 1 }], 5000);
     expect(await inventory.oldestUse()).toBe(1000);
+  });
+
+  it("believes no time in the future: the next use of an image brings it back, an orphan may go", async () => {
+    const { catalog, inventory } = open();
+    now = 900_000;
+    await catalog.holdManifest(here, manifest, []);
+    await catalog.holdBlob(here, layer, 100);
+    await inventory.use([{ repository: here, digest: manifest.digest, at: 800_000, count: 1 }], 2000);
+    expect(await inventory.oldestUse()).toBe(2000);
+    expect(await inventory.orphans(1000, 900_000, 10)).toEqual([]);
+    expect(await inventory.discard(1000, 899_999, 10)).toEqual([{ digest: layer, size: 100 }]);
   });
 
   it("lists images by name, page by page, with their tags", async () => {
@@ -125,13 +136,13 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
     await catalog.holdBlob(here, layer, 100);
     await catalog.holdBlob(here, other, 50);
     await dropAll(shelves, here, manifest.digest);
-    const gone = await inventory.discard(0, 10);
+    const gone = await inventory.discard(0, Infinity, 10);
     expect(gone.map((blob) => blob.digest).toSorted()).toEqual([manifest.digest, other].toSorted());
     expect(await catalog.manifest(here, manifest.digest)).toBeUndefined();
     expect(await catalog.blob(here, other)).toBeUndefined();
     expect(await catalog.blobAnywhere(layer)).toBe(100);
     await dropAll(shelves, there, sibling.digest);
-    expect((await inventory.discard(0, 10)).map((blob) => blob.digest).toSorted()).toEqual(
+    expect((await inventory.discard(0, Infinity, 10)).map((blob) => blob.digest).toSorted()).toEqual(
       [sibling.digest, layer].toSorted(),
     );
     expect(await inventory.totals()).toEqual({ bytes: 0, blobs: 0, manifests: 0 });
@@ -147,7 +158,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
     expect(await catalog.manifest(here, manifest.digest)).toBeUndefined();
     expect(await catalog.manifest(there, manifest.digest)).toEqual(manifest);
     expect(await inventory.heldElsewhere(there, manifest.digest)).toBe(false);
-    expect(await inventory.discard(now, 10)).toEqual([]);
+    expect(await inventory.discard(now, Infinity, 10)).toEqual([]);
   });
 
   it("drops the tags of an image with it, and only in its repository", async () => {
@@ -171,7 +182,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
     expect(await inventory.drop(here, manifest.digest)).toBe(false);
     expect(await catalog.manifest(here, manifest.digest)).toEqual(manifest);
     await dropAll(shelves, here, manifest.digest);
-    expect(await inventory.discard(0, 2000)).toHaveLength(1001);
+    expect(await inventory.discard(0, Infinity, 2000)).toHaveLength(1001);
   });
 
   it("knows orphans since when they came, and forgets them once they are named", async () => {
@@ -179,10 +190,10 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
     await catalog.holdBlob(here, layer, 100);
     await catalog.holdManifest(here, manifest, [other]);
     await catalog.holdBlob(here, other, 50);
-    expect(await inventory.orphans(999, 10)).toEqual([]);
-    expect(await inventory.orphans(1000, 10)).toEqual([{ digest: layer, size: 100 }]);
+    expect(await inventory.orphans(999, Infinity, 10)).toEqual([]);
+    expect(await inventory.orphans(1000, Infinity, 10)).toEqual([{ digest: layer, size: 100 }]);
     await catalog.holdManifest(here, sibling, [layer]);
-    expect(await inventory.orphans(1000, 10)).toEqual([]);
+    expect(await inventory.orphans(1000, Infinity, 10)).toEqual([]);
   });
 
   it("does not take the layers of a lost manifest for orphans that may go at once (R17)", async () => {
@@ -190,9 +201,9 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
     await catalog.holdManifest(here, manifest, [layer]);
     await catalog.holdBlob(here, layer, 100);
     await catalog.forget(manifest.digest);
-    expect(await inventory.orphans(0, 10)).toEqual([]);
+    expect(await inventory.orphans(0, Infinity, 10)).toEqual([]);
     await catalog.holdManifest(here, manifest, [layer]);
-    expect(await inventory.orphans(Date.now(), 10)).toEqual([]);
+    expect(await inventory.orphans(Date.now(), Infinity, 10)).toEqual([]);
   });
 
   it("tells what would come free", async () => {
@@ -208,7 +219,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
 
   it("passes over uses of what it does not hold", async () => {
     const { inventory } = open();
-    await inventory.use([{ repository: here, digest: layer, at: 1, count: 1 }]);
+    await inventory.use([{ repository: here, digest: layer, at: 1, count: 1 }], 5000);
     expect(await inventory.oldestUse()).toBeUndefined();
     expect(await inventory.byUse(undefined, 10)).toEqual([]);
   });

@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, readdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { Readable } from "node:stream";
 import { beforeEach, describe, expect, it } from "vitest";
 import { ociManifest } from "../../../src/oci/descriptor.ts";
 import { digestOf, hexOf, type Digest } from "../../../src/oci/digest.ts";
@@ -8,6 +9,8 @@ import { DiskBlobs } from "../../../src/store/blobs.ts";
 import { SqliteCatalog } from "../../../src/store/catalog.ts";
 import { Custody } from "../../../src/store/custody.ts";
 import { openDatabase } from "../../../src/store/database.ts";
+import { disk, type Files } from "../../../src/store/files.ts";
+import { Fills } from "../../../src/store/fill.ts";
 
 const layer = Buffer.from("a layer");
 const config = Buffer.from("{}");
@@ -88,9 +91,66 @@ describe("custody", () => {
     expect(await custody.adopt(digestOf(layer))).toBeUndefined();
     expect(await removing).toBe(true);
     expect(await catalog.blobAnywhere(digestOf(layer))).toBeUndefined();
-    const coming = new Custody({ blobs, catalog, isComing: () => true });
-    await lay(digestOf(layer), layer);
-    expect(await coming.remove(digestOf(layer))).toBe(false);
+  });
+
+  it("removes nothing while somebody gives it its name and its row, nor the other way round (R17)", async () => {
+    const digest = digestOf(manifest);
+    const named = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    const coming = custody.keep(digest, async () => {
+      await blobs.put(digest, manifest);
+      named.resolve();
+      await asked.promise;
+      // As long as a removal that did not wait for its turn would take.
+      await blobs.remove(digestOf(layer));
+      await blobs.put(digestOf(config), config);
+      await catalog.adopt(digest, manifest.length);
+    });
+    await named.promise;
+    const removing = custody.remove(digest);
+    asked.resolve();
+    await coming;
+    expect(await removing).toBe(false);
+    expect(await blobs.read(digest, manifest.length)).toEqual(manifest);
+    await expect(custody.keep(digest, () => Promise.reject(new Error("full")))).rejects.toThrow("full");
+    expect(await custody.remove(digest)).toBe(false);
+  });
+
+  it("gives a fill its turn like everybody else", async () => {
+    const digest = digestOf(layer);
+    const seen: (number | undefined)[] = [];
+    const fills = new Fills((of, work) =>
+      custody.keep(of, async () => {
+        seen.push(await blobs.size(of));
+        await work();
+        seen.push(await blobs.size(of), await catalog.blobAnywhere(of));
+      }),
+    );
+    const body = (async function* body() {
+      yield layer;
+    })();
+    const source = { offset: 0, size: layer.length, body, cancel: () => {} };
+    const fill = fills.begin(digest, await blobs.ingest(digest), source, {
+      resume: () => Promise.reject(new Error("nothing more is needed")),
+      hold: (size) => catalog.adopt(digest, size),
+    });
+    await fill.settled;
+    expect(seen).toEqual([undefined, layer.length, layer.length]);
+  });
+
+  it("does not condemn what was fetched again since its flaw was found", async () => {
+    const digest = digestOf(layer);
+    await lay(digest, Buffer.from("a LAYER"));
+    await catalog.adopt(digest, layer.length);
+    expect(await custody.examine(digest, layer.length)).toBe("bytes");
+    const again = custody.keep(digest, () => blobs.put(digest, layer));
+    await custody.condemn(digest);
+    await again;
+    expect(condemned).toEqual([]);
+    expect(await catalog.blobAnywhere(digest)).toBe(layer.length);
+    await lay(digest, Buffer.from("a LAYER"));
+    await custody.condemn(digest);
+    expect(condemned).toEqual([`bytes ${digest}`]);
   });
 
   it("stops when it is told to, also in the middle of a blob", async () => {
@@ -112,4 +172,41 @@ describe("custody", () => {
     expect(condemned).toEqual([`size ${digestOf(layer)}`]);
     expect(await catalog.blobAnywhere(digestOf(layer))).toBeUndefined();
   });
+
+  it("leaves a flawed blob where it is when the disk takes no change, and the pull goes on", async () => {
+    const digest = digestOf(layer);
+    await lay(digest, Buffer.from("short"));
+    await catalog.adopt(digest, layer.length);
+    const files: Files = {
+      ...disk,
+      rename: () => Promise.reject(Object.assign(new Error("read-only"), { code: "EROFS" })),
+    };
+    const noted: unknown[] = [];
+    const readOnly = await DiskBlobs.at(root, files);
+    const forgives = (error: unknown): boolean => noted.push(error) > 0;
+    await new Custody({ blobs: readOnly, catalog, forgives }).recheck(digest, layer.length);
+    expect(noted).toMatchObject([{ code: "EROFS" }]);
+    await expect(new Custody({ blobs: readOnly, catalog }).recheck(digest, layer.length)).rejects.toThrow(
+      "read-only",
+    );
+  });
+
+  it.each(["EIO", "EUCLEAN", "EACCES"])(
+    "takes %s while a blob is read for a blob that is unreadable",
+    async (code) => {
+      await blobs.put(digestOf(layer), layer);
+      const whole = blobs.open.bind(blobs);
+      blobs.open = async (digest, size) => {
+        const content = await whole(digest, size);
+        await content?.close();
+        return { size, stream: () => Readable.from(refuse(code)), close: async () => {} };
+      };
+      expect(await custody.examine(digestOf(layer), layer.length)).toBe("unreadable");
+    },
+  );
 });
+
+// eslint-disable-next-line require-yield -- it fails before it has anything to give
+async function* refuse(code: string): AsyncGenerator<Buffer> {
+  throw Object.assign(new Error(code), { code });
+}

@@ -56,6 +56,8 @@ describe("the health of the disk", () => {
     ["SQLITE_FULL", "full"],
     ["EIO", "failing"],
     ["EROFS", "failing"],
+    ["EUCLEAN", "failing"],
+    ["EACCES", "failing"],
     ["SQLITE_IOERR_WRITE", "failing"],
   ])(
     "learns from %s that the disk is %s, and believes it again when a file can be written",
@@ -75,6 +77,7 @@ describe("the health of the disk", () => {
   it("learns nothing from what is not the disk's fault", () => {
     expect(health.note(failure("ECONNRESET"))).toBeUndefined();
     expect(health.note(new Error("no code"))).toBeUndefined();
+    expect(health.note(Object.assign(failure("EACCES"), { syscall: "connect" }))).toBeUndefined();
     expect(told).toEqual([]);
   });
 });

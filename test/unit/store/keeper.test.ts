@@ -181,6 +181,19 @@ describe("the keeper", () => {
     expect(await shelf.bytes()).toBe(0);
   });
 
+  it("evicts what the clock says will be used in a year, but not what it says will be in a minute", async () => {
+    const shelf = await open();
+    const start = shelf.now;
+    shelf.now = start + 365 * 24 * 3_600_000;
+    const ahead = await shelf.image("ahead", ["a", "b", "c", "d", "e"]);
+    shelf.now = start + 60_000;
+    const soon = await shelf.image("soon", ["f", "g", "h", "i", "j"]);
+    shelf.now = start;
+    await shelf.evict(false);
+    expect(await shelf.has("ahead", ahead)).toBe(false);
+    expect(await shelf.has("soon", soon)).toBe(true);
+  });
+
   it("lets an index go as a whole, with its platforms and what refers to it", async () => {
     const shelf = await open({ capacity: 4000 });
     const platform = await shelf.image("a", ["x"]);
@@ -336,6 +349,26 @@ describe("use counts", () => {
     const [after] = await shelf.keeper.inventory.byUse(undefined, 1);
     expect([after?.uses, after?.usedAt]).toEqual([1000, shelf.now]);
   });
+});
+
+it("stops the pass that runs when it is closed, and waits for it", async () => {
+  const shelf = await open();
+  for (const letter of letters) await shelf.image(letter, [letter]);
+  shelf.now += graceMs;
+  const gone: Gone[] = [];
+  let over = false;
+  const all = pattern("docker.io/**");
+  const removing = shelf.keeper
+    .remove(all, (one) => gone.push(one), false)
+    .catch((error: unknown) => error)
+    .finally(() => (over = true));
+  while (gone.length === 0) await new Promise(setImmediate);
+  await shelf.keeper.close();
+  await Promise.resolve();
+  expect(over).toBe(true);
+  expect(await removing).toMatchObject({ name: "AbortError" });
+  expect(gone).toHaveLength(1);
+  await expect(shelf.evict(false)).rejects.toThrow(/abort/);
 });
 
 it("leaves no file behind in the store's folders", async () => {

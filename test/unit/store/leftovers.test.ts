@@ -1,11 +1,11 @@
-import { open, mkdtemp, readdir, writeFile } from "node:fs/promises";
+import { open, mkdtemp, readdir, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { digestOf, hexOf } from "../../../src/oci/digest.ts";
 import { DiskBlobs } from "../../../src/store/blobs.ts";
 import { Fills, type Source } from "../../../src/store/fill.ts";
-import { worthKeeping } from "../../../src/store/leftovers.ts";
+import { keptForMs, worthKeeping } from "../../../src/store/leftovers.ts";
 
 const missing = Buffer.from("the rest");
 // A file of zeros takes no room on disk, and no time to make.
@@ -34,6 +34,17 @@ describe("what a crash has left behind", () => {
     await writeFile(join(root, "ingest", "probe"), "?");
     const blobs = await DiskBlobs.at(root);
     expect(blobs.kept(digest)).toBe(0);
+    expect(await left()).toEqual([]);
+  });
+
+  it("is removed when nobody has asked for it for a week", async () => {
+    await leave(worthKeeping);
+    const path = join(root, "ingest", `sha256-${hexOf(digest)}.${worthKeeping}`);
+    const recently = (Date.now() - keptForMs + 60_000) / 1000;
+    await utimes(path, recently, recently);
+    expect((await DiskBlobs.at(root)).kept(digest)).toBe(worthKeeping);
+    await utimes(path, recently - 120, recently - 120);
+    expect((await DiskBlobs.at(root)).kept(digest)).toBe(0);
     expect(await left()).toEqual([]);
   });
 

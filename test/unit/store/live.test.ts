@@ -1,4 +1,4 @@
-import { mkdtemp, open, readdir, stat } from "node:fs/promises";
+import { mkdtemp, open, readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
@@ -8,7 +8,6 @@ import { parsePattern } from "../../../src/oci/pattern.ts";
 import { ledgerTables } from "../../../src/quota/ledgerTables.ts";
 import { SqliteLedger } from "../../../src/quota/sqliteLedger.ts";
 import { SqliteCatalog } from "../../../src/store/catalog.ts";
-import { logLimit } from "../../../src/store/database.ts";
 import { LiveDatabase } from "../../../src/store/live.ts";
 import { Pins, pinTable, SqlitePinTable } from "../../../src/store/pins.ts";
 
@@ -114,24 +113,11 @@ describe("the database in use", () => {
     live.close();
   });
 
-  it("cuts its log back once a long read elsewhere is over (R25)", async () => {
+  it("stays closed, since another process may have the file by then", async () => {
     const live = openLive();
     const catalog = live.over((database) => new SqliteCatalog(database));
-    await catalog.adopt(name(0), 0);
-    const reader = new Database(path, { readonly: true });
-    reader.exec("BEGIN");
-    reader.prepare("SELECT * FROM blob").all();
-    for (let number = 1; (await stat(`${path}-wal`)).size <= 2 * logLimit; number++) {
-      await catalog.keepListing({ upstream: "docker.io", name: "a" as never }, String(number), {
-        body: "x".repeat(100_000),
-        checkedAt: 1,
-      });
-    }
-    live.tidy();
-    expect((await stat(`${path}-wal`)).size).toBeGreaterThan(2 * logLimit);
-    reader.close();
-    live.tidy();
-    expect((await stat(`${path}-wal`)).size).toBe(0);
     live.close();
+    await expect(catalog.adopt(name(0), 0)).rejects.toThrow("closed");
+    expect(live.current().open).toBe(false);
   });
 });

@@ -117,4 +117,17 @@ describe("the scrub", () => {
     await step;
     expect(condemned).toEqual([]);
   });
+
+  it("goes on with the next blob when one can neither be read nor taken out of service", async () => {
+    for (const size of [1, 2, 3]) await hold(size);
+    const read: number[] = [];
+    const [first] = await survey.page("", 1);
+    const inner = custody.examine.bind(custody);
+    custody.examine = (digest, size) =>
+      digest === first?.digest ? Promise.reject(new Error("the disk says no")) : inner(digest, size);
+    const scrub = openScrub(1e9, read);
+    await expect(scrub.step(running)).rejects.toThrow("the disk says no");
+    await round(scrub);
+    expect(read.toSorted((a, b) => a - b)).toEqual([1, 2, 3].filter((size) => size !== first?.size));
+  });
 });

@@ -1,0 +1,27 @@
+import { mkdtemp, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { expect, it } from "vitest";
+import { Checkpointer } from "../../../src/store/checkpoint.ts";
+import { logLimit, openDatabase } from "../../../src/store/database.ts";
+
+it("cuts the log back to what it may be once a long read elsewhere is over (R25)", async () => {
+  const path = join(await mkdtemp(join(tmpdir(), "hubcap-checkpoint-")), "catalog.sqlite");
+  const database = openDatabase(path);
+  const logged = async (): Promise<number> => (await stat(`${path}-wal`)).size;
+  const add = database.prepare("INSERT INTO listing VALUES ('u', 'r', ?, ?, 1)");
+  add.run("first", "");
+  const reader = new Database(path, { readonly: true });
+  reader.exec("BEGIN");
+  reader.prepare("SELECT * FROM listing").all();
+  for (let number = 0; (await logged()) <= logLimit; number++) add.run(String(number), "x".repeat(500_000));
+  const checkpointer = new Checkpointer(path);
+  await checkpointer.run();
+  expect(await logged()).toBeGreaterThan(logLimit);
+  reader.close();
+  await checkpointer.run();
+  expect(await logged()).toBe(0);
+  await checkpointer.close();
+  database.close();
+});
