@@ -94,6 +94,8 @@ export class Layers {
       const elsewhere = (await catalog.blobAnywhere(digest)) ?? (await custody.adopt(digest));
       const content = elsewhere === undefined ? undefined : await blobs.open(digest, elsewhere);
       if (content) return this.#admit(content, served, repository, digest, ask);
+      // Bytes that are gone are gone for every repository that had them: a new copy is for the one that asks.
+      if (elsewhere !== undefined) await custody.recheck(digest, elsewhere);
       // While this request looked around on disk, another one's question may have become a fill, or more than that.
       if ((await catalog.blob(repository, digest)) !== undefined || fills.get(digest)) continue;
       const opening = this.#openings.get(digest);

@@ -218,6 +218,8 @@ describe("headers of an upstream", () => {
     "docker-content-digest",
     "keep-alive",
     "x-content-type-options",
+    "ratelimit",
+    "ratelimit-policy",
   ];
   const evil = [
     "X: a\r\nSet-Cookie: session=b",
