@@ -1,5 +1,5 @@
 /** Repository names, tags and references, as the distribution-spec's "Pulling manifests" defines them. */
-import { parseDigest, type Digest } from "./digest.ts";
+import type { Digest } from "./digest.ts";
 
 /** The `<name>` of the spec, such as `library/nginx`: never with a host or a tag. */
 export type RepositoryName = string & { readonly __name: unique symbol };
@@ -26,11 +26,6 @@ export function parseRepositoryName(text: string): RepositoryName | undefined {
 
 export function parseTag(text: string): Tag | undefined {
   return tagGrammar.test(text) ? (text as Tag) : undefined;
-}
-
-/** The tag or digest that `text` spells. A text with a colon can only be a digest. */
-export function parseReference(text: string): Reference | undefined {
-  return text.includes(":") ? parseDigest(text) : parseTag(text);
 }
 
 export function isDigest(reference: Reference): reference is Digest {
