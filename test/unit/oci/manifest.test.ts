@@ -306,7 +306,7 @@ describe("any bytes at all", () => {
     (_, make) => {
       const bytes = (size: number) => bytesOf(make(size));
       expect(attempt(bytes(maxManifestBytes - 8000))).toSatisfy(isRefused);
-      expect(growth(bytes, maxManifestBytes / 8 - 1000, attempt)).toBeLessThan(32);
+      expect(growth(bytes, maxManifestBytes / 8 - 1000, attempt)).toBeLessThan(4);
     },
   );
 });

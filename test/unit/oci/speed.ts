@@ -12,20 +12,21 @@ export function leastTime(run: () => unknown, times = 5): number {
   return least;
 }
 
-/** So many that the compiler has done with the code and the collector leaves one of them alone. */
+/** So many that the compiler has done with the code. */
 const rounds = 10;
+const factor = 8;
 
 /**
- * How many times longer `run` takes for an input 8 times as large: about 8 when linear, about 64 when quadratic. Less than a
- * millisecond counts as one, since below it the clock and the collector weigh more than the input.
+ * How many times longer `run` takes for one input 8 times as large than for 8 of the small one: about 1 when linear, about 8
+ * when quadratic. Both make as much garbage, so the collector weighs on both. Less than a millisecond counts as one, since
+ * below it the clock weighs more than the input.
  */
 export function growth<T>(make: (size: number) => T, size: number, run: (input: T) => unknown): number {
-  const [small, large] = [make(size), make(size * 8)];
-  return (
-    leastTime(() => run(large), rounds) /
-    Math.max(
-      1,
-      leastTime(() => run(small), rounds),
-    )
-  );
+  const [small, large] = [make(size), make(size * factor)];
+  const several = () => {
+    for (let turn = 0; turn < factor; turn += 1) {
+      run(small);
+    }
+  };
+  return leastTime(() => run(large), rounds) / Math.max(1, leastTime(several, rounds));
 }
