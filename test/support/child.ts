@@ -2,11 +2,15 @@
 import { spawn, type ChildProcessByStdio } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
+import { fileURLToPath } from "node:url";
 
 export interface Exit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
 }
+
+/** As `npm start` and the image have it: without, every start strips the types of all files again. */
+const compileCache = fileURLToPath(new URL("../../node_modules/.cache/hubcap", import.meta.url));
 
 /** A program of ours that runs under the Node that runs the tests. */
 export class Child {
@@ -19,7 +23,10 @@ export class Child {
   readonly exit: Promise<Exit>;
 
   constructor(args: readonly string[], env: NodeJS.ProcessEnv) {
-    this.#process = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "pipe"] });
+    this.#process = spawn(process.execPath, args, {
+      env: { NODE_COMPILE_CACHE: compileCache, ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     createInterface({ input: this.#process.stdout }).on("line", (line) => this.#read(line));
     this.#process.stderr.on("data", (piece: Buffer) => {
       this.#errors += piece.toString();
