@@ -1,9 +1,9 @@
 /** One question to a registry, followed to its answer: challenge, redirects, and what the status means. */
 import { maxRedirects, isRedirect, nextAddress } from "./redirect.ts";
 import type { RequestKind } from "../quota/quota.ts";
+import { again } from "./again.ts";
 import type { Authority, Proof } from "./authority.ts";
 import { UpstreamError } from "./error.ts";
-import { diedIdle } from "./fault.ts";
 import { Flights } from "./flight.ts";
 import type { Gate } from "./gate.ts";
 import type { Slots } from "./slots.ts";
@@ -166,15 +166,5 @@ export class Exchange {
     return new UpstreamError(status === 408 || status === 501 ? "unreachable" : "corrupt", message, {
       status,
     });
-  }
-}
-
-/** Sends once more what died on a connection that the other side had already closed. */
-async function again(send: () => Promise<Reply>): Promise<Reply> {
-  try {
-    return await send();
-  } catch (error) {
-    if (!diedIdle(error)) throw error;
-    return send();
   }
 }

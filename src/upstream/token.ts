@@ -1,6 +1,7 @@
 /** Tokens: fetched from the allowed realm, kept per realm, service and scope, renewed before they expire. */
 import type { Bucket, Purpose } from "../quota/quota.ts";
 import type { Repository } from "../oci/reference.ts";
+import { again } from "./again.ts";
 import { secretOf, type Credential, type PostForm } from "./credential.ts";
 import { UpstreamError } from "./error.ts";
 import { Flights } from "./flight.ts";
@@ -154,9 +155,8 @@ export class Tokens {
   async #ask(message: Message, { repository, purpose }: Need): Promise<unknown> {
     const { gate, wire, tokenMs } = this.#options;
     // A token belongs to the house: whoever asked first may leave.
-    const reply = await gate.pass({ kind: "token", repository, purpose }, undefined, () =>
-      wire.send(message),
-    );
+    const errand = { kind: "token", repository, purpose } as const;
+    const reply = await again(() => gate.pass(errand, undefined, () => wire.send(message)));
     if (reply.status !== 200) throw this.#refusal(reply);
     const text = (await readBody(reply, maxBytes, tokenMs)).toString();
     try {

@@ -62,6 +62,22 @@ function repository(text: string): Repository {
 }
 
 describe("tokens", () => {
+  test("a token service that closed an idle connection is asked once more", async () => {
+    let told = 0;
+    const { registry, service } = await hub((request, response) => {
+      told += 1;
+      if (told === 2) return request.socket.destroy();
+      return give()(request, response);
+    });
+    const { registry: client } = upstream(registry.url, {
+      tokenRealms: [service.url],
+      credential: account(),
+    });
+    await client.getManifest(nginx, digest, asked);
+    await client.getManifest(repository("library/redis"), digest, asked);
+    expect(told).toBe(3);
+  });
+
   test("the token service sees the credential, our own scope and the challenge's service; the registry sees the token", async () => {
     const { registry, service } = await hub(give());
     const { registry: client, bucket } = upstream(registry.url, {
