@@ -44,6 +44,14 @@ const runs: { readonly [Name in CommandName]: (given: Given<Name>) => Promise<vo
       json: values.json ?? false,
     });
   },
+  async "client-config"({ values, positionals }) {
+    const { clientConfig } = await import("./cli/clientConfig.ts");
+    await clientConfig(positionals, {
+      ...values,
+      noFallback: values["no-fallback"],
+      tokenFile: values["token-file"],
+    });
+  },
   async fsck({ values }) {
     const { readConfiguration } = await import("./cli/configuration.ts");
     const { root } = readConfiguration(values.config).storage;

@@ -5,6 +5,7 @@ import type { parseArgs } from "node:util";
 export interface Option {
   readonly type: "string" | "boolean";
   readonly short?: string;
+  readonly multiple?: boolean;
   readonly value?: string;
   readonly description: string;
 }
@@ -74,6 +75,51 @@ export const commands = {
       json: { type: "boolean", description: "Print JSON, as the status API answers it." },
     },
     example: "hubcap cache rm --dry-run --token-file /run/secrets/admin 'docker.io/library/*'",
+  },
+  "client-config": {
+    summary: "Print or write the files that make a container runtime pull through Hubcap.",
+    operands: "containerd|crio|podman|docker|buildkit|k3s|talos",
+    options: {
+      mirror: {
+        type: "string",
+        value: "URL",
+        description: "Hubcap's registry listener, as nodes reach it, such as http://hubcap.example:5000.",
+      },
+      upstream: {
+        type: "string",
+        value: "HOST",
+        multiple: true,
+        description: "A registry to mirror, once for each; those of the shipped configuration unless given.",
+      },
+      "no-fallback": {
+        type: "boolean",
+        description: "Never go to the registry itself, also when the mirror is down.",
+      },
+      node: {
+        type: "string",
+        value: "NAME",
+        description: "Send the node's name, so that its pulls are counted by it (containerd).",
+      },
+      "token-file": {
+        type: "string",
+        value: "FILE",
+        description: "A file with the token that Hubcap asks of its clients (containerd).",
+      },
+      ca: {
+        type: "string",
+        value: "FILE",
+        description: "The authority (PEM) of the mirror's certificate, where the node does not know it.",
+      },
+      write: {
+        type: "string",
+        value: "DIR",
+        description: "Write the files below this folder; without it they are printed.",
+      },
+      remove: { type: "boolean", description: "Remove what was written below --write DIR." },
+      stay: { type: "boolean", description: "Write, wait for SIGTERM, then remove." },
+    },
+    example:
+      "hubcap client-config containerd --mirror http://hubcap.example:5000 --write /etc/containerd/certs.d",
   },
   export: {
     summary: "Write images that are held into one OCI layout archive, for a place without a network.",

@@ -1,11 +1,12 @@
 /** containerd 2.1 can fetch one layer by many open-ended ranges at once; upstream must still send it once. */
+import { join } from "node:path";
 import { beforeAll, expect, it, onTestFinished } from "vitest";
 import { withClient } from "../support/clients.ts";
+import { writeClientConfig } from "../support/clients/clientConfig.ts";
 import { Containerd } from "../support/clients/containerd.ts";
 import { platform } from "../support/clients/pulled.ts";
 import { buildImage } from "../support/images.ts";
 import { emptyFolder, openHouse, whole, type House } from "./house.ts";
-import { nodeFile } from "./ways.ts";
 
 const MiB = 1024 * 1024;
 const repository = "library/large";
@@ -20,12 +21,9 @@ withClient("containerd-2", (client) => {
   it("fetches a cold layer in pieces, and each byte comes from upstream once", async () => {
     const image = await buildImage({ seed: repository, layers: 1, layerBytes: 8 * MiB });
     house.hub.push(image, repository, "1");
-    const hosts = await nodeFile("hosts.toml", house.address);
-    const containerd = await Containerd.start(client, {
-      folder: await emptyFolder(),
-      hosts,
-      layerPieces: MiB,
-    });
+    const folder = await emptyFolder();
+    await writeClientConfig("containerd", `http://${house.address}`, join(folder, "certs.d"));
+    const containerd = await Containerd.start(client, { folder, layerPieces: MiB });
     onTestFinished(() => containerd.stop());
 
     const pulled = await house.watch(containerd.pullForKubelet(`docker.io/${repository}:1`));

@@ -1,7 +1,8 @@
-/** The ways in which people pull through Hubcap: which program, set up as README.md says, and what it holds afterwards. */
-import { readFile } from "node:fs/promises";
+/** The ways in which people pull through Hubcap: which program, set up by `hubcap client-config`, and what it holds afterwards. */
+import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import type { Client, ClientName } from "../support/clients.ts";
+import { writeClientConfig } from "../support/clients/clientConfig.ts";
 import { Containerd } from "../support/clients/containerd.ts";
 import { pullWithCrane, pullWithOras, pullWithSkopeo } from "../support/clients/copiers.ts";
 import { Docker } from "../support/clients/docker.ts";
@@ -28,22 +29,22 @@ export interface Way {
   readonly pull: (client: Client, errand: Errand) => Promise<Pulled>;
 }
 
-/** The text of a node's file as README.md shows it, with the address of a running Hubcap in it. */
-export async function nodeFile(
-  name: "hosts.toml" | "registries.conf" | "daemon.json",
-  mirror: string,
-): Promise<string> {
-  const text = await readFile(new URL(`nodes/${name}`, import.meta.url), "utf8");
-  return text.replaceAll("hubcap.example:5000", mirror);
+/** A new folder whose `below` holds what `hubcap client-config` writes for a runtime. */
+async function nodeFor(runtime: string, { mirror }: Errand, below: string): Promise<string> {
+  const folder = await emptyFolder();
+  await writeClientConfig(runtime, `http://${mirror}`, join(folder, below));
+  return folder;
 }
+
+/** Where podman and its kin look below the home of who runs them; for all of a machine it is /etc/containers. */
+const containersFolder = ".config/containers";
 
 function named({ host, repository, suffix }: Errand): string {
   return `${host}/${repository}${suffix}`;
 }
 
-async function containerd(client: Client, { mirror }: Errand): Promise<Containerd> {
-  const hosts = await nodeFile("hosts.toml", mirror);
-  const daemon = await Containerd.start(client, { folder: await emptyFolder(), hosts });
+async function containerd(client: Client, errand: Errand): Promise<Containerd> {
+  const daemon = await Containerd.start(client, { folder: await nodeFor("containerd", errand, "certs.d") });
   onTestFinished(() => daemon.stop());
   return daemon;
 }
@@ -69,8 +70,7 @@ export const ways: readonly Way[] = [
     how: "with registry-mirrors",
     hubOnly: true,
     async pull(client, errand) {
-      const configuration = await nodeFile("daemon.json", errand.mirror);
-      const docker = await Docker.start(client, { folder: await emptyFolder(), configuration });
+      const docker = await Docker.start(client, { folder: await nodeFor("docker", errand, "") });
       onTestFinished(() => docker.stop());
       return docker.pull(named(errand));
     },
@@ -79,8 +79,8 @@ export const ways: readonly Way[] = [
     client: "podman",
     how: "with registries.conf",
     async pull(client, errand) {
-      const registries = await nodeFile("registries.conf", errand.mirror);
-      const podman = await Podman.prepare(client, { folder: await emptyFolder(), registries });
+      const folder = await nodeFor("podman", errand, containersFolder);
+      const podman = await Podman.prepare(client, { folder });
       return podman.pull(named(errand));
     },
   },
@@ -88,8 +88,7 @@ export const ways: readonly Way[] = [
     client: "skopeo",
     how: "with registries.conf",
     async pull(client, errand) {
-      const registries = await nodeFile("registries.conf", errand.mirror);
-      return pullWithSkopeo(client, named(errand), { folder: await emptyFolder(), registries });
+      return pullWithSkopeo(client, named(errand), await nodeFor("crio", errand, containersFolder));
     },
   },
   {

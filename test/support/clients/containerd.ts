@@ -1,5 +1,5 @@
 /** containerd with a root, a state and a socket of its own: pulls as `ctr` asks for them and as a kubelet does. */
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Client } from "../clients.ts";
 import { pullImage } from "./cri.ts";
@@ -7,10 +7,8 @@ import { Daemon, run, sealed } from "./process.ts";
 import { imageIdOf, platform, type Pulled } from "./pulled.ts";
 
 export interface ContainerdOptions {
-  /** An empty folder for everything. */
+  /** A folder for everything, with a file for each registry below `certs.d`. */
   readonly folder: string;
-  /** The text of `certs.d/_default/hosts.toml`. */
-  readonly hosts: string;
   /** Bytes of the pieces that a layer is fetched in, several at once (containerd 2.1 and newer). Default: in one piece. */
   readonly layerPieces?: number;
 }
@@ -29,9 +27,7 @@ export class Containerd {
   }
 
   static async start(client: Client, options: ContainerdOptions): Promise<Containerd> {
-    const { folder, hosts } = options;
-    await mkdir(join(folder, "certs.d/_default"), { recursive: true });
-    await writeFile(join(folder, "certs.d/_default/hosts.toml"), hosts);
+    const { folder } = options;
     await writeFile(join(folder, "config.toml"), configOf(client, options));
     const env = sealed(folder);
     const ctr = join(dirname(client.path), "ctr");

@@ -1,31 +1,17 @@
 /** Clients that fetch an image into a folder: skopeo, crane and oras. All take every platform. */
 import { createHash } from "node:crypto";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Client } from "../clients.ts";
 import { run, sealed } from "./process.ts";
 import { imageIdOf, type Pulled } from "./pulled.ts";
 
-/** skopeo asks the mirror that `registries` (the text of `registries.conf`) names for the reference. */
-export async function pullWithSkopeo(
-  client: Client,
-  reference: string,
-  { folder, registries }: { readonly folder: string; readonly registries: string },
-): Promise<Pulled> {
+/** skopeo asks the mirror that is named in `.config/containers` of `folder`. */
+export async function pullWithSkopeo(client: Client, reference: string, folder: string): Promise<Pulled> {
   const image = join(folder, "image");
-  await writeFile(join(folder, "registries.conf"), registries);
   await run(
     client.path,
-    [
-      "--insecure-policy",
-      "--registries-conf",
-      join(folder, "registries.conf"),
-      "copy",
-      "--quiet",
-      "--all",
-      `docker://${reference}`,
-      `dir:${image}`,
-    ],
+    ["--insecure-policy", "copy", "--quiet", "--all", `docker://${reference}`, `dir:${image}`],
     sealed(folder),
   );
   const root = await readFile(join(image, "manifest.json"));

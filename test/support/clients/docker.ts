@@ -1,16 +1,13 @@
 /** Docker Engine with a data root, a socket and a bridge of its own. */
 import { randomBytes, randomInt } from "node:crypto";
-import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { requireClient, type Client } from "../clients.ts";
 import { Daemon, run, sealed } from "./process.ts";
 import type { Pulled } from "./pulled.ts";
 
 export interface DockerOptions {
-  /** An empty folder for everything. */
+  /** A folder for everything, with a `daemon.json`. */
   readonly folder: string;
-  /** The text of `daemon.json`. */
-  readonly configuration: string;
 }
 
 export class Docker {
@@ -34,11 +31,10 @@ export class Docker {
     this.#daemon = daemon;
   }
 
-  static async start(client: Client, { folder, configuration }: DockerOptions): Promise<Docker> {
+  static async start(client: Client, { folder }: DockerOptions): Promise<Docker> {
     const command = requireClient("docker").path;
     const env = sealed(folder);
     const socket = `unix://${join(folder, "docker.sock")}`;
-    await writeFile(join(folder, "daemon.json"), configuration);
     // An engine without a bridge removes docker0, and one without a network takes docker0's: another engine of this
     // machine may use it. 198.18.0.0/15 is for tests (RFC 2544), so nobody's network is in the way.
     const bridge = `hubcap-${randomBytes(3).toString("hex")}`;

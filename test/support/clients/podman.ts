@@ -1,4 +1,4 @@
-/** podman with a storage of its own. CRI-O pulls with the same library and the same `registries.conf`. */
+/** podman with a storage of its own. CRI-O pulls with the same library and the same files. */
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Client } from "../clients.ts";
@@ -6,10 +6,8 @@ import { run, sealed } from "./process.ts";
 import type { Pulled } from "./pulled.ts";
 
 export interface PodmanOptions {
-  /** An empty folder for everything. */
+  /** A folder for everything, which is the home of who runs it: `.config/containers` names the mirrors. */
   readonly folder: string;
-  /** The text of `registries.conf`. */
-  readonly registries: string;
 }
 
 export class Podman {
@@ -23,14 +21,12 @@ export class Podman {
     this.#env = sealed(folder, {
       CONTAINERS_CONF: join(folder, "containers.conf"),
       CONTAINERS_STORAGE_CONF: join(folder, "storage.conf"),
-      CONTAINERS_REGISTRIES_CONF: join(folder, "registries.conf"),
       XDG_RUNTIME_DIR: join(folder, "runtime"),
     });
   }
 
-  static async prepare(client: Client, { folder, registries }: PodmanOptions): Promise<Podman> {
+  static async prepare(client: Client, { folder }: PodmanOptions): Promise<Podman> {
     await mkdir(join(folder, "runtime"), { recursive: true });
-    await writeFile(join(folder, "registries.conf"), registries);
     await writeFile(join(folder, "policy.json"), '{ "default": [{ "type": "insecureAcceptAnything" }] }');
     await writeFile(
       join(folder, "storage.conf"),

@@ -1,0 +1,131 @@
+/** `hubcap client-config`: the files that make a container runtime pull through this mirror. */
+import { readFileSync } from "node:fs";
+import { canonicalHost } from "../oci/routing.ts";
+import { shippedUpstreams } from "./configuration.ts";
+import { UsageError } from "./exit.ts";
+import { removeFiles, writeFiles, type Deed } from "./nodeFiles.ts";
+import { runtimes } from "./runtimes/runtimes.ts";
+import { placeOf, type Runtime, type Wish } from "./runtimes/wish.ts";
+
+/** The command's options as they were typed. */
+export interface ClientConfigOptions {
+  readonly mirror?: string | undefined;
+  readonly upstream?: readonly string[] | undefined;
+  readonly noFallback?: boolean | undefined;
+  readonly node?: string | undefined;
+  readonly tokenFile?: string | undefined;
+  readonly ca?: string | undefined;
+  readonly write?: string | undefined;
+  readonly remove?: boolean | undefined;
+  readonly stay?: boolean | undefined;
+}
+
+const help = "See hubcap client-config --help";
+
+/** Prints the files, writes them, or removes them. @throws UsageError; Error when a file cannot be written or is not ours. */
+export async function clientConfig(names: readonly string[], options: ClientConfigOptions): Promise<void> {
+  const { write: folder } = options;
+  const [name = ""] = names;
+  const runtime = runtimes.get(name);
+  if (!runtime || names.length !== 1) {
+    throw new UsageError(`client-config takes one of ${[...runtimes.keys()].join(", ")}. ${help}`);
+  }
+  if (folder === undefined && (options.remove || options.stay)) {
+    throw new UsageError(`--remove and --stay need --write DIR. ${help}`);
+  }
+  if (options.remove && folder !== undefined) return tell(await removeFiles(runtime, folder), folder);
+  const wish = readWish(name, options);
+  const reason = runtime.cannot(wish);
+  if (reason !== undefined) throw new UsageError(`${name} ${reason}. ${help}`);
+  if (folder === undefined) print(runtime, wish);
+  else await write(runtime, wish, folder, options.stay ?? false);
+}
+
+function print(runtime: Runtime, wish: Wish): void {
+  for (const { path, text } of runtime.files(wish)) {
+    // JSON takes no comment, and what is printed shall be the file.
+    if (!text.startsWith("#")) console.error(`# ${placeOf(runtime, path)}`);
+    console.log(text.trimEnd());
+  }
+  for (const line of runtime.advice(wish)) console.error(`# ${line}`);
+}
+
+async function write(runtime: Runtime, wish: Wish, folder: string, stay: boolean): Promise<void> {
+  // Listening comes first: whoever ends us while we write wants the files gone, too.
+  const ended = stay ? endAsked() : undefined;
+  tell(await writeFiles(runtime, folder, runtime.files(wish)), folder);
+  for (const line of runtime.advice(wish)) console.log(line);
+  if (!ended) return;
+  console.log("staying until SIGTERM, then removing what was written");
+  await ended;
+  tell(await removeFiles(runtime, folder), folder);
+}
+
+function tell(deeds: readonly Deed[], folder: string): void {
+  for (const { deed, path } of deeds) console.log(`${deed} ${path}`);
+  if (deeds.length === 0) console.log(`nothing below ${folder} was written by hubcap client-config`);
+}
+
+function endAsked(): Promise<void> {
+  return new Promise((resolve) => {
+    // A signal keeps no process alive; a timer does.
+    const alive = setInterval(() => undefined, 2 ** 30);
+    const end = (): void => {
+      clearInterval(alive);
+      resolve();
+    };
+    process.once("SIGTERM", end).once("SIGINT", end);
+  });
+}
+
+function readWish(runtime: string, options: ClientConfigOptions): Wish {
+  const { upstream, node, tokenFile, ca, noFallback } = options;
+  if (node !== undefined && !/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(node)) {
+    throw new UsageError(`--node takes a node's name as Kubernetes writes it, such as worker-1. ${help}`);
+  }
+  const upstreams = upstream ?? (runtime === "docker" ? ["docker.io"] : shippedUpstreams());
+  return {
+    mirror: readMirror(options.mirror),
+    upstreams: [...new Set(upstreams.map(readHost))],
+    fallback: !(noFallback ?? false),
+    ...(node !== undefined && { node }),
+    ...(tokenFile !== undefined && { token: readToken(tokenFile) }),
+    ...(ca !== undefined && { ca: readAuthority(ca) }),
+  };
+}
+
+function readMirror(text: string | undefined): URL {
+  const url = text === undefined ? null : URL.parse(text);
+  const isOrigin = url !== null && url.href === `${url.origin}/`;
+  if (isOrigin && (url.protocol === "http:" || url.protocol === "https:")) return url;
+  throw new UsageError(
+    `--mirror takes the address of Hubcap's registry listener without a path, such as http://hubcap.example:5000. ${help}`,
+  );
+}
+
+/** It becomes the name of a folder. */
+function readHost(text: string): string {
+  const host = canonicalHost(text);
+  if (/^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?$/.test(host)) return host;
+  throw new UsageError(`--upstream takes a source host, such as ghcr.io or harbor.example.com:8443. ${help}`);
+}
+
+function readToken(file: string): string {
+  const token = readText("--token-file", file).trim();
+  if (/^[\x21-\x7e]+$/.test(token)) return token;
+  throw new UsageError(`--token-file ${file} does not hold one token of visible characters`);
+}
+
+function readAuthority(file: string): string {
+  const text = readText("--ca", file);
+  if (text.includes("-----BEGIN CERTIFICATE-----")) return `${text.trimEnd()}\n`;
+  throw new UsageError(`--ca ${file} does not hold a certificate in PEM`);
+}
+
+function readText(option: string, file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new UsageError(`${option} ${file} cannot be read`, { cause: error });
+  }
+}

@@ -1,0 +1,115 @@
+/** Files of other programs on a node: written whole or not at all, and never over what somebody else wrote. */
+import { randomBytes } from "node:crypto";
+import { open, readdir, readFile, rename, rmdir, mkdir, unlink } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
+import { isOurs, type NodeFile, type Runtime } from "./runtimes/wish.ts";
+
+/** What was done to a file. */
+export interface Deed {
+  readonly deed: "wrote" | "kept" | "removed";
+  readonly path: string;
+}
+
+/**
+ * Makes the files below `folder` these and, of those that we wrote before, no others.
+ * @throws Error, before anything is changed, when a file is there that we did not write.
+ */
+export async function writeFiles(
+  runtime: Runtime,
+  folder: string,
+  files: readonly NodeFile[],
+): Promise<Deed[]> {
+  const there = await Promise.all(files.map(({ path }) => textOf(join(folder, path))));
+  const strangers = files.filter((_, at) => !isOurs(there[at] ?? files[at]?.text ?? ""));
+  if (strangers.length > 0) {
+    const names = strangers.map(({ path }) => join(folder, path)).join(", ");
+    throw new Error(
+      `${names} was not written by hubcap client-config and is left as it is: move it away, or add by hand what is printed without --write`,
+    );
+  }
+  const deeds: Deed[] = [];
+  for (const [at, file] of files.entries()) {
+    const path = join(folder, file.path);
+    if (there[at] === file.text) {
+      deeds.push({ deed: "kept", path });
+      continue;
+    }
+    await put(path, file);
+    deeds.push({ deed: "wrote", path });
+  }
+  const wanted = new Set(files.map(({ path }) => path));
+  return [...deeds, ...(await removeFiles(runtime, folder, (path) => !wanted.has(path)))];
+}
+
+/** Removes what we wrote below `folder`, and folders that are empty then. */
+export async function removeFiles(
+  runtime: Runtime,
+  folder: string,
+  fits: (path: string) => boolean = () => true,
+): Promise<Deed[]> {
+  const deeds: Deed[] = [];
+  for (const path of await namesBelow(folder)) {
+    if (!runtime.owns.test(path) || !fits(path)) continue;
+    const whole = join(folder, path);
+    if (!isOurs((await textOf(whole)) ?? "")) continue;
+    await unlink(whole);
+    deeds.push({ deed: "removed", path: whole });
+    await removeEmpty(dirname(whole), folder);
+  }
+  return deeds;
+}
+
+async function put(path: string, { text, isSecret }: NodeFile): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  // With a dot and another ending: no runtime takes it for one of its files.
+  const draft = join(dirname(path), `.hubcap-${randomBytes(6).toString("hex")}.tmp`);
+  try {
+    const file = await open(draft, "wx", isSecret ? 0o600 : 0o644);
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(draft, path);
+  } catch (error) {
+    await unlink(draft).catch(() => undefined);
+    throw error;
+  }
+}
+
+async function textOf(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if (isAbsence(error)) return undefined;
+    throw error;
+  }
+}
+
+async function namesBelow(folder: string): Promise<string[]> {
+  try {
+    const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+    return entries
+      .filter((entry) => !entry.isDirectory())
+      .map((entry) => relative(folder, join(entry.parentPath, entry.name)));
+  } catch (error) {
+    if (isAbsence(error)) return [];
+    throw error;
+  }
+}
+
+/** Removes `folder` and those above it up to `end`, as far as nothing is in them. */
+async function removeEmpty(folder: string, end: string): Promise<void> {
+  if (relative(end, folder) === "") return;
+  try {
+    await rmdir(folder);
+  } catch {
+    return;
+  }
+  await removeEmpty(dirname(folder), end);
+}
+
+function isAbsence(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
+}

@@ -1,0 +1,37 @@
+/** BuildKit: `buildkitd.toml` (its docs/buildkitd.toml.md). */
+import { cannotSendHeaders } from "./headless.ts";
+import { headOf, quoted, type Runtime, type Wish } from "./wish.ts";
+
+const folder = "/etc/buildkit";
+const path = "buildkitd.toml";
+const caFile = "hubcap-ca.crt";
+
+export const buildkit: Runtime = {
+  folder,
+  owns: /^(?:buildkitd\.toml|hubcap-ca\.crt)$/,
+  cannot(wish) {
+    if (!wish.fallback)
+      return "always goes to the registry when a mirror fails, so there is no --no-fallback";
+    return cannotSendHeaders(wish);
+  },
+  files: (wish) => [
+    { path, text: [headOf({ folder }, path), ...registries(wish), ""].join("\n") },
+    ...(wish.ca === undefined ? [] : [{ path: caFile, text: `${headOf({ folder }, caFile)}\n${wish.ca}` }]),
+  ],
+  advice: () => ["buildkitd reads it when it starts; docker buildx create takes it as --buildkitd-config"],
+};
+
+function registries({ mirror, upstreams, ca }: Wish): string[] {
+  const mirrors = upstreams.flatMap((upstream) => [
+    `[registry.${quoted(upstream)}]`,
+    `mirrors = [${quoted(mirror.host)}]`,
+    "",
+  ]);
+  const trust = [
+    ...(mirror.protocol === "http:" ? ["http = true"] : []),
+    ...(ca === undefined ? [] : [`ca = [${quoted(`${folder}/${caFile}`)}]`]),
+  ];
+  return trust.length === 0
+    ? mirrors.slice(0, -1)
+    : [...mirrors, `[registry.${quoted(mirror.host)}]`, ...trust];
+}

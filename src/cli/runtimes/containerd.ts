@@ -1,0 +1,60 @@
+/** containerd: one `hosts.toml` for each registry (containerd's docs/hosts.md). */
+import { presetOf } from "../../upstream/presets.ts";
+import { headOf, quoted, type NodeFile, type Runtime, type Wish } from "./wish.ts";
+
+const folder = "/etc/containerd/certs.d";
+const caFile = "hubcap-ca.crt";
+
+// Long enough for one lost packet (it is sent again after 1 s), short enough that a dead mirror delays a pull little.
+// containerd before 2.1 does not know the key and waits 30 s.
+const dialTimeout = "3s";
+
+export const containerd: Runtime = {
+  folder,
+  owns: /^(?:[^/]+\/hosts\.toml|hubcap-ca\.crt)$/,
+  cannot: () => undefined,
+  files: (wish) => [
+    ...(wish.ca === undefined ? [] : [{ path: caFile, text: `${headOf({ folder }, caFile)}\n${wish.ca}` }]),
+    ...wish.upstreams.map((upstream) => hostsFile(upstream, wish)),
+  ],
+  advice: () => [],
+};
+
+function hostsFile(upstream: string, wish: Wish): NodeFile {
+  const path = `${upstream}/hosts.toml`;
+  const mirror = wish.mirror.origin;
+  const table = `host.${quoted(mirror)}`;
+  // Hosts are asked in their order and `server` last. As the server, the mirror is the only one that is asked.
+  const lines = wish.fallback
+    ? [
+        `server = ${quoted(serverOf(upstream))}`,
+        "",
+        `[${table}]`,
+        ...settings(wish),
+        ...headers(`${table}.header`, wish),
+      ]
+    : [`server = ${quoted(mirror)}`, ...settings(wish), ...headers("header", wish)];
+  const text = [headOf({ folder }, path), ...lines, ""].join("\n");
+  return { path, text, ...(wish.token !== undefined && { isSecret: true }) };
+}
+
+function serverOf(upstream: string): string {
+  return presetOf(upstream)?.url ?? `https://${upstream}`;
+}
+
+function settings({ ca }: Wish): string[] {
+  return [
+    'capabilities = ["pull", "resolve"]',
+    `dial_timeout = ${quoted(dialTimeout)}`,
+    // Relative paths begin at the file's folder, so it holds wherever certs.d is.
+    ...(ca === undefined ? [] : [`ca = ${quoted(`../${caFile}`)}`]),
+  ];
+}
+
+function headers(table: string, { node, token }: Wish): string[] {
+  const set = [
+    ...(node === undefined ? [] : [`X-Hubcap-Node = ${quoted(node)}`]),
+    ...(token === undefined ? [] : [`Authorization = ${quoted(`Bearer ${token}`)}`]),
+  ];
+  return set.length === 0 ? [] : ["", `[${table}]`, ...set];
+}

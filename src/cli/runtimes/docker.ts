@@ -1,0 +1,29 @@
+/** Docker Engine: `registry-mirrors` of `daemon.json`, which serve Docker Hub's images only. */
+import { cannotSendHeaders } from "./headless.ts";
+import { dockerLabel, headOf, type Runtime } from "./wish.ts";
+
+const folder = "/etc/docker";
+
+export const docker: Runtime = {
+  folder,
+  owns: /^(?:daemon\.json|certs\.d\/[^/]+\/hubcap-ca\.crt)$/,
+  cannot(wish) {
+    if (wish.upstreams.some((upstream) => upstream !== "docker.io")) {
+      return "asks mirrors for docker.io only, so --upstream can name nothing else";
+    }
+    if (!wish.fallback) return "always goes to Docker Hub when a mirror fails, so there is no --no-fallback";
+    return cannotSendHeaders(wish);
+  },
+  files({ mirror, ca }) {
+    const path = `certs.d/${mirror.host}/hubcap-ca.crt`;
+    const text = `{ "labels": ["${dockerLabel}"],\n  "registry-mirrors": ["${mirror.origin}"]\n}\n`;
+    return [
+      { path: "daemon.json", text },
+      ...(ca === undefined ? [] : [{ path, text: `${headOf({ folder }, path)}\n${ca}` }]),
+    ];
+  },
+  advice: () => [
+    "Docker Engine mirrors docker.io only; images of other registries are pulled from there",
+    "Docker Engine takes it up when it is told to: systemctl reload docker",
+  ],
+};

@@ -1,0 +1,46 @@
+/** podman, skopeo and buildah, and CRI-O with the same library: a drop-in for `registries.conf` (containers-registries.conf(5)). */
+import { cannotSendHeaders } from "./headless.ts";
+import { headOf, quoted, type Runtime, type Wish } from "./wish.ts";
+
+const folder = "/etc/containers";
+const path = "registries.conf.d/50-hubcap.conf";
+
+export const podman: Runtime = {
+  folder,
+  owns: /^(?:registries\.conf\.d\/50-hubcap\.conf|certs\.d\/[^/]+\/hubcap-ca\.crt)$/,
+  cannot: cannotSendHeaders,
+  files: (wish) => [
+    {
+      path,
+      text: [headOf({ folder }, path), ...wish.upstreams.flatMap((name) => registry(name, wish)), ""].join(
+        "\n",
+      ),
+    },
+    ...authority(wish),
+  ],
+  advice: () => [],
+};
+
+export const crio: Runtime = {
+  ...podman,
+  advice: () => ["CRI-O takes it up when it is told to: systemctl reload crio"],
+};
+
+// These clients send no `ns`: which registry is meant must stand in the path.
+function registry(upstream: string, { mirror, fallback }: Wish): string[] {
+  const target = [
+    `location = ${quoted(`${mirror.host}/${upstream}`)}`,
+    ...(mirror.protocol === "http:" ? ["insecure = true"] : []),
+  ];
+  const head = ["", "[[registry]]", `prefix = ${quoted(upstream)}`];
+  // A mirror is tried before the location; a location elsewhere takes the registry's place.
+  return fallback
+    ? [...head, `location = ${quoted(upstream)}`, "", "[[registry.mirror]]", ...target]
+    : [...head, ...target];
+}
+
+function authority({ mirror, ca }: Wish) {
+  if (ca === undefined) return [];
+  const path = `certs.d/${mirror.host}/hubcap-ca.crt`;
+  return [{ path, text: `${headOf({ folder }, path)}\n${ca}` }];
+}

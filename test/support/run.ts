@@ -1,0 +1,27 @@
+/** The real `hubcap`, run to its end as people run it. */
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+/** The door of the product. */
+export const door = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+
+export interface Ended {
+  readonly code: number;
+  readonly output: string;
+  readonly errors: string;
+}
+
+/** Runs `hubcap` with these arguments, in this machine's environment without settings of Hubcap, and with `env`. */
+export function runHubcap(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<Ended> {
+  const machine = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !name.startsWith("HUBCAP_")),
+  );
+  return new Promise((resolve) => {
+    execFile(process.execPath, [door, ...args], { env: { ...machine, ...env } }, (error, output, errors) =>
+      resolve({ code: error === null ? 0 : Number(error.code), output, errors }),
+    );
+  });
+}
