@@ -8,33 +8,41 @@ import type { Pulled } from "./pulled.ts";
 export interface DockerOptions {
   /** A folder for everything, with a `daemon.json`. */
   readonly folder: string;
+  /** Lets the engine take the storage driver that is best here. Otherwise it takes the one that works everywhere. */
+  readonly bestStorage?: boolean;
+}
+
+function socketIn(folder: string): string {
+  return `unix://${join(folder, "docker.sock")}`;
 }
 
 export class Docker {
   readonly #command: string;
-  readonly #socket: string;
+  /** Where it listens, as a URL. */
+  readonly socket: string;
+  readonly #folder: string;
   readonly #bridge: string;
   readonly #env: NodeJS.ProcessEnv;
   readonly #daemon: Daemon;
 
   private constructor(
     command: string,
-    socket: string,
+    folder: string,
     bridge: string,
     env: NodeJS.ProcessEnv,
     daemon: Daemon,
   ) {
     this.#command = command;
-    this.#socket = socket;
+    this.#folder = folder;
+    this.socket = socketIn(folder);
     this.#bridge = bridge;
     this.#env = env;
     this.#daemon = daemon;
   }
 
-  static async start(client: Client, { folder }: DockerOptions): Promise<Docker> {
+  static async start(client: Client, { folder, bestStorage = false }: DockerOptions): Promise<Docker> {
     const command = requireClient("docker").path;
     const env = sealed(folder);
-    const socket = `unix://${join(folder, "docker.sock")}`;
     // An engine without a bridge removes docker0, and one without a network takes docker0's: another engine of this
     // machine may use it. 198.18.0.0/15 is for tests (RFC 2544), so nobody's network is in the way.
     const bridge = `hubcap-${randomBytes(3).toString("hex")}`;
@@ -48,9 +56,9 @@ export class Docker {
           `--data-root=${join(folder, "data")}`,
           `--exec-root=${join(folder, "exec")}`,
           `--pidfile=${join(folder, "docker.pid")}`,
-          `--host=${socket}`,
+          `--host=${socketIn(folder)}`,
           `--bridge=${bridge}`,
-          "--storage-driver=vfs",
+          ...(bestStorage ? [] : ["--storage-driver=vfs"]),
           "--iptables=false",
           "--ip-forward=false",
           "--ip-masq=false",
@@ -61,7 +69,7 @@ export class Docker {
           ready: (log) => log.includes("API listen on"),
         },
       );
-      return new Docker(command, socket, bridge, env, daemon);
+      return new Docker(command, folder, bridge, env, daemon);
     } catch (error) {
       await run("ip", ["link", "delete", bridge], env);
       throw error;
@@ -69,8 +77,8 @@ export class Docker {
   }
 
   async pull(reference: string): Promise<Pulled> {
-    await this.#daemon.watch(this.#run("pull", "--quiet", reference));
-    const told = await this.#run(
+    await this.#daemon.watch(this.run("pull", "--quiet", reference));
+    const told = await this.run(
       "image",
       "inspect",
       "--format",
@@ -83,10 +91,20 @@ export class Docker {
 
   async stop(): Promise<void> {
     await this.#daemon.stop();
+    // Left behind once a container had the host's network, so that the folder could not be removed.
+    await run("umount", [join(this.#folder, "exec/netns/default")], this.#env).catch(() => undefined);
     await run("ip", ["link", "delete", this.#bridge], this.#env);
   }
 
-  async #run(...parameters: string[]): Promise<string> {
-    return run(this.#command, ["--host", this.#socket, ...parameters], this.#env);
+  /** Builds an image from the Dockerfile in a folder, with the host's network, and gives it a name. */
+  async build(name: string, folder: string, ...options: string[]): Promise<void> {
+    const parameters = ["build", "--network=host", "--progress=plain", "--tag", name, ...options, folder];
+    const env = { ...this.#env, DOCKER_BUILDKIT: "1" };
+    await this.#daemon.watch(run(this.#command, ["--host", this.socket, ...parameters], env, 5));
+  }
+
+  /** What a command of Docker's command line prints. */
+  async run(...parameters: string[]): Promise<string> {
+    return run(this.#command, ["--host", this.socket, ...parameters], this.#env);
   }
 }

@@ -20,16 +20,21 @@ export function sealed(home: string, more: Readonly<Record<string, string>> = {}
   };
 }
 
-/** What a command prints; an error with the command line and what it said when it fails or takes a minute. */
-export function run(command: string, parameters: readonly string[], env: NodeJS.ProcessEnv): Promise<string> {
-  const limits = { timeout: 60_000, killSignal: "SIGKILL", maxBuffer: 32 * 1024 * 1024 } as const;
+/** What a command prints; an error with the command line and what it said when it fails or takes longer than `minutes`. */
+export function run(
+  command: string,
+  parameters: readonly string[],
+  env: NodeJS.ProcessEnv,
+  minutes = 1,
+): Promise<string> {
+  const limits = { timeout: minutes * 60_000, killSignal: "SIGKILL", maxBuffer: 32 * 1024 * 1024 } as const;
   return new Promise((resolve, reject) => {
     execFile(command, parameters, { env, ...limits }, (error, stdout, stderr) => {
       if (error === null) {
         resolve(stdout);
         return;
       }
-      const ending = error.killed === true ? "was stopped after a minute" : `ended with ${error.code}`;
+      const ending = error.killed === true ? `was stopped after ${minutes} min` : `ended with ${error.code}`;
       const said = (stderr === "" ? stdout : stderr).slice(-4000);
       reject(new Error(`${command} ${parameters.join(" ")}\n${ending}\n${said}`));
     });

@@ -1,0 +1,48 @@
+# Hubcap as an image. The base can be any that has Node 26 and npm in it:
+#
+#   docker build -t hubcap .
+#   docker build -t hubcap --build-arg NODE_IMAGE=registry.example/node:26-slim --secret id=npmrc,src=$HOME/.npmrc .
+#
+# The secret is for packages that come from another registry than npm's own; it leaves no trace in the image.
+ARG NODE_IMAGE=node:26-slim
+
+FROM ${NODE_IMAGE} AS build
+WORKDIR /out/opt/hubcap
+COPY package.json package-lock.json ./
+# No package has to run a script at installation: what is native comes built. Of the packages, only what runs is kept.
+RUN --mount=type=secret,id=npmrc,target=/root/.npmrc \
+    npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error \
+    && rm -rf node_modules/better-sqlite3/deps node_modules/better-sqlite3/src \
+    && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' \) -delete
+COPY LICENSE ./
+COPY config config
+COPY src src
+RUN mkdir -p /out/etc/hubcap /out/usr/local/bin /out/var/lib/hubcap \
+    && cp config/hubcap.yaml /out/etc/hubcap/ \
+    && ln -s /opt/hubcap/src/main.ts /out/usr/local/bin/hubcap \
+    && mv /out/var/lib/hubcap /data
+
+FROM ${NODE_IMAGE}
+ARG VERSION=0.1.0
+ARG REVISION=""
+ARG CREATED=""
+LABEL org.opencontainers.image.title="Hubcap" \
+      org.opencontainers.image.description="A pull-through OCI registry cache that knows how many pulls are left" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
+COPY --from=build /out /
+# Whoever runs it with another user gives it a volume which that user may write to.
+COPY --from=build --chown=65532:65532 /data /var/lib/hubcap
+ENV NODE_ENV=production \
+    HUBCAP_STORAGE_ROOT=/var/lib/hubcap
+WORKDIR /opt/hubcap
+USER 65532:65532
+VOLUME /var/lib/hubcap
+EXPOSE 5000 5001
+# Follows the environment, not the file: with another status listener there, say HUBCAP_STATUS_LISTEN or another check.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+  CMD ["node", "-e", "const port = /\\d+$/.exec(process.env.HUBCAP_STATUS_LISTEN ?? '5001')[0]; fetch(`http://127.0.0.1:${port}/livez`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
+ENTRYPOINT ["hubcap"]
+CMD ["serve", "--config", "/etc/hubcap/hubcap.yaml"]
