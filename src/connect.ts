@@ -58,6 +58,8 @@ export async function connect(
         metrics.upstreamRequests.inc({ upstream: name, kind, status });
         metrics.upstreamSeconds.observe({ upstream: name, kind }, ms / 1000);
       },
+      certified: (notAfter) =>
+        metrics.upstreamCertificateExpiry.set({ upstream: name }, Math.floor(notAfter / 1000)),
       now: Date.now,
     });
     connected.set(name, { registry, bucket });

@@ -99,7 +99,11 @@ export class Mirror {
     try {
       const answer = await decide(served);
       const { stale } = answer;
-      if (stale) this.#metrics.staleServed.inc({ upstream: served.upstream.name, reason: stale.reason });
+      if (stale) {
+        const upstream = served.upstream.name;
+        this.#metrics.staleServed.inc({ upstream, reason: stale.reason });
+        this.#metrics.staleAge.observe({ upstream }, stale.age);
+      }
       return answer;
     } catch (error) {
       throw toRegistryError(error, absent, served.whenExhausted);

@@ -4,6 +4,9 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom
 /** From a cached manifest to a large layer, in seconds. */
 const durations = [0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 20, 60, 300];
 
+/** From a minute to a month, in seconds. */
+const ages = [60, 600, 3600, 6 * 3600, 86_400, 7 * 86_400, 30 * 86_400];
+
 interface CacheTotals {
   readonly bytes: number;
   readonly blobs: number;
@@ -45,6 +48,13 @@ export class Metrics {
     name: "hubcap_stale_served_total",
     help: "Answers served although the upstream could not confirm them, by reason",
     labelNames: ["upstream", "reason"] as const,
+    registers: this.#registers,
+  });
+  readonly staleAge = new Histogram({
+    name: "hubcap_stale_age_seconds",
+    help: "How long ago the upstream last confirmed what was served stale",
+    labelNames: ["upstream"] as const,
+    buckets: ages,
     registers: this.#registers,
   });
   readonly fills = new Gauge({
@@ -97,6 +107,12 @@ export class Metrics {
     help: "Time until an upstream's answer began",
     labelNames: ["upstream", "kind"] as const,
     buckets: durations,
+    registers: this.#registers,
+  });
+  readonly upstreamCertificateExpiry = new Gauge({
+    name: "hubcap_upstream_certificate_expiry_seconds",
+    help: "When the first certificate ends that the upstream's registry and token service showed last, in seconds since the epoch",
+    labelNames: ["upstream"] as const,
     registers: this.#registers,
   });
 

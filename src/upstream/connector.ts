@@ -1,7 +1,7 @@
 /** How sockets to an upstream are made: with the address guard, so that the address that was checked is the one dialled. */
 import { lookup as systemLookup } from "node:dns";
 import { isIP, type LookupFunction } from "node:net";
-import { getCACertificates } from "node:tls";
+import { getCACertificates, TLSSocket } from "node:tls";
 import { buildConnector } from "undici";
 import { isPrivateAddress } from "./address.ts";
 
@@ -15,6 +15,8 @@ export interface ConnectorOptions {
   /** Certificates (PEM) that are trusted besides the system's. */
   readonly ca?: string | undefined;
   readonly connectMs: number;
+  /** Told with every TLS connection until when, in ms since the epoch, the certificate of its origin is good. */
+  readonly certified?: ((origin: string, notAfter: number) => void) | undefined;
   /** The resolver that is guarded; the system's unless told. */
   readonly lookup?: LookupFunction;
 }
@@ -22,7 +24,7 @@ export interface ConnectorOptions {
 /** A connector for undici. Its sockets speak HTTP/1.1 only: one HTTP/2 connection would carry all blobs of an origin. */
 export function guardedConnector(options: ConnectorOptions): buildConnector.connector {
   const resolve = options.lookup ?? systemLookup;
-  const connect = buildConnector({
+  const dial = buildConnector({
     allowH2: false,
     timeout: options.connectMs,
     // Said, because NODE_TLS_REJECT_UNAUTHORIZED=0 would otherwise let any certificate pass at every upstream.
@@ -30,6 +32,14 @@ export function guardedConnector(options: ConnectorOptions): buildConnector.conn
     lookup: options.allowPrivateAddresses ? resolve : guarded(resolve),
     ...(options.ca === undefined ? {} : { ca: [...getCACertificates("default"), options.ca] }),
   });
+  const { certified } = options;
+  const connect: buildConnector.connector = certified
+    ? (target, callback) =>
+        dial(target, (...result) => {
+          tell(target, result[1], certified);
+          callback(...result);
+        })
+    : dial;
   if (options.allowPrivateAddresses) return connect;
   return (target, callback) => {
     // Node never resolves a literal, so `lookup` does not see it.
@@ -37,6 +47,16 @@ export function guardedConnector(options: ConnectorOptions): buildConnector.conn
     if (isIP(host) !== 0 && isPrivateAddress(host)) callback(refusal(host), null);
     else connect(target, callback);
   };
+}
+
+function tell(
+  { protocol, hostname, port }: buildConnector.Options,
+  socket: unknown,
+  certified: (origin: string, notAfter: number) => void,
+): void {
+  if (!(socket instanceof TLSSocket)) return;
+  const notAfter = Date.parse(socket.getPeerCertificate().valid_to);
+  if (Number.isFinite(notAfter)) certified(new URL(`${protocol}//${hostname}:${port}`).origin, notAfter);
 }
 
 /** `resolve` without private addresses. What is left is what gets dialled: nothing is resolved twice (DNS rebinding). */

@@ -6,6 +6,7 @@ import { isDigest, parseTag, type Reference, type Repository } from "../oci/refe
 import type { Bucket, Purpose } from "../quota/quota.ts";
 import { Authority } from "./authority.ts";
 import { blobStream, type BlobStream } from "./blobReply.ts";
+import { watchCertificates } from "./certificates.ts";
 import type { Credential } from "./credential.ts";
 import { UpstreamError } from "./error.ts";
 import { Exchange, type Question } from "./exchange.ts";
@@ -69,6 +70,8 @@ export interface RegistryOptions {
   readonly timeouts?: Partial<Timeouts>;
   readonly bucket: Bucket;
   readonly observe: (observation: Observation) => void;
+  /** Told until when, in ms since the epoch, the first of the certificates is good that the registry and its token service showed. */
+  readonly certified?: (notAfter: number) => void;
   readonly now: () => number;
   /** Stands in for the guarded connector in tests of the guard. */
   readonly connect?: buildConnector.connector;
@@ -100,7 +103,9 @@ export class Registry implements Upstream {
     const timeouts = { ...defaultTimeouts, ...options.timeouts };
     const gate = new Gate({ name, bucket, health: this.health, observe, now });
     const lockout = new Lockout(name, credential.account, now);
-    this.#wire = new Wire({ allowPrivateAddresses, ca, timeouts, connect });
+    const certified =
+      options.certified && watchCertificates([this.#base.origin, ...tokenRealms], options.certified);
+    this.#wire = new Wire({ allowPrivateAddresses, ca, timeouts, certified, connect });
     const wire = this.#wire;
     const { tokenMs, slotMs } = timeouts;
     const slots = new Slots({ name, most: blobConnections, waitMs: slotMs });

@@ -51,6 +51,8 @@ export interface WireOptions {
   readonly allowPrivateAddresses: boolean;
   readonly ca?: string | undefined;
   readonly timeouts: Timeouts;
+  /** Told until when the certificate of an origin is good. */
+  readonly certified?: ((origin: string, notAfter: number) => void) | undefined;
   /** Stands in for {@link guardedConnector} in tests of the guard. */
   readonly connect?: buildConnector.connector | undefined;
 }
@@ -68,9 +70,9 @@ export class Wire {
   readonly #others: Agent;
   readonly #stallMs: number;
 
-  constructor({ allowPrivateAddresses, ca, timeouts, connect: given }: WireOptions) {
+  constructor({ allowPrivateAddresses, ca, timeouts, certified, connect: given }: WireOptions) {
     const { connectMs } = timeouts;
-    const connect = given ?? guardedConnector({ allowPrivateAddresses, ca, connectMs });
+    const connect = given ?? guardedConnector({ allowPrivateAddresses, ca, connectMs, certified });
     this.#blobs = new Agent({ connect, connections: blobConnections, allowH2: false, pipelining: 1 });
     this.#others = new Agent({ connect, connections: otherConnections, allowH2: false, pipelining: 1 });
     this.#stallMs = timeouts.stallMs;
