@@ -7,20 +7,27 @@
 ARG NODE_IMAGE=node:26-slim
 
 FROM ${NODE_IMAGE} AS build
-WORKDIR /out/opt/hubcap
+WORKDIR /opt/hubcap
 COPY package.json package-lock.json ./
 # No package has to run a script at installation: what is native comes built. Of the packages, only what runs is kept.
 RUN --mount=type=secret,id=npmrc,target=/root/.npmrc \
     npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error \
     && rm -rf node_modules/better-sqlite3/deps node_modules/better-sqlite3/src \
-    && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' \) -delete
+    && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' \) -delete \
+    && mkdir .cache && chown 65532 .cache
 COPY LICENSE ./
 COPY config config
 COPY src src
-RUN mkdir -p /out/etc/hubcap /out/usr/local/bin /out/var/lib/hubcap \
+RUN mkdir -p /out/etc/hubcap /out/usr/local/bin /data \
     && cp config/hubcap.yaml /out/etc/hubcap/ \
-    && ln -s /opt/hubcap/src/main.ts /out/usr/local/bin/hubcap \
-    && mv /out/var/lib/hubcap /data
+    && ln -s /opt/hubcap/src/main.ts /out/usr/local/bin/hubcap
+# Node finds compiled code again by its path and by the user who runs it. Without it a start takes twice as long, and what
+# strips the types stays in memory: 33 MB.
+USER 65532:65532
+RUN NODE_COMPILE_CACHE=.cache node src/main.ts --version \
+    && NODE_COMPILE_CACHE=.cache node --input-type=module --eval \
+    'for (const room of ["cli/configuration", "serve", "store/checkpointThread"]) await import(`/opt/hubcap/src/${room}.ts`)' \
+    && chmod -R a+rX .cache
 
 FROM ${NODE_IMAGE}
 ARG VERSION=0.1.0
@@ -32,10 +39,12 @@ LABEL org.opencontainers.image.title="Hubcap" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
+COPY --from=build --chown=0:0 /opt/hubcap /opt/hubcap
 COPY --from=build /out /
 # Whoever runs it with another user gives it a volume which that user may write to.
 COPY --from=build --chown=65532:65532 /data /var/lib/hubcap
 ENV NODE_ENV=production \
+    NODE_COMPILE_CACHE=/opt/hubcap/.cache \
     HUBCAP_STORAGE_ROOT=/var/lib/hubcap
 WORKDIR /opt/hubcap
 USER 65532:65532

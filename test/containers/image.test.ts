@@ -106,15 +106,23 @@ withClient("dockerd", (client) => {
       console.log(JSON.stringify({
         dev: ${JSON.stringify(dev)}.filter((name) => existsSync("/opt/hubcap/" + name)),
         files: readdirSync("/opt/hubcap").sort(),
-        writable: ["/opt/hubcap", "/opt/hubcap/src/main.ts", "/etc/hubcap", "/usr/local/bin", "/var/lib/hubcap"].filter(can),
+        writable: ["/opt/hubcap", "/opt/hubcap/.cache", "/opt/hubcap/src/main.ts", "/etc/hubcap", "/usr/local/bin", "/var/lib/hubcap"].filter(can),
         settings: ["/root/.npmrc", "/opt/hubcap/.npmrc"].filter((path) => existsSync(path)),
       }))`);
     expect(found).toEqual({
       dev: [],
-      files: ["LICENSE", "config", "node_modules", "package-lock.json", "package.json", "src"],
+      files: [".cache", "LICENSE", "config", "node_modules", "package-lock.json", "package.json", "src"],
       writable: ["/var/lib/hubcap"],
       settings: [],
     });
+  });
+
+  it("finds its compiled code where the build left it", async () => {
+    const debug = "--env=NODE_DEBUG_NATIVE=COMPILE_CACHE";
+    const script = ["--entrypoint=sh", image, "-c", "hubcap --version 2>&1"];
+    const told = await docker.run("run", "--rm", "--read-only", debug, ...script);
+    expect(told).toMatch(/main\.ts[^\n]*accepted/);
+    expect(told).not.toMatch(/rejected/);
   });
 
   it("becomes healthy, and pulls for a real client with a read-only root and no capabilities", async () => {
