@@ -10,6 +10,7 @@ import { statusFace } from "./http/status.ts";
 import { Mirror } from "./mirror/mirror.ts";
 import { ledgerTables } from "./quota/ledgerTables.ts";
 import { SqliteLedger } from "./quota/sqliteLedger.ts";
+import { openTls } from "./secure.ts";
 import { Stop } from "./stop.ts";
 import { Checkpointer } from "./store/checkpoint.ts";
 import { Intake } from "./store/intake.ts";
@@ -31,6 +32,8 @@ export async function serve(config: Config): Promise<void> {
   const log = openLog(config.log.level);
   const metrics = new Metrics();
   const { root } = config.storage;
+  const tls = await openTls(config, log, metrics);
+  open.defer(() => tls.close());
 
   const events = storageEvents(log, metrics);
   const storage = await Storage.open({ ...config.storage, keep: ledgerTables, events });
@@ -83,6 +86,7 @@ export async function serve(config: Config): Promise<void> {
   const registry = await listen(
     registryFace({ mirror, routing, log, metrics, buckets, stallMs }),
     config.registry.listen,
+    tls.of("registry"),
   );
   open.defer(() => registry.close(0));
   const unready = (): string | undefined => (stop.signal.aborted ? "draining" : undefined);
@@ -99,7 +103,8 @@ export async function serve(config: Config): Promise<void> {
     log,
     now: Date.now,
   });
-  const status = await listen(statusFace({ metrics, unready, degraded, api }), config.status.listen);
+  const face = statusFace({ metrics, unready, degraded, api });
+  const status = await listen(face, config.status.listen, tls.of("status"));
   open.defer(() => status.close(0));
   log.info(
     { registry: registry.url, status: status.url, upstreams: [...connected.keys()], storage: resolve(root) },

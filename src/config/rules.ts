@@ -13,6 +13,11 @@ export function checkRules(settings: Settings, hosts: readonly string[], report:
   )
     report(["status", "listen"], "another address or port than registry.listen");
 
+  for (const [name, { tls }] of Object.entries({ registry, status })) {
+    if (tls?.clientCertificates !== undefined && tls.clientCaFile === undefined)
+      report([name, "tls", "clientCertificates"], "clientCaFile beside it");
+  }
+
   if (!hosts.includes(defaultUpstream))
     report(["defaultUpstream"], `one of the configured upstreams: ${hosts.join(", ")}`);
 

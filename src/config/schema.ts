@@ -3,6 +3,7 @@
  * config/hubcap.schema.json and docs/configuration.md all come from here; after a change run `npm run docs`.
  */
 import { z } from "zod";
+import { tls } from "./tls.ts";
 import {
   certificateFile,
   credentialFile,
@@ -143,12 +144,14 @@ export const schema = z.strictObject({
       stall: duration({ min: "1s", max: "1h" })
         .prefault("2m")
         .describe("How long a client may take nothing of what waits for it before it is cut."),
+      tls: tls.exactOptional().describe("Certificates of the mirror endpoint; plain HTTP without."),
     })
     .prefault({})
     .describe("The mirror endpoint."),
   status: z
     .strictObject({
       listen: listen().prefault("0.0.0.0:5001").describe("Where health, metrics and the status API answer."),
+      tls: tls.exactOptional().describe("Certificates of the endpoint for operators; plain HTTP without."),
     })
     .prefault({})
     .describe("The endpoint for operators."),

@@ -33,10 +33,13 @@ export function put(tree: Tree, path: readonly string[], value: unknown): void {
   }
 }
 
-/** Takes away what is at a path; an element of a list takes the list with it. */
-export function prune(tree: Tree, path: readonly string[]): void {
+/**
+ * Takes away what is at a path; an element of a list takes the list with it, and a setting that is missing its section.
+ * Says whether there was anything.
+ */
+export function prune(tree: Tree, path: readonly string[]): boolean {
   const [key = "", ...rest] = path;
   const child = tree[key];
-  if (rest.length > 0 && isTree(child)) prune(child, rest);
-  else delete tree[key];
+  if (rest.length > 0 && isTree(child) && prune(child, rest)) return true;
+  return Object.hasOwn(tree, key) && delete tree[key];
 }

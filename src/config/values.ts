@@ -95,6 +95,13 @@ export function certificateFile() {
   });
 }
 
+/** A PEM file, readable now; becomes its absolute path, since what it holds may change. */
+export function pemFile() {
+  return written("PEM file", /./, "the path of a readable PEM file", (path) =>
+    readText(path)?.includes("-----BEGIN ") === true ? resolve(path) : undefined,
+  );
+}
+
 /** A secret in the configuration itself. */
 export function secret() {
   return written("secret", /./, "text in quotes", (text) => new Secret(text));

@@ -1,9 +1,11 @@
 /** Listeners: an app, an address, and limits on what a client may make us wait for. */
 import { once } from "node:events";
-import { createServer, type Server } from "node:http";
+import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import type { Hono } from "hono";
+import type { Certificates } from "./certificates.ts";
 
 /** Where to listen: an IP address and a port, 0 for any free one. */
 export interface Address {
@@ -11,37 +13,72 @@ export interface Address {
   readonly port: number;
 }
 
+/** TLS for a listener. */
+export interface Tls {
+  readonly certificates: Certificates;
+  /** Where clients are asked for certificates: is one without refused, or served without a name? */
+  readonly clientCertificates: "required" | "optional";
+  /** Told of every connection that came to nothing before its first request. */
+  readonly failed: () => void;
+}
+
 /** A server that accepts connections. */
 export interface Listener {
-  /** `http://` with the address and port it really has. */
+  /** `http://` or `https://` with the address and port it really has. */
   readonly url: string;
   /** Takes no new connections; settles when those that are open have ended, or were cut after `graceMs`. */
   close(graceMs: number): Promise<void>;
 }
 
-/** Serves `app` at `address`. @throws the system's error, such as EADDRINUSE. */
-// eslint-disable-next-line typescript/no-explicit-any -- faces differ in their bindings, which the listener provides
-export async function listen(app: Pick<Hono<any>, "fetch">, { host, port }: Address): Promise<Listener> {
+const limits = {
+  headersTimeout: 15_000,
+  requestTimeout: 30_000,
+  // Longer than the 60 s of common load balancers and the 90 s of Go's clients, so that it is never us who close first.
+  keepAliveTimeout: 95_000,
+  maxHeaderSize: 16 * 1024,
+};
+
+/** Before it is over, none of the limits above counts. */
+const handshakeTimeout = 10_000;
+
+/** Serves `app` at `address`, over TLS if that is given. @throws the system's error, such as EADDRINUSE. */
+export async function listen(
+  // eslint-disable-next-line typescript/no-explicit-any -- faces differ in their bindings, which the listener provides
+  app: Pick<Hono<any>, "fetch">,
+  { host, port }: Address,
+  tls?: Tls,
+): Promise<Listener> {
   const answer = getRequestListener(app.fetch, { overrideGlobalObjects: false });
-  const server = createServer(
-    {
-      headersTimeout: 15_000,
-      requestTimeout: 30_000,
-      // Longer than the 60 s of common load balancers and the 90 s of Go's clients, so that it is never us who close first.
-      keepAliveTimeout: 95_000,
-      maxHeaderSize: 16 * 1024,
-    },
-    (incoming, outgoing) => void answer(incoming, outgoing),
-  );
+  const onRequest: RequestListener = (incoming, outgoing) => void answer(incoming, outgoing);
+  const server = tls ? tlsServer(tls, onRequest) : createServer(limits, onRequest);
   server.listen(port, host);
   await once(server, "listening");
-  return { url: urlOf(server), close: (graceMs) => close(server, graceMs) };
+  const url = urlOf(server, tls ? "https" : "http");
+  return { url, close: (graceMs) => close(server, graceMs) };
 }
 
-function urlOf(server: Server): string {
+function tlsServer({ certificates, clientCertificates, failed }: Tls, onRequest: RequestListener): Server {
+  const server = createTlsServer(
+    {
+      ...limits,
+      ...certificates.context,
+      handshakeTimeout,
+      // No HTTP/2: its sessions would outlive what is limited here, and no runtime asks a mirror for it.
+      ALPNProtocols: ["http/1.1"],
+      requestCert: certificates.asksClients,
+      rejectUnauthorized: certificates.asksClients && clientCertificates === "required",
+    },
+    onRequest,
+  );
+  server.on("tlsClientError", failed);
+  certificates.follow((context) => server.setSecureContext(context));
+  return server;
+}
+
+function urlOf(server: Server, scheme: "http" | "https"): string {
   // A TCP server that listens has an address of this form.
   const { address, family, port } = server.address() as AddressInfo;
-  return `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+  return `${scheme}://${family === "IPv6" ? `[${address}]` : address}:${port}`;
 }
 
 async function close(server: Server, graceMs: number): Promise<void> {

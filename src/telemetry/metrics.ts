@@ -149,6 +149,25 @@ export class Metrics {
     registers: this.#registers,
   });
 
+  readonly certificateExpiry = new Gauge({
+    name: "hubcap_certificate_expiry_seconds",
+    help: "When the certificate that a listener serves ends, in seconds since the epoch",
+    labelNames: ["listener"] as const,
+    registers: this.#registers,
+  });
+  readonly certificateRefused = new Gauge({
+    name: "hubcap_certificate_refused",
+    help: "1 while the files of a listener hold a certificate that cannot be served, so that an older one is",
+    labelNames: ["listener"] as const,
+    registers: this.#registers,
+  });
+  readonly tlsFailures = new Counter({
+    name: "hubcap_tls_failures_total",
+    help: "Connections that came to nothing before their first request, for want of TLS or of a client's certificate",
+    labelNames: ["listener"] as const,
+    registers: this.#registers,
+  });
+
   readonly quotaLimit = this.#quotaGauge("limit", "Pulls that the upstream allows in its window");
   readonly quotaRemaining = this.#quotaGauge("remaining", "Pulls that are left");
   readonly quotaReserve = this.#quotaGauge("reserve", "Pulls that only images that are not held may spend");

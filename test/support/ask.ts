@@ -14,6 +14,9 @@ export interface AskOptions {
   readonly agent?: Agent | TlsAgent;
   /** Certificates to trust, in PEM. */
   readonly ca?: string;
+  /** A client's certificate and its key, in PEM. */
+  readonly cert?: string;
+  readonly key?: string;
   readonly signal?: AbortSignal;
   /** Milliseconds until headers must have come. */
   readonly headerTimeout?: number;
@@ -44,6 +47,8 @@ export function openReply(url: string, options: AskOptions = {}): Promise<Incomi
         headers,
         ...(options.agent === undefined ? {} : { agent: options.agent }),
         ...(options.ca === undefined ? {} : { ca: options.ca }),
+        ...(options.cert === undefined ? {} : { cert: options.cert }),
+        ...(options.key === undefined ? {} : { key: options.key }),
         ...(options.signal === undefined ? {} : { signal: options.signal }),
       },
       (response) => {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { stringify } from "yaml";
-import { ask } from "./ask.ts";
+import { ask, type AskOptions, type Reply } from "./ask.ts";
 import { Child, type Exit } from "./child.ts";
 import type { Hub } from "./hub.ts";
 import { sumOfMetric, type MetricLabels } from "./metrics.ts";
@@ -26,6 +26,8 @@ export interface HubcapOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Arguments of Node itself, such as `--max-old-space-size=64`. */
   readonly nodeArgs?: readonly string[];
+  /** What a status listener with TLS is asked with. */
+  readonly trust?: Pick<AskOptions, "ca" | "cert" | "key">;
 }
 
 /** One line of the log. */
@@ -74,12 +76,12 @@ export class Hubcap {
 
   /** Where clients pull. */
   get url(): string {
-    return `http://127.0.0.1:${this.#ports[0]}`;
+    return `${this.#scheme("registry")}://127.0.0.1:${this.#ports[0]}`;
   }
 
   /** Where health, metrics and the status API answer. */
   get statusUrl(): string {
-    return `http://127.0.0.1:${this.#ports[1]}`;
+    return `${this.#scheme("status")}://127.0.0.1:${this.#ports[1]}`;
   }
 
   /** The storage root. */
@@ -173,12 +175,12 @@ export class Hubcap {
 
   /** The sum of a metric over the series with these labels; 0 if it has none yet. Rejects when there is no such metric. */
   async metric(name: string, labels: MetricLabels = {}): Promise<number> {
-    return sumOfMetric((await ask(`${this.statusUrl}/metrics`)).body.toString(), name, labels);
+    return sumOfMetric((await this.#askStatus("/metrics")).body.toString(), name, labels);
   }
 
   /** What a JSON endpoint of the status listener answers. */
   async status(path: string): Promise<unknown> {
-    return JSON.parse((await ask(`${this.statusUrl}${path}`)).body.toString());
+    return JSON.parse((await this.#askStatus(path)).body.toString());
   }
 
   /** Resident memory in bytes (Linux). */
@@ -192,6 +194,14 @@ export class Hubcap {
     return (await readdir(`/proc/${this.pid}/fd`)).length;
   }
 
+  #scheme(listener: "registry" | "status"): "http" | "https" {
+    return "tls" in (this.#options.config?.[listener] ?? {}) ? "https" : "http";
+  }
+
+  #askStatus(path: string): Promise<Reply> {
+    return ask(`${this.statusUrl}${path}`, this.#options.trust);
+  }
+
   #document(config: WrittenConfig): string {
     return stringify({
       ...config,
@@ -203,7 +213,7 @@ export class Hubcap {
 
   async #ready(): Promise<boolean> {
     try {
-      return (await ask(`${this.statusUrl}/readyz`)).status === 200;
+      return (await this.#askStatus("/readyz")).status === 200;
     } catch {
       return false;
     }

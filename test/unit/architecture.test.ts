@@ -16,9 +16,10 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   mirror: ["store", "upstream", "quota", "oci", "telemetry"],
   http: ["mirror", "quota", "oci", "telemetry"],
   cli: rooms.filter((room) => room !== "http"),
-  "serve.ts": [...rooms, "connect.ts", "stop.ts"],
+  "serve.ts": [...rooms, "connect.ts", "secure.ts", "stop.ts"],
   "connect.ts": [...rooms, "announce.ts"],
   "announce.ts": rooms,
+  "secure.ts": rooms,
   "stop.ts": [],
   "main.ts": [...rooms, "serve.ts"],
 };

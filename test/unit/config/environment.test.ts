@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { settings, variableOf, type Setting } from "../../../src/config/settings.ts";
 import { parsePattern } from "../../../src/oci/pattern.ts";
@@ -30,6 +31,10 @@ const samples: Readonly<Record<string, () => { text: string; value: unknown }>> 
   "list of origins": () => ({ text: "- https://other.example", value: ["https://other.example"] }),
   number: () => ({ text: "7.5", value: 7.5 }),
   origin: () => ({ text: "https://other.example", value: "https://other.example" }),
+  "PEM file": () => {
+    const text = fileWith(certificate);
+    return { text, value: text };
+  },
   path: () => ({ text: "/elsewhere", value: "/elsewhere" }),
   secret: () => ({ text: "a: secret # {", value: "a: secret # {" }),
   "secret file": () => ({ text: fileWith("a secret\n"), value: "a secret" }),
@@ -39,6 +44,9 @@ const samples: Readonly<Record<string, () => { text: string; value: unknown }>> 
   "true or false": () => ({ text: "true", value: true }),
   "whole number": () => ({ text: "7", value: 7 }),
 };
+
+/** A file with something in it that begins as PEM does. */
+const pem = join(import.meta.dirname, "configuration.ts");
 
 /** Settings that mean nothing alone, and what they are tried with. */
 const companions: Readonly<Record<string, Readonly<Record<string, string>>>> = {
@@ -51,6 +59,10 @@ const companions: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   accessTokenFile: { provider: "acr" },
   tenant: { provider: "acr", accessTokenFile: import.meta.filename },
   highWater: { lowWater: "10%" },
+  certificateFile: { keyFile: pem },
+  keyFile: { certificateFile: pem },
+  clientCaFile: { certificateFile: pem, keyFile: pem },
+  clientCertificates: { certificateFile: pem, keyFile: pem, clientCaFile: pem },
   limit: { window: "1h" },
   window: { limit: "1" },
 };

@@ -3,7 +3,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { ConfigError } from "../../../src/config/issue.ts";
 import { settings } from "../../../src/config/settings.ts";
-import { issuesOf, load, loadFile, refusal } from "./configuration.ts";
+import { certificate, fileWith, issuesOf, load, loadFile, refusal } from "./configuration.ts";
 
 test("an empty file is a working configuration", () => {
   const config = load("# nothing but a comment\n");
@@ -234,6 +234,30 @@ test("whatever a file says, it is either a configuration or refused with reasons
     }),
     { numRuns: 500 },
   );
+});
+
+test("a section that lacks a setting is an issue of that setting, beside all others", () => {
+  const issues = issuesOf(`
+registry: { tls: { certificateFile: ${fileWith(certificate)} } }
+status: { tls: { certificateFile: /nowhere, keyFile: ${fileWith("no key")} } }
+log: { level: loud }
+`);
+  expect(issues.map(({ path }) => path).toSorted()).toEqual([
+    "log.level",
+    "registry.tls.keyFile",
+    "status.tls.certificateFile",
+    "status.tls.keyFile",
+  ]);
+});
+
+test("what is asked of clients' certificates needs an authority of theirs", () => {
+  const pem = fileWith(certificate);
+  const issues = issuesOf(
+    `registry: { tls: { certificateFile: ${pem}, keyFile: ${pem}, clientCertificates: optional } }`,
+  );
+  expect(issues).toEqual([
+    { path: "registry.tls.clientCertificates", value: '"optional"', expected: "clientCaFile beside it" },
+  ]);
 });
 
 function outcomeOf(yaml: string): unknown {
