@@ -1,9 +1,10 @@
 /** Real clients pull over TLS: they are told which authority to trust, and show who they are where that is asked. */
-import { copyFile, mkdir, writeFile } from "node:fs/promises";
+import { appendFile, copyFile, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, expect, it, onTestFinished } from "vitest";
 import { makeAuthority } from "../support/certificates.ts";
 import { withClient } from "../support/clients.ts";
+import { writeClientConfig } from "../support/clients/clientConfig.ts";
 import { Containerd } from "../support/clients/containerd.ts";
 import { run, sealed } from "../support/clients/process.ts";
 import { startHub } from "../support/hub.ts";
@@ -56,10 +57,14 @@ beforeEach(async () => {
 
 for (const name of ["containerd", "containerd-2"] as const) {
   withClient(name, (client) => {
-    async function start(lines: readonly string[]): Promise<Containerd> {
-      const ca = await file("ca.crt", authority.cert);
-      const hosts = [`[host."https://${address}"]`, `ca = "${ca}"`, ...lines].join("\n");
-      const daemon = await Containerd.start(client, { folder: await emptyFolder(), hosts });
+    /** A node whose docker.io is the mirror, with `lines` added to what is said of it. */
+    async function start(...lines: readonly string[]): Promise<Containerd> {
+      const node = await emptyFolder();
+      const certificates = join(node, "certs.d");
+      const ca = ["--ca", await file("ca.crt", authority.cert)];
+      await writeClientConfig("containerd", `https://${address}`, certificates, ca);
+      await appendFile(join(certificates, "docker.io/hosts.toml"), `${lines.join("\n")}\n`);
+      const daemon = await Containerd.start(client, { folder: node });
       onTestFinished(() => daemon.stop());
       return daemon;
     }
@@ -67,13 +72,13 @@ for (const name of ["containerd", "containerd-2"] as const) {
     it("pulls with a certificate of its own", async () => {
       await open("required");
       const { cert, key } = await identity();
-      const daemon = await start([`client = [["${cert}", "${key}"]]`]);
+      const daemon = await start(`client = [["${cert}", "${key}"]]`);
       expect(await daemon.pull("docker.io/library/app:1")).toEqual(whole(image));
     });
 
     it("pulls without one where that will do", async () => {
       await open("optional");
-      const daemon = await start([]);
+      const daemon = await start();
       expect(await daemon.pullForKubelet("docker.io/library/app:1")).toEqual(whole(image));
     });
   });
