@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Config } from "./config/load.ts";
 import { close, connect, servedBy, tend } from "./connect.ts";
+import { govern } from "./govern.ts";
 import { statusApi } from "./http/api/api.ts";
 import { listen } from "./http/listen.ts";
 import { registryFace } from "./http/registry.ts";
@@ -67,6 +68,7 @@ export async function serve(config: Config): Promise<void> {
     lowTtlFactor: config.quota.lowTtlFactor,
   };
   const stop = new Stop();
+  const { policy, policyEvents } = await govern(config, storage.database, log, metrics);
   const mirror = new Mirror({
     upstreams: servedBy(connected, config),
     blobs,
@@ -78,8 +80,10 @@ export async function serve(config: Config): Promise<void> {
     used: (repository, digest) => keeper.uses.note(repository, digest),
     freshness,
     metrics,
+    policy,
     draining: stop.signal,
   });
+  await mirror.tidy();
 
   const routing = { upstreams: new Set(connected.keys()), defaultUpstream: config.defaultUpstream };
   const { stall: stallMs } = config.registry;
@@ -96,6 +100,7 @@ export async function serve(config: Config): Promise<void> {
     buckets,
     ledger,
     mirror,
+    policyEvents,
     routing,
     keeper,
     hitRatio: () => metrics.hitRatio(),

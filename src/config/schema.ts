@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { tls } from "./tls.ts";
+import { policy } from "./policy.ts";
 import {
   certificateFile,
   credentialFile,
@@ -221,6 +222,7 @@ export const schema = z.strictObject({
     })
     .prefault({})
     .describe("The steps taken as an upstream's quota runs out."),
+  policy: policy.prefault({}).describe("What may be pulled, whoever asks: see docs/policy.md."),
   shutdown: z
     .strictObject({
       grace: duration({ max: "1h" })

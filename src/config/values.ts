@@ -73,6 +73,57 @@ export function imagePattern() {
   return written("image pattern", /./, patternExpected, parsePattern);
 }
 
+/** A pattern of repositories: one of images that asks for neither tag nor digest. */
+export function repositoryPattern() {
+  const expected = "repositories with their source host, such as ghcr.io/org/**, without tag and digest";
+  return written("repository pattern", /./, expected, (text) => {
+    const pattern = parsePattern(text);
+    return pattern?.tag || pattern?.digest ? undefined : pattern;
+  });
+}
+
+/** A platform as images name it; without a variant, any will do. */
+export function platform() {
+  const grammar = /^([a-z0-9]+)\/([a-z0-9_]+)(?:\/([a-z0-9.]+))?$/;
+  const expected = "a platform such as linux/amd64 or linux/arm/v7";
+  return written("platform", grammar, expected, (text) => {
+    const [, os = "", architecture = "", variant] = grammar.exec(text) ?? [];
+    return { os, architecture, ...(variant !== undefined && { variant }) };
+  });
+}
+
+/** A regular expression, which matches anywhere unless it is anchored, as cosign's do. */
+export function expression() {
+  return written("regular expression", /./, "a regular expression", (text) => {
+    try {
+      return new RegExp(text);
+    } catch {
+      return undefined;
+    }
+  });
+}
+
+/** A file with public keys; becomes its text. */
+export function publicKeyFile() {
+  return written("file", /./, "the path of a readable PEM file with a public key", (path) => {
+    const text = readText(path);
+    return text?.includes("-----BEGIN PUBLIC KEY-----") === true ? text : undefined;
+  });
+}
+
+/** A file with JSON; becomes its text. */
+export function jsonFile() {
+  return written("file", /./, "the path of a readable JSON file", (path) => {
+    const text = readText(path);
+    try {
+      JSON.parse(text ?? "");
+      return text;
+    } catch {
+      return undefined;
+    }
+  });
+}
+
 /** Scheme, host and port of a web server; becomes its canonical spelling. */
 export function origin() {
   const expected = "an origin such as https://registry.example, without path, user or query";

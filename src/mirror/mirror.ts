@@ -19,6 +19,7 @@ import type { LadderPolicy } from "./ladder.ts";
 import { Layers, type BlobAnswer } from "./layers.ts";
 import { Listings, type ListAnswer } from "./listings.ts";
 import { Manifests, type ManifestAnswer } from "./manifests.ts";
+import { Policy, type PolicySettings } from "./policy.ts";
 import type { Served } from "./served.ts";
 
 export interface MirrorOptions {
@@ -35,6 +36,7 @@ export interface MirrorOptions {
   readonly health: Health;
   readonly freshness: LadderPolicy;
   readonly metrics: Metrics;
+  readonly policy: PolicySettings;
   /** Aborted when the process is to end: from then on nothing is asked of upstreams any more. */
   readonly draining: AbortSignal;
   readonly now?: () => number;
@@ -44,20 +46,21 @@ export interface MirrorOptions {
 export class Mirror {
   readonly #upstreams: ReadonlyMap<string, Served>;
   readonly #metrics: Metrics;
-  readonly #manifests: Manifests;
-  readonly #layers: Layers;
+  /** What stands before manifests and blobs. */
+  readonly #policy: Policy;
   readonly #listings: Listings;
   readonly #explanations: Explanations;
 
-  constructor({ upstreams, metrics, draining, now = Date.now, ...rooms }: MirrorOptions) {
+  constructor({ upstreams, metrics, policy, draining, now = Date.now, ...rooms }: MirrorOptions) {
     this.#upstreams = upstreams;
     this.#metrics = metrics;
     const inquiries = new Inquiries(draining, now);
     const fetched = (upstream: string, bytes: number): void => metrics.fetchedBytes.inc({ upstream }, bytes);
     const failed = (upstream: string, reason: string): void => metrics.fillFailures.inc({ upstream, reason });
     const bypassed = (upstream: string, reason: string): void => metrics.bypasses.inc({ upstream, reason });
-    this.#manifests = new Manifests({ ...rooms, inquiries, now, fetched, bypassed });
-    this.#layers = new Layers({ ...rooms, inquiries, fetched, failed, bypassed });
+    const manifests = new Manifests({ ...rooms, inquiries, now, fetched, bypassed });
+    const layers = new Layers({ ...rooms, inquiries, fetched, failed, bypassed });
+    this.#policy = new Policy({ ...rooms, ...policy, manifests, layers, inquiries, now });
     this.#listings = new Listings({ ...rooms, inquiries, now });
     this.#explanations = new Explanations({ ...rooms, now });
     metrics.beforeReading(() => metrics.fills.set(rooms.fills.count));
@@ -65,29 +68,37 @@ export class Mirror {
 
   manifest(repository: Repository, reference: Reference, ask: Ask): Promise<ManifestAnswer> {
     return this.#answer(repository, "MANIFEST_UNKNOWN", (served) =>
-      this.#manifests.get(served, repository, reference, ask),
+      this.#policy.manifest(served, repository, reference, ask),
     );
   }
 
   blob(repository: Repository, digest: Digest, ask: Ask): Promise<BlobAnswer> {
     return this.#answer(repository, "BLOB_UNKNOWN", (served) =>
-      this.#layers.get(served, repository, digest, ask),
+      this.#policy.blob(served, repository, digest, ask),
     );
   }
 
   tags(repository: Repository, ask: Ask): Promise<ListAnswer<string>> {
-    return this.#answer(repository, "NAME_UNKNOWN", (served) => this.#listings.tags(served, repository, ask));
+    return this.#answer(repository, "NAME_UNKNOWN", (served) =>
+      this.#policy.list(repository, () => this.#listings.tags(served, repository, ask)),
+    );
   }
 
   referrers(repository: Repository, subject: Digest, ask: Ask): Promise<ListAnswer<Descriptor>> {
     return this.#answer(repository, "NAME_UNKNOWN", (served) =>
-      this.#listings.referrers(served, repository, subject, ask),
+      this.#policy.list(repository, () => this.#listings.referrers(served, repository, subject, ask)),
     );
   }
 
   /** What a pull of `image` would meet now. Nothing is asked of the upstream. */
   explain(image: Image): Promise<Explanation> {
-    return this.#explanations.of(this.#serve(image), image);
+    const served = this.#serve(image);
+    return this.#policy.explain(image, (image) => this.#explanations.of(served, image));
+  }
+
+  /** Forgets what was found out for rules that are gone. */
+  tidy(): Promise<void> {
+    return this.#policy.tidy();
   }
 
   async #answer<A extends Answer>(

@@ -5,7 +5,8 @@ import { formatRepository, type Repository } from "./reference.ts";
 /** What a pattern may match. */
 export interface Candidate {
   readonly repository: Repository;
-  readonly digest: Digest;
+  /** Absent while only the tag is known; no pattern with a digest matches then. */
+  readonly digest?: Digest;
   readonly tags: readonly string[];
 }
 
@@ -52,6 +53,11 @@ export function matches({ repository, tag, digest }: Pattern, candidate: Candida
   if (digest && digest !== candidate.digest) return false;
   if (repository && !repository.test(formatRepository(candidate.repository))) return false;
   return !tag || candidate.tags.some((name) => tag.test(name));
+}
+
+/** May `pattern` match anything in `repository`? */
+export function mayMatch(pattern: Pattern, repository: Repository): boolean {
+  return !pattern.repository || pattern.repository.test(formatRepository(repository));
 }
 
 function hasHost(repository: string): boolean {

@@ -131,6 +131,39 @@ const steps: readonly string[] = [
     began_at INTEGER NOT NULL
   );
   `,
+  `
+  -- What an immutable tag meant first: that is what it means for ever, whatever is still held of it.
+  CREATE TABLE immutable_tag (
+    upstream TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (upstream, repository, tag)
+  ) WITHOUT ROWID;
+
+  -- When a digest was first seen in a repository, by a tag or, with an empty one, by itself. Outlives the content.
+  CREATE TABLE sighting (
+    upstream TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    first_at INTEGER NOT NULL,
+    PRIMARY KEY (upstream, repository, digest, tag)
+  ) WITHOUT ROWID;
+
+  -- What a policy, named by its hash, says of a manifest in a repository: until when (ms), or for good.
+  CREATE TABLE verdict (
+    upstream TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    policy TEXT NOT NULL,
+    reason TEXT,
+    why TEXT,
+    until INTEGER,
+    PRIMARY KEY (upstream, repository, digest, policy)
+  ) WITHOUT ROWID;
+  `,
 ];
 
 /** Older SQLite can lose committed pages when several connections write and checkpoint (sqlite.org, "The WAL-reset bug"). */

@@ -5,6 +5,7 @@ import { DiskBlobs, type Blobs } from "./blobs.ts";
 import { SqliteCatalog, type Catalog } from "./catalog.ts";
 import { Custody, type Flaw } from "./custody.ts";
 import { Fills } from "./fill.ts";
+import { lastingFindings } from "./findings.ts";
 import { forgiving } from "./forgiving.ts";
 import { Health, type Trouble } from "./health.ts";
 import { LiveDatabase } from "./live.ts";
@@ -80,8 +81,8 @@ export class Storage {
       const { keep, events } = options;
       const whenReplaced = { rebuild: (): void => {} };
       const database = new LiveDatabase(join(options.root, "catalog.sqlite"), {
-        // What operators have pinned cannot be told from the blobs either.
-        keep: [keep, pinTable],
+        // What operators have pinned cannot be told from the blobs either, nor can what tags meant once.
+        keep: [keep, pinTable, ...lastingFindings],
         replaced: (aside, error) => {
           events.replaced(aside, error);
           whenReplaced.rebuild();

@@ -167,6 +167,18 @@ export class Metrics {
     labelNames: ["listener"] as const,
     registers: this.#registers,
   });
+  readonly policyRefusals = new Counter({
+    name: "hubcap_policy_refused_total",
+    help: "Requests that a rule refused: by name (denied), by tag (tag), or for the image's age, size, platform or signature; blobs of no allowed image (blob)",
+    labelNames: ["upstream", "reason"] as const,
+    registers: this.#registers,
+  });
+  readonly immutableMoves = new Counter({
+    name: "hubcap_immutable_tag_moves_total",
+    help: "Immutable tags that were found to mean something else upstream than they did first",
+    labelNames: ["upstream"] as const,
+    registers: this.#registers,
+  });
 
   readonly quotaLimit = this.#quotaGauge("limit", "Pulls that the upstream allows in its window");
   readonly quotaRemaining = this.#quotaGauge("remaining", "Pulls that are left");

@@ -19,6 +19,7 @@ import { DiskBlobs } from "../../src/store/blobs.ts";
 import { SqliteCatalog } from "../../src/store/catalog.ts";
 import { openDatabase } from "../../src/store/database.ts";
 import { Custody } from "../../src/store/custody.ts";
+import { SqliteFindings } from "../../src/store/findings.ts";
 import { Fills } from "../../src/store/fill.ts";
 import { Health } from "../../src/store/health.ts";
 import { Intake } from "../../src/store/intake.ts";
@@ -100,6 +101,13 @@ async function openRooms(root: string, upstream: ShelfUpstream, now: () => numbe
     used: (repository, digest) => keeper.uses.note(repository, digest),
     freshness: { tagTtlMs: 0, staleIfErrorMs: 0, lowTtlFactor: 1 },
     metrics: new Metrics(),
+    policy: {
+      rules: [],
+      verify: [],
+      immutableTags: [],
+      findings: new SqliteFindings(database),
+      tell: () => {},
+    },
     draining: new AbortController().signal,
     now,
   });

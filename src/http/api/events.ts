@@ -1,6 +1,8 @@
 /** `GET /api/v1/quota/events`: what happens to the quotas, as server-sent events. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import { streamSSE, type SSEMessage, type SSEStreamingApi } from "hono/streaming";
+import type { Moved } from "../../mirror/immutable.ts";
+import type { PolicyEvent } from "../../mirror/policy.ts";
 import type { QuotaBucket } from "../../quota/bucket.ts";
 import type { QuotaEvent, QuotaListener } from "../../quota/event.ts";
 import { Backlog } from "./backlog.ts";
@@ -32,6 +34,15 @@ const refusedEvent = z.strictObject({
   retryAfter: z.int().describe("Seconds."),
 });
 
+const movedEvent = z.strictObject({
+  at,
+  upstream: z.string(),
+  repository: z.string(),
+  tag: z.string(),
+  first: z.string().describe("The digest that the tag meant first, which is served."),
+  now: z.string().describe("The digest that the upstream says it means now."),
+});
+
 const missedEvent = z.strictObject({ count: z.int() });
 
 const route = createRoute({
@@ -43,7 +54,7 @@ const route = createRoute({
       description:
         "Server-sent events, each with one line of JSON. `sample` (UpstreamQuota): where an upstream stands, at once and " +
         "then each minute. `state` (StateEvent): a step up or down the ladder. `refused` (RefusedEvent): a request was " +
-        "not sent. `missed` (MissedEvent): so many events were dropped, because they were read too slowly.",
+        "not sent. `moved` (MovedEvent): an immutable tag means something else upstream than it did first. `missed` (MissedEvent): so many events were dropped, because they were read too slowly.",
       content: { "text/event-stream": { schema: z.string() } },
     },
   },
@@ -51,29 +62,47 @@ const route = createRoute({
 
 type Source = Pick<QuotaBucket, "snapshot" | "on">;
 
+/** Who tells what the policy meets. */
+export interface PolicyEvents {
+  /** Calls `listener` with each event until the returned function is called. */
+  on(listener: (event: PolicyEvent) => void): () => void;
+}
+
 export interface EventsOptions {
   /** By source host. */
   readonly buckets: ReadonlyMap<string, Source>;
+  readonly policyEvents: PolicyEvents;
   readonly now: () => number;
 }
 
-export function addEvents(api: OpenAPIHono, { buckets, now }: EventsOptions): void {
+export function addEvents(api: OpenAPIHono, { buckets, policyEvents, now }: EventsOptions): void {
   const { openAPIRegistry: schemas } = api;
   schemas.register("StateEvent", stateEvent);
   schemas.register("RefusedEvent", refusedEvent);
+  schemas.register("MovedEvent", movedEvent);
   schemas.register("MissedEvent", missedEvent);
   const sources = [...buckets.values()];
-  api.openapi(route, (c) => streamSSE(c, (stream) => tell(stream, sources, now)));
+  api.openapi(route, (c) => streamSSE(c, (stream) => tell(stream, sources, policyEvents, now)));
 }
 
 /** Writes events until the client has left. */
-async function tell(stream: SSEStreamingApi, sources: readonly Source[], now: () => number): Promise<void> {
+async function tell(
+  stream: SSEStreamingApi,
+  sources: readonly Source[],
+  policyEvents: PolicyEvents,
+  now: () => number,
+): Promise<void> {
   const backlog = new Backlog<SSEMessage>(mostBehind);
   const listen: QuotaListener = (event) => {
     const told = messageOf(event, now());
     if (told) backlog.push(told);
   };
   const leave = sources.map((source) => source.on(listen));
+  leave.push(
+    policyEvents.on((event) => {
+      if (event.type === "moved") backlog.push(moved(event, now()));
+    }),
+  );
   stream.onAbort(() => backlog.wake());
   try {
     for (const source of sources) await stream.writeSSE(message("sample", source.snapshot()));
@@ -104,6 +133,11 @@ function messageOf(event: QuotaEvent, now: number): SSEMessage | undefined {
     case "ledger-failed":
       return undefined;
   }
+}
+
+function moved({ repository, tag, first, now }: Moved, at: number): SSEMessage {
+  const { upstream, name } = repository;
+  return message("moved", { at: new Date(at).toISOString(), upstream, repository: name, tag, first, now });
 }
 
 function message(event: string, data: object): SSEMessage {

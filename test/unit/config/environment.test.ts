@@ -48,6 +48,23 @@ const samples: Readonly<Record<string, () => { text: string; value: unknown }>> 
 /** A file with something in it that begins as PEM does. */
 const pem = join(import.meta.dirname, "configuration.ts");
 
+/** Lists of sections, of which each has settings of its own. */
+const lists: typeof samples = {
+  HUBCAP_POLICY_RULES: () => ({
+    text: "[{ match: ['**'], minAge: 7d, maxSize: 1GB, platforms: [linux/arm/v7] }]",
+    value: [
+      {
+        match: [parsePattern("**")],
+        pull: "allow",
+        digestOnly: false,
+        minAge: 604_800_000,
+        maxSize: 1e9,
+        platforms: [{ os: "linux", architecture: "arm", variant: "v7" }],
+      },
+    ],
+  }),
+};
+
 /** Settings that mean nothing alone, and what they are tried with. */
 const companions: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   username: { password: "x" },
@@ -76,7 +93,11 @@ test.each(single.map((setting) => [nameOf(setting), setting] as const))(
   "%s sets its setting",
   (name, setting) => {
     const choice = setting.type.includes(" or ") ? setting.type.split(" or ").at(-1) : setting.type;
-    const { text, value } = (samples[setting.type] ?? (() => ({ text: choice ?? "", value: choice })))();
+    const { text, value } = (
+      lists[name] ??
+      samples[setting.type] ??
+      (() => ({ text: choice ?? "", value: choice }))
+    )();
     const section = setting.path.slice(0, -1);
     const key = setting.path.at(-1) ?? "";
     const beside = Object.entries(companions[key] ?? {}).map(([other, text]) => [

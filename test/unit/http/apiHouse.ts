@@ -55,6 +55,7 @@ export async function openApiHouse(
   ) as unknown as Log;
   const routing = { upstreams: new Set(buckets.keys()), defaultUpstream: "docker.io" };
   const api = statusApi({
+    policyEvents: { on: () => () => {} },
     buckets,
     ledger,
     mirror: { explain: breakDown },

@@ -1,0 +1,211 @@
+/** Where single manifests are judged: verdicts are remembered, and each is come to once for all who wait for it. */
+import { LRUCache } from "lru-cache";
+import type { Digest } from "../oci/digest.ts";
+import { readManifest, type Manifest } from "../oci/manifest.ts";
+import { formatImage, type Repository, type Tag } from "../oci/reference.ts";
+import type { Blobs } from "../store/blobs.ts";
+import type { Catalog, HeldManifest } from "../store/catalog.ts";
+import type { Findings, PolicyName, Verdict } from "../store/findings.ts";
+import { UpstreamError } from "../upstream/error.ts";
+import { Flights } from "../upstream/flight.ts";
+import type { Ask } from "./ask.ts";
+import { examine, foreign, isCompanion, isWanted, type ImageConfig } from "./demands.ts";
+import { readImageConfig } from "./imageConfig.ts";
+import { inTime, type Inquiries } from "./inquiry.ts";
+import type { Layers } from "./layers.ts";
+import type { Manifests } from "./manifests.ts";
+import type { Ruling } from "./rules.ts";
+import type { Served } from "./served.ts";
+import { Signatures } from "./signatures.ts";
+import { readWhole } from "./whole.ts";
+
+export interface BenchOptions {
+  readonly findings: Findings;
+  readonly catalog: Pick<Catalog, "manifest">;
+  readonly blobs: Pick<Blobs, "read">;
+  readonly manifests: Pick<Manifests, "get">;
+  readonly layers: Pick<Layers, "get">;
+  readonly inquiries: Inquiries;
+  /** Is a disk to blame that does not take what is to be remembered? */
+  readonly forgives: (error: unknown) => boolean;
+  readonly now: () => number;
+}
+
+/** A manifest, and its bytes. */
+export interface Exhibit {
+  readonly manifest: HeldManifest;
+  readonly bytes: Buffer;
+}
+
+/** The largest config that is read, in bytes. */
+const maxConfigBytes = 4 * 1024 * 1024;
+
+/** How much is known without the catalog: verdicts, and parts of what is allowed. */
+const remembered = 20_000;
+
+export class Bench {
+  readonly #options: BenchOptions;
+  readonly #signatures: Signatures;
+  readonly #verdicts = new LRUCache<string, Verdict>({ max: remembered });
+  /** What allowed manifests name. With a full disk the catalog does not know. */
+  readonly #parts = new LRUCache<string, "blob" | "child">({ max: remembered });
+  readonly #sighted = new LRUCache<string, true>({ max: remembered });
+  readonly #flights = new Flights<Verdict>();
+
+  constructor(options: BenchOptions) {
+    this.#options = options;
+    this.#signatures = new Signatures(options);
+  }
+
+  /** Notes that a manifest was seen, by `tag` or by itself. */
+  async sight(repository: Repository, digest: Digest, tag: Tag | undefined): Promise<void> {
+    const { findings, forgives, now } = this.#options;
+    const key = `${formatImage(repository, digest)} ${tag ?? ""}`;
+    if (this.#sighted.has(key)) return;
+    try {
+      await findings.sight(repository, digest, tag, now());
+    } catch (error) {
+      if (!forgives(error)) throw error;
+    }
+    this.#sighted.set(key, true);
+  }
+
+  /** What was found before, if it still holds. */
+  async remembered(
+    repository: Repository,
+    digest: Digest | undefined,
+    policy: PolicyName,
+  ): Promise<Verdict | undefined> {
+    if (!digest) return undefined;
+    const { findings, now } = this.#options;
+    const key = keyOf(repository, digest, policy);
+    const known = this.#verdicts.get(key) ?? (await findings.verdict(repository, digest, policy));
+    if (!known || (known.until !== undefined && known.until <= now())) return undefined;
+    this.#verdicts.set(key, known);
+    return known;
+  }
+
+  /** The same, or what a held index says of the platform of a manifest that would have to be fetched. */
+  async foreseen(
+    repository: Repository,
+    digest: Digest,
+    { policy, demands: { platforms } }: Ruling,
+  ): Promise<Verdict | undefined> {
+    const known = await this.remembered(repository, digest, policy);
+    if (known || !platforms) return known;
+    for (const namer of await this.#options.findings.namers(repository, digest)) {
+      const index = await this.held(repository, namer);
+      const children = index ? readManifest(index.bytes, index.manifest.mediaType).children : [];
+      const platform = children.find((child) => child.digest === digest)?.platform;
+      // Attestations are of no platform, and for any.
+      if (!platform || platform.os === "unknown" || isWanted(platform, platforms)) continue;
+      return { refusal: { reason: "platform", why: foreign(platform, platforms) } };
+    }
+    return undefined;
+  }
+
+  /** The manifest, if this repository holds it. */
+  async held(repository: Repository, digest: Digest): Promise<Exhibit | undefined> {
+    const { catalog, blobs } = this.#options;
+    const manifest = await catalog.manifest(repository, digest);
+    const bytes = manifest && (await blobs.read(digest, manifest.size));
+    return bytes && { manifest, bytes };
+  }
+
+  /** Is a blob part of a manifest that one of these policies allows? */
+  async isPart(repository: Repository, digest: Digest, policies: readonly PolicyName[]): Promise<boolean> {
+    if (policies.some((policy) => this.#parts.has(keyOf(repository, digest, policy)))) return true;
+    return this.#options.findings.isNamedByAllowed(repository, digest, policies, "any");
+  }
+
+  /** What `ruling` says of a manifest. @throws UpstreamError and others, when that cannot be found out now. */
+  async verdict(
+    served: Served,
+    repository: Repository,
+    exhibit: Exhibit,
+    ruling: Ruling,
+    ask: Ask,
+  ): Promise<Verdict> {
+    const { digest } = exhibit.manifest;
+    const known = await this.remembered(repository, digest, ruling.policy);
+    if (known) return known;
+    const run = this.#flights.join(keyOf(repository, digest, ruling.policy), () =>
+      this.#judge(served, repository, exhibit, ruling, { ...ask, head: false }),
+    );
+    return inTime(run, ask, `${served.upstream.name} did not answer in time what the policy has to know`);
+  }
+
+  async #judge(
+    served: Served,
+    repository: Repository,
+    { manifest: { digest, mediaType }, bytes }: Exhibit,
+    ruling: Ruling,
+    ask: Ask,
+  ): Promise<Verdict> {
+    const { findings, forgives } = this.#options;
+    const manifest = readManifest(bytes, mediaType);
+    const verdict = await this.#look(served, repository, digest, manifest, ruling, ask);
+    const { policy } = ruling;
+    if (!verdict.refusal) {
+      const { children, layers, config } = manifest;
+      for (const child of children) this.#parts.set(keyOf(repository, child.digest, policy), "child");
+      for (const blob of [...layers, ...(config ? [config] : [])])
+        this.#parts.set(keyOf(repository, blob.digest, policy), "blob");
+    }
+    try {
+      await findings.keepVerdict(repository, digest, policy, verdict);
+    } catch (error) {
+      if (!forgives(error)) throw error;
+    }
+    this.#verdicts.set(keyOf(repository, digest, policy), verdict);
+    return verdict;
+  }
+
+  async #look(
+    served: Served,
+    repository: Repository,
+    digest: Digest,
+    manifest: Manifest,
+    { demands, policy }: Ruling,
+    ask: Ask,
+  ): Promise<Verdict> {
+    if (isCompanion(manifest)) return {};
+    const { findings, now } = this.#options;
+    const facts = {
+      config: () => this.#config(served, repository, manifest, ask),
+      firstSeen: async () => (await findings.seenSince(repository, digest)) ?? now(),
+    };
+    const verdict = await examine(manifest, demands, facts, now());
+    const { signature } = demands;
+    if (verdict.refusal || !signature) return verdict;
+    // A signature on an index is one on all that it names. Only indexes count here: anybody may name anything as a layer.
+    const isVouchedFor =
+      this.#parts.get(keyOf(repository, digest, policy)) === "child" ||
+      (await findings.isNamedByAllowed(repository, digest, [policy], "index"));
+    return isVouchedFor ? {} : this.#signatures.verdict(served, repository, digest, signature, ask);
+  }
+
+  async #config(
+    served: Served,
+    repository: Repository,
+    { config }: Manifest,
+    ask: Ask,
+  ): Promise<ImageConfig> {
+    if (!config || config.size > maxConfigBytes) return {};
+    try {
+      const bytes = await readWhole(
+        await this.#options.layers.get(served, repository, config.digest, ask),
+        maxConfigBytes,
+      );
+      return bytes ? readImageConfig(bytes) : {};
+    } catch (error) {
+      // An image whose config is not there says nothing of itself; one that cannot be had now may.
+      if (error instanceof UpstreamError && error.kind === "absent") return {};
+      throw error;
+    }
+  }
+}
+
+function keyOf(repository: Repository, digest: Digest, policy: PolicyName): string {
+  return `${policy} ${formatImage(repository, digest)}`;
+}

@@ -1,0 +1,109 @@
+/** Tags that never move: what one meant first is served for ever, and that its upstream says otherwise now is an alarm. */
+import { LRUCache } from "lru-cache";
+import type { Digest } from "../oci/digest.ts";
+import { matches, type Pattern } from "../oci/pattern.ts";
+import { formatImage, type Repository, type Tag } from "../oci/reference.ts";
+import type { Catalog } from "../store/catalog.ts";
+import type { Findings } from "../store/findings.ts";
+import type { Ask } from "./ask.ts";
+import type { ManifestAnswer } from "./manifests.ts";
+
+/** A tag that may not move means something else upstream than it did first. */
+export interface Moved {
+  readonly type: "moved";
+  readonly repository: Repository;
+  readonly tag: Tag;
+  /** What is served. */
+  readonly first: Digest;
+  /** What the upstream says now. */
+  readonly now: Digest;
+}
+
+export interface ImmutableTagsOptions {
+  readonly patterns: readonly Pattern[];
+  readonly findings: Pick<Findings, "first" | "keepFirst">;
+  readonly catalog: Pick<Catalog, "tag">;
+  /** Is a disk to blame that does not take what is to be remembered? */
+  readonly forgives: (error: unknown) => boolean;
+  readonly moved: (event: Moved) => void;
+  readonly now: () => number;
+}
+
+/** Asks for a manifest as a client does. */
+export type Get = (reference: Digest | Tag, ask: Ask) => Promise<ManifestAnswer>;
+
+/** How many tags are known without the catalog, and how many alarms are not repeated. */
+const remembered = 10_000;
+
+export class ImmutableTags {
+  readonly #options: ImmutableTagsOptions;
+  readonly #firsts = new LRUCache<string, Digest>({ max: remembered });
+  readonly #alarms = new LRUCache<string, true>({ max: remembered });
+
+  constructor(options: ImmutableTagsOptions) {
+    this.#options = options;
+  }
+
+  /** Is `tag` one that never moves? */
+  readonly covers = (repository: Repository, tag: Tag): boolean =>
+    this.#options.patterns.some((pattern) => matches(pattern, { repository, tags: [tag] }));
+
+  /** What `tag` meant first, if it is immutable and ever meant anything. */
+  async first(repository: Repository, tag: Tag): Promise<Digest | undefined> {
+    if (!this.covers(repository, tag)) return undefined;
+    const name = formatImage(repository, tag);
+    const known = this.#firsts.get(name) ?? (await this.#options.findings.first(repository, tag));
+    if (known) {
+      this.#firsts.set(name, known);
+      return known;
+    }
+    // What it meant before it was declared immutable counts, unless only an alternate said so.
+    const record = await this.#options.catalog.tag(repository, tag);
+    if (!record || record.alternate !== undefined) return undefined;
+    return this.#keep(repository, tag, record.descriptor.digest);
+  }
+
+  /** The manifest that `tag` means, by `get`; for an immutable one the first that it meant. */
+  async get(repository: Repository, tag: Tag, ask: Ask, get: Get): Promise<ManifestAnswer> {
+    if (!this.covers(repository, tag)) return get(tag, ask);
+    const first = await this.first(repository, tag);
+    if (first) {
+      void this.#watch(repository, tag, first, ask, get);
+      return get(first, ask);
+    }
+    const answer = await get(tag, ask);
+    const { digest } = answer.manifest;
+    // An alternate may lag behind: what it says is not to be held on to.
+    const record = await this.#options.catalog.tag(repository, tag);
+    if (record?.alternate !== undefined) return answer;
+    const kept = await this.#keep(repository, tag, digest);
+    return kept === digest ? answer : get(kept, ask);
+  }
+
+  async #keep(repository: Repository, tag: Tag, digest: Digest): Promise<Digest> {
+    const { findings, forgives, now } = this.#options;
+    const name = formatImage(repository, tag);
+    let kept = this.#firsts.get(name) ?? digest;
+    try {
+      kept = await findings.keepFirst(repository, tag, kept, now());
+    } catch (error) {
+      if (!forgives(error)) throw error;
+    }
+    this.#firsts.set(name, kept);
+    return kept;
+  }
+
+  /** Sees, beside the answer and at most once per TTL, what the upstream says of the tag now. */
+  async #watch(repository: Repository, tag: Tag, first: Digest, ask: Ask, get: Get): Promise<void> {
+    let now: Digest;
+    try {
+      now = (await get(tag, { ...ask, head: true })).manifest.digest;
+    } catch {
+      return; // An upstream that does not say what the tag means now does not say that it moved.
+    }
+    const alarm = `${formatImage(repository, tag)} ${now}`;
+    if (now === first || this.#alarms.has(alarm)) return;
+    this.#alarms.set(alarm, true);
+    this.#options.moved({ type: "moved", repository, tag, first, now });
+  }
+}

@@ -1,0 +1,284 @@
+/** What may be pulled: the one check that every manifest, blob and list passes, whoever asks and however. */
+import { LRUCache } from "lru-cache";
+import type { Digest } from "../oci/digest.ts";
+import { RegistryError } from "../oci/error.ts";
+import { referenceOf, type Image } from "../oci/image.ts";
+import type { Pattern } from "../oci/pattern.ts";
+import { formatImage, isDigest, type Reference, type Repository, type Tag } from "../oci/reference.ts";
+import type { Blobs } from "../store/blobs.ts";
+import type { Catalog } from "../store/catalog.ts";
+import type { Findings, RefusalReason } from "../store/findings.ts";
+import type { Health } from "../store/health.ts";
+import type { Ask } from "./ask.ts";
+import { Bench } from "./bench.ts";
+import type { Explanation } from "./explain.ts";
+import { ImmutableTags, type Moved } from "./immutable.ts";
+import type { Inquiries } from "./inquiry.ts";
+import type { BlobAnswer, Layers } from "./layers.ts";
+import type { ManifestAnswer, Manifests } from "./manifests.ts";
+import { Rulebook, undecided, type Chapter, type PolicyRule, type Ruling, type VerifyRule } from "./rules.ts";
+import type { Served } from "./served.ts";
+
+/** A pull was refused by a rule. */
+export interface Refused {
+  readonly type: "refused";
+  readonly repository: Repository;
+  readonly reason: Reason;
+}
+
+/** Why: a rule denies it, asks for a digest, or demands more; or a blob belongs to nothing that is allowed. */
+export type Reason = "denied" | "tag" | "blob" | RefusalReason;
+
+export type PolicyEvent = Refused | Moved;
+
+/** What an operator wants of images, and where what is found out about them is kept. */
+export interface PolicySettings {
+  readonly rules: readonly PolicyRule[];
+  readonly verify: readonly VerifyRule[];
+  readonly immutableTags: readonly Pattern[];
+  readonly findings: Findings;
+  readonly tell: (event: PolicyEvent) => void;
+}
+
+export interface PolicyOptions extends PolicySettings {
+  readonly catalog: Catalog;
+  readonly blobs: Blobs;
+  readonly health: Pick<Health, "note">;
+  readonly manifests: Pick<Manifests, "get">;
+  readonly layers: Pick<Layers, "get">;
+  readonly inquiries: Inquiries;
+  readonly now: () => number;
+}
+
+interface Refusal {
+  readonly reason: Reason;
+  /** Which rule, and what to do. */
+  readonly sentence: string;
+  /** When it may be different, in ms since the epoch. */
+  readonly until?: number;
+}
+
+/** May be served · may not · nobody has looked yet. */
+type Outcome = "allowed" | "unknown" | Refusal;
+
+/** How many repositories' rules are kept at hand. */
+const chapters = 1000;
+
+export class Policy {
+  readonly #options: PolicyOptions;
+  readonly #book: Rulebook;
+  readonly #bench: Bench;
+  readonly #immutable: ImmutableTags;
+  readonly #chapters = new LRUCache<string, Chapter>({ max: chapters });
+
+  constructor(options: PolicyOptions) {
+    const { rules, verify, immutableTags: patterns, findings, catalog, health, now, tell } = options;
+    const forgives = (error: unknown): boolean => health.note(error) !== undefined;
+    this.#options = options;
+    this.#book = new Rulebook(rules, verify);
+    this.#bench = new Bench({ ...options, forgives });
+    this.#immutable = new ImmutableTags({ patterns, findings, catalog, forgives, moved: tell, now });
+  }
+
+  /** Forgets what was found out for rules that are gone. */
+  async tidy(): Promise<void> {
+    const { findings, health } = this.#options;
+    try {
+      await findings.prune(this.#book.policies, this.#immutable.covers);
+    } catch (error) {
+      if (!health.note(error)) throw error;
+    }
+  }
+
+  /** The manifest, if it may be pulled. @throws RegistryError "DENIED" */
+  async manifest(
+    served: Served,
+    repository: Repository,
+    reference: Reference,
+    ask: Ask,
+  ): Promise<ManifestAnswer> {
+    const get = (reference: Reference, ask: Ask): Promise<ManifestAnswer> =>
+      this.#options.manifests.get(served, repository, reference, ask);
+    const chapter = this.#chapter(repository);
+    this.#admit(repository, byName(chapter, reference));
+    if (isDigest(reference)) {
+      if (!chapter.isStrict) return get(reference, ask);
+      const foreseen = await this.#foresee(chapter, reference);
+      this.#admit(repository, foreseen);
+      const answer = await get(reference, ask);
+      await this.#bench.sight(repository, reference, undefined);
+      if (foreseen === "unknown") await this.#examine(served, chapter, answer, undefined, ask);
+      return answer;
+    }
+    const answer = await this.#immutable.get(repository, reference, ask, get);
+    if (chapter.isStrict) {
+      await this.#bench.sight(repository, answer.manifest.digest, reference);
+      await this.#examine(served, chapter, answer, reference, ask);
+    }
+    return answer;
+  }
+
+  /** The blob, if it is part of what may be pulled. @throws RegistryError "DENIED" */
+  async blob(served: Served, repository: Repository, digest: Digest, ask: Ask): Promise<BlobAnswer> {
+    const chapter = this.#chapter(repository);
+    this.#admit(repository, closed(chapter));
+    if (chapter.isStrict) this.#admit(repository, await this.#partOf(served, chapter, digest, ask));
+    return this.#options.layers.get(served, repository, digest, ask);
+  }
+
+  /** Lists tell of a repository, so one of which nothing may be pulled has none. @throws RegistryError "DENIED" */
+  async list<T>(repository: Repository, get: () => Promise<T>): Promise<T> {
+    this.#admit(repository, closed(this.#chapter(repository)));
+    return get();
+  }
+
+  /** What a pull of `image` would meet, by `tell`, and by the rules as far as is known without asking anybody. */
+  async explain(image: Image, tell: (image: Image) => Promise<Explanation>): Promise<Explanation> {
+    const reference = referenceOf(image);
+    const chapter = this.#chapter(image);
+    const first = isDigest(reference)
+      ? undefined
+      : await this.#immutable.first(chapter.repository, reference);
+    const told = { ...(await tell(first ? { ...image, digest: first } : image)), reference };
+    const refused = ({ sentence: why }: Refusal): Explanation => ({ ...told, wouldAnswer: "refused", why });
+    const named = byName(chapter, reference);
+    if (typeof named === "object") return refused(named);
+    if (!chapter.isStrict || !told.digest) return told;
+    const tag = isDigest(reference) ? undefined : reference;
+    const rulings = await this.#rulings(chapter, told.digest, tag);
+    const outcome = await this.#weigh(chapter, told.digest, rulings, (ruling) =>
+      this.#bench.remembered(chapter.repository, told.digest, ruling.policy),
+    );
+    if (typeof outcome === "object") return refused(outcome);
+    if (outcome === "allowed" || told.wouldAnswer === "refused") return told;
+    return { ...told, why: `${told.why}; ${rulings[0]?.name} would have it examined first` };
+  }
+
+  #chapter({ upstream, name }: Repository): Chapter {
+    const key = `${upstream}/${name}`;
+    const known = this.#chapters.get(key) ?? this.#book.chapter({ upstream, name });
+    this.#chapters.set(key, known);
+    return known;
+  }
+
+  /** What was found out already says of a manifest that is asked for by its digest, so that none is fetched in vain. */
+  async #foresee(chapter: Chapter, digest: Digest): Promise<Outcome> {
+    const rulings = await this.#rulings(chapter, digest, undefined);
+    return this.#weigh(chapter, digest, rulings, (ruling) =>
+      this.#bench.foreseen(chapter.repository, digest, ruling),
+    );
+  }
+
+  async #examine(
+    served: Served,
+    chapter: Chapter,
+    { manifest, bytes }: ManifestAnswer,
+    tag: Tag | undefined,
+    ask: Ask,
+  ): Promise<void> {
+    const { repository } = chapter;
+    const rulings = await this.#rulings(chapter, manifest.digest, tag);
+    const outcome = await this.#weigh(chapter, manifest.digest, rulings, (ruling) =>
+      // For headers nothing is fetched, so they tell only what is known. They give nothing to run either.
+      bytes && !ask.head
+        ? this.#bench.verdict(served, repository, { manifest, bytes }, ruling, ask)
+        : this.#bench.remembered(repository, manifest.digest, ruling.policy),
+    );
+    this.#admit(repository, outcome);
+  }
+
+  /** Is a blob part of a manifest that may be pulled? Those that are held and were not looked at yet are looked at now. */
+  async #partOf(served: Served, chapter: Chapter, digest: Digest, ask: Ask): Promise<Outcome> {
+    const { repository, policies } = chapter;
+    const { findings } = this.#options;
+    if (await this.#bench.isPart(repository, digest, policies)) return "allowed";
+    let found: Outcome = {
+      reason: "blob",
+      sentence: `${formatImage(repository, digest)} is part of no image that may be pulled and that Hubcap has seen: pull the image by its manifest first`,
+    };
+    for (const namer of await findings.namers(repository, digest)) {
+      const content = await this.#bench.held(repository, namer);
+      const rulings = content ? await this.#rulings(chapter, namer, undefined) : [];
+      const outcome = await this.#weigh(chapter, namer, rulings, (ruling) =>
+        content && !ask.head
+          ? this.#bench.verdict(served, repository, content, ruling, ask)
+          : this.#bench.remembered(repository, namer, ruling.policy),
+      );
+      if (typeof outcome === "string") return "allowed";
+      found = outcome;
+    }
+    return found;
+  }
+
+  /** A tag goes by its own rule. A digest goes by those of the tags that it was seen under, or of none. */
+  async #rulings(chapter: Chapter, digest: Digest, tag: Tag | undefined): Promise<readonly Ruling[]> {
+    const seen = tag ? [tag] : await this.#options.findings.tagsSeen(chapter.repository, digest);
+    const images = seen.length > 0 ? seen.map((tag) => ({ tag, digest })) : [{ digest }];
+    return [...new Set(images.map((image) => chapter.rulingOf(image)))].filter((r) => r !== undecided);
+  }
+
+  /** One ruling that lets a manifest through is enough. */
+  async #weigh(
+    { repository }: Chapter,
+    digest: Digest,
+    rulings: readonly Ruling[],
+    verdictOf: (ruling: Ruling) => ReturnType<Bench["remembered"]>,
+  ): Promise<Outcome> {
+    const what = formatImage(repository, digest);
+    let refusal: Refusal | undefined;
+    let isOpen = false;
+    for (const ruling of rulings) {
+      const verdict = ruling.pull === "deny" ? undefined : await verdictOf(ruling);
+      if (ruling.pull === "deny") {
+        refusal ??= denied(ruling, what);
+      } else if (!verdict) {
+        isOpen = true;
+      } else if (verdict.refusal) {
+        const { reason, why } = verdict.refusal;
+        const name = reason === "signature" ? (ruling.demands.signature?.name ?? ruling.name) : ruling.name;
+        refusal ??= {
+          reason,
+          sentence: `${name} refuses ${what}: ${why}`,
+          ...(verdict.until !== undefined && { until: verdict.until }),
+        };
+      } else {
+        return "allowed";
+      }
+    }
+    return isOpen || !refusal ? "unknown" : refusal;
+  }
+
+  #admit(repository: Repository, outcome: Outcome): void {
+    if (typeof outcome === "string") return;
+    const { tell, now } = this.#options;
+    const { reason, sentence, until } = outcome;
+    tell({ type: "refused", repository, reason });
+    const retryAfter =
+      until === undefined ? {} : { retryAfter: Math.max(1, Math.ceil((until - now()) / 1000)) };
+    throw new RegistryError("DENIED", sentence, retryAfter);
+  }
+}
+
+/** What can be said of a reference before anything is asked. */
+function byName(chapter: Chapter, reference: Reference): Outcome {
+  if (isDigest(reference)) return chapter.isStrict ? "unknown" : closed(chapter);
+  const ruling = chapter.rulingOf({ tag: reference });
+  if (ruling === undecided) return "unknown";
+  const what = formatImage(chapter.repository, reference);
+  if (ruling.pull === "deny") return denied(ruling, what);
+  if (!ruling.digestOnly) return "allowed";
+  const sentence = `${ruling.name} refuses ${what}: tags can move, so pull it by its digest, as name@sha256:…`;
+  return { reason: "tag", sentence };
+}
+
+function closed(chapter: Chapter): Outcome {
+  const by = chapter.closedBy;
+  return by ? denied(by, `${chapter.repository.upstream}/${chapter.repository.name}`) : "allowed";
+}
+
+function denied({ name }: Ruling, what: string): Refusal {
+  return {
+    reason: "denied",
+    sentence: `${name} denies ${what}: pull another image, or have the rule changed`,
+  };
+}

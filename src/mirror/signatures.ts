@@ -1,0 +1,139 @@
+/** Finding the signatures of an image where cosign puts them: under a tag made of its digest, and among its referrers. */
+import type { Descriptor } from "../oci/descriptor.ts";
+import { algorithmOf, hexOf, type Digest } from "../oci/digest.ts";
+import { readManifest } from "../oci/manifest.ts";
+import { formatRepository, parseTag, type Reference, type Repository } from "../oci/reference.ts";
+import type { Verdict } from "../store/findings.ts";
+import { UpstreamError } from "../upstream/error.ts";
+import type { Ask } from "./ask.ts";
+import type { Inquiries } from "./inquiry.ts";
+import type { Layers } from "./layers.ts";
+import type { Manifests } from "./manifests.ts";
+import type { Signature, SignatureJudge } from "./rules.ts";
+import type { Served } from "./served.ts";
+import { readWhole } from "./whole.ts";
+
+const payloadType = "application/vnd.dev.cosign.simplesigning.v1+json";
+const bundleType = /^application\/vnd\.dev\.sigstore\.bundle[.a-z0-9]*\+json$/;
+
+/** Artifact types of referrers that hold signatures. Others, such as SBOMs, are not looked into. */
+const artifactTypes = /^application\/vnd\.dev\.(?:sigstore\.bundle|cosign\.artifact\.sig\.)/;
+
+/** What cosign writes to a bundle that signs an image; attestations state other predicates. */
+const predicateKey = "dev.sigstore.bundle.predicateType";
+const signPredicate = "https://sigstore.dev/cosign/sign/v1";
+
+/** The most that is looked at of one image: whoever may push could add signatures without end. */
+const maxReferrers = 8;
+const maxSignatures = 16;
+/** In bytes. A payload is a few hundred bytes, a bundle some ten thousand. */
+const maxSignatureBytes = 256 * 1024;
+
+/** For how many ms an image without a good signature is refused unseen: it may be signed a moment after it was pushed. */
+const beliefMs = 60_000;
+
+export interface SignaturesOptions {
+  readonly manifests: Pick<Manifests, "get">;
+  readonly layers: Pick<Layers, "get">;
+  readonly inquiries: Inquiries;
+  readonly now: () => number;
+}
+
+export class Signatures {
+  readonly #options: SignaturesOptions;
+
+  constructor(options: SignaturesOptions) {
+    this.#options = options;
+  }
+
+  /** Is `digest` signed as `judge` wants it? @throws UpstreamError when that cannot be found out. */
+  async verdict(
+    served: Served,
+    repository: Repository,
+    digest: Digest,
+    judge: SignatureJudge,
+    ask: Ask,
+  ): Promise<Verdict> {
+    const faults = new Set<string>();
+    let looked = 0;
+    for await (const signature of this.#all(served, repository, digest, ask)) {
+      const fault = await judge.judge(signature, digest);
+      if (fault === undefined) return {};
+      faults.add(fault);
+      looked += 1;
+      if (looked === maxSignatures) break;
+    }
+    const reasons = [...faults].slice(0, 3).join("; ");
+    const why =
+      looked === 0
+        ? "it is not signed: sign it with cosign, or pull an image that is"
+        : `none of its signatures counts (${looked} looked at): ${reasons}`;
+    return { refusal: { reason: "signature", why }, until: this.#options.now() + beliefMs };
+  }
+
+  async *#all(
+    served: Served,
+    repository: Repository,
+    digest: Digest,
+    ask: Ask,
+  ): AsyncGenerator<Signature, void, undefined> {
+    const tag = parseTag(`${algorithmOf(digest)}-${hexOf(digest)}.sig`);
+    // A tag that does not exist is learnt by HEAD, and a list of referrers is no pull.
+    if (tag) yield* this.#within(served, repository, tag, ask);
+    const referrers = await this.#referrers(served, repository, digest, ask);
+    for (const referrer of referrers.slice(0, maxReferrers)) {
+      yield* this.#within(served, repository, referrer.digest, ask);
+    }
+  }
+
+  async #referrers(
+    served: Served,
+    repository: Repository,
+    digest: Digest,
+    ask: Ask,
+  ): Promise<readonly Descriptor[]> {
+    const { upstream } = served;
+    const about = `signatures ${formatRepository(repository)}@${digest}`;
+    const question = { upstream, about, want: "content", reason: "pull" } as const;
+    const all = await this.#options.inquiries.ask(
+      { ...question, send: (asked) => upstream.referrers(repository, digest, asked) },
+      ask,
+    );
+    return all.filter(({ artifactType, annotations }) => {
+      const predicate = annotations?.[predicateKey];
+      return artifactTypes.test(artifactType ?? "") && (predicate ?? signPredicate) === signPredicate;
+    });
+  }
+
+  /** The signatures that the manifest of `reference` holds; none when there is no such manifest. The newest come first. */
+  async *#within(
+    served: Served,
+    repository: Repository,
+    reference: Reference,
+    ask: Ask,
+  ): AsyncGenerator<Signature, void, undefined> {
+    const found = await orAbsent(this.#options.manifests.get(served, repository, reference, ask));
+    if (!found?.bytes) return;
+    const { layers } = readManifest(found.bytes, found.manifest.mediaType);
+    for (const { mediaType, digest, size, annotations } of layers.slice(-maxSignatures).toReversed()) {
+      const kind = mediaType === payloadType ? "payload" : bundleType.test(mediaType) ? "bundle" : undefined;
+      if (!kind || size > maxSignatureBytes) continue;
+      const blob = await orAbsent(this.#options.layers.get(served, repository, digest, ask));
+      const bytes = blob && (await readWhole(blob, maxSignatureBytes));
+      if (!bytes) continue;
+      yield kind === "bundle"
+        ? { kind, bundle: bytes }
+        : { kind, payload: bytes, annotations: annotations ?? {} };
+    }
+  }
+}
+
+/** What is not there is undefined; every other failure stays one, so that nothing is decided for want of an answer. */
+async function orAbsent<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof UpstreamError && error.kind === "absent") return undefined;
+    throw error;
+  }
+}
