@@ -1,23 +1,13 @@
 /** What a bucket does, said where operators look: in the log and in the metrics. */
 import type { QuotaBucket } from "./quota/bucket.ts";
 import type { QuotaEvent } from "./quota/event.ts";
-import type { RehearsalMode, Snapshot, State } from "./quota/snapshot.ts";
+import { stateMeanings, type RehearsalMode, type Snapshot, type State } from "./quota/snapshot.ts";
 import type { Log } from "./telemetry/log.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
 
 const states: readonly State[] = ["ok", "low", "reserve", "exhausted", "unlimited", "unknown"];
 
 const rehearsals: readonly RehearsalMode[] = ["empty", "down"];
-
-/** What a step down or up the ladder means for those who pull. */
-const meanings: Readonly<Record<State, string>> = {
-  ok: "all pulls go",
-  low: "tags are believed longer, and nothing is fetched ahead",
-  reserve: "what is left is kept for images that are not held",
-  exhausted: "held images are served on, others are refused",
-  unlimited: "no limit was told",
-  unknown: "nothing has been heard yet",
-};
 
 /** Logs and counts every event of `bucket`, and shows where it stands whenever metrics are read. */
 export function announce(bucket: QuotaBucket, log: Log, metrics: Metrics): void {
@@ -42,7 +32,7 @@ function tell(event: QuotaEvent, bucket: QuotaBucket, log: Log): void {
     const { from, to } = event;
     const isBad = to === "low" || to === "reserve" || to === "exhausted";
     const fields = { upstream, account, from, to, remaining, limit, nextFreeAt };
-    log[isBad ? "warn" : "info"](fields, `quota of ${upstream} is ${to}: ${meanings[to]}`);
+    log[isBad ? "warn" : "info"](fields, `quota of ${upstream} is ${to}: ${stateMeanings[to]}`);
   } else if (type === "refused") {
     const { kind, reason, client, repository, retryAfter, message } = event;
     log.warn({ upstream, kind, reason, client, repository, retryAfter }, message);

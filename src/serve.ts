@@ -6,6 +6,7 @@ import { close, connect, servedBy, tend } from "./connect.ts";
 import { govern } from "./govern.ts";
 import { statusApi } from "./http/api/api.ts";
 import { listen } from "./http/listen.ts";
+import { statusPage } from "./http/page/page.ts";
 import { registryFace } from "./http/registry.ts";
 import { statusFace } from "./http/status.ts";
 import { Mirror } from "./mirror/mirror.ts";
@@ -108,7 +109,19 @@ export async function serve(config: Config): Promise<void> {
     log,
     now: Date.now,
   });
-  const face = statusFace({ metrics, unready, degraded, api });
+  const page = statusPage({
+    upstreams: connected,
+    ledger,
+    mirror,
+    routing,
+    keeper,
+    fills,
+    metrics,
+    degraded,
+    log,
+    now: Date.now,
+  });
+  const face = statusFace({ metrics, unready, degraded, api, page });
   const status = await listen(face, config.status.listen, tls.of("status"));
   open.defer(() => status.close(0));
   log.info(

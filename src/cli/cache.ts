@@ -1,7 +1,8 @@
 /** `hubcap cache`: what a running Hubcap holds, and what it is to let go of or to keep. */
 import { UsageError } from "./exit.ts";
 import { StatusApi, type Answer } from "./statusApi.ts";
-import { bytesText, table } from "./text.ts";
+import { bytesText } from "../telemetry/bytes.ts";
+import { table } from "./text.ts";
 
 /** The command's options as they were typed. */
 export interface CacheOptions {

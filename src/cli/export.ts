@@ -25,7 +25,7 @@ import { openBeside } from "../store/database.ts";
 import { SqliteInventory } from "../store/inventory.ts";
 import { collect, emptyCollection, type Collection, type Shelves } from "./collect.ts";
 import { Progress } from "./progress.ts";
-import { bytesText } from "./text.ts";
+import { bytesText } from "../telemetry/bytes.ts";
 
 export interface ExportOptions {
   readonly images: readonly string[];

@@ -1,5 +1,5 @@
 /** How far a long command is: a bar in a terminal, plain lines elsewhere. Both go to standard error. */
-import { bytesText } from "./text.ts";
+import { bytesText } from "../telemetry/bytes.ts";
 
 const width = 30;
 const redrawMs = 100;

@@ -2,7 +2,8 @@
 import { styleText } from "node:util";
 import { duration } from "../quota/refusal.ts";
 import type { Snapshot, State } from "../quota/snapshot.ts";
-import { bytesText, table } from "./text.ts";
+import { bytesText } from "../telemetry/bytes.ts";
+import { table } from "./text.ts";
 
 const heads = ["UPSTREAM", "ACCOUNT", "STATE", "LEFT", "SPENT", "PER HOUR", "EMPTY IN", "MORE IN", "SAVED"];
 const stateColumn = heads.indexOf("STATE");

@@ -1,7 +1,7 @@
 /** What is written down of every request: one log line, the metrics, and what it has saved. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { patienceMs, type Ask, type Outcome } from "../mirror/ask.ts";
-import { formatRepository } from "../oci/reference.ts";
+import { formatImage, formatRepository } from "../oci/reference.ts";
 import type { Target } from "../oci/target.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -57,7 +57,10 @@ export class Exchange {
     const repository = target && "repository" in target ? target.repository : undefined;
     metrics.requests.inc({ upstream: repository?.upstream ?? "", kind, outcome });
     if (repository) metrics.servedBytes.inc({ upstream: repository.upstream, outcome }, bytes);
-    this.#credit(buckets, bytes);
+    const saved = this.#saved(bytes);
+    if (repository && saved) buckets.get(repository.upstream)?.saved(saved.pulls, saved.bytes);
+    if (isContent(target)) metrics.history.count(outcome, saved?.bytes ?? 0);
+    this.#fail(metrics);
     const { statusCode: status, writableFinished: complete } = this.#outgoing;
     log.info(
       {
@@ -79,15 +82,24 @@ export class Exchange {
     );
   }
 
-  /** Counts what the client got without the upstream being asked for it: a manifest is a pull, a blob only its bytes. */
-  #credit(buckets: Buckets, sent: number): void {
+  /** What the client got without the upstream being asked for it: a manifest is a pull, a blob only its bytes. */
+  #saved(sent: number): { readonly pulls: number; readonly bytes: number } | undefined {
     const { target, ask, outcome, size = sent } = this;
-    if (target?.kind !== "manifest" && target?.kind !== "blob") return;
-    const isSaved = outcome === "hit" || outcome === "join" || outcome === "stale";
-    if (!isSaved || ask.head || this.#outgoing.statusCode >= 300) return;
-    const pulls = target.kind === "manifest" ? 1 : 0;
-    buckets.get(target.repository.upstream)?.saved(pulls, Math.min(sent, size));
+    const isHeld = outcome === "hit" || outcome === "join" || outcome === "stale";
+    if (!isContent(target) || !isHeld || ask.head || this.#outgoing.statusCode >= 300) return undefined;
+    return { pulls: target.kind === "manifest" ? 1 : 0, bytes: Math.min(sent, size) };
   }
+
+  #fail({ failures }: Metrics): void {
+    const { target, ask, reason } = this;
+    if (reason === undefined || !target || !isContent(target)) return;
+    const image = formatImage(target.repository, target.kind === "blob" ? target.digest : target.reference);
+    failures.note({ client: ask.client, image, status: this.#outgoing.statusCode, reason });
+  }
+}
+
+function isContent(target: Target | undefined): target is Target & { kind: "manifest" | "blob" } {
+  return target?.kind === "manifest" || target?.kind === "blob";
 }
 
 function reference(target: Target): { reference?: string } {

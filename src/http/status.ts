@@ -10,10 +10,12 @@ export interface StatusFaceOptions {
   readonly degraded: () => string | undefined;
   /** What answers under `/api/v1`. */
   readonly api: Hono<Env>;
+  /** What answers at `/`, for people. */
+  readonly page: Hono;
 }
 
 /** The app behind the status listener. */
-export function statusFace({ metrics, unready, degraded, api }: StatusFaceOptions): Hono {
+export function statusFace({ metrics, unready, degraded, api, page }: StatusFaceOptions): Hono {
   const app = new Hono();
   app.get("/livez", (c) => c.text("ok\n"));
   app.get("/readyz", (c) => {
@@ -27,6 +29,7 @@ export function statusFace({ metrics, unready, degraded, api }: StatusFaceOption
     c.body(await metrics.read(), 200, { "Content-Type": metrics.registry.contentType }),
   );
   app.route("/api/v1", api);
+  app.route("/", page);
   app.notFound((c) => c.json({ error: `nothing at ${c.req.path}` }, 404));
   return app;
 }

@@ -224,7 +224,7 @@ export class Layers {
       return new Bypass({ ...source, digest, reason: space, first: whole, again: () => get(0, { purpose }) });
     }
     const hold = (size: number): Promise<void> => catalog.holdBlob(repository, digest, size);
-    const fill = fills.begin(digest, space.ingest, first, { ...source, hold });
+    const fill = fills.begin(digest, space.ingest, first, { ...source, hold, repository });
     this.#proofs.set(fill, new Set([formatRepository(repository)]));
     fill.settled
       .catch((error: unknown) => {

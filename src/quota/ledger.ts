@@ -78,6 +78,20 @@ export interface SpendRow {
   readonly lastAt: number;
 }
 
+/** What was spent in the span that begins at `at`, by the wall clock. */
+export interface SpendSlice {
+  readonly at: number;
+  readonly spent: number;
+}
+
+export interface SpendCourse {
+  readonly upstream: string;
+  /** The wall clock's time. What is older than a day is known by the whole hour. */
+  readonly since: number;
+  /** How long a slice is; each begins at a whole multiple of it. */
+  readonly stepMs: number;
+}
+
 /** What must outlive the process. Every method may reject when the disk does not take it. */
 export interface Ledger {
   /** Writes `entry` down as `sent` and gives its number; numbers only grow. It survives the process from here on. */
@@ -96,6 +110,8 @@ export interface Ledger {
   refuse(spender: Spender): Promise<void>;
   /** Who spent and who was refused, most first, at most a thousand rows. */
   spendBy(query: SpendQuery): Promise<readonly SpendRow[]>;
+  /** How spending went on, oldest first; slices in which nothing was spent are left out. */
+  spendOver(course: SpendCourse): Promise<readonly SpendSlice[]>;
   /** Adds settled entries older than `time` up by the hour, at most a batch of them; gives how many. */
   fold(bucket: string, time: number): Promise<number>;
   /** Drops the sums of hours before `at`, by the wall clock. */

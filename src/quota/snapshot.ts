@@ -7,6 +7,16 @@ import type { View } from "./window.ts";
 /** The steps of the ladder; `unlimited` where the upstream names no limit, `unknown` before it has answered. */
 export type State = "ok" | "low" | "reserve" | "exhausted" | "unlimited" | "unknown";
 
+/** What a step of the ladder means for those who pull. */
+export const stateMeanings: Readonly<Record<State, string>> = {
+  ok: "all pulls go",
+  low: "tags are believed longer, and nothing is fetched ahead",
+  reserve: "what is left is kept for images that are not held",
+  exhausted: "held images are served on, others are refused",
+  unlimited: "no limit was told",
+  unknown: "nothing has been heard yet",
+};
+
 /** `empty`: as if no pull were left; `down`: as if the upstream did not answer. */
 export type RehearsalMode = "empty" | "down";
 

@@ -4,9 +4,11 @@ import type {
   Entry,
   Ledger,
   Outcome,
+  SpendCourse,
   SpendKey,
   SpendQuery,
   SpendRow,
+  SpendSlice,
   Spender,
   SpentRow,
   Standing,
@@ -130,6 +132,18 @@ export class SqliteLedger implements Ledger {
     return [...rows.values()].toSorted(mostFirst).slice(0, 1000);
   }
 
+  async spendOver({ upstream, since, stepMs }: SpendCourse): Promise<readonly SpendSlice[]> {
+    const slices = new Map<number, number>();
+    for (let next: number | undefined = since; (next = this.#hourFrom(next)) !== undefined; next += hourMs) {
+      const hour = { upstream, since: Math.max(since, next), hour: next, end: next + hourMs, stepMs };
+      for (const { at, spent } of this.#statements.spendOver.all(hour)) {
+        slices.set(at, (slices.get(at) ?? 0) + spent);
+      }
+      await new Promise(setImmediate);
+    }
+    return [...slices].map(([at, spent]) => ({ at, spent }));
+  }
+
   async fold(bucket: string, time: number): Promise<number> {
     return this.#database
       .transaction(() => {
@@ -248,6 +262,18 @@ function prepare(database: Database.Database) {
          UNION ALL SELECT min(hour) FROM quota_hour WHERE hour >= @hour)`,
     ),
     forget: database.prepare<[{ at: number }]>("DELETE FROM quota_hour WHERE hour < @at"),
+    // A bound number is a REAL to SQLite, and its division would not be whole.
+    spendOver: database.prepare<
+      [{ upstream: string; since: number; hour: number; end: number; stepMs: number }],
+      SpendSlice
+    >(
+      `SELECT CAST(at / @stepMs AS INTEGER) * @stepMs AS at, sum(spent) AS spent FROM (
+         SELECT at, cost AS spent FROM quota_entry
+         WHERE at >= @since AND at < @end AND cost > 0 AND upstream = @upstream
+         UNION ALL
+         SELECT hour, spent FROM quota_hour WHERE hour = @hour AND spent > 0 AND upstream = @upstream
+       ) GROUP BY 1 ORDER BY 1`,
+    ),
     spendBy: {
       client: spendBy("client"),
       repository: spendBy("repository"),

@@ -3,6 +3,7 @@ import { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Digest } from "../oci/digest.ts";
 import type { Span } from "../oci/range.ts";
+import type { Repository } from "../oci/reference.ts";
 import { readSize, type Content } from "./content.ts";
 import { FillError } from "./error.ts";
 import type { Ingest } from "./ingest.ts";
@@ -39,6 +40,8 @@ export interface FillOptions {
   readonly hold: (size: number) => Promise<void>;
   /** Runs what gives the blob its name and its row, while nobody else changes them. */
   readonly keep?: Keep;
+  /** Whose client asked first, for people to see. */
+  readonly repository?: Repository;
   /** Called for every chunk that was written, with its length. */
   readonly progress?: (bytes: number) => void;
 }
@@ -48,6 +51,10 @@ export class Fill {
   readonly digest: Digest;
   /** The size of the blob, or undefined until the end when the upstream did not say. */
   readonly size: number | undefined;
+  /** Whose client asked first. */
+  readonly repository: Repository | undefined;
+  /** When it began, in ms since the epoch. */
+  readonly startedAt = Date.now();
   /** Settles when the bytes are proven: readers have them all, though they may not be safe on disk yet. */
   readonly proven: Promise<void>;
   /** Settles when the blob is held, or when the fill has failed. */
@@ -64,6 +71,7 @@ export class Fill {
   constructor(digest: Digest, ingest: Ingest, first: Source, options: FillOptions) {
     this.digest = digest;
     this.size = first.size;
+    this.repository = options.repository;
     this.#ingest = ingest;
     this.#options = options;
     this.#written = ingest.kept;
@@ -77,6 +85,11 @@ export class Fill {
   /** Bytes written so far. */
   get written(): number {
     return this.#written;
+  }
+
+  /** Clients that read it now. */
+  get readers(): number {
+    return Math.max(0, this.#holders - 1);
   }
 
   /** A reader of its own for one client, or undefined when the file is closed already. Its stream fails when the fill does. */
@@ -225,6 +238,11 @@ export class Fills {
 
   get count(): number {
     return this.#running.size;
+  }
+
+  /** All of them, the one that began first at the front. */
+  get running(): Iterable<Fill> {
+    return this.#running.values();
   }
 
   /** Bytes that the running fills will still write, as far as their sizes are known. */

@@ -1,5 +1,7 @@
 /** Everything Hubcap counts, in one place, under the names that docs/operations.md explains. */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import { Failures } from "./failures.ts";
+import { History } from "./history.ts";
 
 /** From a cached manifest to a large layer, in seconds. */
 const durations = [0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 20, 60, 300];
@@ -16,6 +18,9 @@ interface CacheTotals {
 /** The process's metrics. Label values come from fixed sets or from the configuration, never from a client. */
 export class Metrics {
   readonly registry = new Registry();
+  /** For the page alone: what Prometheus keeps for those who have it. */
+  readonly history = new History();
+  readonly failures = new Failures();
   readonly #registers = [this.registry];
   #cache: () => Promise<CacheTotals> = async () => ({ bytes: 0, blobs: 0, manifests: 0 });
 

@@ -147,6 +147,33 @@ export function ledgerContract(make: () => Ledger): void {
     ]);
   });
 
+  it("tells how spending went on, by slices, also of what was folded", async () => {
+    const ledger = make();
+    const minute = 60_000;
+    const spendAt = async (time: number, more: Partial<Entry> = {}): Promise<void> =>
+      ledger.settle(await ledger.spend(entry(time, more)), "counted", time, 1);
+    for (const time of [1, 2, 5 * minute, 3 * hour]) await spendAt(time);
+    await spendAt(3, { upstream: "ghcr.io", bucket: "ghcr.io" });
+    await ledger.refuse(entry(4));
+    const course = { upstream: "docker.io", since: noon, stepMs: 5 * minute };
+    const before = await ledger.spendOver(course);
+    expect(before).toEqual([
+      { at: noon, spent: 2 },
+      { at: noon + 5 * minute, spent: 1 },
+      { at: noon + 3 * hour, spent: 1 },
+    ]);
+    expect(await ledger.spendOver({ ...course, since: noon + 2 })).toMatchObject([
+      { spent: 1 },
+      { spent: 1 },
+      { spent: 1 },
+    ]);
+    await ledger.fold("docker.io", hour);
+    expect(await ledger.spendOver(course)).toEqual([
+      { at: noon, spent: 3 },
+      { at: noon + 3 * hour, spent: 1 },
+    ]);
+  });
+
   it("leaves out what was spent before the time asked for", async () => {
     const ledger = make();
     await ledger.spend(entry(1));

@@ -20,6 +20,7 @@ interface Program {
 }
 
 export type ClientName =
+  | "chromium"
   | "conformance"
   | "containerd"
   | "containerd-2"
@@ -37,6 +38,7 @@ export type ClientName =
 const tools = process.env["HUBCAP_TOOLS"] ?? "/usr/local/lib/hubcap-tools";
 
 const programs: Readonly<Record<ClientName, Program>> = {
+  chromium: {},
   conformance: { unpacked: "conformance" },
   containerd: { needsRoot: true },
   "containerd-2": { unpacked: "containerd", needsRoot: true },

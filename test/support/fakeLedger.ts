@@ -3,9 +3,11 @@ import type {
   Entry,
   Ledger,
   Outcome,
+  SpendCourse,
   SpendKey,
   SpendQuery,
   SpendRow,
+  SpendSlice,
   Spender,
   SpentRow,
   Standing,
@@ -101,6 +103,24 @@ export class FakeLedger implements Ledger {
       (one, other) =>
         other.spent - one.spent || other.refused - one.refused || (one.key < other.key ? -1 : 1),
     );
+  }
+
+  async spendOver({ upstream, since, stepMs }: SpendCourse): Promise<readonly SpendSlice[]> {
+    const detailed = this.entries
+      .filter(({ at }) => at >= since)
+      .map(({ cost, ...rest }) => ({ ...rest, spent: cost }));
+    const folded = this.#sums
+      .map((sum) => ({ ...sum, at: hourOf(sum.at) }))
+      .filter(({ at }) => at >= hourOf(since));
+    const slices = new Map<number, number>();
+    for (const { at, spent, ...sum } of [...detailed, ...folded].toSorted(
+      (one, other) => one.at - other.at,
+    )) {
+      if (sum.upstream !== upstream || spent === 0) continue;
+      const start = Math.floor(at / stepMs) * stepMs;
+      slices.set(start, (slices.get(start) ?? 0) + spent);
+    }
+    return [...slices].map(([at, spent]) => ({ at, spent }));
   }
 
   async fold(bucket: string, time: number): Promise<number> {

@@ -15,6 +15,8 @@ export interface ApiHouse {
   readonly api: OpenAPIHono;
   readonly buckets: ReadonlyMap<string, QuotaBucket>;
   readonly ledger: FakeLedger;
+  readonly log: Log;
+  readonly now: () => number;
   /** Log lines: level, fields and message. */
   readonly lines: (readonly [string, unknown, unknown])[];
   /** Moves both clocks. */
@@ -70,6 +72,8 @@ export async function openApiHouse(
     api,
     buckets,
     ledger,
+    log,
+    now: clocks.now,
     lines,
     move: (ms) => {
       now += ms;

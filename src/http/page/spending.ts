@@ -1,0 +1,95 @@
+/** Who spent the pulls and how that went on, read from the ledger again only when something was spent. */
+import type { QuotaBucket } from "../../quota/bucket.ts";
+import type { Ledger, SpendRow, SpendSlice } from "../../quota/ledger.ts";
+import type { Log } from "../../telemetry/log.ts";
+import { courseStep } from "./burnDown.ts";
+
+/** How far back the page looks for who spent. */
+export const lookBackMs = 6 * 60 * 60 * 1000;
+
+/** Time alone changes what lies within that, too. */
+const staleMs = 60_000;
+
+const mostRows = 8;
+
+/** What the ledger says. */
+export interface Spent {
+  readonly clients: readonly SpendRow[];
+  readonly repositories: readonly SpendRow[];
+  /** How each upstream with a limit was spent from. */
+  readonly courses: ReadonlyMap<string, readonly SpendSlice[]>;
+  /** Pulls of clients that were refused for want of quota, by upstream, and since which hour that is known. */
+  readonly refused: ReadonlyMap<string, { readonly count: number; readonly since: number }>;
+}
+
+export interface SpendingOptions {
+  readonly upstreams: ReadonlyMap<string, { readonly bucket: Pick<QuotaBucket, "snapshot" | "on"> }>;
+  readonly ledger: Pick<Ledger, "spendBy" | "spendOver">;
+  readonly log: Log;
+  readonly now: () => number;
+}
+
+export class Spending {
+  readonly #options: SpendingOptions;
+  #readAt = Number.NEGATIVE_INFINITY;
+  #isOld = true;
+  #reading: Promise<Spent | undefined> = Promise.resolve(undefined);
+
+  constructor(options: SpendingOptions) {
+    this.#options = options;
+    for (const { bucket } of options.upstreams.values()) {
+      bucket.on(({ type }) => {
+        if (type === "spent" || type === "granted" || type === "refused") this.#isOld = true;
+      });
+    }
+  }
+
+  /** Undefined when the ledger cannot be read now. */
+  read(): Promise<Spent | undefined> {
+    const now = this.#options.now();
+    const age = now - this.#readAt;
+    if (this.#isOld || age < 0 || age >= staleMs) {
+      this.#isOld = false;
+      this.#readAt = now;
+      this.#reading = this.#reading.then(() => this.#ask(now));
+    }
+    return this.#reading;
+  }
+
+  async #ask(now: number): Promise<Spent | undefined> {
+    const { ledger, upstreams, log } = this.#options;
+    const since = now - lookBackMs;
+    try {
+      const clients = await ledger.spendBy({ by: "client", since });
+      const repositories = await ledger.spendBy({ by: "repository", since });
+      const courses = new Map<string, readonly SpendSlice[]>();
+      const refused = new Map<string, { count: number; since: number }>();
+      for (const [upstream, { bucket }] of upstreams) {
+        const { limit, windowSeconds } = bucket.snapshot();
+        if (limit === null) continue;
+        const windowMs = windowSeconds * 1000;
+        const stepMs = courseStep(windowMs);
+        courses.set(upstream, await ledger.spendOver({ upstream, since: now - 2 * windowMs, stepMs }));
+        refused.set(upstream, await this.#refused(upstream, now - windowMs));
+      }
+      return {
+        clients: clients.slice(0, mostRows),
+        repositories: repositories.slice(0, mostRows),
+        courses,
+        refused,
+      };
+    } catch (error) {
+      this.#isOld = true;
+      log.debug({ err: error }, "the page cannot show what was spent");
+      return undefined;
+    }
+  }
+
+  async #refused(upstream: string, since: number): Promise<{ count: number; since: number }> {
+    const hourMs = 60 * 60 * 1000;
+    const rows = await this.#options.ledger.spendBy({ by: "reason", upstream, since });
+    const count = rows.find(({ key }) => key === "pull")?.refused ?? 0;
+    // The ledger adds refusals up by the hour.
+    return { count, since: Math.floor(since / hourMs) * hourMs };
+  }
+}

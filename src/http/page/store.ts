@@ -1,0 +1,67 @@
+/** What is held on disk, and what is coming in. */
+import { html } from "hono/html";
+import { formatRepository } from "../../oci/reference.ts";
+import { bytesText } from "../../telemetry/bytes.ts";
+import { about, counted, nothing, number, section, type Markup } from "./markup.ts";
+import type { RunningFill, View } from "./view.ts";
+
+/** So many fills are listed; of more, only their number is told. */
+const mostFills = 12;
+
+export function fills({ fills, now }: View): Markup {
+  const title = "Coming in";
+  if (fills.length === 0) return section(title, nothing("No download is running."));
+  const more = fills.length - mostFills;
+  const rows = fills.slice(0, mostFills).map((fill) => row(fill, now));
+  return section(
+    title,
+    html`<ul class="fills">
+        ${rows}
+      </ul>
+      ${more > 0 && html`<p>And ${counted(more, "more")}.</p>`}`,
+  );
+}
+
+function row({ digest, repository, size, written, readers, startedAt }: RunningFill, now: number): Markup {
+  const name = repository ? formatRepository(repository) : "a blob";
+  const short = digest.slice(0, digest.indexOf(":") + 13);
+  const part = size === undefined ? bytesText(written) : `${bytesText(written)} of ${bytesText(size)}`;
+  const bar =
+    size === undefined
+      ? html`<progress aria-label="Download of ${short}"></progress>`
+      : html`<progress max="${size}" value="${written}" aria-label="Download of ${short}"></progress>`;
+  return html`<li>
+    <p class="name">${name} <small>${short}</small></p>
+    ${bar}
+    <p>${part}, ${counted(readers, "client reads", "clients read")} it, for ${about(now - startedAt)}</p>
+  </li>`;
+}
+
+export function disk({ disk: { capacity, held, oldestUse }, degraded, now }: View): Markup {
+  const trouble = degraded && html`<p class="bad">${degraded}</p>`;
+  if (!held) return section("Disk", html`${trouble}${nothing("What is held cannot be read now.")}`);
+  const { bytes, blobs, manifests } = held;
+  const share = capacity > 0 ? Math.round((bytes / capacity) * 100) : 0;
+  return section(
+    "Disk",
+    html`${trouble}
+      <p class="amount"><strong>${bytesText(bytes)}</strong> of ${bytesText(capacity)} held, ${share} %</p>
+      <meter
+        class="disk"
+        min="0"
+        max="${capacity}"
+        high="${capacity * 0.9}"
+        value="${bytes}"
+        aria-label="Disk in use"
+      >
+        ${share} %
+      </meter>
+      <p>
+        ${counted(manifests, "manifest")} and ${number(Math.max(0, blobs - manifests))} other blobs.
+        ${
+          oldestUse !== undefined &&
+          html`The image that was unused for longest was asked for ${about(now - oldestUse)} ago.`
+        }
+      </p>`,
+  );
+}

@@ -1,0 +1,202 @@
+/** The page as it is served: its policy, its files, its stream, and what it costs to leave it open. */
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { afterEach, expect, test, vi } from "vitest";
+import { mostWatchers } from "../../../../src/http/page/live.ts";
+import { statusPage } from "../../../../src/http/page/page.ts";
+import { Failures } from "../../../../src/telemetry/failures.ts";
+import { History } from "../../../../src/telemetry/history.ts";
+import { openApiHouse, type ApiHouse } from "../apiHouse.ts";
+
+interface Totals {
+  readonly bytes: number;
+  readonly blobs: number;
+  readonly manifests: number;
+}
+
+afterEach(() => void vi.useRealTimers());
+
+async function openPageHouse() {
+  const house = await openApiHouse();
+  const health = { failures: 0, knownDown: false };
+  const metrics = { history: new History(), failures: new Failures() };
+  const totals = vi.fn<() => Promise<Totals>>(() => Promise.resolve({ bytes: 10, blobs: 2, manifests: 1 }));
+  const page = statusPage({
+    upstreams: new Map([...house.buckets].map(([name, bucket]) => [name, { bucket, registry: { health } }])),
+    ledger: house.ledger,
+    mirror: { explain: () => Promise.reject(new Error("the catalog is broken")) },
+    routing: { upstreams: new Set(house.buckets.keys()), defaultUpstream: "docker.io" },
+    keeper: { capacity: 1000, totals, oldestUse: () => Promise.resolve(undefined) },
+    fills: { running: [] },
+    metrics,
+    degraded: () => undefined,
+    log: house.log,
+    now: house.now,
+  });
+  return { house, page, totals, metrics };
+}
+
+async function watch({ page }: { readonly page: ReturnType<typeof statusPage> }) {
+  const response = await page.request("/live");
+  const reader = response.body?.getReader();
+  const decoder = new TextDecoder();
+  return {
+    status: response.status,
+    read: async () => decoder.decode((await reader?.read())?.value),
+    leave: async () => reader?.cancel(),
+  };
+}
+
+async function beRefused({ buckets }: ApiHouse): Promise<void> {
+  const errand = {
+    kind: "manifest-get",
+    repository: { upstream: "docker.io", name: "library/nginx" as never },
+    purpose: { reason: "pull", client: "node-1", userAgent: "test" },
+  } as const;
+  await buckets
+    .get("docker.io")
+    ?.take(errand)
+    .catch(() => {});
+}
+
+test("forbids everything but its own files, and being framed", async () => {
+  const { page } = await openPageHouse();
+  for (const path of ["/", "/live", /\/assets\/page\.\w+\.js/.exec(await text(page, "/"))?.[0] ?? ""]) {
+    const { status, headers, body } = await page.request(path);
+    await body?.cancel();
+    expect(status).toBe(200);
+    const policy = headers.get("Content-Security-Policy")?.split("; ") ?? [];
+    expect(policy[0]).toBe("default-src 'none'");
+    expect(policy).toContain("frame-ancestors 'none'");
+    expect(policy.join(" ")).not.toMatch(/unsafe|\*|http/);
+    expect(headers.get("X-Content-Type-Options")).toBe("nosniff");
+    expect(headers.get("Referrer-Policy")).toBe("no-referrer");
+  }
+});
+
+test("has nothing inline that its policy would stop, and asks nobody else", async () => {
+  const { page } = await openPageHouse();
+  const html = await text(page, "/");
+  expect(html).not.toMatch(/<style|\sstyle=|\son\w+=|javascript:/);
+  for (const [, inside] of html.matchAll(/<script[^>]*>([^<]*)<\/script>/g)) expect(inside).toBe("");
+  expect(html).not.toMatch(/(?:src|href)="(?:https?:)?\/\//);
+});
+
+test("serves its files with their types, to be kept for ever under names that change with them", async () => {
+  const { page } = await openPageHouse();
+  const html = await text(page, "/");
+  const paths = [...new Set([...html.matchAll(/"(\/assets\/[^"]+)"/g)].map(([, path = ""]) => path))];
+  expect(paths).toHaveLength(6);
+  const types: Record<string, string> = {
+    css: "text/css; charset=utf-8",
+    js: "text/javascript; charset=utf-8",
+    svg: "image/svg+xml",
+  };
+  for (const path of paths) {
+    const { status, headers } = await page.request(path);
+    expect([status, headers.get("Content-Type")]).toEqual([200, types[path.split(".").at(-1) ?? ""]]);
+    expect(headers.get("Cache-Control")).toContain("immutable");
+  }
+  const library = createRequire(import.meta.url).resolve("uplot/dist/uPlot.iife.min.js");
+  const served = await text(page, paths.find((path) => /uplot.*js/.test(path)) ?? "");
+  expect(served).toBe(readFileSync(library, "utf8"));
+  expect((await page.request("/assets/../package.json")).status).toBe(404);
+});
+
+test("sends all parts first, then only those that changed", async () => {
+  const opened = await openPageHouse();
+  const { read, leave } = await watch(opened);
+  const first = parts(await read());
+  expect(Object.keys(first)).toContain("quotas");
+  expect(first["verdict"]).toBe("All pulls go.");
+  opened.house.buckets.get("docker.io")?.rehearse("empty", opened.house.now() + 3_600_000);
+  await beRefused(opened.house);
+  const next = parts(await read());
+  expect(next["verdict"]).toContain("No pull of docker.io is left.");
+  expect(next["quotas"]).toContain("1 request was refused");
+  expect(Object.keys(next)).not.toContain("disk");
+  await leave();
+});
+
+test("sends the same for the first page and for updates", async () => {
+  const opened = await openPageHouse();
+  const { read, leave } = await watch(opened);
+  const sent = parts(await read());
+  const html = await text(opened.page, "/");
+  for (const part of Object.values(sent)) expect(html.includes(part)).toBe(true);
+  await leave();
+});
+
+test("looks at nothing when nobody looks at the page, and beats when nothing changes", async () => {
+  vi.useFakeTimers();
+  const opened = await openPageHouse();
+  const { read, leave } = await watch(opened);
+  await vi.advanceTimersByTimeAsync(0);
+  await read();
+  const next = read();
+  await vi.advanceTimersByTimeAsync(15_000);
+  expect(await next).toBe(":\n\n");
+  const asked = opened.totals.mock.calls.length;
+  expect(asked).toBeGreaterThan(10);
+  await leave();
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(opened.totals.mock.calls.length - asked).toBeLessThanOrEqual(1);
+  expect(vi.getTimerCount()).toBe(0);
+});
+
+test("does not show who comes later what was", async () => {
+  vi.useFakeTimers();
+  const opened = await openPageHouse();
+  const first = await watch(opened);
+  await vi.advanceTimersByTimeAsync(0);
+  await first.read();
+  await first.leave();
+  await vi.advanceTimersByTimeAsync(60_000);
+  opened.house.buckets.get("docker.io")?.rehearse("empty", opened.house.now() + 3_600_000);
+  const second = await watch(opened);
+  await vi.advanceTimersByTimeAsync(0);
+  expect(parts(await second.read())["verdict"]).toContain("No pull of docker.io is left.");
+  await second.leave();
+  await vi.advanceTimersByTimeAsync(60_000);
+});
+
+test("turns away who is one too many, until somebody leaves", async () => {
+  const opened = await openPageHouse();
+  const watchers = [];
+  for (let count = 0; count < mostWatchers; count += 1) watchers.push(await watch(opened));
+  const refused = await opened.page.request("/live");
+  expect([refused.status, refused.headers.get("Retry-After")]).toEqual([503, "30"]);
+  await watchers[0]?.leave();
+  await vi.waitFor(async () => {
+    const again = await watch(opened);
+    await again.leave();
+    expect(again.status).toBe(200);
+  });
+  for (const { leave } of watchers) await leave();
+});
+
+test("stays up when the store cannot be read, and says so in one line when it is our own fault", async () => {
+  const { page, totals, house } = await openPageHouse();
+  totals.mockRejectedValue(new Error("the disk is gone"));
+  house.ledger.spendBy = () => Promise.reject(new Error("the disk is gone"));
+  const html = await text(page, "/");
+  expect(html).toContain("What is held cannot be read now.");
+  expect(html).toContain("The ledger cannot be read now");
+  const broken = await page.request("/?image=nginx");
+  expect(broken.status).toBe(500);
+  expect(await broken.text()).toBe("this is Hubcap's own fault; its log says more\n");
+});
+
+test("explains what is wrong with a name", async () => {
+  const { page } = await openPageHouse();
+  expect(await text(page, `/?image=${encodeURIComponent("nginx:no tag")}`)).toContain("is not a tag");
+});
+
+async function text(page: ReturnType<typeof statusPage>, path: string): Promise<string> {
+  return (await page.request(path)).text();
+}
+
+function parts(message: string): Record<string, string> {
+  const [, data = "{}"] = /^event: parts\ndata: (.*)\n\n$/.exec(message) ?? [];
+  return JSON.parse(data) as Record<string, string>;
+}
