@@ -10,6 +10,7 @@ import { statusPage } from "./http/page/page.ts";
 import { registryFace } from "./http/registry.ts";
 import { statusFace } from "./http/status.ts";
 import { Mirror } from "./mirror/mirror.ts";
+import { observe } from "./observe.ts";
 import { ledgerTables } from "./quota/ledgerTables.ts";
 import { SqliteLedger } from "./quota/sqliteLedger.ts";
 import { openTls } from "./secure.ts";
@@ -36,6 +37,8 @@ export async function serve(config: Config): Promise<void> {
   const { root } = config.storage;
   const tls = await openTls(config, log, metrics);
   open.defer(() => tls.close());
+  const observers = await observe(config, log, metrics);
+  open.defer(() => observers.close());
 
   const events = storageEvents(log, metrics);
   const storage = await Storage.open({ ...config.storage, keep: ledgerTables, events });
@@ -89,7 +92,7 @@ export async function serve(config: Config): Promise<void> {
   const routing = { upstreams: new Set(connected.keys()), defaultUpstream: config.defaultUpstream };
   const { stall: stallMs } = config.registry;
   const registry = await listen(
-    registryFace({ mirror, routing, log, metrics, buckets, stallMs }),
+    registryFace({ mirror, routing, log, metrics, buckets, stallMs, ...observers }),
     config.registry.listen,
     tls.of("registry"),
   );
@@ -130,6 +133,7 @@ export async function serve(config: Config): Promise<void> {
   );
 
   keeper.start();
+  observers.alarm({ connected, disk: health });
   const caring = storage.care(stop.signal);
   const tending = setInterval(() => void tend(connected), minuteMs);
   await stop.asked;

@@ -1,5 +1,6 @@
 /** The rules that join one setting to another. What is wrong with a single value, the schema says itself. */
 import type { Report } from "./issue.ts";
+import { checkAlerts } from "./alerts.ts";
 import type { Settings } from "./schema.ts";
 
 /** Reports each rule that the settings break. `hosts` are the upstreams as they are written, rightly or wrongly. */
@@ -27,6 +28,11 @@ export function checkRules(settings: Settings, hosts: readonly string[], report:
     if (maxAge === undefined && unusedFor === undefined)
       report(["storage", "retention", `${index}`], "maxAge or unusedFor beside match");
   }
+
+  if (settings.audit.file !== undefined && settings.audit.stdout)
+    report(["audit", "stdout"], "false beside audit.file");
+
+  checkAlerts(settings.alerts, report);
 
   if (quota.low < quota.reserve) report(["quota", "low"], "no less than quota.reserve");
 

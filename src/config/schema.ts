@@ -5,6 +5,9 @@
 import { z } from "zod";
 import { tls } from "./tls.ts";
 import { policy } from "./policy.ts";
+import { alerts } from "./alerts.ts";
+import { audit } from "./audit.ts";
+import { tracing } from "./tracing.ts";
 import {
   certificateFile,
   credentialFile,
@@ -240,6 +243,15 @@ export const schema = z.strictObject({
     })
     .prefault({})
     .describe("The log, in JSON lines on standard output."),
+  tracing: tracing.prefault({}).describe("Traces of pulls, sent to an OpenTelemetry collector."),
+  audit: audit
+    .prefault({})
+    .describe("One JSON line for every pull: who, what, and how it ended. Without `file` or `stdout`, none."),
+  alerts: alerts
+    .prefault([])
+    .describe(
+      "Webhooks that are told of what goes wrong and when it is over, each with `url` or `urlFile`, and `on`, `format` and `minInterval`; see docs/operations.md.",
+    ),
   defaultUpstream: sourceHost()
     .prefault("docker.io")
     .describe("The upstream of image names that come without a host."),

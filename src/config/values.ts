@@ -138,6 +138,21 @@ export function folder() {
   return written("path", /./, "the path of a folder", (text) => resolve(text));
 }
 
+/** A file that is written; becomes an absolute path, seen from the working directory. */
+export function outputFile() {
+  return written("path", /./, "the path of a file", (text) => resolve(text));
+}
+
+/** The address of a service; never with a user or a query, which could be secret. */
+export function serviceUrl() {
+  const expected = "an address such as http://collector.example:4318, without user and query";
+  return written("URL", /^https?:\/\//, expected, (text) => {
+    const url = URL.parse(text);
+    const isPlain = url !== null && url.username === "" && url.password === "" && url.search === "";
+    return isPlain && url.hash === "" ? url.href : undefined;
+  });
+}
+
 /** A file with trusted certificates; becomes its text. */
 export function certificateFile() {
   return written("file", /./, "the path of a readable PEM file with certificates", (path) => {

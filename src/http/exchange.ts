@@ -1,10 +1,14 @@
-/** What is written down of every request: one log line, the metrics, and what it has saved. */
+/** What is written down of every request: one log line, the metrics, what it has saved, its trace and its audit line. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { patienceMs, type Ask, type Outcome } from "../mirror/ask.ts";
-import { formatImage, formatRepository } from "../oci/reference.ts";
+import type { Digest } from "../oci/digest.ts";
+import { formatImage, formatRepository, type Repository } from "../oci/reference.ts";
 import type { Target } from "../oci/target.ts";
+import type { Step } from "../quota/step.ts";
+import type { Audit } from "../telemetry/audit.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import type { Tracing } from "../telemetry/tracing.ts";
 import type { Buckets } from "./rateLimit.ts";
 
 /** A node's name as Kubernetes allows it (RFC 1123 subdomain); anything else in the header is not a name. */
@@ -15,40 +19,83 @@ export interface Books {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly buckets: Buckets;
+  /** While pulls are traced. */
+  readonly tracing?: Tracing;
+  /** While pulls are audited. */
+  readonly audit?: Audit;
 }
 
 /** One request, from its first byte until its connection is done with it. */
 export class Exchange {
   readonly ask: Ask;
-  target: Target | undefined;
   outcome: Outcome | "error" = "error";
   /** The bytes of the content that was found, as far as they are known. */
   size: number | undefined;
+  /** The digest that a tag turned out to mean. */
+  digest: Digest | undefined;
   /** Set for an answer that is an error: why. */
   reason: string | undefined;
   readonly #started = performance.now();
+  readonly #incoming: IncomingMessage;
   readonly #outgoing: ServerResponse;
-  readonly #method: string | undefined;
+  readonly #node: string | undefined;
+  readonly #address: string | undefined;
+  readonly #books: Books;
   readonly #sentBefore: number;
+  #target: Target | undefined;
+  #span: Step | undefined;
 
   constructor(incoming: IncomingMessage, outgoing: ServerResponse, books: Books) {
     const { "x-hubcap-node": node, "user-agent": userAgent = "" } = incoming.headers;
+    this.#node = typeof node === "string" && nodeName.test(node) ? node : undefined;
+    // Of a connection that has ended, nobody knows any more.
+    this.#address = incoming.socket.remoteAddress;
     this.ask = {
-      client:
-        typeof node === "string" && nodeName.test(node) ? node : (incoming.socket.remoteAddress ?? "unknown"),
+      client: this.#node ?? this.#address ?? "unknown",
       userAgent: userAgent.slice(0, 256),
       head: incoming.method === "HEAD",
       until: performance.now() + patienceMs,
       upstreamMs: 0,
     };
+    this.#incoming = incoming;
     this.#outgoing = outgoing;
-    this.#method = incoming.method;
+    this.#books = books;
     this.#sentBefore = incoming.socket.bytesWritten;
-    outgoing.once("close", () => this.#write(books, incoming.socket.bytesWritten));
+    outgoing.once("close", () => this.#write(incoming.socket.bytesWritten));
   }
 
-  #write({ log, metrics, buckets }: Books, sent: number): void {
+  /** What is asked for, as far as the request could be read. */
+  get target(): Target | undefined {
+    return this.#target;
+  }
+
+  /** The request could be read: it asks for `target`. */
+  begin(target: Target): void {
+    this.#target = target;
+    if (target.kind === "ping") return;
+    const { tracing } = this.#books;
+    if (tracing) this.#trace(tracing, target.kind);
+  }
+
+  #trace(tracing: Tracing, kind: string): void {
+    const { method = "", headers } = this.#incoming;
+    const { traceparent, tracestate } = headers;
+    const { client, userAgent } = this.ask;
+    this.#span = tracing.begin(
+      `pull ${kind}`,
+      { traceparent, tracestate },
+      {
+        "http.request.method": method,
+        "user_agent.original": userAgent,
+        "hubcap.client": client,
+      },
+    );
+    this.ask.trace = this.#span;
+  }
+
+  #write(sent: number): void {
     const { target, ask, outcome } = this;
+    const { log, metrics, buckets, audit } = this.#books;
     const kind = target?.kind ?? "unknown";
     const ms = performance.now() - this.#started;
     // What went over the connection, headers included: that is what a client that left half-way has cost.
@@ -66,7 +113,7 @@ export class Exchange {
       {
         client: ask.client,
         userAgent: ask.userAgent,
-        method: this.#method,
+        method: this.#incoming.method,
         kind,
         ...(repository && { upstream: repository.upstream, repository: formatRepository(repository) }),
         ...(target && reference(target)),
@@ -80,6 +127,48 @@ export class Exchange {
       },
       "request",
     );
+    if (target?.kind === "ping") return;
+    const end = { kind, repository, ...(target && reference(target)), status, complete, bytes, ms };
+    if (this.#span) this.#finish(this.#span, end);
+    if (audit) this.#record(audit, end);
+  }
+
+  #finish(span: Step, { repository, reference, status, complete, bytes }: End): void {
+    span.note({
+      ...(repository && {
+        "hubcap.upstream": repository.upstream,
+        "hubcap.repository": repository.name,
+      }),
+      ...(reference !== undefined && { "hubcap.reference": reference }),
+      ...(this.digest !== undefined && { "hubcap.digest": this.digest }),
+      "hubcap.outcome": this.outcome,
+      "hubcap.bytes": bytes,
+      "hubcap.complete": complete,
+      "http.response.status_code": status,
+    });
+    span.end(this.reason === undefined ? undefined : new Error(this.reason));
+  }
+
+  #record(audit: Audit, { kind, repository, reference, status, complete, bytes, ms }: End): void {
+    const { client, userAgent } = this.ask;
+    audit.write({
+      client,
+      address: this.#address,
+      node: this.#node,
+      userAgent,
+      method: this.#incoming.method,
+      kind,
+      upstream: repository?.upstream,
+      repository: repository?.name,
+      reference,
+      digest: this.digest,
+      outcome: this.outcome,
+      status,
+      complete,
+      bytes,
+      durationMs: Math.round(ms * 10) / 10,
+      reason: this.reason,
+    });
   }
 
   /** What the client got without the upstream being asked for it: a manifest is a pull, a blob only its bytes. */
@@ -100,6 +189,17 @@ export class Exchange {
 
 function isContent(target: Target | undefined): target is Target & { kind: "manifest" | "blob" } {
   return target?.kind === "manifest" || target?.kind === "blob";
+}
+
+/** How a request ended. */
+interface End {
+  readonly kind: string;
+  readonly repository: Repository | undefined;
+  readonly reference?: string;
+  readonly status: number;
+  readonly complete: boolean;
+  readonly bytes: number;
+  readonly ms: number;
 }
 
 function reference(target: Target): { reference?: string } {

@@ -27,7 +27,7 @@ export function registryFace(options: RegistryFaceOptions) {
     try {
       // The URL as it came: the framework's has dots and escapes resolved, and those decide what may be asked.
       const target = parseTarget(incoming.method ?? "", incoming.url ?? "", routing);
-      exchange.target = target;
+      exchange.begin(target);
       return await answer(target, exchange, c.env, options);
     } catch (error) {
       return render(error, exchange, options);
@@ -52,11 +52,13 @@ async function answer(
       const found = await mirror.manifest(target.repository, target.reference, ask);
       exchange.outcome = found.outcome;
       exchange.size = found.manifest.size;
+      exchange.digest = found.manifest.digest;
       const isSpent = found.outcome === "miss" && !ask.head;
       const bucket = isSpent ? buckets.get(target.repository.upstream) : undefined;
       return manifestReply(found, { ...headers, ...rateLimitHeaders(bucket, Date.now()) });
     }
     case "blob": {
+      exchange.digest = target.digest;
       const found = await mirror.blob(target.repository, target.digest, ask);
       exchange.outcome = found.outcome;
       exchange.size = found.size;

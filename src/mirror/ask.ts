@@ -1,4 +1,5 @@
 /** What the face hands in with every request, and what it gets back beside the content. */
+import type { Step } from "../quota/step.ts";
 
 /** Clients are answered within 20 s: containerd gives up on headers after 30 s, and a mirror that hangs is worse than none. */
 export const patienceMs = 18_000;
@@ -13,6 +14,8 @@ export interface Ask {
   readonly until: number;
   /** Milliseconds that this request has waited for upstreams; added up on the way. */
   upstreamMs: number;
+  /** The pull that this request is, while it is traced. */
+  trace?: Step;
 }
 
 /** Held and served · a running fill was joined · held but not confirmed · had to be asked for. */

@@ -1,5 +1,6 @@
 /** Questions to upstreams: each is asked once for all who wait, within a time that a client will wait, and not again after a "no". */
 import type { Reason } from "../quota/quota.ts";
+import { inStep } from "../quota/step.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import { Flights, unlessAborted } from "../upstream/flight.ts";
 import type { Asked, Upstream } from "../upstream/registry.ts";
@@ -46,9 +47,13 @@ export class Inquiries {
     if (this.#draining.aborted) throw new UpstreamError("unreachable", "this mirror is shutting down");
     const started = performance.now();
     try {
+      const isBegun = this.isAsked(question);
       const run = this.#flights.join(key(question), () => this.#run(question, ask));
+      const answer = (): Promise<unknown> => inTime(run, ask, late(question.upstream));
+      // The steps of a run are those of the pull that began it; the others only wait.
+      const told = isBegun ? inStep(ask.trace, "wait for another pull", {}, answer) : answer();
       // Flights of one key are of one type: the key names what is wanted.
-      return (await inTime(run, ask, late(question.upstream))) as T;
+      return (await told) as T;
     } finally {
       ask.upstreamMs += performance.now() - started;
     }
@@ -57,7 +62,8 @@ export class Inquiries {
   async #run<T>(question: Question<T>, ask: Ask): Promise<T> {
     const { upstream, reason, about, send } = question;
     const patience = question.haveStale && upstream.health.failures > 0 ? shortPatienceMs : patienceMs;
-    const purpose = { reason, client: ask.client, userAgent: ask.userAgent };
+    const { client, userAgent, trace } = ask;
+    const purpose = { reason, client, userAgent, ...(trace && { trace }) };
     try {
       // The run belongs to the house: it goes on for the others when the client that began it leaves.
       return await within(patience, late(upstream), (signal) => send({ purpose, signal }));

@@ -1,6 +1,7 @@
 /** Pulling blobs: from disk, from a running fill, or by beginning one. */
 import type { Digest } from "../oci/digest.ts";
 import { formatRepository, type Repository } from "../oci/reference.ts";
+import { inStep } from "../quota/step.ts";
 import type { Blobs } from "../store/blobs.ts";
 import { Bypass, type BypassReason } from "../store/bypass.ts";
 import type { Catalog } from "../store/catalog.ts";
@@ -77,13 +78,13 @@ export class Layers {
   }
 
   async #get(served: Served, repository: Repository, digest: Digest, ask: Ask): Promise<BlobAnswer> {
-    const { catalog, blobs, fills, custody } = this.#options;
+    const { catalog, fills, custody } = this.#options;
     const place = formatRepository(repository);
     // Each turn ends in an answer, or in something having changed while this request waited.
     for (;;) {
       const size = await catalog.blob(repository, digest);
       if (size !== undefined) {
-        const content = await blobs.open(digest, size);
+        const content = await this.#fromDisk(digest, size, ask);
         if (content) return deliver("hit", content, ask);
         await custody.recheck(digest, size);
       }
@@ -92,7 +93,7 @@ export class Layers {
       if (running && joined) return this.#join(running, joined, served, repository, ask);
       if (ask.head) return { outcome: "miss", size: await this.#exists(served, repository, digest, ask) };
       const elsewhere = (await catalog.blobAnywhere(digest)) ?? (await custody.adopt(digest));
-      const content = elsewhere === undefined ? undefined : await blobs.open(digest, elsewhere);
+      const content = elsewhere === undefined ? undefined : await this.#fromDisk(digest, elsewhere, ask);
       if (content) return this.#admit(content, served, repository, digest, ask);
       // Bytes that are gone are gone for every repository that had them: a new copy is for the one that asks.
       if (elsewhere !== undefined) await custody.recheck(digest, elsewhere);
@@ -109,6 +110,11 @@ export class Layers {
       const growing = begun.open();
       if (growing) return this.#prove(begun, growing, opening ? "join" : "miss", ask);
     }
+  }
+
+  #fromDisk(digest: Digest, size: number, { trace }: Ask): Promise<Content | undefined> {
+    const { blobs } = this.#options;
+    return inStep(trace, "open on disk", { "hubcap.digest": digest }, () => blobs.open(digest, size));
   }
 
   /** Bytes that are here are this repository's too if its upstream knows them. */
@@ -209,16 +215,23 @@ export class Layers {
     const kept = intake.kept(digest);
     // From the last byte that is here, not the one after it: of a blob that is whole there would be nothing to send.
     const first = await (kept > 0 ? resume(kept - 1, undefined, (from) => get(from, asked)) : get(0, asked));
-    const { purpose } = asked;
+    const step = asked.purpose.trace?.begin("fill", {
+      "hubcap.digest": digest,
+      ...(first.size !== undefined && { "hubcap.size": first.size }),
+    });
+    const purpose = step ? { ...asked.purpose, trace: step } : asked.purpose;
     const source = {
       resume: (offset: number) => resume(offset, first.size, (from) => get(from, { purpose })),
       progress: (bytes: number) => fetched(name, bytes),
     };
     const space = await intake.open(digest, first.size).catch((error: unknown) => {
       first.cancel();
+      step?.end(error);
       throw error;
     });
     if (typeof space === "string") {
+      step?.note({ "hubcap.bypass": space });
+      step?.end();
       const whole = first.offset === 0 ? first : undefined;
       if (!whole) first.cancel();
       return new Bypass({ ...source, digest, reason: space, first: whole, again: () => get(0, { purpose }) });
@@ -227,10 +240,15 @@ export class Layers {
     const fill = fills.begin(digest, space.ingest, first, { ...source, hold, repository });
     this.#proofs.set(fill, new Set([formatRepository(repository)]));
     fill.settled
-      .catch((error: unknown) => {
-        health.note(error);
-        failed(name, failureOf(error));
-      })
+      .then(
+        () => step?.end(),
+        (error: unknown) => {
+          step?.note({ "hubcap.written": fill.written });
+          step?.end(error);
+          health.note(error);
+          failed(name, failureOf(error));
+        },
+      )
       .finally(() => space.release());
     return fill;
   }

@@ -3,6 +3,7 @@ import type { Digest } from "../oci/digest.ts";
 import { namesIn, readManifest } from "../oci/manifest.ts";
 import { formatRepository, isDigest, type Reference, type Repository, type Tag } from "../oci/reference.ts";
 import type { Reason } from "../quota/quota.ts";
+import { inStep, type Step } from "../quota/step.ts";
 import type { Blobs } from "../store/blobs.ts";
 import type { Catalog, HeldManifest, TagRecord } from "../store/catalog.ts";
 import type { Custody } from "../store/custody.ts";
@@ -74,14 +75,14 @@ export class Manifests {
       return { ...(await this.#content(served, repository, manifest, ask, reason)), age };
     } catch (error) {
       if (isAbsent(error)) await catalog.forgetTag(repository, tag);
-      const stale = record && (await this.#stale(repository, record, error));
+      const stale = record && (await this.#stale(repository, record, error, ask));
       if (stale) return stale;
       throw error;
     }
   }
 
   async #byDigest(served: Served, repository: Repository, digest: Digest, ask: Ask): Promise<Content> {
-    const held = await this.#held(repository, digest);
+    const held = await this.#held(repository, digest, ask);
     if (held) return held;
     if (!ask.head) return this.#fetch(served, repository, digest, ask, "pull");
     const { upstream } = served;
@@ -107,24 +108,29 @@ export class Manifests {
     ask: Ask,
     reason: Reason,
   ): Promise<Content> {
-    const held = await this.#held(repository, manifest.digest);
+    const held = await this.#held(repository, manifest.digest, ask);
     if (held) return held;
     return ask.head
       ? { outcome: "miss", manifest }
       : this.#fetch(served, repository, manifest.digest, ask, reason);
   }
 
-  async #held(repository: Repository, digest: Digest): Promise<Content | undefined> {
-    const { catalog, blobs, custody, used } = this.#options;
+  async #held(repository: Repository, digest: Digest, { trace }: Ask): Promise<Content | undefined> {
+    const { catalog, custody, used } = this.#options;
     const manifest = await catalog.manifest(repository, digest);
     if (!manifest) return undefined;
-    const bytes = await blobs.read(digest, manifest.size);
+    const bytes = await this.#read(manifest, trace);
     if (bytes) {
       used(repository, digest);
       return { outcome: "hit", manifest, bytes };
     }
     await custody.recheck(digest, manifest.size);
     return undefined;
+  }
+
+  #read({ digest, size }: HeldManifest, trace: Step | undefined): Promise<Buffer | undefined> {
+    const { blobs } = this.#options;
+    return inStep(trace, "open on disk", { "hubcap.digest": digest }, () => blobs.read(digest, size));
   }
 
   async #fetch(
@@ -134,7 +140,7 @@ export class Manifests {
     ask: Ask,
     reason: Reason,
   ): Promise<Content> {
-    const { catalog, blobs, custody, inquiries } = this.#options;
+    const { catalog, custody, inquiries } = this.#options;
     const { upstream, quota } = served;
     const question = {
       upstream,
@@ -144,7 +150,7 @@ export class Manifests {
       send: async (asked: Asked): Promise<Taken> => {
         if ((await catalog.blobAnywhere(digest)) === undefined) await custody.adopt(digest);
         const elsewhere = await catalog.manifestAnywhere(digest);
-        const bytes = elsewhere && (await blobs.read(digest, elsewhere.size));
+        const bytes = elsewhere && (await this.#read(elsewhere, asked.purpose.trace));
         if (bytes) {
           // The bytes are here, but whether this repository may have them only its upstream can say. A HEAD is free.
           const said = await upstream.headManifest(repository, digest, asked);
@@ -249,12 +255,13 @@ export class Manifests {
     repository: Repository,
     record: TagRecord,
     error: unknown,
+    ask: Ask,
   ): Promise<ManifestAnswer | undefined> {
     const now = this.#options.now();
     const stale = staleness(error, record.checkedAt, now);
     if (!stale || !record.held || !mayServeStale(record.checkedAt, now, this.#options.freshness))
       return undefined;
-    const held = await this.#held(repository, record.held.digest);
+    const held = await this.#held(repository, record.held.digest, ask);
     return held && { ...held, outcome: "stale", stale, age: stale.age };
   }
 }

@@ -1,5 +1,6 @@
 /** What the upstream room asks of the quota room: leave to send a request, and a place to say how it went. */
 import type { Repository } from "../oci/reference.ts";
+import type { Step } from "./step.ts";
 
 /** Why a request is sent, in falling order of priority: a client waits for it, a held tag is checked, or nobody asked yet. */
 export type Reason = "pull" | "revalidate" | "warm";
@@ -9,6 +10,8 @@ export interface Purpose {
   readonly reason: Reason;
   readonly client: string;
   readonly userAgent: string;
+  /** The pull, or the part of it, that requests and waiting are steps of, while it is traced. */
+  readonly trace?: Step;
 }
 
 export type RequestKind = "ping" | "token" | "manifest-get" | "manifest-head" | "blob" | "tags" | "referrers";

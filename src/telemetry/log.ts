@@ -15,8 +15,13 @@ export function openLog(level: LogLevel): Log {
     base: null,
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label) => ({ level: label }) },
-    hooks: { streamWrite: (line) => line.replaceAll(unescaped, escape) },
+    hooks: { streamWrite: inOneLine },
   });
+}
+
+/** JSON of one line, with all escaped that could end the line for a reader or command a terminal. */
+export function inOneLine(json: string): string {
+  return json.replaceAll(unescaped, escape);
 }
 
 function escape(character: string): string {

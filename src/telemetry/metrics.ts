@@ -184,6 +184,17 @@ export class Metrics {
     labelNames: ["upstream"] as const,
     registers: this.#registers,
   });
+  readonly auditLost = new Counter({
+    name: "hubcap_audit_lost_lines_total",
+    help: "Lines of the audit log that the disk did not take",
+    registers: this.#registers,
+  });
+  readonly alertsSent = new Counter({
+    name: "hubcap_alert_messages_total",
+    help: "Messages to alert webhooks: taken (sent), not taken after all tries (failed), or too many at once (dropped)",
+    labelNames: ["event", "result"] as const,
+    registers: this.#registers,
+  });
 
   readonly quotaLimit = this.#quotaGauge("limit", "Pulls that the upstream allows in its window");
   readonly quotaRemaining = this.#quotaGauge("remaining", "Pulls that are left");
@@ -255,6 +266,16 @@ export class Metrics {
     return all === 0 ? undefined : held / all;
   }
 
+  /** The sums of a counter, by the values of `label`; without one, a single sum under `storage`. */
+  async sums<Label extends string>(counter: Counter<Label>, label?: Label): Promise<Map<string, number>> {
+    const sums = new Map<string, number>();
+    for (const { labels, value } of (await counter.get()).values) {
+      const key = label === undefined ? "storage" : String(labels[label]);
+      sums.set(key, (sums.get(key) ?? 0) + value);
+    }
+    return sums;
+  }
+
   /** Has `refresh` set its gauges each time before metrics are read. */
   beforeReading(refresh: () => void): void {
     this.#refreshes.push(refresh);
@@ -262,8 +283,13 @@ export class Metrics {
 
   /** Everything, in Prometheus' text format. */
   read(): Promise<string> {
-    for (const refresh of this.#refreshes) refresh();
+    this.refresh();
     return this.registry.metrics();
+  }
+
+  /** Sets the gauges that are only set when somebody looks. */
+  refresh(): void {
+    for (const refresh of this.#refreshes) refresh();
   }
 
   #quotaGauge(name: string, help: string): Gauge<"upstream" | "account"> {

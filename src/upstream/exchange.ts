@@ -120,7 +120,9 @@ export class Exchange {
   #sendAway(question: Question, url: URL): Promise<Reply> {
     const message = this.#messageFor(question, url, {});
     const { gate, wire } = this.#options;
-    return this.#whenFree(message, () => again(() => gate.passAside(() => wire.send(message))));
+    return this.#whenFree(message, () =>
+      again(() => gate.passAside(() => wire.send(message), question.purpose.trace)),
+    );
   }
 
   /** A download waits for its connection before it takes a permit, which others could use meanwhile. */

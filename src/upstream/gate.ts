@@ -1,5 +1,6 @@
 /** The gate: every request to a registry or its token service passes here, is paid for, and teaches us something. */
 import { QuotaError, type Bucket, type Errand, type Permit, type RequestKind } from "../quota/quota.ts";
+import { inStep, type Step } from "../quota/step.ts";
 import { UpstreamError } from "./error.ts";
 import { abusePauseSeconds } from "./fault.ts";
 import type { Health } from "./health.ts";
@@ -43,20 +44,22 @@ export class Gate {
    * @throws UpstreamError "limited" or "unreachable", whatever `send` throws, and the reason of `signal`.
    */
   async pass(errand: Errand, signal: AbortSignal | undefined, send: () => Promise<Reply>): Promise<Reply> {
-    const { name, health } = this.#options;
+    const { name, health, bucket } = this.#options;
+    const { kind, purpose } = errand;
     const attempt = health.admit();
     if (!attempt)
       throw new UpstreamError("unreachable", `${name} does not answer; it is tried again every few seconds`);
     let permit: Permit;
     try {
-      permit = await this.#options.bucket.take(errand, signal);
+      const facts = { "hubcap.upstream": name, "hubcap.request": kind, "hubcap.reason": purpose.reason };
+      permit = await inStep(purpose.trace, "wait in bucket", facts, () => bucket.take(errand, signal));
     } catch (error) {
       attempt.abandoned();
       throw error instanceof QuotaError ? refused(error) : error;
     }
     let reply: Reply;
     try {
-      reply = await this.#observed(errand.kind, send);
+      reply = await this.#observed(kind, send, purpose.trace);
     } catch (error) {
       if (error instanceof UpstreamError && error.kind === "limited") {
         permit.answered({ status: 429, headers: { "retry-after": String(error.retryAfter) }, abuse: true });
@@ -88,20 +91,35 @@ export class Gate {
   }
 
   /** The same for a host that the registry redirected to: nothing is paid there, and its health is not the upstream's. */
-  async passAside(send: () => Promise<Reply>): Promise<Reply> {
-    const reply = await this.#observed("redirect", send);
+  async passAside(send: () => Promise<Reply>, trace?: Step): Promise<Reply> {
+    const reply = await this.#observed("redirect", send, trace);
     if (reply.status === 429) throw limited(reply, (await readLimit(reply, this.#options.now())).retryAfter);
     if (isBroken(reply.status)) throw this.#broken(reply);
     return reply;
   }
 
-  async #observed(kind: Observation["kind"], send: () => Promise<Reply>): Promise<Reply> {
+  async #observed(
+    kind: Observation["kind"],
+    send: () => Promise<Reply>,
+    trace: Step | undefined,
+  ): Promise<Reply> {
     const started = performance.now();
     let status: number | "error" = "error";
+    // No `traceparent` goes along: a registry is a stranger, and has no business with the traces of this house.
+    const step = trace?.begin("upstream request", {
+      "hubcap.upstream": this.#options.name,
+      "hubcap.request": kind,
+    });
     try {
       const reply = await send();
       status = reply.status;
+      // Not the whole address: what a registry redirects to is signed in its query.
+      step?.note({ "server.address": reply.url.host, "http.response.status_code": status });
+      step?.end();
       return reply;
+    } catch (error) {
+      step?.end(error);
+      throw error;
     } finally {
       this.#options.observe({ kind, status, ms: performance.now() - started });
     }

@@ -1,5 +1,6 @@
 /** Tokens: fetched from the allowed realm, kept per realm, service and scope, renewed before they expire. */
 import type { Bucket, Purpose } from "../quota/quota.ts";
+import { inStep } from "../quota/step.ts";
 import type { Repository } from "../oci/reference.ts";
 import { again } from "./again.ts";
 import { secretOf, type Credential, type PostForm } from "./credential.ts";
@@ -72,8 +73,16 @@ export class Tokens {
     const key = keyOf(issuer, need);
     const held = this.#held.get(key);
     if (held && this.#options.now() < held.goodUntil) return { token: held.token, isNew: false };
-    const start = (): Promise<Held> => this.#fetch(issuer, need, key);
-    const { token } = await this.#flights.join(key, start, need.signal);
+    const { purpose, signal } = need;
+    const { token } = await inStep(
+      purpose.trace,
+      "token",
+      { "hubcap.upstream": this.#options.name },
+      (trace) => {
+        const inside = trace ? { ...need, purpose: { ...purpose, trace } } : need;
+        return this.#flights.join(key, () => this.#fetch(issuer, inside, key), signal);
+      },
+    );
     return { token, isNew: true };
   }
 

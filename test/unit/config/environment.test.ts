@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { Secret } from "../../../src/config/secret.ts";
 import { settings, variableOf, type Setting } from "../../../src/config/settings.ts";
 import { parsePattern } from "../../../src/oci/pattern.ts";
 import { at, certificate, dockerConfig, fileWith, issuesOf, load } from "./configuration.ts";
@@ -9,8 +10,21 @@ const named = (setting: Setting): string => setting.path.join(".");
 const variable = (path: string): string => variableOf(path.replace("*", "docker.io").split("#"));
 const nameOf = (setting: Setting): string => variable(setting.path.join("#"));
 
-/** A value of each kind: how a variable holds it, and what it becomes. */
+/** A value of each kind, or of one setting: how a variable holds it, and what it becomes. */
 const samples: Readonly<Record<string, () => { text: string; value: unknown }>> = {
+  "policy.rules": () => ({
+    text: "[{ match: ['**'], minAge: 7d, maxSize: 1GB, platforms: [linux/arm/v7] }]",
+    value: [
+      {
+        match: [parsePattern("**")],
+        pull: "allow",
+        digestOnly: false,
+        minAge: 604_800_000,
+        maxSize: 1e9,
+        platforms: [{ os: "linux", architecture: "arm", variant: "v7" }],
+      },
+    ],
+  }),
   address: () => ({ text: "127.0.0.1:7000", value: { host: "127.0.0.1", port: 7000 } }),
   "credential file": () => {
     const text = fileWith(dockerConfig("x", "https://index.docker.io/v1/"));
@@ -29,6 +43,11 @@ const samples: Readonly<Record<string, () => { text: string; value: unknown }>> 
     value: [{ match: parsePattern("**"), maxAge: 7 * 24 * 60 * 60 * 1000 }],
   }),
   "list of origins": () => ({ text: "- https://other.example", value: ["https://other.example"] }),
+  "header file": () => ({ text: fileWith("Name: value\n"), value: { Name: new Secret("value") } }),
+  alerts: () => ({
+    text: "[{ url: 'https://hooks.example', on: [disk] }]",
+    value: [{ url: new Secret(""), on: ["disk"], format: "json", minInterval: 300_000 }],
+  }),
   number: () => ({ text: "7.5", value: 7.5 }),
   origin: () => ({ text: "https://other.example", value: "https://other.example" }),
   "PEM file": () => {
@@ -40,6 +59,7 @@ const samples: Readonly<Record<string, () => { text: string; value: unknown }>> 
   "secret file": () => ({ text: fileWith("a secret\n"), value: "a secret" }),
   share: () => ({ text: "20%", value: 0.2 }),
   size: () => ({ text: "7MB", value: 7_000_000 }),
+  URL: () => ({ text: "http://collector.example:4318", value: "http://collector.example:4318/" }),
   text: () => ({ text: "12345", value: "12345" }),
   "true or false": () => ({ text: "true", value: true }),
   "whole number": () => ({ text: "7", value: 7 }),
@@ -47,23 +67,6 @@ const samples: Readonly<Record<string, () => { text: string; value: unknown }>> 
 
 /** A file with something in it that begins as PEM does. */
 const pem = join(import.meta.dirname, "configuration.ts");
-
-/** Lists of sections, of which each has settings of its own. */
-const lists: typeof samples = {
-  HUBCAP_POLICY_RULES: () => ({
-    text: "[{ match: ['**'], minAge: 7d, maxSize: 1GB, platforms: [linux/arm/v7] }]",
-    value: [
-      {
-        match: [parsePattern("**")],
-        pull: "allow",
-        digestOnly: false,
-        minAge: 604_800_000,
-        maxSize: 1e9,
-        platforms: [{ os: "linux", architecture: "arm", variant: "v7" }],
-      },
-    ],
-  }),
-};
 
 /** Settings that mean nothing alone, and what they are tried with. */
 const companions: Readonly<Record<string, Readonly<Record<string, string>>>> = {
@@ -93,11 +96,8 @@ test.each(single.map((setting) => [nameOf(setting), setting] as const))(
   "%s sets its setting",
   (name, setting) => {
     const choice = setting.type.includes(" or ") ? setting.type.split(" or ").at(-1) : setting.type;
-    const { text, value } = (
-      lists[name] ??
-      samples[setting.type] ??
-      (() => ({ text: choice ?? "", value: choice }))
-    )();
+    const sample = samples[named(setting)] ?? samples[setting.type];
+    const { text, value } = (sample ?? (() => ({ text: choice ?? "", value: choice })))();
     const section = setting.path.slice(0, -1);
     const key = setting.path.at(-1) ?? "";
     const beside = Object.entries(companions[key] ?? {}).map(([other, text]) => [

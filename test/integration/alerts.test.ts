@@ -1,0 +1,97 @@
+/** Alert webhooks of a running Hubcap: what they are told of quota, upstreams, blobs and tags. */
+import { open, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { ask } from "../support/ask.ts";
+import { HookServer } from "../support/hook.ts";
+import { startHub, type Hub } from "../support/hub.ts";
+import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
+import { buildImage } from "../support/images.ts";
+
+const patience = { timeout: 15_000 };
+
+let hub: Hub;
+let hook: HookServer;
+let hubcap: Hubcap;
+
+beforeEach(async () => {
+  hub = await startHub({ limit: 3, window: 8 });
+  hook = await new HookServer().start();
+});
+afterEach(async () => {
+  await hubcap.dispose();
+  await hook.stop();
+  await hub.stop();
+});
+
+/** What the webhook was told so far. */
+const told = (): string[] =>
+  hook.posted.map(({ body }) => {
+    const { event, state, subject } = body as Record<string, string>;
+    return `${event} ${state} ${subject}`;
+  });
+
+it("a quota that runs out is told at once, and again when it is over", async () => {
+  const urlFile = join(tmpdir(), `hubcap-hook-${process.pid}`);
+  await writeFile(urlFile, `${hook.url}/s3cret\n`);
+  const alerts = [{ urlFile, on: ["quota-low", "quota-exhausted"], minInterval: "0s" }];
+  hubcap = await startHubcap({ config: { alerts, upstreams: { "docker.io": upstreamOf(hub) } } });
+  for (const seed of ["a", "b", "c"]) {
+    const image = await buildImage({ seed });
+    hub.push(image, "library/app", seed);
+    await ask(`${hubcap.url}/v2/library/app/manifests/${image.root.digest}`);
+  }
+  await vi.waitFor(
+    () => expect(told()).toEqual(["quota-low firing docker.io", "quota-exhausted firing docker.io"]),
+    patience,
+  );
+  await vi.waitFor(() => expect(told()).toContain("quota-exhausted resolved docker.io"), {
+    timeout: 25_000,
+    interval: 200,
+  });
+  expect(JSON.stringify(hubcap.logs())).not.toContain("s3cret");
+  expect(await hubcap.metric("hubcap_alert_messages_total", { result: "sent" })).toBeGreaterThanOrEqual(3);
+}, 40_000);
+
+it("an upstream that is down, and tags that are served stale for that", async () => {
+  const alerts = [{ url: `${hook.url}/s3cret`, on: ["upstream-down", "stale"], minInterval: "0s" }];
+  const freshness = { tagTtl: "0s" };
+  hubcap = await startHubcap({ config: { alerts, freshness, upstreams: { "docker.io": upstreamOf(hub) } } });
+  const image = await buildImage({ seed: "down" });
+  hub.push(image, "library/app", "1");
+  await ask(`${hubcap.url}/v2/library/app/manifests/1`);
+  const outage = hub.fault({ kind: "status", status: 503 });
+  for (let count = 0; count < 6; count++) await ask(`${hubcap.url}/v2/library/app/manifests/1`);
+  await vi.waitFor(
+    () => expect(told().toSorted()).toEqual(["stale firing docker.io", "upstream-down firing docker.io"]),
+    patience,
+  );
+  outage.remove();
+  await vi.waitFor(
+    async () => {
+      await ask(`${hubcap.url}/v2/library/app/manifests/1`);
+      expect(told()).toContain("upstream-down resolved docker.io");
+    },
+    { ...patience, interval: 500 },
+  );
+  expect(JSON.stringify(hubcap.logs())).not.toContain("s3cret");
+}, 40_000);
+
+it("a blob that has rotted", async () => {
+  const alerts = [{ url: hook.url, on: ["corrupt-blob"], format: "slack" }];
+  hubcap = await startHubcap({ config: { alerts, upstreams: { "docker.io": upstreamOf(hub) } } });
+  const image = await buildImage({ seed: "rot" });
+  hub.push(image, "library/app", "1");
+  const layer = image.platforms.get("linux/amd64")?.layers[0];
+  const hex = layer?.digest.slice("sha256:".length) ?? "";
+  await ask(`${hubcap.url}/v2/library/app/blobs/sha256:${hex}`);
+  const path = join(hubcap.root, "blobs/sha256", hex.slice(0, 2), hex);
+  await vi.waitFor(async () => (await open(path)).close(), patience);
+  const file = await open(path, "r+");
+  await file.truncate(10);
+  await file.close();
+  await ask(`${hubcap.url}/v2/library/app/blobs/sha256:${hex}`);
+  await vi.waitFor(() => expect(hook.posted).toHaveLength(1), patience);
+  expect(hook.posted[0]?.body).toEqual({ text: expect.stringMatching(/\*corrupt-blob\* of storage: /) });
+});
