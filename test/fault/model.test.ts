@@ -1,8 +1,9 @@
 /**
- * Store and mirror against a simple model, over random pulls, evictions, crashes, restarts, moved tags and damaged files:
- * whatever happened before, a pull gives the right bytes, fetches just what is not held, and the sums are right.
+ * Store and mirror against a simple model, over random pulls, evictions, crashes, restarts, moved tags, damaged files and
+ * rotten ones with the scrub that finds them: whatever happened before, a pull gives the right bytes, fetches just what is
+ * not held, and the sums are right.
  */
-import { mkdtemp, rm, truncate } from "node:fs/promises";
+import { mkdtemp, open, readdir, rm, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
@@ -12,7 +13,7 @@ import { expect, it } from "vitest";
 import { patienceMs } from "../../src/mirror/ask.ts";
 import type { Ask } from "../../src/mirror/ask.ts";
 import { Mirror } from "../../src/mirror/mirror.ts";
-import { digestOf, type Digest } from "../../src/oci/digest.ts";
+import { digestOf, hexOf, type Digest } from "../../src/oci/digest.ts";
 import { blobPath } from "../../src/oci/layout.ts";
 import { parsePattern, type Pattern } from "../../src/oci/pattern.ts";
 import { DiskBlobs } from "../../src/store/blobs.ts";
@@ -26,6 +27,8 @@ import { Intake } from "../../src/store/intake.ts";
 import { SqliteInventory } from "../../src/store/inventory.ts";
 import { graceMs, Keeper } from "../../src/store/keeper.ts";
 import { Pins, SqlitePinTable } from "../../src/store/pins.ts";
+import { Scrub } from "../../src/store/scrub.ts";
+import { SqliteSurvey } from "../../src/store/survey.ts";
 import { Metrics } from "../../src/telemetry/metrics.ts";
 import { ShelfUpstream, shelf, tag, versionOf, type Version } from "../support/shelfUpstream.ts";
 
@@ -42,22 +45,44 @@ class Model {
   readonly blobs = new Map<Digest, number>();
   /** Those of them whose files are too short. */
   readonly damaged = new Set<Digest>();
+  /** Those with a bit turned over, which their size does not tell. */
+  readonly rotten = new Set<Digest>();
+  /** What was taken out of service, by the scrub or because a pull saw that it was too short. */
+  readonly quarantined = new Set<Digest>();
 
   get bytes(): number {
     return this.blobs.values().reduce((sum, size) => sum + size, 0);
   }
 
+  /** Lets go of an image, with what it alone names. */
   drop(manifest: Digest): void {
+    const going = this.images.get(manifest)?.version.blobs.keys() ?? [];
     this.images.delete(manifest);
-    const named = new Set<Digest>();
-    for (const [digest, { version }] of this.images) {
-      for (const one of [digest, ...version.blobs.keys()]) named.add(one);
-    }
-    for (const digest of this.blobs.keys()) {
-      if (named.has(digest)) continue;
-      this.blobs.delete(digest);
-      this.damaged.delete(digest);
-    }
+    for (const digest of [manifest, ...going]) if (!this.#isNamed(digest)) this.lose(digest);
+  }
+
+  /** Blobs whose manifest went to quarantine stay until room is made. */
+  dropOrphans(): void {
+    for (const digest of this.blobs.keys()) if (!this.#isNamed(digest)) this.lose(digest);
+  }
+
+  /** The bytes of a digest are gone. */
+  lose(digest: Digest): void {
+    this.images.delete(digest);
+    this.blobs.delete(digest);
+    this.mend(digest);
+  }
+
+  /** The bytes of a digest are those that the upstream sent. */
+  mend(digest: Digest): void {
+    this.damaged.delete(digest);
+    this.rotten.delete(digest);
+  }
+
+  #isNamed(digest: Digest): boolean {
+    return [...this.images].some(
+      ([manifest, { version }]) => manifest === digest || version.blobs.has(digest),
+    );
   }
 }
 
@@ -65,6 +90,7 @@ class Model {
 interface Rooms {
   readonly database: Database.Database;
   readonly blobs: DiskBlobs;
+  readonly custody: Custody;
   readonly fills: Fills;
   readonly keeper: Keeper;
   readonly mirror: Mirror;
@@ -87,6 +113,7 @@ async function openRooms(root: string, upstream: ShelfUpstream, now: () => numbe
   });
   const catalog = new SqliteCatalog(database, now);
   const health = new Health({ root, minFree: 0, changed: () => {} });
+  const custody = new Custody({ blobs, catalog });
   const quota = { state: "unlimited", rehearsal: undefined, worthAsking: () => false } as const;
   const mirror = new Mirror({
     upstreams: new Map([
@@ -95,7 +122,7 @@ async function openRooms(root: string, upstream: ShelfUpstream, now: () => numbe
     blobs,
     fills,
     catalog,
-    custody: new Custody({ blobs, catalog, condemned: () => {} }),
+    custody,
     intake: new Intake({ blobs, fills, health, room: keeper.room }),
     health,
     used: (repository, digest) => keeper.uses.note(repository, digest),
@@ -111,7 +138,7 @@ async function openRooms(root: string, upstream: ShelfUpstream, now: () => numbe
     draining: new AbortController().signal,
     now,
   });
-  return { database, blobs, fills, keeper, mirror };
+  return { database, blobs, custody, fills, keeper, mirror };
 }
 
 /** The real thing: a folder that outlives its memory. */
@@ -186,7 +213,7 @@ function step(name: string, run: (model: Model, house: House) => Promise<void>):
       const onDisk = await Array.fromAsync(house.rooms.blobs.list());
       expect(new Set(onDisk.map(({ digest }) => digest))).toEqual(new Set(model.blobs.keys()));
       for (const { digest, size } of onDisk) {
-        if (model.damaged.has(digest)) continue;
+        if (model.damaged.has(digest) || model.rotten.has(digest)) continue;
         const bytes = await house.rooms.blobs.read(digest, size);
         expect(bytes && digestOf(bytes)).toBe(digest);
       }
@@ -199,14 +226,21 @@ function pull(number: number): Step {
   return step(`pull ${number}`, async (model, house) => {
     const version = versionOf(number, model.versions[number] ?? 0);
     const lacking = [version.digest, ...version.blobs.keys()].filter(
-      (digest) => !model.blobs.has(digest) || model.damaged.has(digest),
+      (digest) =>
+        !model.blobs.has(digest) ||
+        model.damaged.has(digest) ||
+        // A manifest is checked whenever it is read.
+        (digest === version.digest && model.rotten.has(digest)),
     );
     house.upstream.sent.length = 0;
     const answer = await house.rooms.mirror.manifest(shelf(number), tag, house.ask());
     expect(answer.bytes).toEqual(version.bytes);
     for (const [digest, bytes] of version.blobs) {
       const { content } = await house.rooms.mirror.blob(shelf(number), digest, house.ask());
-      expect(content && (await buffer(content.stream()))).toEqual(bytes);
+      const served = content && (await buffer(content.stream()));
+      // Of what has rotted since it was last scrubbed, a client gets all, and refuses it for its digest.
+      if (model.rotten.has(digest)) expect(served && digestOf(served)).not.toBe(digest);
+      else expect(served).toEqual(bytes);
     }
     await house.rooms.fills.idle();
     await house.rooms.keeper.uses.flush();
@@ -214,7 +248,10 @@ function pull(number: number): Step {
     model.images.set(version.digest, { number, version, usedAt: house.now });
     model.blobs.set(version.digest, version.bytes.length);
     for (const [digest, bytes] of version.blobs) model.blobs.set(digest, bytes.length);
-    for (const digest of lacking) model.damaged.delete(digest);
+    for (const digest of lacking) {
+      if (model.damaged.has(digest)) model.quarantined.add(digest);
+      model.mend(digest);
+    }
   });
 }
 
@@ -232,6 +269,7 @@ const squeeze = (bytes: number): Step =>
     const reservation = await house.rooms.keeper.room.reserve(bytes);
     expect(reservation).toBeDefined();
     reservation?.release();
+    if (model.bytes > capacity - bytes) model.dropOrphans();
     const byUse = [...model.images].toSorted(([, one], [, other]) => one.usedAt - other.usedAt);
     for (const [digest] of byUse) {
       if (model.bytes <= capacity - bytes) break;
@@ -246,14 +284,69 @@ const change = (number: number): Step =>
     house.upstream.push(number, versionOf(number, version));
   });
 
-/** Damage that is seen when a file is opened; what is not is the scrub's to find. */
+function fileOf(house: House, digest: Digest): string {
+  const [, algorithm = "", hex = ""] = blobPath(digest).split("/");
+  return join(house.root, "blobs", algorithm, hex.slice(0, 2), hex);
+}
+
+function heldBy(model: Model, which: number): Digest | undefined {
+  return [...model.blobs.keys()].toSorted()[which % Math.max(1, model.blobs.size)];
+}
+
+/** Damage that is seen when a file is opened. */
 const damage = (which: number): Step =>
   step(`damage ${which}`, async (model, house) => {
-    const digest = [...model.blobs.keys()].toSorted()[which % Math.max(1, model.blobs.size)];
+    const digest = heldBy(model, which);
     if (digest === undefined) return;
-    const [, algorithm = "", hex = ""] = blobPath(digest).split("/");
-    await truncate(join(house.root, "blobs", algorithm, hex.slice(0, 2), hex), 3);
+    await truncate(fileOf(house, digest), 3);
+    model.mend(digest);
     model.damaged.add(digest);
+  });
+
+/** Damage that only those see who read everything. */
+const flip = (which: number): Step =>
+  step(`flip a bit of ${which}`, async (model, house) => {
+    const digest = heldBy(model, which);
+    if (digest === undefined || model.damaged.has(digest) || model.rotten.has(digest)) return;
+    await using file = await open(fileOf(house, digest), "r+");
+    const byte = Buffer.alloc(1);
+    const position = Math.floor((model.blobs.get(digest) ?? 0) / 2);
+    await file.read(byte, 0, 1, position);
+    byte[0] = (byte[0] ?? 0) ^ 1;
+    await file.write(byte, 0, 1, position);
+    model.rotten.add(digest);
+  });
+
+const scrubEveryMs = 10_000;
+
+/** Reads everything that is held, whatever an earlier scrub has reached. */
+const scrub = (): Step =>
+  step("scrub", async (model, house) => {
+    const { database, custody } = house.rooms;
+    const scrub = new Scrub({
+      survey: new SqliteSurvey(database),
+      custody,
+      rate: 1e12,
+      every: scrubEveryMs,
+      scrubbed: () => {},
+      failed: (error) => {
+        throw error;
+      },
+      now: () => house.now,
+    });
+    const { signal } = new AbortController();
+    // To the end of the round that is under way, and then a whole one.
+    while (await scrub.step(signal));
+    house.now += scrubEveryMs;
+    while (await scrub.step(signal));
+    for (const digest of [...model.damaged, ...model.rotten]) {
+      model.quarantined.add(digest);
+      model.lose(digest);
+    }
+    const quarantine = await readdir(join(house.root, "quarantine"));
+    expect(new Set(quarantine)).toEqual(
+      new Set([...model.quarantined].map((digest) => `sha256-${hexOf(digest)}`)),
+    );
   });
 
 const crash = step("crash", (_model, house) => house.crash());
@@ -268,6 +361,8 @@ const commands = fc.commands(
     fc.integer({ min: capacity - 12_000, max: capacity }).map(squeeze),
     number.map(change),
     fc.nat(100).map(damage),
+    fc.nat(100).map(flip),
+    fc.constant(0).map(scrub),
     fc.constant(crash),
     fc.constant(restart),
   ],
