@@ -50,6 +50,7 @@ export async function serve(config: Config): Promise<void> {
   const keeper = new Keeper({
     inventory: storage.database.over((database) => new SqliteInventory(database)),
     blobs: custody,
+    leftovers: () => blobs.keptInAll(),
     marks: { capacity, high: capacity * highWater, low: capacity * lowWater },
     pins: new Pins(new SqlitePinTable(storage.database.current), pins, Date.now),
     retention,

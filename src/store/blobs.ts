@@ -17,6 +17,8 @@ export interface Blobs {
   size(digest: Digest): Promise<number | undefined>;
   /** How many bytes of a blob its next {@link ingest} begins with. */
   kept(digest: Digest): number;
+  /** How many bytes there are of such blobs in all. */
+  keptInAll(): number;
   /** Starts a blob that will be committed later. */
   ingest(digest: Digest): Promise<Ingest>;
   /** Stores a small blob whole. @throws IntegrityError */
@@ -86,6 +88,10 @@ export class DiskBlobs implements Blobs {
 
   kept(digest: Digest): number {
     return this.#leftovers.get(digest)?.size ?? 0;
+  }
+
+  keptInAll(): number {
+    return this.#leftovers.values().reduce((sum, { size }) => sum + size, 0);
   }
 
   async ingest(digest: Digest): Promise<Ingest> {

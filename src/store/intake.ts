@@ -42,7 +42,7 @@ export class Intake {
     let reservation: Reservation | undefined;
     try {
       if (size !== undefined) {
-        reservation = await room.reserve(size);
+        reservation = await room.reserve(size, kept);
         if (!reservation) return "capacity";
       }
       return { ingest: await blobs.ingest(digest), release: () => reservation?.release() };

@@ -14,6 +14,8 @@ export interface KeeperOptions {
   readonly inventory: Inventory;
   readonly blobs: Pick<Blobs, "remove">;
   readonly marks: Marks;
+  /** Bytes of blobs that an earlier process had begun. */
+  readonly leftovers: () => number;
   readonly pins: Pins;
   readonly retention: readonly RetentionRule[];
   /** Waits until the disk has taken what was written so far. */
@@ -49,6 +51,7 @@ export class Keeper {
     inventory,
     blobs,
     marks,
+    leftovers,
     pins,
     retention,
     rest,
@@ -78,7 +81,10 @@ export class Keeper {
         blobs,
         candidates: this.#candidates,
         rest,
-        evicted,
+        evicted: (reason, bytes) => {
+          evicted(reason, bytes);
+          this.room.freed().catch(failed);
+        },
         signal: this.#closing.signal,
       }),
       settle: () => this.uses.flush(),
@@ -87,6 +93,7 @@ export class Keeper {
     });
     this.room = new Room({
       marks,
+      leftovers,
       held: async () => (await this.totals()).bytes,
       makeRoom: (goal) => this.#run(() => this.#evictor.makeRoom(goal)),
     });

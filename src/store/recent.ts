@@ -20,6 +20,7 @@ export function rememberRecent(blobs: Blobs): Blobs {
     open: (digest, size) => blobs.open(digest, size),
     size: (digest) => blobs.size(digest),
     kept: (digest) => blobs.kept(digest),
+    keptInAll: () => blobs.keptInAll(),
     ingest: (digest) => blobs.ingest(digest),
     put: (digest, bytes) => blobs.put(digest, bytes),
     list: () => blobs.list(),

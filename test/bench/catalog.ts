@@ -112,6 +112,7 @@ async function timeEviction() {
       },
     },
     marks: { capacity: bytes, high: bytes - 1, low: bytes * (1 - evictedShare) },
+    leftovers: () => 0,
     pins: new Pins(new SqlitePinTable(() => database), [], Date.now),
     retention: [],
     rest: () => checkpointer.run(),

@@ -70,6 +70,7 @@ export function blobsContract(make: () => Promise<Blobs>): void {
   it("begins an ingest with nothing, unless a crash has left something of the blob", async () => {
     const blobs = await make();
     expect(blobs.kept(digest)).toBe(0);
+    expect(blobs.keptInAll()).toBe(0);
     const ingest = await blobs.ingest(digest);
     expect(ingest.kept).toBe(0);
     await ingest.close();

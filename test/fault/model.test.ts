@@ -104,6 +104,7 @@ async function openRooms(root: string, upstream: ShelfUpstream, now: () => numbe
     inventory: new SqliteInventory(database),
     blobs,
     marks: { capacity, high: capacity, low: capacity },
+    leftovers: () => blobs.keptInAll(),
     pins: new Pins(new SqlitePinTable(() => database), [], now),
     retention: [],
     rest: async () => {},

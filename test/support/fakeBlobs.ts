@@ -59,6 +59,10 @@ export class FakeBlobs implements Blobs {
     return 0;
   }
 
+  keptInAll(): number {
+    return 0;
+  }
+
   async remove(digest: Digest): Promise<boolean> {
     return this.#held.delete(digest);
   }

@@ -44,6 +44,8 @@ class Shelf {
   readonly catalog: SqliteCatalog;
   readonly keeper: Keeper;
   readonly evicted: Partial<Record<Reason, number>> = {};
+  leftovers = 0;
+  whenEvicted = (): void => {};
 
   constructor(blobs: DiskBlobs, { capacity = 10_000, pins = [], ...rest }: ShelfOptions) {
     const database = openDatabase(":memory:");
@@ -57,7 +59,11 @@ class Shelf {
       pins: new Pins(new SqlitePinTable(() => database), pins, now),
       retention: [],
       rest: async () => {},
-      evicted: (reason, bytes) => (this.evicted[reason] = (this.evicted[reason] ?? 0) + bytes),
+      leftovers: () => this.leftovers,
+      evicted: (reason, bytes) => {
+        this.evicted[reason] = (this.evicted[reason] ?? 0) + bytes;
+        this.whenEvicted();
+      },
       failed: (error) => {
         throw error;
       },
@@ -334,6 +340,63 @@ describe("room", () => {
     const shelf = await open({ capacity: 3000 });
     const all = await Promise.all([1, 2, 3, 4].map(() => shelf.keeper.room.reserve(1000)));
     expect(all.filter((one) => one !== undefined)).toHaveLength(3);
+  });
+});
+
+/** A shelf without room, and what happens on it, in its order. */
+async function full(images: number) {
+  const order: string[] = [];
+  const shelf = await open({ capacity: images * 1100 });
+  for (let image = 0; image < images; image++) await shelf.image(`team/${image}`, [`layer ${image}`]);
+  shelf.now += graceMs;
+  const reserve = (name: string, bytes: number, kept?: number) =>
+    shelf.keeper.room.reserve(bytes, kept).then((reservation) => {
+      order.push(reservation ? name : `${name} refused`);
+      return reservation;
+    });
+  shelf.whenEvicted = () => void order.push("evicted");
+  return { shelf, order, reserve };
+}
+
+describe("who waits for room", () => {
+  it("goes on as soon as there is enough for it, and eviction goes on to the low water mark", async () => {
+    const { shelf, order, reserve } = await full(20);
+    await reserve("small", 1000);
+    expect(order).toEqual(["evicted", "small"]);
+    await shelf.keeper.room.ebb();
+    expect(await shelf.bytes()).toBeLessThanOrEqual(20 * 1100 * 0.8 - 1000);
+  });
+
+  it("is served in the order of coming, and none passes a large one by", async () => {
+    const { order, reserve } = await full(10);
+    const large = reserve("large", 3000);
+    const small = reserve("small", 100);
+    await Promise.all([large, small]);
+    expect(order.filter((what) => what !== "evicted")).toEqual(["large", "small"]);
+  });
+
+  it("is served by what another gives back", async () => {
+    const { shelf, order, reserve } = await full(2);
+    const first = await reserve("first", 2200);
+    expect(await shelf.bytes()).toBe(0);
+    const second = reserve("second", 2000);
+    first?.release();
+    await second;
+    expect(order.at(-1)).toBe("second");
+  });
+
+  it("is counted beside leftovers, but not twice what its own has brought", async () => {
+    const { shelf, reserve } = await full(2);
+    shelf.leftovers = 1500;
+    expect(await reserve("other", 800)).toBeUndefined();
+    expect(await shelf.bytes()).toBe(0);
+    const own = await reserve("own", 2200, 1500);
+    expect(own).toBeDefined();
+    // The fill has gone on with it.
+    shelf.leftovers = 0;
+    expect(await reserve("more", 1)).toBeUndefined();
+    own?.release();
+    expect(await reserve("other", 2200)).toBeDefined();
   });
 });
 

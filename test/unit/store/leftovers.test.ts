@@ -54,6 +54,7 @@ describe("what a crash has left behind", () => {
     await leave(worthKeeping + 1, `sha256-${hexOf(digest)}.other`);
     const blobs = await DiskBlobs.at(root);
     expect(blobs.kept(digest)).toBe(worthKeeping + 1);
+    expect(blobs.keptInAll()).toBe(worthKeeping + 1);
     expect(await left()).toEqual([`sha256-${hexOf(digest)}.other`]);
   });
 
@@ -80,6 +81,7 @@ describe("what a crash has left behind", () => {
     expect(received).toBe(whole.length);
     expect(await blobs.size(digest)).toBe(whole.length);
     expect(blobs.kept(digest)).toBe(0);
+    expect(blobs.keptInAll()).toBe(0);
     expect(await left()).toEqual([]);
   });
 
