@@ -148,9 +148,10 @@ async function add(
   const { promise: added, resolve, reject } = Promise.withResolvers<void>();
   const entry = archive.entry(header(blobPath(digest), size), (error) => (error ? reject(error) : resolve()));
   const hash = hashFor(digest);
-  for await (const chunk of content.stream() as AsyncIterable<Buffer>) {
+  for await (const chunk of content.pieces()) {
     hash.update(chunk);
-    if (!entry.write(chunk)) await once(entry, "drain");
+    // A copy, because the archive takes it in its own time.
+    if (!entry.write(Buffer.from(chunk))) await once(entry, "drain");
     progress.advance(chunk.length);
   }
   entry.end(null);

@@ -1,13 +1,12 @@
 /** Answers: what the mirror found, as headers from a fixed list and then bytes. Nothing of an upstream's headers is copied. */
 import type { ServerResponse } from "node:http";
-import { pipeline } from "node:stream/promises";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import type { Staleness } from "../mirror/ask.ts";
 import type { BlobAnswer } from "../mirror/layers.ts";
 import type { ManifestAnswer } from "../mirror/manifests.ts";
 import type { Digest } from "../oci/digest.ts";
 import { RegistryError } from "../oci/error.ts";
-import { formatContentRange, parseRange } from "../oci/range.ts";
+import { formatContentRange, parseRange, type Span } from "../oci/range.ts";
 
 type Headers = { [name: string]: string };
 
@@ -62,7 +61,7 @@ export function errorReply(error: RegistryError, headers: Headers): Response {
 
 /**
  * Sends a blob past the framework, straight from the file to the connection: through web streams the same bytes cost
- * twice the CPU. From its headers on, a failure can only be told by cutting the connection, as is a client that takes
+ * twice the CPU, and through Node's own, whose buffers cannot be used again, three times. From its headers on, a failure can only be told by cutting the connection, as is a client that takes
  * nothing for `stallMs`.
  */
 export async function sendBlob(
@@ -105,13 +104,44 @@ export async function sendBlob(
   outgoing.setTimeout(stallMs, () => {
     if (outgoing.writableLength > 0) outgoing.destroy();
   });
-  const stream = content.stream(asked === "whole" ? undefined : asked);
-  try {
-    await pipeline(stream, outgoing);
-  } catch {
-    // `pipeline` has cut the connection. A client that left is ordinary; a fill that failed is told where it ran.
-    // When the client had left before, `pipeline` has not touched the stream, and its file would stay open.
-    stream.destroy();
-  }
+  await pour(content, asked === "whole" ? undefined : asked, outgoing);
   return RESPONSE_ALREADY_SENT;
+}
+
+/** Sends content piece by piece, each of which is the connection's until it is really taken, and cuts it when that fails. */
+async function pour(
+  content: NonNullable<BlobAnswer["content"]>,
+  span: Span | undefined,
+  outgoing: ServerResponse,
+): Promise<void> {
+  const left = new AbortController();
+  const leave = (): void => left.abort();
+  // The connection's own event: an answer that waits behind another one on it does not tell.
+  const { socket } = outgoing.req;
+  if (socket.destroyed) leave();
+  socket.once("close", leave);
+  try {
+    for await (const piece of content.pieces(span, left.signal)) await taken(piece, outgoing, left.signal);
+    outgoing.end();
+  } catch {
+    // A client that left is ordinary; a fill that failed is told where it ran.
+    outgoing.destroy();
+  } finally {
+    socket.off("close", leave);
+  }
+}
+
+/** Settles when the system has taken all of `piece`: until then its buffer may not be filled again. */
+function taken(piece: Buffer, outgoing: ServerResponse, left: AbortSignal): Promise<void> {
+  left.throwIfAborted();
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  // A closed connection sends nothing any more, whether it calls back or not.
+  const leave = (): void => reject(left.reason);
+  left.addEventListener("abort", leave, { once: true });
+  outgoing.write(piece, (error) => {
+    left.removeEventListener("abort", leave);
+    if (error) reject(error);
+    else resolve();
+  });
+  return promise;
 }

@@ -10,11 +10,12 @@ export async function readWhole({ size, content }: BlobAnswer, limit: number): P
   }
   const chunks: Buffer[] = [];
   let length = 0;
-  for await (const chunk of content.stream() as AsyncIterable<Buffer>) {
-    length += chunk.length;
+  for await (const piece of content.pieces()) {
+    length += piece.length;
     // An upstream that tells no size may send without end.
     if (length > limit) return undefined;
-    chunks.push(chunk);
+    // It is only lent.
+    chunks.push(Buffer.from(piece));
   }
   return Buffer.concat(chunks);
 }

@@ -2,7 +2,7 @@
 import { mkdir, open, opendir, stat, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { algorithmOf, digestOf, hexOf, parseDigest, type Algorithm, type Digest } from "../oci/digest.ts";
-import { readSize, type Content } from "./content.ts";
+import { lend, type Content } from "./content.ts";
 import { disk, type Files } from "./files.ts";
 import { DiskIngest, type Ingest } from "./ingest.ts";
 import { ingestName, sweepLeftovers, type Leftover } from "./leftovers.ts";
@@ -61,13 +61,7 @@ export class DiskBlobs implements Blobs {
     if (!file) return undefined;
     return {
       size,
-      stream: (span) =>
-        file.createReadStream({
-          start: span?.start ?? 0,
-          // Without a span to the end of the file: the last byte of an empty one has no number.
-          end: (span?.end ?? Infinity) - 1,
-          highWaterMark: readSize,
-        }),
+      pieces: (span) => piecesOf(file, span?.start ?? 0, span?.end ?? size),
       close: () => file.close(),
     };
   }
@@ -152,6 +146,14 @@ export class DiskBlobs implements Blobs {
   #path(digest: Digest): string {
     const hex = hexOf(digest);
     return join(this.#root, "blobs", algorithmOf(digest), hex.slice(0, 2), hex);
+  }
+}
+
+async function* piecesOf(file: FileHandle, start: number, end: number): AsyncGenerator<Buffer> {
+  try {
+    yield* lend(async (buffer, length, at) => (await file.read(buffer, 0, length, at)).bytesRead, start, end);
+  } finally {
+    await file.close();
   }
 }
 

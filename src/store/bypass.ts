@@ -52,13 +52,22 @@ async function nothing(): Promise<void> {}
 function readOnce(fill: Fill, pipe: Pipe): Content {
   const content = fill.open();
   if (!content) throw new Error("a fill that has just begun is closed");
+  const abandon = (): void => pipe.abandon();
   return {
     size: content.size,
     fromStart: true,
-    stream: () => content.stream().once("close", () => pipe.abandon()),
+    pieces: (_span, left) => untilOver(content.pieces(undefined, left), abandon),
     close: async () => {
-      pipe.abandon();
+      abandon();
       await content.close();
     },
   };
+}
+
+async function* untilOver(pieces: AsyncIterable<Buffer>, over: () => void): AsyncGenerator<Buffer> {
+  try {
+    yield* pieces;
+  } finally {
+    over();
+  }
 }

@@ -61,7 +61,7 @@ export class Custody {
     }
     const hash = hashFor(digest);
     try {
-      for await (const chunk of content.stream() as AsyncIterable<Buffer>) {
+      for await (const chunk of content.pieces()) {
         hash.update(chunk);
         await pace(chunk.length);
       }

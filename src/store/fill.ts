@@ -1,10 +1,8 @@
 /** A fill: a blob on its way in. It belongs to the house, and every client reads the growing file at its own offset. */
-import { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Digest } from "../oci/digest.ts";
-import type { Span } from "../oci/range.ts";
 import type { Repository } from "../oci/reference.ts";
-import { readSize, type Content } from "./content.ts";
+import { lend, type Content } from "./content.ts";
 import { FillError } from "./error.ts";
 import type { Ingest } from "./ingest.ts";
 
@@ -63,7 +61,8 @@ export class Fill {
   readonly #options: FillOptions;
   #written = 0;
   #visible = 0;
-  #growth = Promise.withResolvers<void>();
+  /** Wakes the readers that have all there is. */
+  #waiting: (() => void)[] = [];
   #over = false;
   /** Who holds the file open: the fill itself, and each reader. */
   #holders = 1;
@@ -92,34 +91,48 @@ export class Fill {
     return Math.max(0, this.#holders - 1);
   }
 
-  /** A reader of its own for one client, or undefined when the file is closed already. Its stream fails when the fill does. */
+  /** A reader of its own for one client, or undefined when the file is closed already. Its pieces end with an error when the fill fails. */
   open(): Content | undefined {
     if (this.#holders === 0) return undefined;
     this.#holders++;
     return {
       size: this.size,
-      stream: (span) => {
-        const stream = Readable.from(this.#read(span), { objectMode: false, highWaterMark: readSize });
-        // Not in the generator's own `finally`: one that was never started does not run it.
-        return stream.once("close", () => void this.#letGo().catch(() => {}));
-      },
+      pieces: (span, left) => this.#pieces(span?.start ?? 0, span?.end ?? Infinity, left),
       close: () => this.#letGo(),
     };
   }
 
-  async *#read(span?: Span): AsyncGenerator<Buffer> {
-    const last = span?.end ?? Infinity;
-    for (let at = span?.start ?? 0; at < last;) {
-      while (at >= this.#visible && !this.#over) await this.#growth.promise;
-      // Over may mean failed, and then this throws.
-      if (this.#over) await this.proven;
-      const end = Math.min(last, this.#visible);
-      if (at >= end) return;
-      const buffer = Buffer.allocUnsafe(Math.min(readSize, end - at));
-      const length = await this.#ingest.read(buffer, at);
-      at += length;
-      yield buffer.subarray(0, length);
+  async *#pieces(start: number, end: number, left: AbortSignal | undefined): AsyncGenerator<Buffer> {
+    const readAt = (buffer: Buffer, length: number, at: number): Promise<number> =>
+      this.#ingest.read(buffer, length, at);
+    try {
+      for (let at = start; at < end;) {
+        while (at >= this.#visible && !this.#over) await this.#grown(left);
+        // Over may mean failed, and then this throws.
+        if (this.#over) await this.proven;
+        const until = Math.min(end, this.#visible);
+        if (at >= until) return;
+        for await (const piece of lend(readAt, at, until)) {
+          at += piece.length;
+          yield piece;
+        }
+      }
+    } finally {
+      await this.#letGo();
     }
+  }
+
+  /** Settles when there is more to read. @throws when `left` is aborted before. */
+  #grown(left: AbortSignal | undefined): Promise<void> {
+    left?.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const leave = (): void => reject(left?.reason);
+    left?.addEventListener("abort", leave, { once: true });
+    this.#waiting.push(() => {
+      left?.removeEventListener("abort", leave);
+      resolve();
+    });
+    return promise;
   }
 
   async #receive(first: Source): Promise<void> {
@@ -197,9 +210,9 @@ export class Fill {
   #grow(visible: number): void {
     if (visible > this.#visible) this.#visible = visible;
     else if (!this.#over) return;
-    const grown = this.#growth;
-    this.#growth = Promise.withResolvers();
-    grown.resolve();
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const wake of waiting) wake();
   }
 
   async #letGo(): Promise<void> {

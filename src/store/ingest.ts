@@ -1,7 +1,7 @@
 /** A blob that is being written, under a name of its own until it is committed. */
 import { dirname } from "node:path";
 import { algorithmOf, finish, hashFor, type Digest } from "../oci/digest.ts";
-import { readSize } from "./content.ts";
+import { lend } from "./content.ts";
 import { IntegrityError } from "./error.ts";
 import type { Files, OpenFile } from "./files.ts";
 
@@ -12,8 +12,8 @@ export interface Ingest {
   recall(): Promise<void>;
   /** Appends `chunk`, all of it. */
   write(chunk: Uint8Array): Promise<void>;
-  /** Reads what was written, from `position` on, into `buffer`; the number of bytes read. */
-  read(buffer: Uint8Array, position: number): Promise<number>;
+  /** Reads what was written, from `position` on, into `buffer`, at most `length` bytes; the number of bytes read. */
+  read(buffer: Uint8Array, length: number, position: number): Promise<number>;
   /** Checks that the bytes are those of the digest. @throws IntegrityError */
   verify(): void;
   /** Makes the bytes a blob that survives a crash. Reading goes on until {@link close}. */
@@ -49,13 +49,8 @@ export class DiskIngest implements Ingest {
   }
 
   async recall(): Promise<void> {
-    const buffer = Buffer.allocUnsafe(readSize);
-    for (let at = 0; at < this.kept;) {
-      const length = Math.min(await this.read(buffer, at), this.kept - at);
-      if (length === 0) throw new Error(`${this.#target.from} has become shorter`);
-      this.#hash.update(buffer.subarray(0, length));
-      at += length;
-    }
+    const kept = lend((buffer, length, at) => this.read(buffer, length, at), 0, this.kept);
+    for await (const piece of kept) this.#hash.update(piece);
   }
 
   async write(chunk: Uint8Array): Promise<void> {
@@ -73,8 +68,8 @@ export class DiskIngest implements Ingest {
     this.#written += chunk.length;
   }
 
-  async read(buffer: Uint8Array, position: number): Promise<number> {
-    return (await this.#target.file.read(buffer, 0, buffer.length, position)).bytesRead;
+  async read(buffer: Uint8Array, length: number, position: number): Promise<number> {
+    return (await this.#target.file.read(buffer, 0, length, position)).bytesRead;
   }
 
   verify(): void {

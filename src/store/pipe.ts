@@ -33,18 +33,18 @@ export class Pipe implements Ingest {
   }
 
   /** Takes bytes out: they can be read once, from the first to the last. */
-  async read(buffer: Uint8Array, position: number): Promise<number> {
-    let length = 0;
+  async read(buffer: Uint8Array, length: number, position: number): Promise<number> {
+    let done = 0;
     for (const { start, bytes } of this.#chunks) {
-      const part = bytes.subarray(position + length - start, position + buffer.length - start);
-      buffer.set(part, length);
-      length += part.length;
-      if (length === buffer.length) break;
+      const part = bytes.subarray(position + done - start, position + length - start);
+      buffer.set(part, done);
+      done += part.length;
+      if (done === length) break;
     }
-    this.#taken = position + length;
+    this.#taken = position + done;
     this.#chunks = this.#chunks.filter(({ start, bytes }) => start + bytes.length > this.#taken);
     this.#wake();
-    return length;
+    return done;
   }
 
   verify(): void {

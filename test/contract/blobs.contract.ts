@@ -1,20 +1,18 @@
 /** What every implementation of Blobs must do. */
-import type { Readable } from "node:stream";
-import { text } from "node:stream/consumers";
 import { expect, it } from "vitest";
 import { digestOf, type Digest } from "../../src/oci/digest.ts";
 import type { Span } from "../../src/oci/range.ts";
 import type { Blobs } from "../../src/store/blobs.ts";
 import type { Content } from "../../src/store/content.ts";
 import { IntegrityError } from "../../src/store/error.ts";
+import { bytesOf } from "../support/pieces.ts";
 
 const bytes = Buffer.from("hello, blobs");
 const digest = digestOf(bytes);
 const other = digestOf(Buffer.from("something else"));
 
-function streamOf(content: Content | undefined, span?: Span): Readable {
-  if (!content) throw new Error("there is no such blob");
-  return content.stream(span);
+async function textOf(content: Content | undefined, span?: Span): Promise<string> {
+  return (await bytesOf(content, span)).toString();
 }
 
 async function digests(blobs: Blobs): Promise<Digest[]> {
@@ -29,9 +27,9 @@ export function blobsContract(make: () => Promise<Blobs>): void {
     expect(await blobs.read(digest, bytes.length)).toEqual(bytes);
     const whole = await blobs.open(digest, bytes.length);
     expect(whole?.size).toBe(bytes.length);
-    expect(await text(streamOf(whole))).toBe("hello, blobs");
+    expect(await textOf(whole)).toBe("hello, blobs");
     const part = await blobs.open(digest, bytes.length);
-    expect(await text(streamOf(part, { start: 7, end: 10 }))).toBe("blo");
+    expect(await textOf(part, { start: 7, end: 10 })).toBe("blo");
   });
 
   it("knows nothing of what was not put", async () => {
@@ -87,13 +85,13 @@ export function blobsContract(make: () => Promise<Blobs>): void {
     const ingest = await blobs.ingest(digest);
     await ingest.write(bytes.subarray(0, 5));
     const buffer = Buffer.alloc(5);
-    expect(await ingest.read(buffer, 0)).toBe(5);
+    expect(await ingest.read(buffer, 5, 0)).toBe(5);
     expect(buffer.toString()).toBe("hello");
     expect(await blobs.open(digest, bytes.length)).toBeUndefined();
     await ingest.write(bytes.subarray(5));
     ingest.verify();
     await ingest.commit();
-    expect(await ingest.read(buffer, 7)).toBe(5);
+    expect(await ingest.read(buffer, 5, 7)).toBe(5);
     await ingest.close();
     expect(await blobs.read(digest, bytes.length)).toEqual(bytes);
   });
@@ -112,7 +110,7 @@ export function blobsContract(make: () => Promise<Blobs>): void {
     await blobs.put(digest, bytes);
     const content = await blobs.open(digest, bytes.length);
     expect(await blobs.remove(digest)).toBe(true);
-    expect(await text(streamOf(content))).toBe("hello, blobs");
+    expect(await textOf(content)).toBe("hello, blobs");
     expect(await digests(blobs)).toEqual([]);
   });
 

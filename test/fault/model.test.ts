@@ -6,7 +6,6 @@
 import { mkdtemp, open, readdir, rm, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { buffer } from "node:stream/consumers";
 import type Database from "better-sqlite3";
 import fc from "fast-check";
 import { expect, it } from "vitest";
@@ -31,6 +30,7 @@ import { Scrub } from "../../src/store/scrub.ts";
 import { SqliteSurvey } from "../../src/store/survey.ts";
 import { Metrics } from "../../src/telemetry/metrics.ts";
 import { ShelfUpstream, shelf, tag, versionOf, type Version } from "../support/shelfUpstream.ts";
+import { bytesOf } from "../support/pieces.ts";
 
 const repositories = 4;
 const capacity = 100_000;
@@ -238,7 +238,7 @@ function pull(number: number): Step {
     expect(answer.bytes).toEqual(version.bytes);
     for (const [digest, bytes] of version.blobs) {
       const { content } = await house.rooms.mirror.blob(shelf(number), digest, house.ask());
-      const served = content && (await buffer(content.stream()));
+      const served = await bytesOf(content);
       // Of what has rotted since it was last scrubbed, a client gets all, and refuses it for its digest.
       if (model.rotten.has(digest)) expect(served && digestOf(served)).not.toBe(digest);
       else expect(served).toEqual(bytes);

@@ -1,5 +1,4 @@
 /** {@link Blobs} in memory, for tests that need no disk. It keeps the same contract. */
-import { Readable } from "node:stream";
 import { digestOf, algorithmOf, type Digest } from "../../src/oci/digest.ts";
 import type { Blobs } from "../../src/store/blobs.ts";
 import type { Content } from "../../src/store/content.ts";
@@ -14,7 +13,9 @@ export class FakeBlobs implements Blobs {
     if (!bytes) return undefined;
     return {
       size,
-      stream: (span) => Readable.from([bytes.subarray(span?.start ?? 0, span?.end ?? size)]),
+      async *pieces(span) {
+        yield bytes.subarray(span?.start ?? 0, span?.end ?? size);
+      },
       close: async () => {},
     };
   }
@@ -32,7 +33,7 @@ export class FakeBlobs implements Blobs {
       write: async (chunk) => {
         written = Buffer.concat([written, chunk]);
       },
-      read: async (buffer, position) => written.copy(buffer, 0, position),
+      read: async (buffer, length, position) => written.copy(buffer, 0, position, position + length),
       verify: () => {
         const found = digestOf(written, algorithmOf(digest));
         if (found !== digest) throw new IntegrityError(digest, found, written.length);

@@ -2,7 +2,6 @@
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { buffer } from "node:stream/consumers";
 import { expect, it } from "vitest";
 import { patienceMs, type Ask } from "../../../src/mirror/ask.ts";
 import { Inquiries } from "../../../src/mirror/inquiry.ts";
@@ -16,6 +15,7 @@ import { Intake } from "../../../src/store/intake.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";
 import { FakeCatalog } from "../../support/fakeCatalog.ts";
 import { shelf, ShelfUpstream, versionOf } from "../../support/shelfUpstream.ts";
+import { bytesOf } from "../../support/pieces.ts";
 
 class FullCatalog extends FakeCatalog {
   override async link(repository: Repository, digest: Digest): Promise<void> {
@@ -59,7 +59,7 @@ async function open(catalog: FakeCatalog, adopt?: (fills: Fills) => Promise<unde
   const pull = async (repository: number): Promise<number> => {
     const { content } = await layers.get(served, shelf(repository), shared, ask());
     if (!content) throw new Error("no content");
-    return (await buffer(content.stream())).length;
+    return (await bytesOf(content)).length;
   };
   return { upstream, fills, pull };
 }

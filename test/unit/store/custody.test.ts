@@ -1,7 +1,6 @@
 import { mkdir, mkdtemp, readdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { Readable } from "node:stream";
 import { beforeEach, describe, expect, it } from "vitest";
 import { ociManifest } from "../../../src/oci/descriptor.ts";
 import { digestOf, hexOf, type Digest } from "../../../src/oci/digest.ts";
@@ -199,7 +198,7 @@ describe("custody", () => {
       blobs.open = async (digest, size) => {
         const content = await whole(digest, size);
         await content?.close();
-        return { size, stream: () => Readable.from(refuse(code)), close: async () => {} };
+        return { size, pieces: () => refuse(code), close: async () => {} };
       };
       expect(await custody.examine(digestOf(layer), layer.length)).toBe("unreadable");
     },

@@ -2,12 +2,12 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { buffer } from "node:stream/consumers";
 import { beforeEach, describe, expect, it } from "vitest";
 import { digestOf, type Digest } from "../../../src/oci/digest.ts";
 import { DiskBlobs } from "../../../src/store/blobs.ts";
 import { FillError, IntegrityError } from "../../../src/store/error.ts";
 import { Fills, heldBack, type Fill, type FillOptions, type Source } from "../../../src/store/fill.ts";
+import { bytesOf } from "../../support/pieces.ts";
 
 const bytes = randomBytes(300_000);
 const digest = digestOf(bytes);
@@ -60,9 +60,7 @@ async function begin(
 }
 
 function read(fill: Fill, span?: { start: number; end: number }): Promise<Buffer> {
-  const content = fill.open();
-  if (!content) throw new Error("the fill is closed");
-  return buffer(content.stream(span));
+  return bytesOf(fill.open(), span);
 }
 
 describe("a fill", () => {
@@ -79,18 +77,17 @@ describe("a fill", () => {
   it("gives a reader what has come so far, but never the last bytes before they are proven", async () => {
     const upstream = slow();
     const fill = await begin(upstream.from);
-    const content = fill.open();
-    const stream = content?.stream();
-    if (!stream) throw new Error("closed");
     let got = 0;
-    stream.on("data", (chunk: Buffer) => (got += chunk.length));
+    const reading = (async () => {
+      for await (const piece of fill.open()?.pieces() ?? []) got += piece.length;
+    })();
     await upstream.send(bytes.subarray(0, bytes.length - 1));
     while (got < bytes.length - heldBack) await new Promise(setImmediate);
     for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
     expect(got).toBe(bytes.length - heldBack);
     await upstream.send(bytes.subarray(bytes.length - 1));
     await upstream.end();
-    await new Promise((end) => stream.once("end", end));
+    await reading;
     expect(got).toBe(bytes.length);
   });
 
@@ -105,11 +102,10 @@ describe("a fill", () => {
     wrong[wrong.length - 1] = (wrong.at(-1) ?? 0) ^ 1;
     const fill = await begin(source([wrong]));
     let got = 0;
-    const stream = fill.open()?.stream();
-    stream?.on("data", (chunk: Buffer) => (got += chunk.length));
-    await expect(new Promise((_, reject) => stream?.once("error", reject))).rejects.toBeInstanceOf(
-      IntegrityError,
-    );
+    const reading = (async () => {
+      for await (const piece of fill.open()?.pieces() ?? []) got += piece.length;
+    })();
+    await expect(reading).rejects.toBeInstanceOf(IntegrityError);
     expect(got).toBeLessThanOrEqual(bytes.length - heldBack);
     await expect(fill.settled).rejects.toBeInstanceOf(IntegrityError);
     expect(held).toEqual([]);
@@ -192,11 +188,14 @@ describe("a fill", () => {
     const upstream = slow();
     const fill = await begin(upstream.from);
     await upstream.send(bytes.subarray(0, 100_000));
-    const begun = fill.open()?.stream();
-    await new Promise((first) => begun?.once("data", first));
-    begun?.destroy();
-    fill.open()?.stream().destroy();
+    for await (const _piece of fill.open()?.pieces() ?? []) break;
     await fill.open()?.close();
+    const left = new AbortController();
+    const pieces = fill.open()?.pieces(undefined, left.signal)[Symbol.asyncIterator]();
+    await pieces?.next();
+    const waiting = pieces?.next();
+    left.abort(new Error("left"));
+    await expect(waiting).rejects.toThrow("left");
     await upstream.send(bytes.subarray(100_000));
     await upstream.end();
     await fill.settled;
@@ -208,8 +207,7 @@ describe("a fill", () => {
     const fill = await begin(source([bytes]));
     const reading = fill.open();
     await fill.settled;
-    if (!reading) throw new Error("the fill is closed");
-    expect((await buffer(reading.stream())).equals(bytes)).toBe(true);
+    expect((await bytesOf(reading)).equals(bytes)).toBe(true);
   });
 
   it("lets go of each answer that it has done with", async () => {

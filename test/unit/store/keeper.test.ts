@@ -2,7 +2,6 @@
 import { mkdtemp, readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { buffer } from "node:stream/consumers";
 import { describe, expect, it } from "vitest";
 import { ociManifest } from "../../../src/oci/descriptor.ts";
 import { digestOf, type Digest } from "../../../src/oci/digest.ts";
@@ -16,6 +15,7 @@ import type { Gone } from "../../../src/store/evict.ts";
 import { SqliteInventory } from "../../../src/store/inventory.ts";
 import { Pins, SqlitePinTable } from "../../../src/store/pins.ts";
 import { graceMs, Keeper, type KeeperOptions } from "../../../src/store/keeper.ts";
+import { bytesOf } from "../../support/pieces.ts";
 
 function repository(text: string): Repository {
   const name = parseRepositoryName(text);
@@ -168,7 +168,7 @@ describe("the keeper", () => {
     await shelf.keeper.remove(pattern("**"), () => {}, false);
     expect(await shelf.onDisk()).toBe(0);
     for (const reader of readers) {
-      expect(reader && (await buffer(reader.stream()))).toEqual(Buffer.alloc(layerBytes, "a"));
+      expect(await bytesOf(reader)).toEqual(Buffer.alloc(layerBytes, "a"));
     }
   });
 

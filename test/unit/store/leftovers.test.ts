@@ -76,7 +76,7 @@ describe("what a crash has left behind", () => {
     });
     const content = fill.open();
     let received = 0;
-    for await (const chunk of content?.stream() ?? []) received += (chunk as Buffer).length;
+    for await (const piece of content?.pieces() ?? []) received += piece.length;
     await fill.settled;
     expect(received).toBe(whole.length);
     expect(await blobs.size(digest)).toBe(whole.length);
