@@ -80,12 +80,14 @@ withClient("chromium", ({ path }) => {
     await sees(page, "#quotas", "8 of 10 pulls left");
     await sees(page, "#verdict", "All pulls go.");
     await page.locator("#image").fill("half a na");
+    await page.evaluate(`document.querySelector("#quotas canvas").title = "the one from before"`);
     expect((await pull("nginx", "node-7")).errors).toEqual([]);
     await sees(page, "#quotas", "6 of 10 pulls left");
     await sees(page, "#spenders", "node-7");
     await sees(page, "#spenders", "docker.io/library/nginx");
     expect(loads()).toBe(1);
-    // What is being typed is left alone.
+    // What is being typed is left alone, and what is drawn is drawn on.
+    expect(await page.locator("#quotas canvas").getAttribute("title")).toBe("the one from before");
     expect(await page.locator("#image").inputValue()).toBe("half a na");
   });
 

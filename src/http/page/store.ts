@@ -2,7 +2,7 @@
 import { html } from "hono/html";
 import { formatRepository } from "../../oci/reference.ts";
 import { bytesText } from "../../telemetry/bytes.ts";
-import { about, counted, nothing, number, section, type Markup } from "./markup.ts";
+import { about, counted, nothing, section, type Markup } from "./markup.ts";
 import type { RunningFill, View } from "./view.ts";
 
 /** So many fills are listed; of more, only their number is told. */
@@ -57,7 +57,7 @@ export function disk({ disk: { capacity, held, oldestUse }, degraded, now }: Vie
         ${share} %
       </meter>
       <p>
-        ${counted(manifests, "manifest")} and ${number(Math.max(0, blobs - manifests))} other blobs.
+        ${counted(manifests, "manifest")} and ${counted(Math.max(0, blobs - manifests), "other blob")}.
         ${
           oldestUse !== undefined &&
           html`The image that was unused for longest was asked for ${about(now - oldestUse)} ago.`

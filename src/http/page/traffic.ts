@@ -10,6 +10,7 @@ const hourMs = 60 * minuteMs;
 
 /** How far apart two bars may be, and how far back they then reach. */
 const scales = [
+  { stepMs: sliceMs, spans: 30 },
   { stepMs: sliceMs, spans: 90 },
   { stepMs: minuteMs, spans: 90 },
   { stepMs: 5 * minuteMs, spans: 96 },
