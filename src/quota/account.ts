@@ -161,10 +161,12 @@ export class Account {
     return { errand, row: this.#reckoning.send(costOf(errand.kind), this.#clock.time()) };
   }
 
-  /** Whether a claim still stands: in the meantime the upstream may have said that less is left. */
-  stands({ row }: Claim): boolean {
+  /** Whether a claim still stands: in the meantime the upstream may have said that less is left than its reason must leave. */
+  stands({ row, errand }: Claim): boolean {
     const now = this.#clock.time();
-    return row.cost === 0 || (this.#stops.emptyUntil(now) === undefined && this.#reckoning.tokens(now) >= 0);
+    if (row.cost === 0) return true;
+    const floor = this.#floor(errand.purpose.reason);
+    return this.#stops.emptyUntil(now) === undefined && this.#reckoning.tokens(now) >= floor;
   }
 
   /** Writes down what is about to be sent. @throws QuotaError when a pull that a limit counts cannot be written. */

@@ -46,6 +46,17 @@ const leastPatienceMs = 1000;
 
 const priorities: Readonly<Record<Reason, number>> = { pull: 1, revalidate: 4, warm: 7 };
 
+/** A token is fetched once for all who need it, so those who wait for it may be in more of a hurry than who began. */
+function priorityOf({ kind, purpose }: Errand): number {
+  return kind === "token" ? priorities.pull : priorities[purpose.reason];
+}
+
+/** What takes `errand` out of the line before its turn comes. */
+function endOf({ kind, purpose: { overtaken } }: Errand, signal: AbortSignal | undefined) {
+  if (kind === "token" || !overtaken) return signal;
+  return signal ? AbortSignal.any([signal, overtaken]) : overtaken;
+}
+
 /** A bucket that keeps its promises over restarts. */
 export class QuotaBucket implements Bucket {
   readonly #account: Account;
@@ -71,7 +82,8 @@ export class QuotaBucket implements Bucket {
     this.#requests = new Line({ maxConcurrent: concurrency, minTime: 0 }, () => account.guardTokens);
   }
 
-  async take(errand: Errand, signal?: AbortSignal): Promise<Permit> {
+  async take(errand: Errand, caller?: AbortSignal): Promise<Permit> {
+    const signal = endOf(errand, caller);
     signal?.throwIfAborted();
     const started = performance.now();
     const patience = new AbortController();
@@ -154,7 +166,7 @@ export class QuotaBucket implements Bucket {
 
   async #admit(errand: Errand, patience: AbortController): Promise<Permit> {
     const { signal } = patience;
-    const priority = priorities[errand.purpose.reason];
+    const priority = priorityOf(errand);
     for (;;) {
       const early = await this.#claim(errand, priority, patience);
       let end: (() => void) | undefined;

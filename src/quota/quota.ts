@@ -12,6 +12,8 @@ export interface Purpose {
   readonly userAgent: string;
   /** The pull, or the part of it, that requests and waiting are steps of, while it is traced. */
   readonly trace?: Step;
+  /** Aborted when a client waits for what was to be fetched ahead: it leaves the line with this signal's reason. */
+  readonly overtaken?: AbortSignal;
 }
 
 export type RequestKind = "ping" | "token" | "manifest-get" | "manifest-head" | "blob" | "tags" | "referrers";

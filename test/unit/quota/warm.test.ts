@@ -1,0 +1,88 @@
+/** What warming leaves to others: the line's head, and the part of the quota that it may not touch. */
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { openBucket, type QuotaBucket } from "../../../src/quota/bucket.ts";
+import { QuotaError, type Errand, type Permit, type RequestKind } from "../../../src/quota/quota.ts";
+import { FakeLedger } from "../../support/fakeLedger.ts";
+import { errand } from "./world.ts";
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date", "performance"] }));
+afterEach(() => void vi.useRealTimers());
+
+const good = { status: 200, headers: {} };
+
+/** 10 pulls a minute, of which warming leaves 3, and one request at a time. */
+function bucket(): Promise<QuotaBucket> {
+  return openBucket({
+    upstream: "docker.io",
+    quota: { limit: 10, windowMs: 60_000 },
+    reserve: 0.1,
+    low: 0.3,
+    maxWaitMs: 15_000,
+    concurrency: 1,
+    ledger: new FakeLedger(),
+  });
+}
+
+async function soon(): Promise<void> {
+  await vi.advanceTimersByTimeAsync(50);
+}
+
+async function taken(from: QuotaBucket, asked: Errand): Promise<Permit> {
+  const permit = from.take(asked);
+  await soon();
+  return permit;
+}
+
+function overtakable(kind: RequestKind, overtaken: AbortSignal): Errand {
+  const { purpose, ...rest } = errand(kind, "warm");
+  return { ...rest, purpose: { ...purpose, overtaken } };
+}
+
+test("what is overtaken leaves the line for who overtakes, with the reason, and costs nothing", async () => {
+  const docker = await bucket();
+  const first = await taken(docker, errand("blob"));
+  const overtaking = new AbortController();
+  const left = docker.take(overtakable("manifest-get", overtaking.signal)).catch((error: unknown) => error);
+  await soon();
+  expect(docker.snapshot()).toMatchObject({ waiting: 1, remaining: 9 });
+  const reason = new Error("a client waits");
+  overtaking.abort(reason);
+  expect(await left).toBe(reason);
+  first.answered(good);
+  await soon();
+  expect(docker.snapshot()).toMatchObject({ waiting: 0, remaining: 10, inFlight: 0 });
+});
+
+test("a token that was wanted for what is overtaken comes all the same: others wait for it too", async () => {
+  const docker = await bucket();
+  const permit = await taken(docker, overtakable("token", AbortSignal.abort(new Error("a client waits"))));
+  permit.answered(good);
+});
+
+test("a token is wanted as soon as any pull, whoever asked for it first", async () => {
+  const docker = await bucket();
+  const first = await taken(docker, errand("blob"));
+  const order: string[] = [];
+  for (const asked of [errand("blob", "revalidate"), errand("token", "warm")]) {
+    const passed = docker.take(asked).then((permit) => permit.answered(good));
+    void passed.then(() => order.push(asked.kind));
+  }
+  await soon();
+  first.answered(good);
+  await soon();
+  expect(order).toEqual(["token", "blob"]);
+});
+
+test("warming that stands in line when the upstream says that little is left does not go any more", async () => {
+  const docker = await bucket();
+  const head = await taken(docker, errand("manifest-head"));
+  const refused = docker.take(errand("manifest-get", "warm")).catch((error: unknown) => error);
+  await soon();
+  head.answered({
+    status: 200,
+    headers: { "ratelimit-limit": "10;w=60", "ratelimit-remaining": "3;w=60" },
+  });
+  await soon();
+  expect(await refused).toBeInstanceOf(QuotaError);
+  expect(docker.snapshot()).toMatchObject({ remaining: 3, state: "low" });
+});
