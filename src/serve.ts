@@ -21,9 +21,11 @@ import { SqliteInventory } from "./store/inventory.ts";
 import { Keeper } from "./store/keeper.ts";
 import { Pins, SqlitePinTable } from "./store/pins.ts";
 import { Storage } from "./store/storage.ts";
+import { SqliteWarmJobTable } from "./store/warmJobs.ts";
 import { openLog } from "./telemetry/log.ts";
 import { Metrics } from "./telemetry/metrics.ts";
 import { storageEvents } from "./telemetry/storage.ts";
+import { pinsOf, Warming } from "./warming.ts";
 
 /** How often buckets are told to write down where they stand. */
 const minuteMs = 60_000;
@@ -46,7 +48,12 @@ export async function serve(config: Config): Promise<void> {
   const { blobs, catalog, fills, custody, health } = storage;
   const checkpointer = new Checkpointer(storage.database.path);
   open.defer(() => checkpointer.close());
-  const { capacity, highWater, lowWater, pins, retention } = config.storage;
+  const routing = {
+    upstreams: new Set(Object.keys(config.upstreams)),
+    defaultUpstream: config.defaultUpstream,
+  };
+  const { capacity, highWater, lowWater, retention } = config.storage;
+  const pins = [...config.storage.pins, ...pinsOf(config.warm, routing)];
   const keeper = new Keeper({
     inventory: storage.database.over((database) => new SqliteInventory(database)),
     blobs: custody,
@@ -90,7 +97,21 @@ export async function serve(config: Config): Promise<void> {
   });
   await mirror.tidy();
 
-  const routing = { upstreams: new Set(connected.keys()), defaultUpstream: config.defaultUpstream };
+  const warming = new Warming({
+    settings: config.warm,
+    mirror,
+    catalog,
+    fills,
+    room: keeper.room,
+    routing,
+    buckets,
+    pins: keeper.pins,
+    table: new SqliteWarmJobTable(storage.database.current),
+    log,
+    metrics,
+    draining: stop.signal,
+  });
+  open.defer(() => warming.close());
   const { stall: stallMs } = config.registry;
   const registry = await listen(
     registryFace({ mirror, routing, log, metrics, buckets, stallMs, ...observers }),
@@ -109,6 +130,8 @@ export async function serve(config: Config): Promise<void> {
     routing,
     keeper,
     hitRatio: () => metrics.hitRatio(),
+    warmer: warming.warmer,
+    warmPlatforms: config.warm.platforms,
     adminToken,
     log,
     now: Date.now,
@@ -135,6 +158,7 @@ export async function serve(config: Config): Promise<void> {
 
   keeper.start();
   observers.alarm({ connected, disk: health });
+  warming.start();
   const caring = storage.care(stop.signal);
   const tending = setInterval(() => void tend(connected), minuteMs);
   await stop.asked;

@@ -2,6 +2,7 @@
 import type { Report } from "./issue.ts";
 import { checkAlerts } from "./alerts.ts";
 import type { Settings } from "./schema.ts";
+import { checkWarm } from "./warm.ts";
 
 /** Reports each rule that the settings break. `hosts` are the upstreams as they are written, rightly or wrongly. */
 export function checkRules(settings: Settings, hosts: readonly string[], report: Report): void {
@@ -33,6 +34,8 @@ export function checkRules(settings: Settings, hosts: readonly string[], report:
     report(["audit", "stdout"], "false beside audit.file");
 
   checkAlerts(settings.alerts, report);
+
+  checkWarm(settings.warm, { upstreams: new Set(hosts), defaultUpstream }, report);
 
   if (quota.low < quota.reserve) report(["quota", "low"], "no less than quota.reserve");
 

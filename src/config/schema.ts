@@ -22,6 +22,7 @@ import {
   size,
   sourceHost,
 } from "./values.ts";
+import { warm } from "./warm.ts";
 
 const credential = z.strictObject({
   username: z
@@ -226,6 +227,7 @@ export const schema = z.strictObject({
     .prefault({})
     .describe("The steps taken as an upstream's quota runs out."),
   policy: policy.prefault({}).describe("What may be pulled, whoever asks: see docs/policy.md."),
+  warm: warm.prefault({}).describe("Fetching images before anybody asks for them."),
   shutdown: z
     .strictObject({
       grace: duration({ max: "1h" })

@@ -192,7 +192,7 @@ export function credentialFile() {
  * A value that is written as text. Text that does not match the grammar, or that `read` has no value for, is an issue
  * with the one sentence that says what was expected.
  */
-function written<Value>(
+export function written<Value>(
   type: string,
   grammar: RegExp,
   expected: string,

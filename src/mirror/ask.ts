@@ -10,6 +10,8 @@ export interface Ask {
   readonly userAgent: string;
   /** Only what the headers say is wanted: no bytes, and nothing may be fetched or spent to have them. */
   readonly head: boolean;
+  /** Nobody waits for it: it is fetched ahead, from what pulls and checks of tags leave. */
+  readonly ahead?: true;
   /** When, by `performance.now()`, this request has waited for as long as its client should. */
   readonly until: number;
   /** Milliseconds that this request has waited for upstreams; added up on the way. */

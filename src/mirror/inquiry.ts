@@ -10,6 +10,11 @@ import { patienceMs, type Ask } from "./ask.ts";
 /** How long a question is waited for, in ms, when something stale can be served and the upstream has failed since it last answered. */
 const shortPatienceMs = 2_500;
 
+/** A client waits for what was being asked ahead, and asks for itself now. */
+class Overtaken extends Error {
+  override readonly name = "Overtaken";
+}
+
 /** A question, said so that two that are the same read the same. */
 export interface Question<T> {
   readonly upstream: Upstream;
@@ -27,6 +32,8 @@ export interface Question<T> {
 /** All questions that are being asked now, and the recent "no"s. */
 export class Inquiries {
   readonly #flights = new Flights<unknown>();
+  /** Questions that are being asked ahead, by what takes each out of the line. */
+  readonly #ahead = new Map<string, AbortController>();
   readonly #draining: AbortSignal;
   readonly #absences: Absences;
 
@@ -47,15 +54,31 @@ export class Inquiries {
     if (this.#draining.aborted) throw new UpstreamError("unreachable", "this mirror is shutting down");
     const started = performance.now();
     try {
-      const isBegun = this.isAsked(question);
-      const run = this.#flights.join(key(question), () => this.#run(question, ask));
-      const answer = (): Promise<unknown> => inTime(run, ask, late(question.upstream));
-      // The steps of a run are those of the pull that began it; the others only wait.
-      const told = isBegun ? inStep(ask.trace, "wait for another pull", {}, answer) : answer();
-      // Flights of one key are of one type: the key names what is wanted.
-      return (await told) as T;
+      return await this.#answer(question, ask);
     } finally {
       ask.upstreamMs += performance.now() - started;
+    }
+  }
+
+  async #answer<T>(question: Question<T>, ask: Ask): Promise<T> {
+    for (;;) {
+      const id = key(question);
+      // What is asked ahead may stand in line behind everybody, and may not spend what a client may.
+      const isBehind = !ask.ahead && this.#ahead.has(id);
+      if (isBehind) this.#ahead.get(id)?.abort(new Overtaken("a client waits for this now"));
+      const isBegun = this.isAsked(question);
+      const run = this.#flights.join(id, () => this.#run(question, ask));
+      const answer = (): Promise<unknown> => inTime(run, ask, late(question.upstream));
+      try {
+        // The steps of a run are those of the pull that began it; the others only wait.
+        const told = isBegun ? inStep(ask.trace, "wait for another pull", {}, answer) : answer();
+        // Flights of one key are of one type: the key names what is wanted.
+        return (await told) as T;
+      } catch (error) {
+        if (!(error instanceof Overtaken) && !(isBehind && isLimited(error))) throw error;
+        // Who was overtaken lets the client go first, and then waits with it.
+        if (ask.ahead) await new Promise(setImmediate);
+      }
     }
   }
 
@@ -63,13 +86,24 @@ export class Inquiries {
     const { upstream, reason, about, send } = question;
     const patience = question.haveStale && upstream.health.failures > 0 ? shortPatienceMs : patienceMs;
     const { client, userAgent, trace } = ask;
-    const purpose = { reason, client, userAgent, ...(trace && { trace }) };
+    const id = key(question);
+    const overtaking = ask.ahead && new AbortController();
+    if (overtaking) this.#ahead.set(id, overtaking);
+    const purpose = {
+      reason,
+      client,
+      userAgent,
+      ...(trace && { trace }),
+      ...(overtaking && { overtaken: overtaking.signal }),
+    };
     try {
       // The run belongs to the house: it goes on for the others when the client that began it leaves.
       return await within(patience, late(upstream), (signal) => send({ purpose, signal }));
     } catch (error) {
       this.#absences.note(about, error);
       throw error;
+    } finally {
+      if (overtaking) this.#ahead.delete(id);
     }
   }
 }
@@ -88,6 +122,10 @@ async function within<T>(ms: number, message: string, run: (signal: AbortSignal)
   } finally {
     clearTimeout(timer);
   }
+}
+
+function isLimited(error: unknown): boolean {
+  return error instanceof UpstreamError && error.kind === "limited";
 }
 
 function late({ name }: Upstream): string {

@@ -2,6 +2,7 @@
 import type { Digest } from "../oci/digest.ts";
 import { formatRepository, type Repository } from "../oci/reference.ts";
 import { inStep } from "../quota/step.ts";
+import type { Reason } from "../quota/quota.ts";
 import type { Blobs } from "../store/blobs.ts";
 import { Bypass, type BypassReason } from "../store/bypass.ts";
 import type { Catalog } from "../store/catalog.ts";
@@ -143,7 +144,7 @@ export class Layers {
       askWithAlternates(served, repository, (place) =>
         place.upstream.headBlob(place.repository, digest, asked),
       );
-    const question = { upstream, about, want: "headers", reason: "pull", send } as const;
+    const question = { upstream, about, want: "headers", reason: reasonOf(ask), send } as const;
     return (await this.#options.inquiries.ask(question, ask)).value.size;
   }
 
@@ -192,7 +193,7 @@ export class Layers {
       upstream: served.upstream,
       about: `blob ${place}@${digest}`,
       want: "content",
-      reason: "pull",
+      reason: reasonOf(ask),
       send: (asked: Asked) => this.#open(served, repository, digest, asked),
     } as const;
     const begun = this.#options.inquiries.ask(question, ask);
@@ -252,6 +253,10 @@ export class Layers {
       .finally(() => space.release());
     return fill;
   }
+}
+
+function reasonOf({ ahead }: Ask): Reason {
+  return ahead ? "warm" : "pull";
 }
 
 function failureOf(error: unknown): FillFailure {

@@ -69,7 +69,7 @@ export class Manifests {
         ? record.descriptor
         : await this.#resolve(served, repository, tag, ask, record);
       const age = believed ? ageSeconds(record.checkedAt, now()) : 0;
-      const reason = record?.held ? "revalidate" : "pull";
+      const reason = reasonOf(ask, record?.held !== undefined);
       const refusal = record && refusalToMove(served, record, manifest);
       if (refusal) throw refusal;
       return { ...(await this.#content(served, repository, manifest, ask, reason)), age };
@@ -84,14 +84,15 @@ export class Manifests {
   async #byDigest(served: Served, repository: Repository, digest: Digest, ask: Ask): Promise<Content> {
     const held = await this.#held(repository, digest, ask);
     if (held) return held;
-    if (!ask.head) return this.#fetch(served, repository, digest, ask, "pull");
+    const reason = reasonOf(ask, false);
+    if (!ask.head) return this.#fetch(served, repository, digest, ask, reason);
     const { upstream } = served;
     const found = await this.#options.inquiries.ask(
       {
         upstream,
         about: aboutDigest(repository, digest),
         want: "headers",
-        reason: "pull",
+        reason,
         send: (asked) =>
           askWithAlternates(served, repository, (place) => this.#headers(place, repository, digest, asked)),
       },
@@ -234,7 +235,7 @@ export class Manifests {
       return value;
     };
     const about = `manifest ${formatRepository(repository)}:${tag}`;
-    const reason = known ? "revalidate" : "pull";
+    const reason = reasonOf(ask, known !== undefined);
     return inquiries.ask({ upstream, about, want: "headers", reason, haveStale, send }, ask);
   }
 
@@ -279,6 +280,12 @@ function refusalToMove(
 /** Nothing of a tag is held and nothing can be fetched for it, so that a newer meaning of it would help nobody. */
 function isBeyondReach({ quota, alternates }: Served, { held }: TagRecord): boolean {
   return !held && quota.state === "exhausted" && alternates.length === 0 && !quota.worthAsking();
+}
+
+/** Why the upstream is asked, for content or a tag that is known already or not. */
+function reasonOf({ ahead }: Ask, isKnown: boolean): Reason {
+  if (ahead) return "warm";
+  return isKnown ? "revalidate" : "pull";
 }
 
 function isAbsent(error: unknown): boolean {

@@ -163,6 +163,18 @@ const steps: readonly string[] = [
     until INTEGER,
     PRIMARY KEY (upstream, repository, digest, policy)
   ) WITHOUT ROWID;
+    `,
+  `
+  -- Pins of those who replace all of theirs at once.
+  CREATE TABLE pin_owned (
+    owner TEXT NOT NULL,
+    pattern TEXT NOT NULL,
+    pinned_at INTEGER NOT NULL,
+    PRIMARY KEY (owner, pattern)
+  ) WITHOUT ROWID;
+
+  -- Orders to fetch images ahead, those that have ended too.
+  CREATE TABLE warm_job (id TEXT PRIMARY KEY, created_at INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
   `,
 ];
 

@@ -75,6 +75,12 @@ export class Room {
     }
   }
 
+  /** Bytes that can still come in before anything has to go. */
+  async headroom(): Promise<number> {
+    const { marks, held } = this.#options;
+    return Math.max(0, marks.high - (await held()) - this.#promised);
+  }
+
   /** Makes room down to the low water mark when what is held and promised stands above the high one. */
   async ebb(): Promise<void> {
     const { marks, held, makeRoom } = this.#options;

@@ -195,6 +195,30 @@ export class Metrics {
     labelNames: ["event", "result"] as const,
     registers: this.#registers,
   });
+  readonly warmImages = new Counter({
+    name: "hubcap_warm_images_total",
+    help: "Images that were to be fetched ahead, by how that ended: held, failed, or left for want of quota",
+    labelNames: ["upstream", "result"] as const,
+    registers: this.#registers,
+  });
+  readonly warmBytes = new Counter({
+    name: "hubcap_warm_bytes_total",
+    help: "Bytes of configs and layers that were fetched ahead",
+    labelNames: ["upstream"] as const,
+    registers: this.#registers,
+  });
+  readonly warmJobs = new Gauge({
+    name: "hubcap_warm_jobs",
+    help: "Orders to fetch images ahead that have not ended, by state",
+    labelNames: ["state"] as const,
+    registers: this.#registers,
+  });
+  readonly clusterLists = new Counter({
+    name: "hubcap_cluster_lists_total",
+    help: "Attempts to list the images that the cluster's pods use, by result: ok or failed",
+    labelNames: ["result"] as const,
+    registers: this.#registers,
+  });
 
   readonly quotaLimit = this.#quotaGauge("limit", "Pulls that the upstream allows in its window");
   readonly quotaRemaining = this.#quotaGauge("remaining", "Pulls that are left");

@@ -57,7 +57,7 @@ export class OpenApiChecker {
 
   /** What is wrong with an answer: that it is not described, or what its schema says. Empty when nothing is. */
   flaws({ method, path, status, contentType = "", body }: Answered): string[] {
-    const route = path.slice((this.#document.servers[0]?.url ?? "").length);
+    const route = this.#routeOf(path.slice((this.#document.servers[0]?.url ?? "").length));
     const operation = this.#document.paths[route]?.[method.toLowerCase()];
     if (!operation) return [`${method} ${route} is not described`];
     const type = contentType.split(";", 1)[0] ?? "";
@@ -66,6 +66,14 @@ export class OpenApiChecker {
     }
     const way = ["paths", route, method.toLowerCase(), "responses", `${status}`, "content", type, "schema"];
     return this.#check(pointer(way), body);
+  }
+
+  /** The route that a path belongs to: itself, or one with a parameter as its last part. */
+  #routeOf(path: string): string {
+    const start = path.slice(0, path.lastIndexOf("/") + 1);
+    const { paths } = this.#document;
+    if (paths[path]) return path;
+    return Object.keys(paths).find((route) => route.startsWith(`${start}{`)) ?? path;
   }
 
   /** What is wrong with a value of a named schema. */

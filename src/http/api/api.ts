@@ -10,6 +10,7 @@ import { addPins, type PinsOptions } from "./pins.ts";
 import { addQuota, type QuotaOptions } from "./quota.ts";
 import { addRehearse, type RehearseOptions } from "./rehearse.ts";
 import { addSpend, type SpendOptions } from "./spend.ts";
+import { addWarm, type WarmOptions } from "./warm.ts";
 
 /** What all resources need. */
 export type StatusApiOptions = QuotaOptions &
@@ -19,7 +20,8 @@ export type StatusApiOptions = QuotaOptions &
   RehearseOptions &
   CacheOptions &
   EvictOptions &
-  PinsOptions & { readonly log: Log };
+  PinsOptions &
+  WarmOptions & { readonly log: Log };
 
 /** The app that is mounted at `/api/v1`. */
 export function statusApi(options: StatusApiOptions): OpenAPIHono {
@@ -43,6 +45,7 @@ export function statusApi(options: StatusApiOptions): OpenAPIHono {
   addCache(api, options);
   addEvict(api, options);
   addPins(api, options);
+  addWarm(api, options);
   api.doc31("/openapi.json", {
     openapi: "3.1.0",
     info: {

@@ -6,19 +6,35 @@ import { changesOff, changing, withoutToken } from "./changing.ts";
 import { failure } from "./failure.ts";
 import { imagePattern } from "./pattern.ts";
 
+const origin = z
+  .enum(["configuration", "api", "cluster"])
+  .describe("cluster: the cluster's pods use it, as far as they were listed.");
+
 /** The body of every answer about pins. */
 export const cachePins = z
   .strictObject({
     pins: z.array(
       z.strictObject({
         image: z.string().describe("An image, a glob over repositories, or a digest."),
-        origin: z.enum(["configuration", "api"]),
+        origin,
       }),
     ),
   })
   .openapi("CachePins");
 
 const path = "/cache/pins";
+
+/** More images than any cluster of one Hubcap uses. */
+const mostReplaced = 10_000;
+const listExpected = `must be a list of at most ${mostReplaced}`;
+
+const replacement = z
+  .strictObject(
+    { images: z.array(imagePattern, listExpected).max(mostReplaced, listExpected) },
+    { error: ({ code }) => (code === "unrecognized_keys" ? undefined : "must be a JSON object") },
+  )
+  .openapi("ClusterPins");
+
 const query = z.strictObject({ image: imagePattern });
 const badPattern = failure("The pattern cannot be read.");
 
@@ -53,17 +69,33 @@ function routesFor(token: AdminToken | undefined) {
       200: pinned("The pins that are left."),
       400: badPattern,
       404: failure(`There is no such pin. ${changesOff}`),
-      409: failure("The configuration pins it, and only there can it be taken out."),
+      409: failure(
+        "The configuration pins it, and only there can it be taken out; or the cluster's pods use it.",
+      ),
     },
   });
-  return { add, remove };
+  const replace = createRoute({
+    method: "put",
+    path: `${path}/cluster`,
+    summary: "Pin the images that the cluster's pods use, and no others that they used before",
+    ...changing(token),
+    request: { body: { required: true, content: { "application/json": { schema: replacement } } } },
+    responses: {
+      ...withoutToken,
+      200: pinned("All pins, with these in the place of the cluster's earlier ones."),
+      400: failure("A pattern cannot be read."),
+      415: failure("The body is not JSON."),
+    },
+  });
+  return { add, remove, replace };
 }
 
 export interface PinsOptions {
   readonly keeper: {
     readonly pins: {
-      list(): readonly { readonly pattern: Pattern; readonly origin: "configuration" | "api" }[];
+      list(): readonly { readonly pattern: Pattern; readonly origin: z.output<typeof origin> }[];
       add(pattern: Pattern): void;
+      replace(owner: "cluster", patterns: readonly Pattern[]): void;
       remove(pattern: Pattern): boolean;
     };
   };
@@ -71,7 +103,7 @@ export interface PinsOptions {
 }
 
 export function addPins(api: OpenAPIHono, { keeper: { pins }, adminToken }: PinsOptions): void {
-  const { add, remove } = routesFor(adminToken);
+  const { add, remove, replace } = routesFor(adminToken);
   const all = (): z.output<typeof cachePins> => ({
     pins: pins.list().map(({ pattern, origin }) => ({ image: pattern.text, origin })),
   });
@@ -87,9 +119,17 @@ export function addPins(api: OpenAPIHono, { keeper: { pins }, adminToken }: Pins
     const { image } = c.req.valid("query");
     if (pins.remove(image)) return c.json(all(), 200);
     const { text } = image;
-    const isConfigured = pins.list().some(({ pattern }) => pattern.text === text);
-    return isConfigured
-      ? c.json({ error: `${text} is pinned by the configuration: take it out of storage.pins` }, 409)
+    const other = pins.list().find(({ pattern }) => pattern.text === text)?.origin;
+    if (other === "configuration") {
+      return c.json({ error: `${text} is pinned by the configuration: take it out there` }, 409);
+    }
+    return other === "cluster"
+      ? c.json({ error: `${text} is pinned because the cluster's pods use it` }, 409)
       : c.json({ error: `there is no pin ${text}` }, 404);
+  });
+
+  api.openapi(replace, (c) => {
+    pins.replace("cluster", c.req.valid("json").images);
+    return c.json(all(), 200);
   });
 }

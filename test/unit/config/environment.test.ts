@@ -25,6 +25,10 @@ const samples: Readonly<Record<string, () => { text: string; value: unknown }>> 
       },
     ],
   }),
+  "warm.lists": () => ({
+    text: "[{ images: [nginx], schedule: '30 3 * * *' }]",
+    value: [{ images: ["nginx"], schedule: "30 3 * * *", timeZone: "UTC", onStart: false, pin: false }],
+  }),
   address: () => ({ text: "127.0.0.1:7000", value: { host: "127.0.0.1", port: 7000 } }),
   "credential file": () => {
     const text = fileWith(dockerConfig("x", "https://index.docker.io/v1/"));
@@ -41,6 +45,11 @@ const samples: Readonly<Record<string, () => { text: string; value: unknown }>> 
   "list of sections": () => ({
     text: "[{ match: '**', maxAge: 7d }]",
     value: [{ match: parsePattern("**"), maxAge: 7 * 24 * 60 * 60 * 1000 }],
+  }),
+  "list of namespaces": () => ({ text: "[shop]", value: ["shop"] }),
+  "list of platforms": () => ({
+    text: "[linux/arm/v7]",
+    value: [{ os: "linux", architecture: "arm", variant: "v7" }],
   }),
   "list of origins": () => ({ text: "- https://other.example", value: ["https://other.example"] }),
   "header file": () => ({ text: fileWith("Name: value\n"), value: { Name: new Secret("value") } }),

@@ -79,7 +79,7 @@ test("a pin of the configuration stays, and one that is not there cannot go", as
   const remove = (image: string) => get(`/cache/pins?image=${image}`, { method: "DELETE", headers });
   expect(await remove("docker.io/library/redis")).toEqual({
     status: 409,
-    body: { error: "docker.io/library/redis is pinned by the configuration: take it out of storage.pins" },
+    body: { error: "docker.io/library/redis is pinned by the configuration: take it out there" },
   });
   expect(await remove("docker.io/library/nginx")).toEqual({
     status: 404,

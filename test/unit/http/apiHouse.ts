@@ -2,6 +2,7 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { AdminToken } from "../../../src/http/admin.ts";
 import { statusApi, type StatusApiOptions } from "../../../src/http/api/api.ts";
+import { Warmer } from "../../../src/mirror/warm.ts";
 import { openBucket, type QuotaBucket } from "../../../src/quota/bucket.ts";
 import { parsePattern } from "../../../src/oci/pattern.ts";
 import { Pins } from "../../../src/store/pins.ts";
@@ -64,6 +65,8 @@ export async function openApiHouse(
     routing,
     keeper: { ...emptyKeeper(clocks.now), ...kept },
     hitRatio: () => Promise.resolve(undefined),
+    warmer: warmerWith(clocks.now),
+    warmPlatforms: [{ os: "linux", architecture: "amd64" }],
     adminToken,
     log,
     now: clocks.now,
@@ -90,9 +93,25 @@ export async function openApiHouse(
   };
 }
 
+/** A warmer whose images never come to an end. */
+function warmerWith(now: () => number): Warmer {
+  return new Warmer({
+    images: { warm: () => new Promise(() => {}) },
+    stateOf: () => "ok",
+    table: { all: () => [], keep: () => {}, remove: () => {} },
+    concurrency: 2,
+    ended: () => {},
+    over: () => {},
+    trouble: () => {},
+    draining: new AbortController().signal,
+    now,
+    pause: () => Promise.resolve(),
+  });
+}
+
 function emptyKeeper(now: () => number): StatusApiOptions["keeper"] {
   const configured = parsePattern("docker.io/library/redis");
-  const table = { all: () => [], add: () => {}, remove: () => {} };
+  const table = { all: () => [], add: () => {}, remove: () => {}, owned: () => [], replace: () => {} };
   return {
     capacity: 1000,
     pins: new Pins(table, configured ? [configured] : [], now),

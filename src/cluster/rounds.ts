@@ -1,0 +1,49 @@
+/**
+ * Lists again and again what the cluster uses. A list, not a watch: a few minutes' delay harms nobody where an image stays
+ * for ten after its last use, and a list holds no connection, no copy of all pods, and cannot miss an event.
+ */
+import { setTimeout as wait } from "node:timers/promises";
+import type { UsedImage } from "./pods.ts";
+
+export interface RoundsOptions {
+  /** Whole lists only. */
+  readonly list: () => Promise<readonly UsedImage[]>;
+  readonly everyMs: number;
+  /** Told of each list. */
+  readonly listed: (used: readonly UsedImage[]) => void;
+  /** Told why there is none this time; what the last one said stands. */
+  readonly failed: (error: unknown) => void;
+}
+
+export class Rounds {
+  readonly #options: RoundsOptions;
+  readonly #closing = new AbortController();
+
+  constructor(options: RoundsOptions) {
+    this.#options = options;
+  }
+
+  /** Begins at once. */
+  start(): void {
+    void this.#run(this.#closing.signal);
+  }
+
+  close(): void {
+    this.#closing.abort();
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    const { list, listed, failed, everyMs } = this.#options;
+    while (!signal.aborted) {
+      try {
+        const used = await list();
+        if (signal.aborted) return;
+        listed(used);
+      } catch (error) {
+        if (!signal.aborted) failed(error);
+      }
+      // Settles early when it is to end.
+      await wait(everyMs, undefined, { signal, ref: false }).catch(() => {});
+    }
+  }
+}

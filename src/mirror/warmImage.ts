@@ -1,0 +1,231 @@
+/** Fetches one image ahead: its index, the platforms that are wanted, and all that these consist of. */
+import type { Descriptor, Platform } from "../oci/descriptor.ts";
+import type { Digest } from "../oci/digest.ts";
+import { readManifest, type Manifest } from "../oci/manifest.ts";
+import { childrenFor, formatPlatform } from "../oci/platform.ts";
+import { isDigest, type Reference, type Repository } from "../oci/reference.ts";
+import type { Catalog } from "../store/catalog.ts";
+import type { Fill, Fills } from "../store/fill.ts";
+import type { Room } from "../store/room.ts";
+import { unlessAborted } from "../upstream/flight.ts";
+import { patienceMs, type Ask } from "./ask.ts";
+import type { ManifestAnswer } from "./manifests.ts";
+import type { Mirror } from "./mirror.ts";
+import { Turns } from "./turns.ts";
+import { NoRoomError, UncheckedError, WarmError } from "./warmError.ts";
+
+/** What is to be fetched ahead. */
+export interface Wanted {
+  readonly repository: Repository;
+  readonly reference: Reference;
+  /** Of an index; a single image is fetched whatever it is for. Empty means all. */
+  readonly platforms: readonly Platform[];
+}
+
+/** How far an image is. Bytes are those that were not held before. */
+export interface Track {
+  total: number;
+  done: number;
+  /** Blobs on their way in. */
+  readonly running: Set<Pick<Fill, "written">>;
+}
+
+/** How one image is fetched. */
+export interface Leave {
+  /** Who asked for it, for the ledger. */
+  readonly client: string;
+  /** Stops between two steps. */
+  readonly signal: AbortSignal;
+  /** Thrown in place of spending a pull: what the upstream's quota has said already. */
+  readonly refusal: Error | undefined;
+}
+
+export interface ImageWarmerOptions {
+  readonly mirror: Pick<Mirror, "manifest" | "blob">;
+  readonly catalog: Pick<Catalog, "blob" | "blobAnywhere" | "manifest">;
+  readonly fills: Pick<Fills, "get">;
+  readonly room: Pick<Room, "headroom">;
+  /** Told of bytes that came in. */
+  readonly fetched: (upstream: string, bytes: number) => void;
+}
+
+/** Blobs of one image that are fetched at once: runtimes take three. */
+const blobsAtOnce = 3;
+
+/** After a download has ended its blob is held, unless the disk did not take it or it was evicted at once. */
+const mostTries = 3;
+
+/** Indexes within indexes: nobody nests deeper. */
+const deepest = 4;
+
+export class ImageWarmer {
+  readonly #options: ImageWarmerOptions;
+  /** Bytes that images under way still need and that are promised to no download yet. */
+  #planned = 0;
+
+  constructor(options: ImageWarmerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Settles when all that is wanted is held.
+   * @throws RegistryError, FillError, NoRoomError, UncheckedError, WarmError, or the reason of the signal.
+   */
+  async warm(wanted: Wanted, track: Track, leave: Leave): Promise<void> {
+    const images: Manifest[] = [];
+    await this.#manifest(wanted, wanted.reference, leave, images, 0);
+    const blobs = new Map<Digest, Descriptor>();
+    for (const { config, layers } of images) {
+      for (const blob of [...(config ? [config] : []), ...layers]) blobs.set(blob.digest, blob);
+    }
+    await this.#blobs(wanted.repository, [...blobs.values()], track, leave);
+  }
+
+  /** Holds a manifest and what it names, and puts every image among them into `images`. */
+  async #manifest(
+    wanted: Wanted,
+    reference: Reference,
+    leave: Leave,
+    images: Manifest[],
+    depth: number,
+  ): Promise<void> {
+    const { bytes, manifest } = await this.#content(wanted.repository, reference, leave, depth === 0);
+    const read = readManifest(bytes, manifest.mediaType);
+    if (read.kind === "image") return void images.push(read);
+    if (depth === deepest) throw new WarmError(`it has more than ${deepest} indexes within one another`);
+    const { children, missing } = choose(wanted.platforms, read.children);
+    for (const child of children) {
+      await this.#manifest(wanted, child.digest, leave, images, depth + 1);
+    }
+    // Last, so that one wrong platform does not keep the others away.
+    if (missing.length > 0) throw new WarmError(lack(missing, read.children));
+  }
+
+  /** A manifest's bytes. What an upstream's answer says of its quota is heard before a pull is spent. */
+  async #content(repository: Repository, reference: Reference, leave: Leave, isRoot: boolean) {
+    const { mirror, catalog, room } = this.#options;
+    leave.signal.throwIfAborted();
+    let digest = isDigest(reference) ? reference : undefined;
+    const isAsked = isRoot || leave.refusal !== undefined;
+    if (isAsked || (digest && (await catalog.manifest(repository, digest)))) {
+      const known = await mirror.manifest(repository, reference, ask(leave, true));
+      if (known.stale) throw new UncheckedError(known.stale);
+      if (known.bytes) return { ...known, bytes: known.bytes };
+      digest = known.manifest.digest;
+    }
+    if (leave.refusal) throw leave.refusal;
+    if ((await room.headroom()) <= this.#planned) throw new NoRoomError();
+    const found: ManifestAnswer = await mirror.manifest(repository, digest ?? reference, ask(leave, false));
+    const { bytes, manifest } = found;
+    if (!bytes || !(await catalog.manifest(repository, manifest.digest))) {
+      throw new WarmError("its manifest could not be stored: the disk is full or failing");
+    }
+    return { ...found, bytes };
+  }
+
+  async #blobs(
+    repository: Repository,
+    blobs: readonly Descriptor[],
+    track: Track,
+    leave: Leave,
+  ): Promise<void> {
+    const { catalog, room } = this.#options;
+    const needed = new Map<Digest, number>();
+    for (const { digest, size } of blobs) {
+      if ((await catalog.blobAnywhere(digest)) === undefined) needed.set(digest, size);
+    }
+    const sum = needed.values().reduce((bytes, size) => bytes + size, 0);
+    if (sum > 0 && sum + this.#planned > (await room.headroom())) throw new NoRoomError();
+    track.total += sum;
+    this.#planned += sum;
+    const turns = new Turns(blobsAtOnce);
+    // The first failure of a blob is the image's; the others are let come to their ends, so that none goes unheard.
+    const results = await Promise.allSettled(
+      blobs.map(({ digest }) =>
+        turns.run(async () => {
+          const size = needed.get(digest) ?? 0;
+          let planned = size;
+          const begun = (): void => {
+            this.#planned -= planned;
+            planned = 0;
+          };
+          try {
+            await this.#blob(repository, digest, track, leave, begun);
+          } finally {
+            begun();
+          }
+          if (size === 0) return;
+          track.done += size;
+          this.#options.fetched(repository.upstream, size);
+        }),
+      ),
+    );
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed) throw failed.reason;
+  }
+
+  /** Holds one blob. `begun` is called when room is promised for it. */
+  async #blob(
+    repository: Repository,
+    digest: Digest,
+    track: Track,
+    leave: Leave,
+    begun: () => void,
+  ): Promise<void> {
+    const { mirror, fills } = this.#options;
+    for (let tries = 0; tries < mostTries; tries += 1) {
+      leave.signal.throwIfAborted();
+      const { content, outcome } = await mirror.blob(repository, digest, ask(leave, false));
+      begun();
+      // The download is the house's: it goes on without a reader.
+      await content?.close();
+      if (outcome === "hit") return;
+      if (content?.fromStart)
+        throw new WarmError("there is no place for its blobs: the disk or the cache is full");
+      const fill = fills.get(digest);
+      if (fill) await follow(fill, track, leave.signal);
+    }
+    throw new WarmError(`its blob ${digest} came in but is not held`);
+  }
+}
+
+/** Waits until a download has ended well. @throws what it failed with. */
+async function follow(fill: Fill, track: Track, signal: AbortSignal): Promise<void> {
+  track.running.add(fill);
+  try {
+    await unlessAborted(fill.settled, signal);
+  } finally {
+    track.running.delete(fill);
+  }
+}
+
+function ask({ client }: Leave, head: boolean): Ask {
+  return {
+    client,
+    userAgent: "hubcap",
+    head,
+    ahead: true,
+    until: performance.now() + patienceMs,
+    upstreamMs: 0,
+  };
+}
+
+/** The children that are wanted, each once, and the platforms that are not among them. */
+function choose(platforms: readonly Platform[], children: readonly Descriptor[]) {
+  if (platforms.length === 0) return { children, missing: [] };
+  const chosen = new Map<Digest, Descriptor>();
+  const missing: Platform[] = [];
+  for (const platform of platforms) {
+    const found = childrenFor(platform, children);
+    if (found.length === 0) missing.push(platform);
+    for (const child of found) chosen.set(child.digest, child);
+  }
+  return { children: [...chosen.values()], missing };
+}
+
+function lack(missing: readonly Platform[], children: readonly Descriptor[]): string {
+  const there = new Set(children.flatMap(({ platform }) => (platform ? [formatPlatform(platform)] : [])));
+  there.delete("unknown/unknown");
+  const others = there.size === 0 ? "" : `; there is ${[...there].join(", ")}`;
+  return `it is not there for ${missing.map(formatPlatform).join(", ")}${others}`;
+}
