@@ -52,6 +52,21 @@ const runs: { readonly [Name in CommandName]: (given: Given<Name>) => Promise<vo
       tokenFile: values["token-file"],
     });
   },
+  async warm({ values, positionals }) {
+    const { warm } = await import("./cli/warm.ts");
+    const { status, file, kubeconfig, wait = false, json = false } = values;
+    await warm(positionals, {
+      status,
+      tokenFile: values["token-file"],
+      file,
+      platforms: values.platform,
+      fromCluster: values["from-cluster"] ?? false,
+      namespaces: values.namespace ?? [],
+      kubeconfig,
+      wait,
+      json,
+    });
+  },
   async fsck({ values }) {
     const { readConfiguration } = await import("./cli/configuration.ts");
     const { root } = readConfiguration(values.config).storage;

@@ -5,6 +5,7 @@ import type { parseArgs } from "node:util";
 export interface Option {
   readonly type: "string" | "boolean";
   readonly short?: string;
+  /** May be given more than once. */
   readonly multiple?: boolean;
   readonly value?: string;
   readonly description: string;
@@ -120,6 +121,52 @@ export const commands = {
     },
     example:
       "hubcap client-config containerd --mirror http://hubcap.example:5000 --write /etc/containerd/certs.d",
+  },
+  warm: {
+    summary: "Have a running Hubcap fetch images ahead, from what pulls leave of the quota.",
+    operands: "[IMAGE…]",
+    options: {
+      status,
+      "token-file": {
+        type: "string",
+        value: "FILE",
+        description: "A file with the admin token, which this needs.",
+      },
+      file: {
+        type: "string",
+        short: "f",
+        value: "FILE",
+        description: "A list of images, one to a line, # begins a comment; - reads standard input.",
+      },
+      platform: {
+        type: "string",
+        multiple: true,
+        value: "OS/ARCH",
+        description: "What to fetch of an index, such as linux/amd64, or all; warm.platforms unless given.",
+      },
+      "from-cluster": {
+        type: "boolean",
+        description: "The images that pods use; pins them in the place of those that they used before.",
+      },
+      namespace: {
+        type: "string",
+        short: "n",
+        multiple: true,
+        value: "NAME",
+        description: "With --from-cluster: only the pods of this namespace.",
+      },
+      kubeconfig: {
+        type: "string",
+        value: "FILE",
+        description: "With --from-cluster: how to reach the Kubernetes API; the usual places unless given.",
+      },
+      wait: {
+        type: "boolean",
+        description: "When the quota runs low, wait until there is more, and go on.",
+      },
+      json: { type: "boolean", description: "Print how each image ended as JSON." },
+    },
+    example: "hubcap warm -f images.txt --platform linux/amd64 --token-file /run/secrets/admin",
   },
   export: {
     summary: "Write images that are held into one OCI layout archive, for a place without a network.",

@@ -4,15 +4,17 @@ import { bytesText } from "../telemetry/bytes.ts";
 const width = 30;
 const redrawMs = 100;
 
+type Terminal = Pick<NodeJS.WriteStream, "isTTY"> & { readonly write: (text: string) => unknown };
+
 export class Progress {
-  readonly #out: NodeJS.WriteStream;
+  readonly #out: Terminal;
   readonly #verb: string;
   /** 0 while it is not known. */
-  readonly #total: number;
+  #total: number;
   #done = 0;
   #drawnAt = 0;
 
-  constructor(verb: string, total: number, out = process.stderr) {
+  constructor(verb: string, total: number, out: Terminal = process.stderr) {
     this.#verb = verb;
     this.#total = total;
     this.#out = out;
@@ -20,7 +22,13 @@ export class Progress {
 
   /** So many bytes more are through. */
   advance(bytes: number): void {
-    this.#done += bytes;
+    this.reach(this.#done + bytes, this.#total);
+  }
+
+  /** So many bytes of so many are through, as far as that is known by now. */
+  reach(done: number, total: number): void {
+    this.#done = done;
+    this.#total = total;
     if (!this.#out.isTTY || performance.now() - this.#drawnAt < redrawMs) return;
     this.#drawnAt = performance.now();
     this.#draw();
@@ -29,6 +37,12 @@ export class Progress {
   /** One part is through; in a terminal the bar has said so. */
   part(name: string, bytes: number): void {
     if (!this.#out.isTTY) this.#out.write(`${this.#verb} ${name} ${bytesText(bytes)}\n`);
+  }
+
+  /** Says something in either place, above the bar where there is one. */
+  line(text: string): void {
+    this.#out.write(this.#out.isTTY ? `\r\u001b[K${text}\n` : `${text}\n`);
+    if (this.#out.isTTY) this.#draw();
   }
 
   /** Leaves the bar as it is at the end. */

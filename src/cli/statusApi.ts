@@ -23,6 +23,18 @@ export interface Answer<Body> {
   readonly next: string | undefined;
 }
 
+/** Hubcap said no; the message is its sentence. */
+export class Refusal extends Error {
+  override readonly name = "Refusal";
+  /** All that it said. */
+  readonly answer: object;
+
+  constructor(message: string, answer: object) {
+    super(message);
+    this.answer = answer;
+  }
+}
+
 export class StatusApi {
   readonly #base: string;
   readonly #headers: Readonly<Record<string, string>>;
@@ -43,27 +55,32 @@ export class StatusApi {
 
   /**
    * What is answered at `path`, which begins with `/api/v1`. By its field `mark` it is known to be Hubcap's.
-   * @throws Error with the sentence that came instead, or with why none came.
+   * @throws Refusal with the sentence that came instead, or Error with why none came.
    */
   async ask<Body extends object>(
     path: string,
     mark: keyof Body,
     method: Method = "GET",
+    body?: object,
   ): Promise<Answer<Body>> {
     const address = this.#base + path;
-    const { status, answer, link } = await this.#send(address, method);
-    if (status === 200 && isMarked<Body>(answer, mark)) return { body: answer, next: nextOf(link) };
+    const { status, answer, link } = await this.#send(address, method, body);
+    if ((status === 200 || status === 202) && isMarked<Body>(answer, mark))
+      return { body: answer, next: nextOf(link) };
     // Every Hubcap has an answer to each question: what does not is something else.
     const isElsewhere = method === "GET" && status === 404;
-    if (!isElsewhere && isMarked<{ error: unknown }>(answer, "error")) throw new Error(String(answer.error));
+    if (!isElsewhere && isMarked<{ error: unknown }>(answer, "error")) {
+      throw new Refusal(String(answer.error), answer);
+    }
     throw new Error(`what answers at ${address} is not Hubcap's status listener`);
   }
 
-  async #send(address: string, method: Method) {
+  async #send(address: string, method: Method, content: object | undefined) {
     try {
       const { statusCode, headers, body } = await request(address, {
         method,
-        headers: this.#headers,
+        headers: { ...this.#headers, ...(content && { "content-type": "application/json" }) },
+        ...(content && { body: JSON.stringify(content) }),
         headersTimeout: this.#patienceMs,
         bodyTimeout: this.#patienceMs,
       });

@@ -1,46 +1,13 @@
 /** Fetching ahead, by the API of a real Hubcap: only what is asked for, from what pulls leave, and as if it had been pulled. */
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { ask } from "../support/ask.ts";
-import { startHub, type Hub, type HubOptions } from "../support/hub.ts";
-import { startHubcap, upstreamOf, type Hubcap, type WrittenConfig } from "../support/hubcap.ts";
-import { buildImage, type Image } from "../support/images.ts";
+import type { Hubcap } from "../support/hubcap.ts";
+import { buildImage } from "../support/images.ts";
 import { OpenApiChecker } from "../support/openapi.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
-import { until, type WarmJob } from "../support/warm.ts";
+import { adminToken, house, until, type WarmJob } from "../support/warm.ts";
 
-const token = "sesame-7d1f";
-const tokenFile = join(mkdtempSync(join(tmpdir(), "hubcap-warm-")), "token");
-writeFileSync(tokenFile, `${token}\n`);
-
-const open: { dispose: () => Promise<void> }[] = [];
-afterEach(async () => {
-  for (const each of open.splice(0).toReversed()) await each.dispose();
-});
-
-interface House {
-  readonly hub: Hub;
-  readonly hubcap: Hubcap;
-  readonly image: Image;
-}
-
-async function house(
-  options: HubOptions = {},
-  config: WrittenConfig = {},
-  settings: object = {},
-): Promise<House> {
-  const hub = await startHub(options);
-  open.push({ dispose: () => hub.stop() });
-  const image = await buildImage({ seed: "web", platforms: ["linux/amd64", "linux/arm64", "linux/arm/v7"] });
-  hub.push(image, "library/web", "1");
-  const hubcap = await startHubcap({
-    config: { upstreams: { "docker.io": upstreamOf(hub, settings) }, admin: { tokenFile }, ...config },
-  });
-  open.push(hubcap);
-  return { hub, hubcap, image };
-}
+const token = adminToken;
 
 async function call(hubcap: Hubcap, method: string, path: string, body?: unknown) {
   const reply = await ask(`${hubcap.statusUrl}/api/v1/warm${path}`, {

@@ -1,13 +1,13 @@
 /** `/api/v1/warm`: fetching images before anybody asks for them, and how far that is. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
-import type { Warmer } from "../../mirror/warm.ts";
-import { TooManyJobsError } from "../../mirror/warm.ts";
+import { TooManyJobsError, type Warmer } from "../../mirror/warm.ts";
 import type { WarmItem, WarmJob, WarmOrder } from "../../mirror/warmJob.ts";
 import type { Platform } from "../../oci/descriptor.ts";
 import { RegistryError } from "../../oci/error.ts";
 import { parseImage, referenceOf } from "../../oci/image.ts";
 import { formatPlatform, parsePlatform, platformExpected } from "../../oci/platform.ts";
 import type { Routing } from "../../oci/routing.ts";
+import { timestamp } from "../../quota/snapshot.ts";
 import type { AdminToken } from "../admin.ts";
 import { changing, withoutToken } from "./changing.ts";
 import { failure } from "./failure.ts";
@@ -235,7 +235,7 @@ function summaryOf(each: WarmJob): z.output<typeof job> {
     wait: order.wait,
     createdAt: isoTime(createdAt),
     endedAt: endedAt === undefined ? null : isoTime(endedAt),
-    goOnAt: goOnAt === undefined ? null : isoTime(goOnAt),
+    goOnAt: goOnAt === undefined ? null : timestamp(goOnAt),
     total: items.length,
     held,
     failed,
@@ -255,7 +255,7 @@ function imageOf({ name, state, setback, bytes, total }: WarmItem) {
     image: name,
     state,
     error: setback?.error ?? null,
-    retryAt: retryAt === undefined ? null : isoTime(retryAt),
+    retryAt: retryAt === undefined ? null : timestamp(retryAt),
     bytes,
     totalBytes: total,
   };
