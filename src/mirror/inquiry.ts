@@ -47,7 +47,7 @@ export class Inquiries {
     return this.#flights.has(key(question));
   }
 
-  /** The upstream's answer. @throws UpstreamError */
+  /** The upstream's answer. @throws UpstreamError; Overtaken, where it is asked ahead. */
   async ask<T>(question: Question<T>, ask: Ask): Promise<T> {
     const no = this.#absences.get(question.about);
     if (no) throw no;

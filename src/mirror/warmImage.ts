@@ -9,6 +9,7 @@ import type { Fill, Fills } from "../store/fill.ts";
 import type { Room } from "../store/room.ts";
 import { unlessAborted } from "../upstream/flight.ts";
 import { patienceMs, type Ask } from "./ask.ts";
+import { Overtaken } from "./inquiry.ts";
 import type { ManifestAnswer } from "./manifests.ts";
 import type { Mirror } from "./mirror.ts";
 import { Turns } from "./turns.ts";
@@ -108,14 +109,16 @@ export class ImageWarmer {
     let digest = isDigest(reference) ? reference : undefined;
     const isAsked = isRoot || leave.refusal !== undefined;
     if (isAsked || (digest && (await catalog.manifest(repository, digest)))) {
-      const known = await mirror.manifest(repository, reference, ask(leave, true));
+      const known = await unlessOvertaken(() => mirror.manifest(repository, reference, ask(leave, true)));
       if (known.stale) throw new UncheckedError(known.stale);
       if (known.bytes) return { ...known, bytes: known.bytes };
       digest = known.manifest.digest;
     }
     if (leave.refusal) throw leave.refusal;
     if ((await room.headroom()) <= this.#planned) throw new NoRoomError();
-    const found: ManifestAnswer = await mirror.manifest(repository, digest ?? reference, ask(leave, false));
+    const found: ManifestAnswer = await unlessOvertaken(() =>
+      mirror.manifest(repository, digest ?? reference, ask(leave, false)),
+    );
     const { bytes, manifest } = found;
     if (!bytes || !(await catalog.manifest(repository, manifest.digest))) {
       throw new WarmError("its manifest could not be stored: the disk is full or failing");
@@ -175,7 +178,9 @@ export class ImageWarmer {
     const { mirror, fills } = this.#options;
     for (let tries = 0; tries < mostTries; tries += 1) {
       leave.signal.throwIfAborted();
-      const { content, outcome } = await mirror.blob(repository, digest, ask(leave, false));
+      const { content, outcome } = await unlessOvertaken(() =>
+        mirror.blob(repository, digest, ask(leave, false)),
+      );
       begun();
       // The download is the house's: it goes on without a reader.
       await content?.close();
@@ -186,6 +191,18 @@ export class ImageWarmer {
       if (fill) await follow(fill, track, leave.signal);
     }
     throw new WarmError(`its blob ${digest} came in but is not held`);
+  }
+}
+
+/** What `ask` gives, asked again when a client went first: then that client's answer is there, or can be waited for. */
+async function unlessOvertaken<T>(ask: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof Overtaken)) throw error;
+      await new Promise(setImmediate);
+    }
   }
 }
 

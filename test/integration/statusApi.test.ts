@@ -108,11 +108,14 @@ test("the document is OpenAPI 3.1 and describes every path", async () => {
     "/cache/evict",
     "/cache/images",
     "/cache/pins",
+    "/cache/pins/cluster",
     "/explain",
     "/quota",
     "/quota/events",
     "/quota/spend",
     "/rehearse",
+    "/warm",
+    "/warm/{id}",
   ]);
 });
 

@@ -1,4 +1,6 @@
 /** Fetching ahead, by the API of a real Hubcap: only what is asked for, from what pulls leave, and as if it had been pulled. */
+import { once } from "node:events";
+import { request } from "node:http";
 import { expect, test } from "vitest";
 import { ask } from "../support/ask.ts";
 import type { Hubcap } from "../support/hubcap.ts";
@@ -139,10 +141,15 @@ test("a client that wants what is being warmed gets it at once, at a pull's righ
   const hang = hub.fault({ kind: "hang", repository: "library/a", asks: "manifest" });
   const { body } = await call(hubcap, "POST", "", { images: names.map((name) => `${name}:1`) });
   await hang.held();
-  const pulled = pull(hubcap, "library/d");
   await expect.poll(async () => (await snapshot(hubcap)).waiting, { timeout: 10_000 }).toBe(3);
+  const head = request(`${hubcap.url}/v2/library/d/manifests/1?ns=docker.io`, { method: "HEAD" }).end();
+  const answered = once(head, "response");
+  await once(head, "finish");
+  // What was sent before these were asked is read before they are answered.
+  for (let turn = 0; turn < 5; turn += 1) await snapshot(hubcap);
   hang.release();
-  expect((await pulled).errors).toEqual([]);
+  await answered;
+  expect((await pull(hubcap, "library/d")).errors).toEqual([]);
   const asked = hub.counts.requests
     .filter(({ kind }) => kind === "manifest")
     .map(({ repository }) => repository);
