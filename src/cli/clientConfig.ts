@@ -57,7 +57,10 @@ async function write(runtime: Runtime, wish: Wish, folder: string, stay: boolean
   for (const line of runtime.advice(wish)) console.log(line);
   if (!ended) return;
   console.log("staying until SIGTERM, then removing what was written");
+  // A signal keeps no process alive; a timer does.
+  const alive = setInterval(() => undefined, 2 ** 30);
   await ended;
+  clearInterval(alive);
   tell(await removeFiles(runtime, folder), folder);
 }
 
@@ -68,13 +71,7 @@ function tell(deeds: readonly Deed[], folder: string): void {
 
 function endAsked(): Promise<void> {
   return new Promise((resolve) => {
-    // A signal keeps no process alive; a timer does.
-    const alive = setInterval(() => undefined, 2 ** 30);
-    const end = (): void => {
-      clearInterval(alive);
-      resolve();
-    };
-    process.once("SIGTERM", end).once("SIGINT", end);
+    process.once("SIGTERM", resolve).once("SIGINT", resolve);
   });
 }
 

@@ -1,5 +1,6 @@
-/** Writes config/hubcap.schema.json and docs/configuration.md from the schema: `npm run docs`. */
+/** Writes config/hubcap.schema.json, docs/configuration.md and helm/values.schema.json from the schema: `npm run docs`. */
 import { writeFileSync } from "node:fs";
+import { chartSchema } from "./chart.ts";
 import { jsonSchema, settings, variableOf, type Setting } from "./settings.ts";
 
 /** The generated files: path from the top of the repository, and text. */
@@ -7,6 +8,7 @@ export function describeConfiguration(): ReadonlyMap<string, string> {
   return new Map([
     ["config/hubcap.schema.json", `${JSON.stringify(jsonSchema, undefined, 2)}\n`],
     ["docs/configuration.md", page()],
+    ["helm/values.schema.json", `${JSON.stringify(chartSchema(), undefined, 2)}\n`],
   ]);
 }
 

@@ -12,7 +12,7 @@ export interface Client {
 }
 
 interface Program {
-  /** The package that .ci/install unpacks; without it, the program is one of Debian's own release. */
+  /** The package that .ci/install unpacks or builds; without it, the program is one of Debian's own release. */
   readonly unpacked?: string;
   /** What makes it tell its version. Default `--version`; unpacked programs have a file that tells it. */
   readonly versionOption?: string;
@@ -29,13 +29,16 @@ export type ClientName =
   | "docker"
   | "docker-registry"
   | "dockerd"
+  | "helm"
+  | "kubectl-validate"
   | "nginx"
   | "oras"
   | "podman"
+  | "promtool"
   | "skopeo";
 
-// Where .ci/install puts what Debian's own release does not have.
-const tools = process.env["HUBCAP_TOOLS"] ?? "/usr/local/lib/hubcap-tools";
+/** Where .ci/install puts what Debian's own release does not have. */
+export const tools = process.env["HUBCAP_TOOLS"] ?? "/usr/local/lib/hubcap-tools";
 
 const programs: Readonly<Record<ClientName, Program>> = {
   chromium: {},
@@ -47,9 +50,12 @@ const programs: Readonly<Record<ClientName, Program>> = {
   docker: {},
   "docker-registry": { unpacked: "docker-registry" },
   dockerd: { needsRoot: true },
+  helm: { unpacked: "helm" },
+  "kubectl-validate": { unpacked: "kubectl-validate" },
   nginx: { versionOption: "-v" },
   oras: { unpacked: "oras" },
   podman: { needsRoot: true },
+  promtool: { unpacked: "promtool" },
   skopeo: {},
 };
 
