@@ -2,7 +2,8 @@
 import type Database from "better-sqlite3";
 import { dockerList, ociIndex, type Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
-import type { Repository, RepositoryName, Tag } from "../oci/reference.ts";
+import { formatImage, type Repository, type RepositoryName, type Tag } from "../oci/reference.ts";
+import { Recall } from "./recall.ts";
 
 /** A manifest that is held: what its bytes are, and how many. */
 export type HeldManifest = Pick<Descriptor, "digest" | "mediaType" | "size">;
@@ -102,6 +103,7 @@ interface TagRow extends ManifestRow {
 /** {@link Catalog} in SQLite. */
 export class SqliteCatalog implements Catalog {
   readonly #now: () => number;
+  readonly #recall: Recall;
   readonly #sql;
   readonly #holdManifest;
   readonly #linked;
@@ -110,6 +112,7 @@ export class SqliteCatalog implements Catalog {
 
   constructor(database: Database.Database, now: () => number = Date.now) {
     this.#now = now;
+    this.#recall = new Recall(database);
     const here = "upstream = ? AND repository = ?";
     const types = [ociIndex, dockerList].map((type) => `'${type}'`).join(", ");
     // What the row `tag` means can be served: a manifest that is held, and of an index at least one that it names.
@@ -211,7 +214,9 @@ export class SqliteCatalog implements Catalog {
   }
 
   async manifest(repository: Repository, digest: Digest): Promise<HeldManifest | undefined> {
-    return this.#sql.manifest.get(...place(repository), digest);
+    return this.#recall.answer(formatImage(repository, digest), () =>
+      this.#sql.manifest.get(...place(repository), digest),
+    );
   }
 
   async manifestAnywhere(digest: Digest): Promise<HeldManifest | undefined> {
@@ -219,16 +224,7 @@ export class SqliteCatalog implements Catalog {
   }
 
   async tag(repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
-    const row = this.#sql.tag.get(...place(repository), tag);
-    if (!row) return undefined;
-    const { digest, mediaType, size, checkedAt, alternate, heldDigest, heldMediaType, heldSize } = row;
-    const held = heldDigest && { digest: heldDigest, mediaType: heldMediaType, size: heldSize };
-    return {
-      descriptor: { digest, mediaType, size },
-      checkedAt,
-      alternate: alternate ?? undefined,
-      held: held ?? undefined,
-    };
+    return this.#recall.answer(formatImage(repository, tag), () => this.#tag(repository, tag));
   }
 
   async listing(repository: Repository, subject: string): Promise<Listing | undefined> {
@@ -282,6 +278,19 @@ export class SqliteCatalog implements Catalog {
 
   async forget(digest: Digest): Promise<void> {
     this.#forget(digest);
+  }
+
+  #tag(repository: Repository, tag: Tag): TagRecord | undefined {
+    const row = this.#sql.tag.get(...place(repository), tag);
+    if (!row) return undefined;
+    const { digest, mediaType, size, checkedAt, alternate, heldDigest, heldMediaType, heldSize } = row;
+    const held = heldDigest && { digest: heldDigest, mediaType: heldMediaType, size: heldSize };
+    return {
+      descriptor: { digest, mediaType, size },
+      checkedAt,
+      alternate: alternate ?? undefined,
+      held: held ?? undefined,
+    };
   }
 
   #addBlob(digest: Digest, size: number, as: ManifestNature | undefined): void {

@@ -5,16 +5,18 @@
  * says that the disk is to blame.
  */
 export function forgiving<T extends object>(inner: T, forgives: (error: unknown) => boolean): T {
+  const methods = new Map<string | symbol, (...args: unknown[]) => Promise<unknown>>();
+  const method =
+    (name: string | symbol) =>
+    async (...args: unknown[]): Promise<unknown> => {
+      try {
+        return await (Reflect.get(inner, name) as (...args: unknown[]) => unknown)(...args);
+      } catch (error) {
+        if (!forgives(error)) throw error;
+        return undefined;
+      }
+    };
   return new Proxy(inner, {
-    get:
-      (inner, name) =>
-      async (...args: unknown[]) => {
-        try {
-          return await (Reflect.get(inner, name) as (...args: unknown[]) => unknown)(...args);
-        } catch (error) {
-          if (!forgives(error)) throw error;
-          return undefined;
-        }
-      },
+    get: (_inner, name) => methods.getOrInsertComputed(name, method),
   });
 }

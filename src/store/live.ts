@@ -39,24 +39,26 @@ export class LiveDatabase {
     };
     const call = (name: string | symbol, args: unknown[]): unknown =>
       (Reflect.get(current(), name) as (...args: unknown[]) => unknown).apply(current(), args);
+    const methods = new Map<string | symbol, (...args: unknown[]) => Promise<unknown>>();
+    const method =
+      (name: string | symbol) =>
+      async (...args: unknown[]): Promise<unknown> => {
+        // Another process may have the file by now.
+        if (this.#closed) throw new Error("the database is closed");
+        // Without room for a new one, an earlier call may have left none.
+        if (!this.#database.open) this.#database = this.#open();
+        const before = this.#database;
+        try {
+          return await call(name, args);
+        } catch (error) {
+          if (!isDamage(error) || this.#closed) throw error;
+          // Somebody else's call may have met the damage first.
+          if (before === this.#database) this.#replace(error);
+          return await call(name, args);
+        }
+      };
     return new Proxy(made, {
-      get:
-        (_made, name) =>
-        async (...args: unknown[]) => {
-          // Another process may have the file by now.
-          if (this.#closed) throw new Error("the database is closed");
-          // Without room for a new one, an earlier call may have left none.
-          if (!this.#database.open) this.#database = this.#open();
-          const before = this.#database;
-          try {
-            return await call(name, args);
-          } catch (error) {
-            if (!isDamage(error) || this.#closed) throw error;
-            // Somebody else's call may have met the damage first.
-            if (before === this.#database) this.#replace(error);
-            return await call(name, args);
-          }
-        },
+      get: (_made, name) => methods.getOrInsertComputed(name, method),
     });
   }
 
