@@ -5,6 +5,7 @@ import type { Config } from "./config/load.ts";
 import { close, connect, servedBy, tend } from "./connect.ts";
 import { govern } from "./govern.ts";
 import { statusApi } from "./http/api/api.ts";
+import { answersOf } from "./http/app.ts";
 import { listen } from "./http/listen.ts";
 import { statusPage } from "./http/page/page.ts";
 import { registryFace } from "./http/registry.ts";
@@ -148,7 +149,7 @@ export async function serve(config: Config): Promise<void> {
     log,
     now: Date.now,
   });
-  const face = statusFace({ metrics, unready, degraded, api, page });
+  const face = answersOf(statusFace({ metrics, unready, degraded, api, page }));
   const status = await listen(face, config.status.listen, tls.of("status"));
   open.defer(() => status.close(0));
   log.info(

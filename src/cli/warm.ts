@@ -8,7 +8,7 @@ import { UsageError } from "./exit.ts";
 import { readImageFile, type ListedImage } from "./imageList.ts";
 import { Progress } from "./progress.ts";
 import { Refusal, StatusApi } from "./statusApi.ts";
-import { bytesText } from "./text.ts";
+import { bytesText } from "../telemetry/bytes.ts";
 import type { Job, JobImage } from "./warmJob.ts";
 
 /** The command's options as they were typed. */

@@ -1,10 +1,8 @@
-/** Listeners: an app, an address, and limits on what a client may make us wait for. */
+/** Listeners: who answers, an address, and limits on what a client may make us wait for. */
 import { once } from "node:events";
 import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
-import { getRequestListener } from "@hono/node-server";
-import type { Hono } from "hono";
 import type { Certificates } from "./certificates.ts";
 
 /** Where to listen: an IP address and a port, 0 for any free one. */
@@ -41,23 +39,16 @@ const limits = {
 /** Before it is over, none of the limits above counts. */
 const handshakeTimeout = 10_000;
 
-/** Serves `app` at `address`, over TLS if that is given. @throws the system's error, such as EADDRINUSE. */
-export async function listen(
-  // eslint-disable-next-line typescript/no-explicit-any -- faces differ in their bindings, which the listener provides
-  app: Pick<Hono<any>, "fetch">,
-  { host, port }: Address,
-  tls?: Tls,
-): Promise<Listener> {
-  const answer = getRequestListener(app.fetch, { overrideGlobalObjects: false });
-  const onRequest: RequestListener = (incoming, outgoing) => void answer(incoming, outgoing);
-  const server = tls ? tlsServer(tls, onRequest) : createServer(limits, onRequest);
+/** Has `answer` answer requests at an address, over TLS if that is given. @throws the system's error, such as EADDRINUSE. */
+export async function listen(answer: RequestListener, { host, port }: Address, tls?: Tls): Promise<Listener> {
+  const server = tls ? tlsServer(tls, answer) : createServer(limits, answer);
   server.listen(port, host);
   await once(server, "listening");
   const url = urlOf(server, tls ? "https" : "http");
   return { url, close: (graceMs) => close(server, graceMs) };
 }
 
-function tlsServer({ certificates, clientCertificates, failed }: Tls, onRequest: RequestListener): Server {
+function tlsServer({ certificates, clientCertificates, failed }: Tls, answer: RequestListener): Server {
   const server = createTlsServer(
     {
       ...limits,
@@ -68,7 +59,7 @@ function tlsServer({ certificates, clientCertificates, failed }: Tls, onRequest:
       requestCert: certificates.asksClients,
       rejectUnauthorized: certificates.asksClients && clientCertificates === "required",
     },
-    onRequest,
+    answer,
   );
   server.on("tlsClientError", failed);
   certificates.follow((context) => server.setSecureContext(context));

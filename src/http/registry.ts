@@ -1,6 +1,8 @@
-/** The registry face: one route for every pull, GET and HEAD. */
-import type { HttpBindings } from "@hono/node-server";
-import { Hono } from "hono";
+/**
+ * The registry face: every pull, GET and HEAD. It answers past the framework that the status face uses: there is one route,
+ * and a `Request` and a `Response` for each manifest cost more than all that is done for it.
+ */
+import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import type { Mirror } from "../mirror/mirror.ts";
 import { ociIndex, type Descriptor } from "../oci/descriptor.ts";
 import { RegistryError } from "../oci/error.ts";
@@ -8,7 +10,7 @@ import type { Routing } from "../oci/routing.ts";
 import { parseTarget, type Target } from "../oci/target.ts";
 import { Exchange, type Books } from "./exchange.ts";
 import { rateLimitHeaders, type Buckets } from "./rateLimit.ts";
-import { commonHeaders, errorReply, jsonReply, manifestReply, sendBlob, staleHeaders } from "./reply.ts";
+import { commonHeaders, sendBlob, sendError, sendJson, sendManifest, staleHeaders } from "./reply.ts";
 
 export interface RegistryFaceOptions extends Books {
   readonly mirror: Mirror;
@@ -17,37 +19,40 @@ export interface RegistryFaceOptions extends Books {
   readonly stallMs: number;
 }
 
-/** The app behind the mirror endpoint. */
-export function registryFace(options: RegistryFaceOptions) {
-  const { routing } = options;
-  const app = new Hono<{ Bindings: HttpBindings }>();
-  app.all("*", async (c) => {
-    const { incoming, outgoing } = c.env;
-    const exchange = new Exchange(incoming, outgoing, options);
-    try {
-      // The URL as it came: the framework's has dots and escapes resolved, and those decide what may be asked.
-      const target = parseTarget(incoming.method ?? "", incoming.url ?? "", routing);
-      exchange.begin(target);
-      return await answer(target, exchange, c.env, options);
-    } catch (error) {
-      return render(error, exchange, options);
-    }
-  });
-  return app;
+/** What answers at the mirror endpoint. */
+export function registryFace(options: RegistryFaceOptions): RequestListener {
+  return (incoming, outgoing) => void respond(incoming, outgoing, options);
+}
+
+async function respond(
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  options: RegistryFaceOptions,
+): Promise<void> {
+  const exchange = new Exchange(incoming, outgoing, options);
+  try {
+    // The URL as it came: dots and escapes decide what may be asked.
+    const target = parseTarget(incoming.method ?? "", incoming.url ?? "", options.routing);
+    exchange.begin(target);
+    await answer(target, exchange, incoming, outgoing, options);
+  } catch (error) {
+    render(error, exchange, outgoing, options);
+  }
 }
 
 async function answer(
   target: Target,
   exchange: Exchange,
-  { incoming, outgoing }: HttpBindings,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
   { mirror, buckets, stallMs }: RegistryFaceOptions,
-): Promise<Response> {
+): Promise<void> {
   const { ask } = exchange;
   const headers = commonHeaders("namespace" in target ? target.namespace : undefined);
   switch (target.kind) {
     case "ping":
       exchange.outcome = "hit";
-      return jsonReply({}, headers);
+      return sendJson(outgoing, {}, headers);
     case "manifest": {
       const found = await mirror.manifest(target.repository, target.reference, ask);
       exchange.outcome = found.outcome;
@@ -55,7 +60,7 @@ async function answer(
       exchange.digest = found.manifest.digest;
       const isSpent = found.outcome === "miss" && !ask.head;
       const bucket = isSpent ? buckets.get(target.repository.upstream) : undefined;
-      return manifestReply(found, { ...headers, ...rateLimitHeaders(bucket, Date.now()) });
+      return sendManifest(outgoing, found, { ...headers, ...rateLimitHeaders(bucket, Date.now()) });
     }
     case "blob": {
       exchange.digest = target.digest;
@@ -70,7 +75,8 @@ async function answer(
       const { items, outcome, stale } = await mirror.tags(target.repository, ask);
       exchange.outcome = outcome;
       const { tags, next } = page(items, target);
-      return jsonReply(
+      return sendJson(
+        outgoing,
         { name: target.repository.name, tags },
         { ...headers, ...staleHeaders(stale), ...(next && { Link: `<${next}>; rel="next"` }) },
       );
@@ -80,7 +86,7 @@ async function answer(
       exchange.outcome = outcome;
       const { artifactType } = target;
       const manifests = artifactType ? items.filter((item) => item.artifactType === artifactType) : items;
-      return jsonReply(referrersIndex(manifests), {
+      return sendJson(outgoing, referrersIndex(manifests), {
         ...headers,
         ...staleHeaders(stale),
         "Content-Type": ociIndex,
@@ -110,14 +116,19 @@ function referrersIndex(manifests: readonly Descriptor[]) {
   return { schemaVersion: 2, mediaType: ociIndex, manifests };
 }
 
-function render(error: unknown, exchange: Exchange, { log, buckets }: Books): Response {
+function render(error: unknown, exchange: Exchange, outgoing: ServerResponse, { log, buckets }: Books): void {
   const known = error instanceof RegistryError ? error : new RegistryError("UNKNOWN");
   exchange.outcome = "error";
   exchange.reason = known.message;
   const { target } = exchange;
   // The client hears no detail of what is our own fault, so the log must have all of it.
   if (known.status === 500) log.error({ err: error, kind: target?.kind }, "request failed");
-  return errorReply(known, {
+  // Nothing can be said any more once an answer has begun.
+  if (outgoing.headersSent) {
+    outgoing.destroy();
+    return;
+  }
+  sendError(outgoing, known, {
     ...commonHeaders(target && "namespace" in target ? target.namespace : undefined),
     ...refusalHeaders(known, target, buckets),
     // A body that comes with a refused method is not read, so what follows on this connection is not a request.

@@ -1,6 +1,5 @@
 /** Answers: what the mirror found, as headers from a fixed list and then bytes. Nothing of an upstream's headers is copied. */
 import type { ServerResponse } from "node:http";
-import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import type { Staleness } from "../mirror/ask.ts";
 import type { BlobAnswer } from "../mirror/layers.ts";
 import type { ManifestAnswer } from "../mirror/manifests.ts";
@@ -9,6 +8,12 @@ import { RegistryError } from "../oci/error.ts";
 import { formatContentRange, parseRange, type Span } from "../oci/range.ts";
 
 type Headers = { [name: string]: string };
+
+/** Sends an answer whole. Every answer goes this way, but for the bytes of a blob. */
+function send(outgoing: ServerResponse, status: number, headers: Headers, body?: string | Buffer): void {
+  outgoing.writeHead(status, headers);
+  outgoing.end(body);
+}
 
 /** What every answer of the registry says. Docker's own clients look for the version on `/v2/`. */
 export function commonHeaders(namespace: string | undefined): Headers {
@@ -19,29 +24,30 @@ export function commonHeaders(namespace: string | undefined): Headers {
   };
 }
 
-export function manifestReply({ manifest, bytes, age, stale }: ManifestAnswer, headers: Headers): Response {
-  return new Response(bytes ?? null, {
-    headers: {
-      ...headers,
-      ...staleHeaders(stale),
-      ...(age !== undefined && { Age: String(age) }),
-      "Content-Type": manifest.mediaType,
-      "Content-Length": String(manifest.size),
-      "Docker-Content-Digest": manifest.digest,
-    },
-  });
+export function sendManifest(
+  outgoing: ServerResponse,
+  { manifest, bytes, age, stale }: ManifestAnswer,
+  headers: Headers,
+): void {
+  const all = {
+    ...headers,
+    ...staleHeaders(stale),
+    ...(age !== undefined && { Age: String(age) }),
+    "Content-Type": manifest.mediaType,
+    "Content-Length": String(manifest.size),
+    "Docker-Content-Digest": manifest.digest,
+  };
+  send(outgoing, 200, all, bytes);
 }
 
-export function jsonReply(body: unknown, headers: Headers, status = 200): Response {
+export function sendJson(outgoing: ServerResponse, body: unknown, headers: Headers, status = 200): void {
   const text = JSON.stringify(body);
-  return new Response(text, {
-    status,
-    headers: {
-      "Content-Type": "application/json",
-      ...headers,
-      "Content-Length": String(Buffer.byteLength(text)),
-    },
-  });
+  const all = {
+    "Content-Type": "application/json",
+    ...headers,
+    "Content-Length": String(Buffer.byteLength(text)),
+  };
+  send(outgoing, status, all, text);
 }
 
 /** `Age` and the spec's only form of a warning: code 299, agent "-". */
@@ -51,8 +57,9 @@ export function staleHeaders(stale: Staleness | undefined): Headers {
   return { Age: String(stale.age), Warning: `299 - "${text}"` };
 }
 
-export function errorReply(error: RegistryError, headers: Headers): Response {
-  return jsonReply(
+export function sendError(outgoing: ServerResponse, error: RegistryError, headers: Headers): void {
+  sendJson(
+    outgoing,
     error,
     { ...headers, ...(error.retryAfter !== undefined && { "Retry-After": String(error.retryAfter) }) },
     error.status,
@@ -60,8 +67,8 @@ export function errorReply(error: RegistryError, headers: Headers): Response {
 }
 
 /**
- * Sends a blob past the framework, straight from the file to the connection: through web streams the same bytes cost
- * twice the CPU, and through Node's own, whose buffers cannot be used again, three times. From its headers on, a failure can only be told by cutting the connection, as is a client that takes
+ * Sends a blob straight from the file to the connection: through web streams the same bytes cost twice the CPU, and
+ * through Node's own, whose buffers cannot be used again, three times. From its headers on, a failure can only be told by cutting the connection, as is a client that takes
  * nothing for `stallMs`.
  */
 export async function sendBlob(
@@ -71,7 +78,7 @@ export async function sendBlob(
   range: string | undefined,
   headers: Headers,
   stallMs: number,
-): Promise<Response> {
+): Promise<void> {
   const all = {
     ...headers,
     "Content-Type": "application/octet-stream",
@@ -83,7 +90,8 @@ export async function sendBlob(
   if (asked === "unsatisfiable") {
     await content?.close();
     const error = new RegistryError("SIZE_INVALID");
-    return errorReply(error, { ...headers, "Content-Range": formatContentRange(asked, size ?? 0) });
+    sendError(outgoing, error, { ...headers, "Content-Range": formatContentRange(asked, size ?? 0) });
+    return;
   }
   if (size !== undefined && asked !== "whole") {
     const { start, end } = asked;
@@ -97,7 +105,7 @@ export async function sendBlob(
   }
   if (!content) {
     outgoing.end();
-    return RESPONSE_ALREADY_SENT;
+    return;
   }
   // Clients wait for headers with a shorter patience than for bytes, and a fill's first ones may take a while.
   outgoing.flushHeaders();
@@ -105,7 +113,6 @@ export async function sendBlob(
     if (outgoing.writableLength > 0) outgoing.destroy();
   });
   await pour(content, asked === "whole" ? undefined : asked, outgoing);
-  return RESPONSE_ALREADY_SENT;
 }
 
 /** Sends content piece by piece, each of which is the connection's until it is really taken, and cuts it when that fails. */

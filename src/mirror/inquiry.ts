@@ -10,8 +10,8 @@ import { patienceMs, type Ask } from "./ask.ts";
 /** How long a question is waited for, in ms, when something stale can be served and the upstream has failed since it last answered. */
 const shortPatienceMs = 2_500;
 
-/** A client waits for what was being asked ahead, and asks for itself now. */
-class Overtaken extends Error {
+/** A client waits for what was being asked ahead, and asks for itself now: who asked ahead looks again what there is. */
+export class Overtaken extends Error {
   override readonly name = "Overtaken";
 }
 
@@ -75,9 +75,7 @@ export class Inquiries {
         // Flights of one key are of one type: the key names what is wanted.
         return (await told) as T;
       } catch (error) {
-        if (!(error instanceof Overtaken) && !(isBehind && isLimited(error))) throw error;
-        // Who was overtaken lets the client go first, and then waits with it.
-        if (ask.ahead) await new Promise(setImmediate);
+        if (ask.ahead || !(error instanceof Overtaken || (isBehind && isLimited(error)))) throw error;
       }
     }
   }
@@ -89,13 +87,8 @@ export class Inquiries {
     const id = key(question);
     const overtaking = ask.ahead && new AbortController();
     if (overtaking) this.#ahead.set(id, overtaking);
-    const purpose = {
-      reason,
-      client,
-      userAgent,
-      ...(trace && { trace }),
-      ...(overtaking && { overtaken: overtaking.signal }),
-    };
+    const overtaken = overtaking && { overtaken: overtaking.signal };
+    const purpose = { reason, client, userAgent, ...(trace && { trace }), ...overtaken };
     try {
       // The run belongs to the house: it goes on for the others when the client that began it leaves.
       return await within(patience, late(upstream), (signal) => send({ purpose, signal }));

@@ -1,6 +1,7 @@
 /** The event stream, and what a client that reads slowly costs. */
 import { afterEach, expect, test, vi } from "vitest";
 import { Backlog } from "../../../src/http/api/backlog.ts";
+import { answersOf } from "../../../src/http/app.ts";
 import { listen } from "../../../src/http/listen.ts";
 import type { QuotaError } from "../../../src/quota/quota.ts";
 import { openReply } from "../../support/ask.ts";
@@ -85,7 +86,7 @@ function countListeners({ buckets }: ApiHouse): () => number {
 test("is forgotten when its client's connection breaks", async () => {
   const house = await openApiHouse();
   const listening = countListeners(house);
-  const listener = await listen(house.api, { host: "127.0.0.1", port: 0 });
+  const listener = await listen(answersOf(house.api), { host: "127.0.0.1", port: 0 });
   const responses = await Promise.all([1, 2, 3].map(() => openReply(`${listener.url}/quota/events`)));
   expect(listening()).toBe(3);
   for (const response of responses) {
