@@ -1,5 +1,5 @@
 /** How the house speaks: JSON lines on standard output. */
-import { pino, type Logger } from "pino";
+import { destination, pino, type DestinationStream, type Logger } from "pino";
 
 export type Log = Pick<Logger, "info" | "warn" | "error" | "debug" | "fatal">;
 
@@ -8,18 +8,43 @@ export type LogLevel = "trace" | "debug" | "info" | "warn" | "error";
 // JSON escapes control characters only up to U+001F; terminals obey those of C1 too, and many readers end a line at U+2028.
 const unescaped = /[\u007f-\u009f\u2028\u2029]/g;
 
+/** Lines that are written together at most, in characters: those of one turn of the event loop under load are fewer. */
+const most = 64 * 1024;
+
 /** A log whose lines carry RFC 3339 times and level names. No value can end its line or command a terminal. */
 export function openLog(level: LogLevel): Log {
-  return pino({
+  const options = {
     level,
     base: null,
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
-    formatters: { level: (label) => ({ level: label }) },
-    hooks: { streamWrite: inOneLine },
-  });
+    formatters: { level: (label: string) => ({ level: label }) },
+  };
+  return pino(options, turnByTurn());
 }
 
-/** JSON of one line, with all escaped that could end the line for a reader or command a terminal. */
+/** Writes the lines of each turn of the event loop at once: one by one they were a tenth of what a manifest costs. */
+function turnByTurn(): DestinationStream & { flushSync: () => void } {
+  const output = destination(1);
+  let pending = "";
+  const flushSync = (): void => {
+    const lines = pending;
+    pending = "";
+    if (lines !== "") output.write(inOneLine(lines));
+  };
+  // Without a turn that follows: the process ends, or something unforeseen ends it.
+  process.once("exit", flushSync);
+  return {
+    write(line) {
+      if (pending === "") setImmediate(flushSync);
+      pending += line;
+      if (pending.length >= most) flushSync();
+    },
+    // Asked for by the logger after a fatal line.
+    flushSync,
+  };
+}
+
+/** Lines of JSON, with all escaped that could end a line for a reader or command a terminal. */
 export function inOneLine(json: string): string {
   return json.replaceAll(unescaped, escape);
 }
