@@ -19,9 +19,29 @@ export interface RegistryFaceOptions extends Books {
   readonly stallMs: number;
 }
 
+// RFC 9110 section 7.2: a name or an address, perhaps with a port.
+const hostGrammar = /^(?:[\w.~!$&'()*+,;=%-]*|\[[0-9a-f:.]+\])(?::\d*)?$/i;
+
 /** What answers at the mirror endpoint. */
 export function registryFace(options: RegistryFaceOptions): RequestListener {
-  return (incoming, outgoing) => void respond(incoming, outgoing, options);
+  return (incoming, outgoing) => {
+    if (isPull(incoming)) void respond(incoming, outgoing, options);
+    // As Node answers to what it cannot read at all.
+    else outgoing.writeHead(400, { Connection: "close" }).end();
+  };
+}
+
+/**
+ * Could this be a pull or any other request that is worth an answer of ours? What a front may read otherwise than we do is
+ * not: a host that is none (RFC 9112 section 3.2), no path, or a body whose end is yet to be found.
+ */
+function isPull({ method, url, headers }: IncomingMessage): boolean {
+  const isRead = method === "GET" || method === "HEAD";
+  return (
+    hostGrammar.test(headers.host ?? "") &&
+    url !== "*" &&
+    !(isRead && headers["transfer-encoding"] !== undefined)
+  );
 }
 
 async function respond(
