@@ -161,19 +161,24 @@ export class Account {
     return { errand, row: this.#reckoning.send(costOf(errand.kind), this.#clock.time()) };
   }
 
-  /** Whether a claim still stands: in the meantime the upstream may have said that less is left than its reason must leave. */
-  stands({ row, errand }: Claim): boolean {
+  /**
+   * Counts a request as one of any kind, if its claim still stands: in the meantime the upstream may have said that less is
+   * left than its reason must leave.
+   */
+  admit(claim: Claim): boolean {
+    const { row, errand } = claim;
     const now = this.#clock.time();
-    if (row.cost === 0) return true;
     const floor = this.#floor(errand.purpose.reason);
-    return this.#stops.emptyUntil(now) === undefined && this.#reckoning.tokens(now) >= floor;
+    const isLeft = this.#stops.emptyUntil(now) === undefined && this.#reckoning.tokens(now) >= floor;
+    const stands = row.cost === 0 || isLeft;
+    if (stands) claim.guarded = this.#guard.send(1, now);
+    return stands;
   }
 
   /** Writes down what is about to be sent. @throws QuotaError when a pull that a limit counts cannot be written. */
   async begin(claim: Claim): Promise<void> {
     const { row, errand } = claim;
     const time = this.#clock.time();
-    claim.guarded = this.#guard.send(1, time);
     if (row.cost === 0) return;
     row.id = await this.#scribe.spend({ ...this.#spender(errand), time, cost: row.cost });
     if (row.id === undefined && this.#reckoning.allowance.limit !== undefined)

@@ -76,9 +76,7 @@ export class QuotaBucket implements Bucket {
     this.#account = account;
     this.#maxWaitMs = Math.max(maxWaitMs, leastPatienceMs);
     this.#minIntervalMs = minIntervalMs;
-    // One by one where they are spaced: Bottleneck orders by priority only what it has not planned yet.
-    const spacing = { maxConcurrent: minIntervalMs > 0 ? 1 : null, minTime: minIntervalMs };
-    this.#pulls = new Line(spacing, () => account.tokens);
+    this.#pulls = new Line({ maxConcurrent: null, minTime: minIntervalMs }, () => account.tokens);
     this.#requests = new Line({ maxConcurrent: concurrency, minTime: 0 }, () => account.guardTokens);
   }
 
@@ -171,11 +169,14 @@ export class QuotaBucket implements Bucket {
       const early = await this.#claim(errand, priority, patience);
       let end: (() => void) | undefined;
       let claim: Claim | undefined = early;
+      let isAdmitted = false;
       try {
-        end = await this.#turn(this.#requests, priority, signal);
-        if (this.#account.stop) throw this.#account.stop;
-        claim ??= this.#account.reserve(errand);
-        if (this.#account.stands(claim)) {
+        end = await this.#turn(this.#requests, priority, signal, () => {
+          if (this.#account.stop) throw this.#account.stop;
+          claim ??= this.#account.reserve(errand);
+          isAdmitted = this.#account.admit(claim);
+        });
+        if (claim && isAdmitted) {
           await this.#account.begin(claim);
           signal.throwIfAborted();
           return this.#permit(claim, end);
@@ -199,18 +200,22 @@ export class QuotaBucket implements Bucket {
         throw busy(this.#account.owner, this.#maxWaitMs);
       }
       this.#hopeful.set(patience, errand);
+      let claim: Claim | undefined;
       try {
-        const end = await this.#turn(this.#pulls, priority, patience.signal);
+        const end = await this.#turn(this.#pulls, priority, patience.signal, () => {
+          this.#hopeful.delete(patience);
+          if (this.#account.verdict(errand) === "go") claim = this.#account.reserve(errand);
+        });
         end();
       } finally {
         this.#hopeful.delete(patience);
       }
-      if (this.#account.verdict(errand) === "go") return this.#account.reserve(errand);
+      if (claim) return claim;
     }
   }
 
-  #turn(line: Line, priority: number, signal: AbortSignal): Promise<() => void> {
-    const turn = line.turn(priority, signal);
+  #turn(line: Line, priority: number, signal: AbortSignal, begin: () => void): Promise<() => void> {
+    const turn = line.turn(priority, signal, begin);
     // There may be somebody to wake up now.
     this.#fill();
     return turn;

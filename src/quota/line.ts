@@ -23,12 +23,13 @@ export class Line {
   #level = 0;
   #latest = Date.now();
   #waiting = 0;
+  #running = 0;
 
   /** `tokens` says how many turns may begin now. */
   constructor(options: LineOptions, tokens: () => number) {
     this.#options = options;
     this.#tokens = tokens;
-    this.#limiter = new Bottleneck({ ...options, reservoir: 0 });
+    this.#limiter = this.#anew();
   }
 
   get waiting(): number {
@@ -37,16 +38,21 @@ export class Line {
 
   /** Sets the reservoir. Told as a difference, since jobs take from it before Bottleneck gets round to it. */
   fill(): void {
-    const difference = Math.min(this.#tokens(), plenty) - this.#level;
+    const difference = Math.min(this.#room, plenty) - this.#level;
     if (difference === 0) return;
     this.#level += difference;
     void this.#limiter.incrementReservoir(difference);
   }
 
-  /** Waits for a turn, which lasts until the returned function is called. @throws the signal's reason. */
-  async turn(priority: number, signal: AbortSignal): Promise<() => void> {
+  /**
+   * Waits for a turn, which lasts until the returned function is called. `begin` runs as it begins, and makes the tokens fewer.
+   * @throws the signal's reason.
+   */
+  async turn(priority: number, signal: AbortSignal, begin: () => void): Promise<() => void> {
     signal.throwIfAborted();
     this.#withstandClock();
+    // Bottleneck takes milliseconds to let somebody through for whom there is nothing to wait.
+    if (this.#waiting === 0 && this.#options.minTime === 0 && this.#room >= 1) return this.#begin(begin);
     this.fill();
     const { promise, resolve, reject } = Promise.withResolvers<() => void>();
     const leave = (): void => reject(signal.reason);
@@ -57,9 +63,7 @@ export class Line {
         this.#level -= 1;
         // Bottleneck cannot take anybody out of the queue: who has left lets the next one through.
         if (signal.aborted) return this.fill();
-        const { promise: ended, resolve: end } = Promise.withResolvers<void>();
-        resolve(end);
-        await ended;
+        resolve(this.#begin(begin));
       })
       .catch(reject);
     try {
@@ -70,11 +74,32 @@ export class Line {
     }
   }
 
+  /** How many turns may begin now. */
+  get #room(): number {
+    return Math.min(this.#tokens(), (this.#options.maxConcurrent ?? plenty) - this.#running);
+  }
+
+  #begin(begin: () => void): () => void {
+    begin();
+    this.#running += 1;
+    return () => {
+      this.#running -= 1;
+      this.fill();
+    };
+  }
+
+  /** Turns that last are counted here and not there, so that those count too which Bottleneck has not seen. */
+  #anew(): Bottleneck {
+    const { minTime } = this.#options;
+    // One by one where they are spaced: Bottleneck orders by priority only what it has not planned yet.
+    return new Bottleneck({ minTime, maxConcurrent: minTime > 0 ? 1 : null, reservoir: 0 });
+  }
+
   /** Bottleneck plans with the wall clock: set back an hour, it would hold everything for an hour. */
   #withstandClock(): void {
     const now = Date.now();
     if (now < this.#latest - clockSlackMs) {
-      this.#limiter = new Bottleneck({ ...this.#options, reservoir: 0 });
+      this.#limiter = this.#anew();
       this.#level = 0;
     }
     this.#latest = now;

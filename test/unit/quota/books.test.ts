@@ -109,6 +109,7 @@ describe("the ledger", () => {
   test("has each pull before it is sent, with who asked for it, and afterwards how it ended", async () => {
     const world = await started(100);
     const claim = world.account.reserve(errand("manifest-get", "pull", "node-7"));
+    world.account.admit(claim);
     await world.account.begin(claim);
     expect(world.ledger.entries).toMatchObject([
       {
@@ -133,6 +134,7 @@ describe("the ledger", () => {
   test("keeps what a request that got no answer may have cost", async () => {
     const world = await started(100);
     const claim = world.account.reserve(errand("manifest-get"));
+    world.account.admit(claim);
     await world.account.begin(claim);
     world.account.failed(claim);
     expect(world.ledger.entries).toMatchObject([{ outcome: "failed", cost: 1 }]);
@@ -142,6 +144,7 @@ describe("the ledger", () => {
   test("gets back what was never sent", async () => {
     const world = await started(100);
     const claim = world.account.reserve(errand("manifest-get"));
+    world.account.admit(claim);
     await world.account.begin(claim);
     world.account.release(claim);
     expect(world.ledger.entries).toMatchObject([{ outcome: "released", cost: 0 }]);

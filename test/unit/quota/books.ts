@@ -35,6 +35,7 @@ export async function answered(
   kind: RequestKind = "manifest-get",
 ) {
   const claim = account.reserve(errand(kind));
+  account.admit(claim);
   await account.begin(claim);
   account.answered(claim, { status: 200, headers: {}, ...answer });
 }

@@ -105,6 +105,7 @@ export class World {
     if (this.account.verdict(errand(kind)) !== "go") return undefined;
     const wasInformed = this.#heardAt >= this.#othersAt;
     const claim = this.account.reserve(errand(kind));
+    this.account.admit(claim);
     await this.account.begin(claim);
     const flight: Flight = { claim, wasInformed, sentAt: (this.#turn += 1), answer: undefined };
     this.flights.push(flight);
