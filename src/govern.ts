@@ -1,11 +1,17 @@
 /** The third part of the composition: what may be pulled, as the configuration says, and what it tells of itself. */
 import type { Config } from "./config/load.ts";
+import { ConfigError } from "./config/issue.ts";
 import type { PolicyEvent, PolicySettings } from "./mirror/policy.ts";
+import type { VerifyRule } from "./mirror/rules.ts";
 import { formatImage, formatRepository } from "./oci/reference.ts";
 import { SqliteFindings } from "./store/findings.ts";
 import type { LiveDatabase } from "./store/live.ts";
 import type { Log } from "./telemetry/log.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
+import { openCosign, TrustError } from "./trust/cosign.ts";
+import type { SignatureJudge } from "./trust/signature.ts";
+
+type Cosign = NonNullable<Config["verify"][number]["cosign"]>;
 
 type Listener = (event: PolicyEvent) => void;
 
@@ -16,7 +22,7 @@ export async function govern(config: Config, database: LiveDatabase, log: Log, m
   const policy: PolicySettings = {
     rules,
     immutableTags,
-    verify: [],
+    verify: await judges(config),
     findings: database.over((handle) => new SqliteFindings(handle)),
     tell: (event) => listeners.forEach((listener) => listener(event)),
   };
@@ -27,6 +33,32 @@ export async function govern(config: Config, database: LiveDatabase, log: Log, m
     },
   };
   return { policy, policyEvents };
+}
+
+/** Who judges signatures, by repository. @throws ConfigError when a key or a trusted root cannot be used */
+async function judges({ verify }: Config): Promise<VerifyRule[]> {
+  const rules: VerifyRule[] = [];
+  for (const [index, { repositories, cosign }] of verify.entries()) {
+    const name = `verify.${index}`;
+    rules.push({ repositories, ...(cosign && { judge: await judgeOf(name, cosign) }) });
+  }
+  return rules;
+}
+
+async function judgeOf(name: string, cosign: Cosign): Promise<SignatureJudge> {
+  const { keys, identities, trustedRootFile: trustedRoot } = cosign;
+  try {
+    return await openCosign({ name, keys, identities, ...(trustedRoot !== undefined && { trustedRoot }) });
+  } catch (error) {
+    if (!(error instanceof TrustError)) throw error;
+    throw new ConfigError([
+      {
+        path: `${name}.cosign`,
+        value: error.message,
+        expected: "keys in PEM and a trusted root of sigstore",
+      },
+    ]);
+  }
 }
 
 /** Counts and logs an event. Why a request was refused stands in the request's own line. */

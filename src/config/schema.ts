@@ -8,6 +8,7 @@ import { policy } from "./policy.ts";
 import { alerts } from "./alerts.ts";
 import { audit } from "./audit.ts";
 import { tracing } from "./tracing.ts";
+import { verification } from "./verify.ts";
 import {
   certificateFile,
   credentialFile,
@@ -228,6 +229,12 @@ export const schema = z.strictObject({
     .describe("The steps taken as an upstream's quota runs out."),
   policy: policy.prefault({}).describe("What may be pulled, whoever asks: see docs/policy.md."),
   warm: warm.prefault({}).describe("Fetching images before anybody asks for them."),
+  verify: z
+    .array(verification)
+    .prefault([])
+    .describe(
+      "Which images have to be signed, and by whom: each entry has `repositories` and `cosign`, and the first that matches counts. See docs/policy.md.",
+    ),
   shutdown: z
     .strictObject({
       grace: duration({ max: "1h" })

@@ -6,6 +6,7 @@ import { formatImage, type Repository, type Tag } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
 import type { Catalog, HeldManifest } from "../store/catalog.ts";
 import type { Findings, PolicyName, Verdict } from "../store/findings.ts";
+import type { Signed } from "../trust/signature.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import { Flights } from "../upstream/flight.ts";
 import type { Ask } from "./ask.ts";
@@ -144,7 +145,7 @@ export class Bench {
   ): Promise<Verdict> {
     const { findings, forgives } = this.#options;
     const manifest = readManifest(bytes, mediaType);
-    const verdict = await this.#look(served, repository, digest, manifest, ruling, ask);
+    const verdict = await this.#look(served, repository, { digest, bytes }, manifest, ruling, ask);
     const { policy } = ruling;
     if (!verdict.refusal) {
       const { children, layers, config } = manifest;
@@ -164,13 +165,14 @@ export class Bench {
   async #look(
     served: Served,
     repository: Repository,
-    digest: Digest,
+    image: Signed,
     manifest: Manifest,
     { demands, policy }: Ruling,
     ask: Ask,
   ): Promise<Verdict> {
     if (isCompanion(manifest)) return {};
     const { findings, now } = this.#options;
+    const { digest } = image;
     const facts = {
       config: () => this.#config(served, repository, manifest, ask),
       firstSeen: async () => (await findings.seenSince(repository, digest)) ?? now(),
@@ -182,7 +184,7 @@ export class Bench {
     const isVouchedFor =
       this.#parts.get(keyOf(repository, digest, policy)) === "child" ||
       (await findings.isNamedByAllowed(repository, digest, [policy], "index"));
-    return isVouchedFor ? {} : this.#signatures.verdict(served, repository, digest, signature, ask);
+    return isVouchedFor ? {} : this.#signatures.verdict(served, repository, image, signature, ask);
   }
 
   async #config(

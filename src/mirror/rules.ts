@@ -4,6 +4,7 @@ import type { Digest } from "../oci/digest.ts";
 import { matches, mayMatch, type Pattern } from "../oci/pattern.ts";
 import type { Repository, Tag } from "../oci/reference.ts";
 import type { PolicyName } from "../store/findings.ts";
+import type { SignatureJudge } from "../trust/signature.ts";
 
 /** A platform as a rule names it: without a variant, any will do. */
 export interface WantedPlatform {
@@ -27,30 +28,6 @@ export interface VerifyRule {
   readonly repositories: readonly Pattern[];
   readonly judge?: SignatureJudge;
 }
-
-/** What proves signatures. The mirror fetches them; whose signature counts is not its business. */
-export interface SignatureJudge {
-  /** Differs whenever what it accepts does. */
-  readonly key: string;
-  /** Where the rule stands in the configuration, such as `verify.0`. */
-  readonly name: string;
-  /** Undefined when `signature` is good for `digest`; else why not, as the end of a sentence. */
-  judge(signature: Signature, digest: Digest): Promise<string | undefined>;
-}
-
-/** A signature as it lies in a registry. */
-export type Signature =
-  | {
-      /** cosign's tag scheme: a payload, and its signature in annotations. */
-      readonly kind: "payload";
-      readonly payload: Buffer;
-      readonly annotations: Readonly<Record<string, string>>;
-    }
-  | {
-      /** A sigstore bundle. */
-      readonly kind: "bundle";
-      readonly bundle: Buffer;
-    };
 
 /** What must be true of an image beside its name. */
 export interface Demands {

@@ -4,12 +4,12 @@ import { algorithmOf, hexOf, type Digest } from "../oci/digest.ts";
 import { readManifest } from "../oci/manifest.ts";
 import { formatRepository, parseTag, type Reference, type Repository } from "../oci/reference.ts";
 import type { Verdict } from "../store/findings.ts";
+import type { Signature, SignatureJudge, Signed } from "../trust/signature.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { Ask } from "./ask.ts";
 import type { Inquiries } from "./inquiry.ts";
 import type { Layers } from "./layers.ts";
 import type { Manifests } from "./manifests.ts";
-import type { Signature, SignatureJudge } from "./rules.ts";
 import type { Served } from "./served.ts";
 import { readWhole } from "./whole.ts";
 
@@ -18,6 +18,9 @@ const bundleType = /^application\/vnd\.dev\.sigstore\.bundle[.a-z0-9]*\+json$/;
 
 /** Artifact types of referrers that hold signatures. Others, such as SBOMs, are not looked into. */
 const artifactTypes = /^application\/vnd\.dev\.(?:sigstore\.bundle|cosign\.artifact\.sig\.)/;
+
+/** What cosign lists its bundles as where a registry has no referrers API: as any other artifact. */
+const anyArtifact = "application/vnd.oci.empty.v1+json";
 
 /** What cosign writes to a bundle that signs an image; attestations state other predicates. */
 const predicateKey = "dev.sigstore.bundle.predicateType";
@@ -46,18 +49,18 @@ export class Signatures {
     this.#options = options;
   }
 
-  /** Is `digest` signed as `judge` wants it? @throws UpstreamError when that cannot be found out. */
+  /** Is `image` signed as `judge` wants it? @throws UpstreamError when that cannot be found out. */
   async verdict(
     served: Served,
     repository: Repository,
-    digest: Digest,
+    image: Signed,
     judge: SignatureJudge,
     ask: Ask,
   ): Promise<Verdict> {
     const faults = new Set<string>();
     let looked = 0;
-    for await (const signature of this.#all(served, repository, digest, ask)) {
-      const fault = await judge.judge(signature, digest);
+    for await (const signature of this.#all(served, repository, image.digest, ask)) {
+      const fault = judge.judge(signature, image);
       if (fault === undefined) return {};
       faults.add(fault);
       looked += 1;
@@ -99,10 +102,13 @@ export class Signatures {
       { ...question, send: (asked) => upstream.referrers(repository, digest, asked) },
       ask,
     );
-    return all.filter(({ artifactType, annotations }) => {
-      const predicate = annotations?.[predicateKey];
-      return artifactTypes.test(artifactType ?? "") && (predicate ?? signPredicate) === signPredicate;
-    });
+    const signs = all.filter(
+      ({ annotations }) => (annotations?.[predicateKey] ?? signPredicate) === signPredicate,
+    );
+    return [
+      ...signs.filter(({ artifactType }) => artifactTypes.test(artifactType ?? "")),
+      ...signs.filter(({ artifactType }) => (artifactType ?? anyArtifact) === anyArtifact),
+    ];
   }
 
   /** The signatures that the manifest of `reference` holds; none when there is no such manifest. The newest come first. */

@@ -17,10 +17,21 @@ export interface LeafOptions {
   readonly notAfter?: Date;
 }
 
+/** Who may sign with a certificate, as Fulcio writes it (fulcio docs/certificate-specification.md). */
+export interface SignerOptions extends Pick<LeafOptions, "notBefore" | "notAfter"> {
+  /** A mail address. */
+  readonly subject: string;
+  /** The identity provider that vouched for the subject. */
+  readonly issuer: string;
+  /** What the certificate is for. Default code signing. */
+  readonly purpose?: "signing" | "servers";
+}
+
 export interface Authority {
   /** The authority's own certificate in PEM: what a client has to trust. */
   readonly cert: string;
   issue(options: LeafOptions): KeyAndCertificate;
+  issueSigner(options: SignerOptions): KeyAndCertificate;
 }
 
 const day = 24 * 60 * 60 * 1000;
@@ -59,6 +70,19 @@ function alternativeNames(names: readonly string[]): Buffer {
   return sequence(oid(0x55, 0x1d, 17), der(0x04, sequence(...entries)));
 }
 
+const purposes = { servers: 0x01, signing: 0x03 } as const;
+
+function signerExtensions({ subject, issuer, purpose = "signing" }: SignerOptions): Buffer[] {
+  // id-kp of RFC 5280, and Fulcio's own "OIDC Issuer (V2)", 1.3.6.1.4.1.57264.1.8.
+  const usage = sequence(oid(0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, purposes[purpose]));
+  const issuerId = oid(0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xbf, 0x30, 0x01, 0x08);
+  return [
+    sequence(oid(0x55, 0x1d, 37), der(0x04, usage)),
+    sequence(oid(0x55, 0x1d, 17), der(0x04, sequence(der(0x81, Buffer.from(subject))))),
+    sequence(issuerId, der(0x04, der(0x0c, Buffer.from(issuer)))),
+  ];
+}
+
 function certificate(
   issuer: { readonly name: string; readonly key: KeyObject },
   subject: { readonly name: string; readonly key: KeyObject },
@@ -88,21 +112,31 @@ function around(): { notBefore: Date; notAfter: Date } {
 export function makeAuthority(): Authority {
   const pair = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const name = "Hubcap test authority";
+  const leaf = (
+    subject: string,
+    {
+      notBefore = around().notBefore,
+      notAfter = around().notAfter,
+    }: Pick<LeafOptions, "notBefore" | "notAfter">,
+    extensions: readonly Buffer[],
+  ): KeyAndCertificate => {
+    const own = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    return {
+      key: own.privateKey.export({ type: "pkcs8", format: "pem" }),
+      cert: certificate(
+        { name, key: pair.privateKey },
+        { name: subject, key: own.publicKey },
+        { notBefore, notAfter },
+        extensions,
+      ),
+    };
+  };
   return {
     cert: certificate({ name, key: pair.privateKey }, { name, key: pair.publicKey }, around(), [
       extension(19, sequence(yes)),
     ]),
-    issue: ({ names, notBefore = around().notBefore, notAfter = around().notAfter }) => {
-      const leaf = generateKeyPairSync("ec", { namedCurve: "P-256" });
-      return {
-        key: leaf.privateKey.export({ type: "pkcs8", format: "pem" }),
-        cert: certificate(
-          { name, key: pair.privateKey },
-          { name: names[0] ?? name, key: leaf.publicKey },
-          { notBefore, notAfter },
-          [extension(19, sequence()), alternativeNames(names)],
-        ),
-      };
-    },
+    issue: ({ names, ...validity }) =>
+      leaf(names[0] ?? name, validity, [extension(19, sequence()), alternativeNames(names)]),
+    issueSigner: (options) => leaf("", options, signerExtensions(options)),
   };
 }

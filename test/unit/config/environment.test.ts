@@ -29,6 +29,10 @@ const samples: Readonly<Record<string, () => { text: string; value: unknown }>> 
     text: "[{ images: [nginx], schedule: '30 3 * * *' }]",
     value: [{ images: ["nginx"], schedule: "30 3 * * *", timeZone: "UTC", onStart: false, pin: false }],
   }),
+  verify: () => ({
+    text: "[{ repositories: ['ghcr.io/org/**'] }]",
+    value: [{ repositories: [parsePattern("ghcr.io/org/**")] }],
+  }),
   address: () => ({ text: "127.0.0.1:7000", value: { host: "127.0.0.1", port: 7000 } }),
   "credential file": () => {
     const text = fileWith(dockerConfig("x", "https://index.docker.io/v1/"));

@@ -111,6 +111,33 @@ test.each([
     "upstreams: { docker.io: {}, 'ghcr.io:443': {} }",
     ["upstreams.ghcr.io:443"],
   ],
+  ["a rule for no image", "policy: { rules: [{ match: [] }] }", ["policy.rules.0.match"]],
+  [
+    "a platform that is none",
+    "policy: { rules: [{ match: ['**'], platforms: [linux] }] }",
+    ["policy.rules.0.platforms.0"],
+  ],
+  [
+    "a tag where repositories belong",
+    "verify: [{ repositories: ['ghcr.io/org/app:1'] }]",
+    ["verify.0.repositories.0"],
+  ],
+  ["nobody whose signature counts", "verify: [{ repositories: ['**'], cosign: {} }]", ["verify.0.cosign"]],
+  [
+    "a key that is none",
+    `verify: [{ repositories: ['**'], cosign: { keys: ['${import.meta.filename}'] } }]`,
+    ["verify.0.cosign.keys.0"],
+  ],
+  [
+    "identities that nothing vouches for, of any issuer",
+    "verify: [{ repositories: ['**'], cosign: { identities: [{ subject: a }] } }]",
+    ["verify.0.cosign.trustedRootFile", "verify.0.cosign.identities.0"],
+  ],
+  [
+    "an expression that is none",
+    "verify: [{ repositories: ['**'], cosign: { identities: [{ subjectRegExp: '(', issuer: a }] } }]",
+    ["verify.0.cosign.identities.0.subjectRegExp"],
+  ],
   [
     "a limit without a window",
     "upstreams: { docker.io: { quota: { limit: 5 } } }",

@@ -48,15 +48,17 @@ function withStandIns(text: string): string {
   const folder = mkdtempSync(join(tmpdir(), "hubcap-example-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   let count = 0;
-  return text.replaceAll(/\/(?:run\/secrets|etc\/hubcap)\/\S+/g, (path) => {
+  return text.replaceAll(/\/(?:run\/secrets|etc\/hubcap)\/[^\s\]]+/g, (path) => {
     const standIn = join(folder, `${count++}`);
-    const contents = path.endsWith(".pem")
-      ? certificate
-      : path.endsWith("json")
-        ? dockerConfig("x", "ghcr.io")
-        : "x";
+    const contents = standInFor(path);
     mkdirSync(folder, { recursive: true });
     writeFileSync(standIn, contents);
     return standIn;
   });
+}
+
+function standInFor(path: string): string {
+  if (path.endsWith(".pem")) return certificate;
+  if (path.endsWith("json")) return dockerConfig("x", "ghcr.io");
+  return path.endsWith(".pub") ? "-----BEGIN PUBLIC KEY-----" : "x";
 }

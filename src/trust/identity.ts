@@ -1,0 +1,37 @@
+/** Who signed, as a certificate says, and whether that is somebody whose signature counts. */
+import type { Signer } from "@sigstore/verify";
+
+/** Whoever holds a certificate of this subject, by this issuer: each either exactly, or by an expression. */
+export interface Identity {
+  readonly subject?: string;
+  readonly subjectRegExp?: RegExp;
+  readonly issuer?: string;
+  readonly issuerRegExp?: RegExp;
+}
+
+type Holder = Signer["identity"];
+
+/** cosign's rule: subject and issuer must both fit, each exactly or by an expression that matches anywhere. */
+export function isHolder(
+  { subject, subjectRegExp, issuer, issuerRegExp }: Identity,
+  { subjectAlternativeName, extensions }: NonNullable<Holder> = {},
+): boolean {
+  return (
+    fits(subjectAlternativeName, subject, subjectRegExp) && fits(extensions?.issuer, issuer, issuerRegExp)
+  );
+}
+
+/** Why a signature of somebody else does not count. */
+export function stranger({ subjectAlternativeName, extensions }: NonNullable<Holder> = {}): string {
+  return `it was made by ${shown(subjectAlternativeName)} (issuer ${shown(extensions?.issuer)}), whose signature does not count`;
+}
+
+/** Text of others in a sentence of ours. */
+export function shown(text: string | undefined): string {
+  return (text ?? "nobody").replaceAll(/[^ -~]/g, " ").slice(0, 200);
+}
+
+function fits(text: string | undefined, exact: string | undefined, expression: RegExp | undefined): boolean {
+  if (text === undefined) return false;
+  return exact === undefined ? (expression?.test(text) ?? false) : text === exact;
+}

@@ -1,0 +1,132 @@
+/** Real cosign signs in a real registry, in both of its formats, and Hubcap serves what the right key has signed. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ask } from "../support/ask.ts";
+import { withClient } from "../support/clients.ts";
+import { run, sealed } from "../support/clients/process.ts";
+import { ReferenceRegistry } from "../support/clients/referenceRegistry.ts";
+import { startHub, type Hub } from "../support/hub.ts";
+import { startHubcap, type Hubcap } from "../support/hubcap.ts";
+import { buildImage, type Image } from "../support/images.ts";
+import { pullLikeContainerd } from "../support/pull.ts";
+import { signatureTag } from "../support/signer.ts";
+
+/** Nothing outside of this machine is asked: no log, no service of sigstore. */
+const offline = ["--yes", "--allow-http-registry", "--tlog-upload=false", "--use-signing-config=false"];
+
+const formats = [
+  ["the tag scheme", "--new-bundle-format=false"],
+  ["a bundle", "--new-bundle-format=true"],
+] as const;
+
+withClient("cosign", (cosign) => {
+  withClient("docker-registry", (program) => {
+    withClient("crane", (crane) => {
+      const opened = new AsyncDisposableStack();
+      let folder: string;
+      let hub: Hub;
+      let registry: ReferenceRegistry;
+      let hubcap: Hubcap;
+
+      const env = (): NodeJS.ProcessEnv => sealed(folder, { COSIGN_PASSWORD: "" });
+
+      async function makeKey(name: string): Promise<string> {
+        await run(cosign.path, ["generate-key-pair", "--output-key-prefix", join(folder, name)], env());
+        return join(folder, `${name}.pub`);
+      }
+
+      /** An image in the real registry. */
+      async function put(repository: string): Promise<Image> {
+        const image = await buildImage({ seed: repository });
+        hub.push(image, repository, "1");
+        const source = `${new URL(hub.url).host}/${repository}:1`;
+        await run(crane.path, ["copy", "--insecure", source, `${registry.address}/${repository}:1`], env());
+        return image;
+      }
+
+      async function sign(repository: string, digest: string, format: string, key = "good"): Promise<void> {
+        const image = `${registry.address}/${repository}@${digest}`;
+        await run(
+          cosign.path,
+          ["sign", "--key", join(folder, `${key}.key`), format, ...offline, image],
+          env(),
+        );
+      }
+
+      async function told(path: string): Promise<{ readonly status: number; readonly message: string }> {
+        const { status, body } = await ask(`${hubcap.url}/v2/ghcr.io/${path}`);
+        return { status, message: status < 400 ? "" : body.toString() };
+      }
+
+      beforeAll(async () => {
+        folder = await mkdtemp(join(tmpdir(), "hubcap-cosign-"));
+        opened.defer(() => rm(folder, { recursive: true }));
+        hub = await startHub();
+        opened.defer(() => hub.stop());
+        registry = await ReferenceRegistry.start(program, { folder });
+        opened.defer(() => registry.stop());
+        await makeKey("bad");
+        const key = await makeKey("good");
+        hubcap = await startHubcap({
+          config: {
+            upstreams: { "ghcr.io": { url: registry.url, allowPrivateAddresses: true } },
+            defaultUpstream: "ghcr.io",
+            verify: [{ repositories: ["ghcr.io/**"], cosign: { keys: [key] } }],
+          },
+        });
+        opened.defer(() => hubcap.dispose());
+      });
+      afterAll(() => opened.disposeAsync());
+
+      describe.each(formats)("with %s", (name, format) => {
+        const repository = `team/${name.replace(" ", "-").replace(" ", "-")}`;
+
+        it("serves what the right key has signed, its index signing for all platforms", async () => {
+          const image = await put(repository);
+          await sign(repository, image.root.digest, format);
+          const options = { mirror: hubcap.url, ns: "ghcr.io", repository, reference: "1" };
+          const { errors, root } = await pullLikeContainerd(options);
+          expect({ errors, root }).toEqual({ errors: [], root: image.root.digest });
+        });
+
+        it("refuses what another key has signed", async () => {
+          const image = await put(`${repository}/other`);
+          await sign(`${repository}/other`, image.root.digest, format, "bad");
+          const { status, message } = await told(`${repository}/other/manifests/1`);
+          expect(status).toBe(403);
+          expect(message).toMatch(/another key/);
+        });
+
+        it("serves one platform that was signed alone", async () => {
+          const image = await put(`${repository}/alone`);
+          const digest = image.platforms.get("linux/arm64")?.manifest.digest ?? "";
+          await sign(`${repository}/alone`, digest, format);
+          expect((await told(`${repository}/alone/manifests/${digest}`)).status).toBe(200);
+          const other = image.platforms.get("linux/amd64")?.manifest.digest ?? "";
+          expect((await told(`${repository}/alone/manifests/${other}`)).status).toBe(403);
+        });
+      });
+
+      it("refuses what nobody has signed", async () => {
+        await put("team/unsigned");
+        const { status, message } = await told("team/unsigned/manifests/1");
+        expect(status).toBe(403);
+        expect(message).toMatch(/it is not signed/);
+      });
+
+      it("refuses the signature of one image under the tag of another", async () => {
+        const image = await put("team/first");
+        await sign("team/first", image.root.digest, "--new-bundle-format=false");
+        const victim = await put("team/victim");
+        const from = `${registry.address}/team/first:${signatureTag(image.root.digest)}`;
+        const to = `${registry.address}/team/victim:${signatureTag(victim.root.digest)}`;
+        await run(crane.path, ["copy", "--insecure", from, to], env());
+        const { status, message } = await told("team/victim/manifests/1");
+        expect(status).toBe(403);
+        expect(message).toContain(`of another image (${image.root.digest})`);
+      });
+    });
+  });
+});
