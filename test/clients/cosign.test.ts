@@ -1,12 +1,14 @@
 /** Real cosign signs in a real registry, in both of its formats, and Hubcap serves what the right key has signed. */
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ask } from "../support/ask.ts";
+import { makeAuthority } from "../support/certificates.ts";
 import { withClient } from "../support/clients.ts";
 import { run, sealed } from "../support/clients/process.ts";
 import { ReferenceRegistry } from "../support/clients/referenceRegistry.ts";
+import { TimestampAuthority } from "../support/clients/timestampAuthority.ts";
 import { startHub, type Hub } from "../support/hub.ts";
 import { startHubcap, type Hubcap } from "../support/hubcap.ts";
 import { buildImage, type Image } from "../support/images.ts";
@@ -46,13 +48,16 @@ withClient("cosign", (cosign) => {
         return image;
       }
 
-      async function sign(repository: string, digest: string, format: string, key = "good"): Promise<void> {
+      async function sign(
+        repository: string,
+        digest: string,
+        format: string,
+        key = "good",
+        more: readonly string[] = [],
+      ): Promise<void> {
         const image = `${registry.address}/${repository}@${digest}`;
-        await run(
-          cosign.path,
-          ["sign", "--key", join(folder, `${key}.key`), format, ...offline, image],
-          env(),
-        );
+        const parameters = ["sign", "--key", join(folder, `${key}.key`), format, ...offline, ...more, image];
+        await run(cosign.path, parameters, env());
       }
 
       async function told(path: string): Promise<{ readonly status: number; readonly message: string }> {
@@ -91,6 +96,13 @@ withClient("cosign", (cosign) => {
           expect({ errors, root }).toEqual({ errors: [], root: image.root.digest });
         });
 
+        it("lets cosign verify it through Hubcap, too", async () => {
+          const through = `${new URL(hubcap.url).host}/ghcr.io/${repository}:1`;
+          const key = ["--key", join(folder, "good.pub"), "--insecure-ignore-tlog", format];
+          const said = await run(cosign.path, ["verify", ...key, "--allow-http-registry", through], env());
+          expect(said).toContain("docker-manifest-digest");
+        });
+
         it("refuses what another key has signed", async () => {
           const image = await put(`${repository}/other`);
           await sign(`${repository}/other`, image.root.digest, format, "bad");
@@ -106,6 +118,67 @@ withClient("cosign", (cosign) => {
           expect((await told(`${repository}/alone/manifests/${digest}`)).status).toBe(200);
           const other = image.platforms.get("linux/amd64")?.manifest.digest ?? "";
           expect((await told(`${repository}/alone/manifests/${other}`)).status).toBe(403);
+        });
+      });
+
+      withClient("openssl", (openssl) => {
+        const subject = "release@example.test";
+        const issuer = "https://accounts.example.test";
+        let clock: TimestampAuthority;
+        let identified: Hubcap;
+
+        beforeAll(async () => {
+          clock = await TimestampAuthority.start(openssl, join(folder, "clock"));
+          opened.defer(() => clock.stop());
+          const authority = makeAuthority();
+          await writeFile(join(folder, "authority.pem"), authority.cert);
+          for (const [name, who] of [
+            ["release", subject],
+            ["somebody", "somebody@example.test"],
+          ] as const) {
+            const { key, cert } = authority.issueSigner({ subject: who, issuer });
+            await writeFile(join(folder, `${name}.pem`), cert);
+            await writeFile(join(folder, "plain.key"), key);
+            const to = ["--output-key-prefix", join(folder, name), "--yes"];
+            await run(cosign.path, ["import-key-pair", "--key", join(folder, "plain.key"), ...to], env());
+          }
+          const root = join(folder, "root.json");
+          const fulcio = `url=https://fulcio.test,certificate-chain=${join(folder, "authority.pem")}`;
+          const tsa = `url=${clock.url},certificate-chain=${clock.chain}`;
+          const from = ["--fulcio", fulcio, "--tsa", tsa, "--out", root];
+          await run(cosign.path, ["trusted-root", "create", ...from], env());
+          identified = await startHubcap({
+            config: {
+              upstreams: { "ghcr.io": { url: registry.url, allowPrivateAddresses: true } },
+              defaultUpstream: "ghcr.io",
+              verify: [
+                {
+                  repositories: ["ghcr.io/**"],
+                  cosign: { identities: [{ subject, issuerRegExp: "accounts" }], trustedRootFile: root },
+                },
+              ],
+            },
+          });
+          opened.defer(() => identified.dispose());
+        });
+
+        const certified = (who: string): string[] => [
+          `--certificate=${join(folder, `${who}.pem`)}`,
+          `--certificate-chain=${join(folder, "authority.pem")}`,
+          `--timestamp-server-url=${clock.url}`,
+        ];
+
+        describe.each(formats)("as somebody with a certificate, with %s", (name, format) => {
+          const repository = `who/${name.replaceAll(" ", "-")}`;
+          it.each([
+            ["release", /"schemaVersion"/],
+            ["somebody", /"DENIED".*made by somebody@example\.test \(issuer https:\/\/accounts/],
+          ])("has what %s signed answered with %s", async (who, answer) => {
+            const image = await put(`${repository}/${who}`);
+            await sign(`${repository}/${who}`, image.root.digest, format, who, certified(who));
+            const { body } = await ask(`${identified.url}/v2/${repository}/${who}/manifests/1`);
+            expect(body.toString()).toMatch(answer);
+          });
         });
       });
 

@@ -32,6 +32,7 @@ export type ClientName =
   | "helm"
   | "kubectl-validate"
   | "nginx"
+  | "openssl"
   | "oras"
   | "podman"
   | "promtool"
@@ -53,6 +54,7 @@ const programs: Readonly<Record<ClientName, Program>> = {
   helm: { unpacked: "helm" },
   "kubectl-validate": { unpacked: "kubectl-validate" },
   nginx: { versionOption: "-v" },
+  openssl: { versionOption: "version" },
   oras: { unpacked: "oras" },
   podman: { needsRoot: true },
   promtool: { unpacked: "promtool" },
