@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { ask } from "../support/ask.ts";
+import { ask, openReply } from "../support/ask.ts";
 import { startHub, type Hub } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
 import { buildArtifact, buildImage, type Image, type ImageOptions } from "../support/images.ts";
@@ -302,12 +302,19 @@ describe("an immutable tag", () => {
     const house = await open(policy, { freshness: { tagTtl: "0s" } });
     expect(await digestOf("v1", "HEAD")).toBe(first.root.digest);
     expect(await digestOf("v1")).toBe(first.root.digest);
-    await push({ seed: "second" }, "v1");
+    const second = await push({ seed: "second" }, "v1");
+    const events = await openReply(`${house.statusUrl}/api/v1/quota/events`);
+    let told = "";
+    events.setEncoding("utf8").on("data", (text: string) => (told += text));
     expect(await digestOf("v1")).toBe(first.root.digest);
     expect(await digestOf("v1", "HEAD")).toBe(first.root.digest);
     const line = await house.logged(({ msg }) => /has moved upstream/.test(String(msg)));
     expect(line).toMatchObject({ tag: "v1", first: first.root.digest, level: "error" });
     expect(await house.metric("hubcap_immutable_tag_moves_total")).toBe(1);
+    await expect
+      .poll(() => /event: moved\ndata: (.*)\n/.exec(told)?.[1], patience)
+      .toContain(`"tag":"v1","first":"${first.root.digest}","now":"${second.root.digest}"`);
+    events.destroy();
 
     await house.restart(config());
     hub.counts.reset();
