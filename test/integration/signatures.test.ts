@@ -230,6 +230,17 @@ describe("an image that is not signed", () => {
   });
 });
 
+it("is proven and served, and others are refused, while the disk is full (R21)", async () => {
+  const image = await push("1");
+  const other = await push("2");
+  ways["a bundle"](signer, image.root);
+  hubcap = await startHubcap({ config: { ...configOf(), storage: { minFree: "1000TiB" } } });
+  expect((await pull("1")).errors).toEqual([]);
+  expect(await hubcap.metric("hubcap_bypass_total")).toBeGreaterThan(0);
+  expect((await get(`manifests/${child(other).digest}`)).status).toBe(403);
+  expect((await get(`blobs/${layer(other)}`)).status).toBe(403);
+});
+
 describe("signatures that cannot be had", () => {
   it.each([
     ["limited", { kind: "status", status: 429, headers: { "retry-after": "7" } }, 429],

@@ -41,6 +41,10 @@ function ask(): Ask {
   return { client: "node", userAgent: "", head: false, until: performance.now() + patienceMs, upstreamMs: 0 };
 }
 
+async function* pieces(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes;
+}
+
 /** The rule for signatures, which count when {@link isSigned}; and where it is applied. */
 function open(findings = new SqliteFindings(openDatabase(":memory:"))) {
   const pattern = parsePattern("**");
@@ -70,14 +74,11 @@ function open(findings = new SqliteFindings(openDatabase(":memory:"))) {
       },
     },
     layers: {
-      get: async () => {
-        const { Readable } = await import("node:stream");
-        return {
-          outcome: "hit",
-          size: payload.length,
-          content: { size: payload.length, stream: () => Readable.from([payload]), close: async () => {} },
-        };
-      },
+      get: async () => ({
+        outcome: "hit",
+        size: payload.length,
+        content: { size: payload.length, pieces: () => pieces(payload), close: async () => {} },
+      }),
     },
     inquiries,
     forgives: () => false,
