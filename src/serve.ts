@@ -18,6 +18,7 @@ import { openTls } from "./secure.ts";
 import { Stop } from "./stop.ts";
 import { Checkpointer } from "./store/checkpoint.ts";
 import { Intake } from "./store/intake.ts";
+import { SqliteHearsay } from "./store/hearsay.ts";
 import { SqliteInventory } from "./store/inventory.ts";
 import { Keeper } from "./store/keeper.ts";
 import { Pins, SqlitePinTable } from "./store/pins.ts";
@@ -58,6 +59,8 @@ export async function serve(config: Config): Promise<void> {
   const keeper = new Keeper({
     inventory: storage.database.over((database) => new SqliteInventory(database)),
     blobs: custody,
+    hearsay: storage.database.over((database) => new SqliteHearsay(database)),
+    listAgeMs: config.freshness.staleIfError,
     leftovers: () => blobs.keptInAll(),
     marks: { capacity, high: capacity * highWater, low: capacity * lowWater },
     pins: new Pins(new SqlitePinTable(storage.database.current), pins, Date.now),

@@ -174,7 +174,8 @@ export class SqliteCatalog implements Catalog {
       forgetTag: database.prepare<[...Place, string]>(`DELETE FROM tag WHERE ${here} AND tag = ?`),
       forgetTagsOf: database.prepare<[...Place, string]>(`DELETE FROM tag WHERE ${here} AND digest = ?`),
       keepListing: database.prepare<[...Place, string, string, number]>(
-        "INSERT OR REPLACE INTO listing VALUES (?, ?, ?, ?, ?)",
+        `INSERT INTO listing VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET body = excluded.body, checked_at = excluded.checked_at`,
       ),
       forgetNamed: database.prepare<[string]>("DELETE FROM named WHERE manifest = ?"),
       forgetManifest: database.prepare<[string]>("DELETE FROM manifest WHERE digest = ?"),

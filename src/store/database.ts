@@ -175,6 +175,23 @@ const steps: readonly string[] = [
 
   -- Orders to fetch images ahead, those that have ended too.
   CREATE TABLE warm_job (id TEXT PRIMARY KEY, created_at INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+    `,
+  `
+  -- What upstreams have only said is let go of by age: tags that nothing can be served for, and lists, whose bytes are summed.
+  CREATE INDEX tag_unheld ON tag (checked_at) WHERE last_held IS NULL;
+  CREATE INDEX tag_last_held ON tag (upstream, repository, last_held) WHERE last_held IS NOT NULL;
+  CREATE INDEX listing_checked ON listing (checked_at);
+  ALTER TABLE total ADD COLUMN listed INTEGER NOT NULL DEFAULT 0;
+  UPDATE total SET listed = (SELECT coalesce(sum(octet_length(body)), 0) FROM listing);
+  CREATE TRIGGER listing_added AFTER INSERT ON listing BEGIN
+    UPDATE total SET listed = listed + octet_length(NEW.body);
+  END;
+  CREATE TRIGGER listing_changed AFTER UPDATE OF body ON listing BEGIN
+    UPDATE total SET listed = listed + octet_length(NEW.body) - octet_length(OLD.body);
+  END;
+  CREATE TRIGGER listing_removed AFTER DELETE ON listing BEGIN
+    UPDATE total SET listed = listed - octet_length(OLD.body);
+  END;
   `,
 ];
 

@@ -160,6 +160,9 @@ export class SqliteInventory implements Inventory {
       dropImage: database.prepare<[...Place, string]>(`DELETE FROM image WHERE ${here} AND digest = ?`),
       dropHeld: database.prepare<[...Place, string]>(`DELETE FROM held WHERE ${here} AND digest = ?`),
       dropTags: database.prepare<[...Place, string]>(`DELETE FROM tag WHERE ${here} AND digest = ?`),
+      dropLastHeld: database.prepare<[...Place, string]>(
+        `UPDATE tag SET last_held = NULL WHERE ${here} AND last_held = ?`,
+      ),
       dropListing: database.prepare<[...Place, string]>(`DELETE FROM listing WHERE ${here} AND subject = ?`),
       dropManifest: database.prepare<[string]>("DELETE FROM manifest WHERE digest = ?"),
       orphans: database.prepare<[number, number], Discarded>(
@@ -192,6 +195,7 @@ export class SqliteInventory implements Inventory {
       this.#sql.dropImage.run(...here);
       this.#sql.dropHeld.run(...here);
       this.#sql.dropTags.run(...here);
+      this.#sql.dropLastHeld.run(...here);
       this.#sql.dropListing.run(...here);
       return true;
     });

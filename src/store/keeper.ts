@@ -3,6 +3,7 @@ import type { Pattern } from "../oci/pattern.ts";
 import type { Blobs } from "./blobs.ts";
 import { Candidates, type Reason, type ShownImage } from "./candidates.ts";
 import { Evictor, type Gone } from "./evict.ts";
+import { hearsayLimits, type Hearsay } from "./hearsay.ts";
 import type { HeldImage, Inventory, Totals } from "./inventory.ts";
 import type { Pins } from "./pins.ts";
 import { Rehearsal, Removal } from "./removal.ts";
@@ -13,6 +14,9 @@ import { Uses } from "./uses.ts";
 export interface KeeperOptions {
   readonly inventory: Inventory;
   readonly blobs: Pick<Blobs, "remove">;
+  readonly hearsay: Hearsay;
+  /** How long lists may be served that their upstream cannot confirm, in ms. */
+  readonly listAgeMs: number;
   readonly marks: Marks;
   /** Bytes of blobs that an earlier process had begun. */
   readonly leftovers: () => number;
@@ -44,12 +48,15 @@ export class Keeper {
   readonly #rest: () => Promise<void>;
   readonly #failed: (error: unknown) => void;
   readonly #timers: NodeJS.Timeout[] = [];
+  readonly #sweep: () => Promise<number>;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
 
   constructor({
     inventory,
     blobs,
+    hearsay,
+    listAgeMs,
     marks,
     leftovers,
     pins,
@@ -65,6 +72,7 @@ export class Keeper {
     this.#marks = marks;
     this.#failed = failed;
     this.#rest = rest;
+    this.#sweep = () => hearsay.sweep(now(), { ...hearsayLimits, listAgeMs });
     this.#candidates = new Candidates({
       inventory,
       pins: () => pins.patterns(),
@@ -125,6 +133,7 @@ export class Keeper {
     // On its own: a disk that takes no more writes is one whose log should not stay long.
     this.#every(flushEveryMs, () => this.#rest());
     this.#every(tidyEveryMs, () => this.#evictor.tidy());
+    this.#every(tidyEveryMs, () => this.forgetHearsay());
   }
 
   /** Does now what would be done in the background; or, as a rehearsal, only tells what that would be. */
@@ -145,6 +154,14 @@ export class Keeper {
   async remove(pattern: Pattern, each: (gone: Gone) => void, rehearse: boolean): Promise<void> {
     const hand = rehearse ? this.#rehearsal() : undefined;
     await this.#run(() => this.#evictor.remove(pattern, each, hand));
+  }
+
+  /** Lets go of what upstreams have only said, as far as it is too old or too much. */
+  async forgetHearsay(): Promise<void> {
+    while ((await this.#sweep()) > 0) {
+      this.#closing.signal.throwIfAborted();
+      await new Promise(setImmediate);
+    }
   }
 
   /** Stops all work, waits until it has stopped, and writes what was noted. */

@@ -13,6 +13,7 @@ import { lockRoot, type RootLock } from "./lock.ts";
 import { pinTable } from "./pins.ts";
 import { rememberRecent } from "./recent.ts";
 import { rest } from "./rest.ts";
+import { quarantineShare, sweepQuarantine } from "./quarantine.ts";
 import type { Kept } from "./salvage.ts";
 import { Scrub } from "./scrub.ts";
 import { SqliteSurvey } from "./survey.ts";
@@ -36,6 +37,8 @@ export interface StorageOptions {
   readonly root: string;
   /** Bytes that blobs leave free. */
   readonly minFree: number;
+  /** Bytes that are held at most. */
+  readonly capacity: number;
   /** Bytes per second, and ms. */
   readonly scrub: { readonly rate: number; readonly every: number };
   /** Tables of another room in the same file, which are kept when it is damaged. */
@@ -45,6 +48,9 @@ export interface StorageOptions {
 
 /** How often the disk is looked after, in ms. */
 const careEveryMs = 5_000;
+
+/** How often what went to quarantine is looked through, in ms. */
+const sweepEveryMs = 60 * 60_000;
 
 export class Storage {
   readonly blobs: Blobs;
@@ -110,7 +116,11 @@ export class Storage {
       scrubbed: (bytes) => events.scrubbed(bytes),
       failed: (error) => events.failed(error),
     });
-    await Promise.all([this.#adoptAll(signal).then(() => scrubbing.run(signal)), this.#lookAfter(signal)]);
+    await Promise.all([
+      this.#adoptAll(signal).then(() => scrubbing.run(signal)),
+      this.#lookAfter(signal),
+      this.#lookThrough(signal),
+    ]);
   }
 
   /** Lets go of everything. Nobody may use the store any more. */
@@ -130,6 +140,17 @@ export class Storage {
       if (count > 0) this.#options.events.adopted(count);
     } catch (error) {
       if (!signal.aborted) this.#options.events.failed(error);
+    }
+  }
+
+  async #lookThrough(signal: AbortSignal): Promise<void> {
+    const { root, capacity, events } = this.#options;
+    while (!signal.aborted) {
+      const bytes = capacity * quarantineShare;
+      await sweepQuarantine(join(root, "quarantine"), bytes, Date.now()).catch((error: unknown) =>
+        events.failed(error),
+      );
+      await rest(sweepEveryMs, signal);
     }
   }
 

@@ -13,6 +13,7 @@ import { parseTag, type Repository, type RepositoryName, type Tag } from "../../
 import { SqliteCatalog } from "../../src/store/catalog.ts";
 import { Checkpointer } from "../../src/store/checkpoint.ts";
 import { openDatabase } from "../../src/store/database.ts";
+import { SqliteHearsay } from "../../src/store/hearsay.ts";
 import { SqliteInventory } from "../../src/store/inventory.ts";
 import { graceMs, Keeper } from "../../src/store/keeper.ts";
 import { Pins, SqlitePinTable } from "../../src/store/pins.ts";
@@ -113,6 +114,8 @@ async function timeEviction() {
     },
     marks: { capacity: bytes, high: bytes - 1, low: bytes * (1 - evictedShare) },
     leftovers: () => 0,
+    hearsay: new SqliteHearsay(database),
+    listAgeMs: 0,
     pins: new Pins(new SqlitePinTable(() => database), [], Date.now),
     retention: [],
     rest: () => checkpointer.run(),

@@ -23,6 +23,7 @@ import { SqliteFindings } from "../../src/store/findings.ts";
 import { Fills } from "../../src/store/fill.ts";
 import { Health } from "../../src/store/health.ts";
 import { Intake } from "../../src/store/intake.ts";
+import { SqliteHearsay } from "../../src/store/hearsay.ts";
 import { SqliteInventory } from "../../src/store/inventory.ts";
 import { graceMs, Keeper } from "../../src/store/keeper.ts";
 import { Pins, SqlitePinTable } from "../../src/store/pins.ts";
@@ -103,6 +104,8 @@ async function openRooms(root: string, upstream: ShelfUpstream, now: () => numbe
   const keeper = new Keeper({
     inventory: new SqliteInventory(database),
     blobs,
+    hearsay: new SqliteHearsay(database),
+    listAgeMs: 0,
     marks: { capacity, high: capacity, low: capacity },
     leftovers: () => blobs.keptInAll(),
     pins: new Pins(new SqlitePinTable(() => database), [], now),

@@ -12,6 +12,7 @@ import type { Reason } from "../../../src/store/candidates.ts";
 import { SqliteCatalog } from "../../../src/store/catalog.ts";
 import { openDatabase } from "../../../src/store/database.ts";
 import type { Gone } from "../../../src/store/evict.ts";
+import { SqliteHearsay } from "../../../src/store/hearsay.ts";
 import { SqliteInventory } from "../../../src/store/inventory.ts";
 import { Pins, SqlitePinTable } from "../../../src/store/pins.ts";
 import { graceMs, Keeper, type KeeperOptions } from "../../../src/store/keeper.ts";
@@ -55,6 +56,8 @@ class Shelf {
     this.keeper = new Keeper({
       inventory: new SqliteInventory(database),
       blobs,
+      hearsay: new SqliteHearsay(database),
+      listAgeMs: 24 * 60 * 60_000,
       marks: { capacity, high: capacity * 0.9, low: capacity * 0.8 },
       pins: new Pins(new SqlitePinTable(() => database), pins, now),
       retention: [],
