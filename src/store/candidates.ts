@@ -4,6 +4,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
 import type { HeldImage, Inventory } from "./inventory.ts";
 import { expiry, isPinned, type RetentionRule } from "./rules.ts";
+import { Slice } from "./slice.ts";
 
 /** Why bytes are let go of. */
 export type Reason = "capacity" | "age" | "unused" | "removed" | "orphan";
@@ -34,7 +35,7 @@ export interface CandidatesOptions {
   readonly signal: AbortSignal;
 }
 
-/** How many images are looked at between two turns of the event loop. */
+/** How many images are looked at between two turns of the event loop at most. */
 const perStep = 50;
 
 export class Candidates {
@@ -133,12 +134,19 @@ export class Candidates {
 
   /** All images, page by page, with a turn of the event loop after each. What is dropped meanwhile disturbs nothing. */
   async *#pages(next: (after: HeldImage | undefined) => Promise<HeldImage[]>): AsyncGenerator<HeldImage> {
+    let slice = new Slice();
     for (let after: HeldImage | undefined; ;) {
       this.#options.signal.throwIfAborted();
       const page = await next(after);
-      yield* page;
+      for (const image of page) {
+        yield image;
+        // What is done with an image are lookups, too, and each may wait for the disk.
+        if (!slice.isOver) continue;
+        await new Promise(setImmediate);
+        slice = new Slice();
+      }
       after = page.at(-1);
-      if (page.length < perStep) return;
+      if (page.length === 0) return;
       await new Promise(setImmediate);
     }
   }

@@ -27,7 +27,7 @@ export interface Hearsay {
 }
 
 /** How many rows one call forgets. A list may be megabytes long. */
-const tagsPerStep = 200;
+const tagsPerStep = 50;
 const listsPerStep = 10;
 
 type Bounds = [before: number, ahead: number, limit: number];

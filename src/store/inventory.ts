@@ -3,6 +3,7 @@ import type Database from "better-sqlite3";
 import type { Digest } from "../oci/digest.ts";
 import { parseTag, type Repository, type RepositoryName, type Tag } from "../oci/reference.ts";
 import type { HeldManifest } from "./catalog.ts";
+import { Slice, someOf, usualSliceMs } from "./slice.ts";
 
 /** How much is held. */
 export interface Totals {
@@ -41,13 +42,13 @@ export interface Inventory {
   /** When the image that was unused for longest was asked for last. */
   oldestUse(): Promise<number | undefined>;
   /**
-   * Notes uses, in one transaction. An image that was let go of meanwhile is passed over. No image becomes older by it
+   * Notes some of these uses, the first ones, in one transaction; how many, at least one. An image that was let go of meanwhile is passed over. No image becomes older by it
    * but one that was used after `now`, while the clock was ahead.
    */
-  use(uses: readonly Use[], now: number): Promise<void>;
-  /** Images by last use, oldest first, after `after`. */
+  use(uses: readonly Use[], now: number): Promise<number>;
+  /** Images by last use, oldest first, after `after`; at most `limit`, and none only at the end. */
   byUse(after: HeldImage | undefined, limit: number): Promise<HeldImage[]>;
-  /** Images by upstream, repository and digest, after `after`. */
+  /** The same by upstream, repository and digest. */
   byName(after: Pick<HeldImage, "repository" | "digest"> | undefined, limit: number): Promise<HeldImage[]>;
   tagsOf(repository: Repository, digest: Digest): Promise<Tag[]>;
   /** What this repository holds that keeps an image: an index that names it, the subject that it refers to. Some, if many. */
@@ -66,7 +67,7 @@ export interface Inventory {
    */
   drop(repository: Repository, digest: Digest): Promise<boolean>;
   /**
-   * Forgets some orphans since `before`, or since after `ahead`, when the clock was; at most `limit`. Their bytes are the
+   * Forgets some orphans, at least one if there is one, since `before`, or since after `ahead`, when the clock was; at most `limit`. Their bytes are the
    * caller's to remove.
    */
   discard(before: number, ahead: number, limit: number): Promise<Discarded[]>;
@@ -88,8 +89,11 @@ interface ImageRow {
   uses: number;
 }
 
-/** How many names of a manifest one step of {@link Inventory.drop} takes away. */
+/** How many names of a manifest one step of {@link Inventory.drop} takes away at most. */
 const namesPerStep = 200;
+
+/** How many orphans are looked up at once. */
+const orphansPerLook = 8;
 
 /** {@link Inventory} in SQLite. */
 export class SqliteInventory implements Inventory {
@@ -97,8 +101,11 @@ export class SqliteInventory implements Inventory {
   readonly #use;
   readonly #drop;
   readonly #discard;
+  readonly #sliceMs: number;
 
-  constructor(database: Database.Database) {
+  /** `sliceMs`: for how many ms one call may take more rows. */
+  constructor(database: Database.Database, sliceMs = usualSliceMs) {
+    this.#sliceMs = sliceMs;
     const here = "upstream = ? AND repository = ?";
     const image = `SELECT upstream, repository AS name, digest, media_type AS mediaType, size,
         held_at AS heldAt, used_at AS usedAt, uses
@@ -174,19 +181,26 @@ export class SqliteInventory implements Inventory {
       discardHeld: database.prepare<[string]>("DELETE FROM held WHERE digest = ?"),
       discardBlob: database.prepare<[string]>("DELETE FROM blob WHERE digest = ?"),
     };
-    this.#use = database.transaction((uses: readonly Use[], now: number) => {
+    this.#use = database.transaction((uses: readonly Use[], now: number): number => {
+      const slice = new Slice(sliceMs);
+      let noted = 0;
       for (const { repository, digest, at, count } of uses) {
         this.#sql.use.run({ ...repository, digest, at: Math.min(at, now), now, count });
+        noted += 1;
+        if (slice.isOver) break;
       }
+      return noted;
     });
     this.#drop = database.transaction((repository: Repository, digest: Digest): boolean => {
       const here = [...place(repository), digest] as const;
       if (!this.#isElsewhere(repository, digest)) {
         // The manifest's own row goes last: until then it is held, and what it has lost is fetched again.
+        const slice = new Slice(sliceMs);
         const names = this.#sql.someNamed.all(digest, namesPerStep);
         for (const name of names) {
           this.#sql.unname.run(digest, name);
           this.#sql.release.run(name);
+          if (slice.isOver) return false;
         }
         if (names.length === namesPerStep) return false;
         this.#sql.dropManifest.run(digest);
@@ -200,12 +214,18 @@ export class SqliteInventory implements Inventory {
       return true;
     });
     this.#discard = database.transaction((before: number, ahead: number, limit: number): Discarded[] => {
-      const orphans = this.#someOrphans(before, ahead, limit);
-      for (const { digest } of orphans) {
-        this.#sql.discardHeld.run(digest);
-        this.#sql.discardBlob.run(digest);
+      const slice = new Slice(sliceMs);
+      const discarded: Discarded[] = [];
+      for (;;) {
+        const some = this.#someOrphans(before, ahead, Math.min(orphansPerLook, limit - discarded.length));
+        if (some.length === 0) return discarded;
+        for (const orphan of some) {
+          this.#sql.discardHeld.run(orphan.digest);
+          this.#sql.discardBlob.run(orphan.digest);
+          discarded.push(orphan);
+          if (slice.isOver) return discarded;
+        }
       }
-      return orphans;
     });
   }
 
@@ -217,15 +237,15 @@ export class SqliteInventory implements Inventory {
     return this.#sql.oldestUse.get() ?? undefined;
   }
 
-  async use(uses: readonly Use[], now: number): Promise<void> {
-    this.#use(uses, now);
+  async use(uses: readonly Use[], now: number): Promise<number> {
+    return this.#use(uses, now);
   }
 
   async byUse(after: HeldImage | undefined, limit: number): Promise<HeldImage[]> {
     const from: [number, ...Place, string] = after
       ? [after.usedAt, ...place(after.repository), after.digest]
       : [-1, "", "", ""];
-    return this.#sql.byUse.all(...from, limit).map(toImage);
+    return someOf(this.#sql.byUse.iterate(...from, limit), new Slice(this.#sliceMs)).map(toImage);
   }
 
   async byName(
@@ -233,7 +253,7 @@ export class SqliteInventory implements Inventory {
     limit: number,
   ): Promise<HeldImage[]> {
     const from: [...Place, string] = after ? [...place(after.repository), after.digest] : ["", "", ""];
-    return this.#sql.byName.all(...from, limit).map(toImage);
+    return someOf(this.#sql.byName.iterate(...from, limit), new Slice(this.#sliceMs)).map(toImage);
   }
 
   async tagsOf(repository: Repository, digest: Digest): Promise<Tag[]> {

@@ -3,7 +3,7 @@ import type { Digest } from "../oci/digest.ts";
 import { formatRepository, type Repository } from "../oci/reference.ts";
 import type { Inventory, Use } from "./inventory.ts";
 
-/** How many uses one transaction writes: some milliseconds of the event loop. */
+/** How many uses one transaction writes at most. */
 const perTransaction = 250;
 
 export class Uses {
@@ -28,11 +28,11 @@ export class Uses {
     const noted = this.#noted;
     this.#noted = new Map();
     const entries = [...noted];
-    for (let at = 0; at < entries.length; at += perTransaction) {
+    for (let at = 0; at < entries.length;) {
       const batch = entries.slice(at, at + perTransaction);
       try {
         const uses = batch.map(([, use]) => use);
-        await this.#inventory.use(uses, this.#now());
+        at += await this.#inventory.use(uses, this.#now());
       } catch (error) {
         for (const [key, use] of entries.slice(at)) {
           const newer = this.#noted.get(key);

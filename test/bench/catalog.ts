@@ -1,7 +1,10 @@
 /**
  * How the catalog bears a full house: 1 million blobs and 100,000 manifests. Prints a table and a line of JSON, and ends
- * with 1 when opening takes over 2 s, a lookup over 1 ms (p99), or an eviction holds up the event loop for over 20 ms.
+ * with 1 when opening takes over 2 s, a lookup over 1 ms (p99), or an eviction holds up the event loop for over 20 ms. A busy
+ * machine does that to a loop with nothing to do as well; then only the steps of the eviction are judged, by the time that they
+ * ran or waited for the disk, without that for which they waited for a processor.
  */
+import { openSync, readSync } from "node:fs";
 import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -21,7 +24,7 @@ import { Pins, SqlitePinTable } from "../../src/store/pins.ts";
 const blobCount = Number(process.argv[2] ?? 1_000_000);
 const manifestCount = blobCount / 10;
 const evictedShare = 0.1;
-const bounds = { openMs: 2000, lookupP99Ms: 1, evictionDelayMs: 20 };
+const bounds = { openMs: 2000, lookupP99Ms: 1, evictionStepMs: 20, evictionDelayMs: 20 };
 
 /** Each image is an index and a platform's manifest; each manifest names a layer that a hundred share, and its own. */
 const layersEach = 18;
@@ -100,7 +103,7 @@ async function timeLookups() {
 /** A pass over a tenth of everything, with its files left out: those are removed by other threads. */
 async function timeEviction() {
   const database = openDatabase(path);
-  const inventory = new SqliteInventory(database);
+  const { inventory, longest } = timed(new SqliteInventory(database));
   const { bytes } = await inventory.totals();
   let evictedBlobs = 0;
   const checkpointer = new Checkpointer(path);
@@ -140,10 +143,34 @@ async function timeEviction() {
     evictedBlobs,
     evictionMs,
     idleDelayMs,
+    evictionStepMs: longest(),
     // The histogram's values are whole intervals between two timers that are a millisecond apart.
     evictionDelayP99Ms: delay.percentile(99) / 1e6,
     evictionDelayMs: delay.max / 1e6,
   };
+}
+
+/** `inventory`, and the longest that one call of it took in ms, without the time in which another process had the processor. */
+function timed(inventory: SqliteInventory): { inventory: SqliteInventory; longest: () => number } {
+  const file = openSync("/proc/thread-self/schedstat", "r");
+  const buffer = Buffer.alloc(100);
+  // Its second number is how long this thread was ready to run and had to wait, in ns (Linux, sched-stats).
+  const queuedMs = (): number => {
+    const text = buffer.toString("latin1", 0, readSync(file, buffer, 0, buffer.length, 0));
+    return Number(text.split(" ")[1]) / 1e6;
+  };
+  let longest = 0;
+  const get = (of: SqliteInventory, name: string | symbol) => {
+    const call = Reflect.get(of, name) as (...args: unknown[]) => unknown;
+    return (...args: unknown[]): unknown => {
+      const [start, queued] = [performance.now(), queuedMs()];
+      // All that a call does, it does before it gives its promise.
+      const result = call.apply(of, args);
+      longest = Math.max(longest, performance.now() - start - (queuedMs() - queued));
+      return result;
+    };
+  };
+  return { inventory: new Proxy(inventory, { get }), longest: () => longest };
 }
 
 function report(results: Readonly<Record<string, number>>): void {
@@ -153,7 +180,11 @@ function report(results: Readonly<Record<string, number>>): void {
   );
   console.table(rows);
   console.log(JSON.stringify(Object.fromEntries(rounded)));
+  // The machine alone is worse than that.
+  const isBusy = (results["idleDelayMs"] ?? 0) > bounds.evictionDelayMs;
+  if (isBusy) console.error("an idle event loop is held up for longer here: evictionDelayMs is not judged");
   for (const [name, bound] of Object.entries(bounds)) {
+    if (name === "evictionDelayMs" && isBusy) continue;
     if ((results[name] ?? Infinity) <= bound) continue;
     console.error(`${name} is over ${bound}`);
     process.exitCode = 1;

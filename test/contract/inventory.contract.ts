@@ -4,7 +4,7 @@ import { ociIndex, ociManifest } from "../../src/oci/descriptor.ts";
 import { digestOf, type Digest } from "../../src/oci/digest.ts";
 import { parseRepositoryName, parseTag, type Repository, type Tag } from "../../src/oci/reference.ts";
 import type { Catalog } from "../../src/store/catalog.ts";
-import type { HeldImage, Inventory } from "../../src/store/inventory.ts";
+import type { Discarded, HeldImage, Inventory } from "../../src/store/inventory.ts";
 
 /** The two views of one store. */
 export interface Shelves {
@@ -30,6 +30,28 @@ const index = { digest: digest("index"), mediaType: ociIndex, size: 20 };
 const signature = { digest: digest("signature"), mediaType: ociManifest, size: 5 };
 
 const names = (images: readonly HeldImage[]): Digest[] => images.map((image) => image.digest);
+
+/** All images, page by page. */
+async function all(next: (after?: HeldImage) => Promise<HeldImage[]>): Promise<HeldImage[]> {
+  const found: HeldImage[] = [];
+  for (let page = await next(); page.length > 0; page = await next(page.at(-1))) found.push(...page);
+  return found;
+}
+
+/** What is discarded until there is nothing more. */
+async function discardAll(
+  inventory: Inventory,
+  before: number,
+  ahead: number,
+  limit: number,
+): Promise<Discarded[]> {
+  const found: Discarded[] = [];
+  for (;;) {
+    const some = await inventory.discard(before, ahead, limit);
+    if (some.length === 0) return found;
+    found.push(...some);
+  }
+}
 
 async function dropAll({ inventory }: Shelves, place: Repository, what: Digest): Promise<void> {
   while (!(await inventory.drop(place, what)));
@@ -66,7 +88,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
     await catalog.holdManifest(here, signature, [], manifest.digest);
     expect(await inventory.oldestUse()).toBe(1000);
     await inventory.use([{ repository: here, digest: manifest.digest, at: 5000, count: 2 }], 5000);
-    const images = await inventory.byUse(undefined, 10);
+    const images = await all((after) => inventory.byUse(after, 10));
     expect(names(images)).toEqual([signature.digest, sibling.digest, ...names(images).slice(2)]);
     const used = new Map(images.map((image) => [image.digest, image]));
     expect(used.get(manifest.digest)?.uses).toBe(2);
@@ -78,7 +100,9 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
       usedAt: 5000,
     });
     const [first] = images;
-    expect(names(await inventory.byUse(first, 2))).toEqual(names(images).slice(1, 3));
+    const next = names(await inventory.byUse(first, 2));
+    expect([1, 2]).toContain(next.length);
+    expect(next).toEqual(names(images).slice(1, 1 + next.length));
   });
 
   it("never makes an image older than it is", async () => {
@@ -96,7 +120,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
     await inventory.use([{ repository: here, digest: manifest.digest, at: 800_000, count: 1 }], 2000);
     expect(await inventory.oldestUse()).toBe(2000);
     expect(await inventory.orphans(1000, 900_000, 10)).toEqual([]);
-    expect(await inventory.discard(1000, 899_999, 10)).toEqual([{ digest: layer, size: 100 }]);
+    expect(await discardAll(inventory, 1000, 899_999, 10)).toEqual([{ digest: layer, size: 100 }]);
   });
 
   it("lists images by name, page by page, with their tags", async () => {
@@ -105,10 +129,10 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
     await catalog.holdManifest(here, sibling, []);
     await catalog.holdManifest(here, manifest, []);
     await catalog.resolve(here, tag, manifest, 1);
-    const all = await inventory.byName(undefined, 10);
-    expect(all.map((image) => image.repository)).toEqual([here, here, there]);
-    const [first] = all;
-    expect(await inventory.byName(first, 10)).toEqual(all.slice(1));
+    const images = await all((after) => inventory.byName(after, 10));
+    expect(images.map((image) => image.repository)).toEqual([here, here, there]);
+    const [first] = images;
+    expect(await all((after) => inventory.byName(after ?? first, 10))).toEqual(images.slice(1));
     expect(await inventory.tagsOf(here, manifest.digest)).toEqual([tag]);
     expect(await inventory.tagsOf(there, manifest.digest)).toEqual([]);
   });
@@ -136,13 +160,13 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
     await catalog.holdBlob(here, layer, 100);
     await catalog.holdBlob(here, other, 50);
     await dropAll(shelves, here, manifest.digest);
-    const gone = await inventory.discard(0, Infinity, 10);
+    const gone = await discardAll(inventory, 0, Infinity, 10);
     expect(gone.map((blob) => blob.digest).toSorted()).toEqual([manifest.digest, other].toSorted());
     expect(await catalog.manifest(here, manifest.digest)).toBeUndefined();
     expect(await catalog.blob(here, other)).toBeUndefined();
     expect(await catalog.blobAnywhere(layer)).toBe(100);
     await dropAll(shelves, there, sibling.digest);
-    expect((await inventory.discard(0, Infinity, 10)).map((blob) => blob.digest).toSorted()).toEqual(
+    expect((await discardAll(inventory, 0, Infinity, 10)).map((blob) => blob.digest).toSorted()).toEqual(
       [sibling.digest, layer].toSorted(),
     );
     expect(await inventory.totals()).toEqual({ bytes: 0, blobs: 0, manifests: 0 });
@@ -158,7 +182,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
     expect(await catalog.manifest(here, manifest.digest)).toBeUndefined();
     expect(await catalog.manifest(there, manifest.digest)).toEqual(manifest);
     expect(await inventory.heldElsewhere(there, manifest.digest)).toBe(false);
-    expect(await inventory.discard(now, Infinity, 10)).toEqual([]);
+    expect(await discardAll(inventory, now, Infinity, 10)).toEqual([]);
   });
 
   it("drops the tags of an image with it, and only in its repository", async () => {
@@ -182,7 +206,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
     expect(await inventory.drop(here, manifest.digest)).toBe(false);
     expect(await catalog.manifest(here, manifest.digest)).toEqual(manifest);
     await dropAll(shelves, here, manifest.digest);
-    expect(await inventory.discard(0, Infinity, 2000)).toHaveLength(1001);
+    expect(await discardAll(inventory, 0, Infinity, 2000)).toHaveLength(1001);
   });
 
   it("knows orphans since when they came, and forgets them once they are named", async () => {
@@ -221,6 +245,6 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
     const { inventory } = open();
     await inventory.use([{ repository: here, digest: layer, at: 1, count: 1 }], 5000);
     expect(await inventory.oldestUse()).toBeUndefined();
-    expect(await inventory.byUse(undefined, 10)).toEqual([]);
+    expect(await all((after) => inventory.byUse(after, 10))).toEqual([]);
   });
 }
