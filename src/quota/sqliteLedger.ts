@@ -20,6 +20,9 @@ const hourMs = 60 * 60 * 1000;
 /** How many entries are folded at once: less than ten milliseconds of work. */
 const foldBatch = 500;
 
+/** Entries that one step of a sum reads: a millisecond or two of work. */
+const entriesPerStep = 500;
+
 /** Distinct sums an hour may have. User agents and repository names are the clients' to choose, so they need a bound. */
 const sumsPerHour = 2000;
 
@@ -42,6 +45,20 @@ const columns: Readonly<Record<SpendKey, string>> = {
 const sumKey =
   "upstream = @upstream AND repository = @repository AND client = @client AND user_agent = @userAgent";
 
+/** An hour, or what is left of it after `since`, of one upstream or of all. */
+interface SpentHour {
+  readonly upstream: string | null;
+  readonly since: number;
+  readonly hour: number;
+  readonly end: number;
+}
+
+/** The entry after which the next step goes on. */
+interface Place {
+  readonly lastAt: number;
+  readonly id: number;
+}
+
 /**
  * Works on an open handle, which stays the caller's to close.
  *
@@ -54,6 +71,7 @@ export class SqliteLedger implements Ledger {
   readonly #database: Database.Database;
   readonly #statements: ReturnType<typeof prepare>;
   readonly #sums = new Map<number, number>();
+  #folds = 0;
 
   /** @throws LedgerError when a newer Hubcap wrote the tables. */
   constructor(database: Database.Database) {
@@ -110,24 +128,14 @@ export class SqliteLedger implements Ledger {
 
   async spendBy({ by, upstream, since }: SpendQuery): Promise<readonly SpendRow[]> {
     const rows = new Map<string, SpendRow>();
-    // Hour by hour, so that nothing else waits for long. What is folded meanwhile stays in its hour and is seen once.
     for (let next: number | undefined = since; (next = this.#hourFrom(next)) !== undefined; next += hourMs) {
-      const slice = {
+      const hour = {
         upstream: upstream ?? null,
         since: Math.max(since, next),
         hour: next,
         end: next + hourMs,
       };
-      for (const row of this.#statements.spendBy[by].all(slice)) {
-        const { spent = 0, refused = 0, lastAt = 0 } = rows.get(row.key) ?? {};
-        rows.set(row.key, {
-          key: row.key,
-          spent: spent + row.spent,
-          refused: refused + row.refused,
-          lastAt: Math.max(lastAt, row.lastAt),
-        });
-      }
-      await new Promise(setImmediate);
+      for (const row of await this.#spentIn(hour, by)) addTo(rows, row);
     }
     return [...rows.values()].toSorted(mostFirst).slice(0, 1000);
   }
@@ -144,7 +152,30 @@ export class SqliteLedger implements Ledger {
     return [...slices].map(([at, spent]) => ({ at, spent }));
   }
 
+  /** What was spent in an hour, some entries at a time, so that nothing else waits for long. */
+  async #spentIn(hour: SpentHour, by: SpendKey): Promise<Iterable<SpendRow>> {
+    for (;;) {
+      const folds = this.#folds;
+      const rows = new Map<string, SpendRow>();
+      for (const row of this.#statements.summed[by].all(hour)) addTo(rows, row);
+      let last: Place | undefined = { lastAt: hour.since, id: 0 };
+      while (last) {
+        const some: (SpendRow & Place)[] = this.#statements.entered[by].all({
+          ...hour,
+          ...last,
+          count: entriesPerStep,
+        });
+        for (const row of some) addTo(rows, row);
+        await new Promise(setImmediate);
+        last = some.length < entriesPerStep ? undefined : some.at(-1);
+      }
+      // What was folded meanwhile has moved from the entries to the sums, and may have been missed.
+      if (folds === this.#folds) return rows.values();
+    }
+  }
+
   async fold(bucket: string, time: number): Promise<number> {
+    this.#folds += 1;
     return this.#database
       .transaction(() => {
         const batch = { bucket, time, count: foldBatch };
@@ -182,6 +213,16 @@ function hourOf(at: number): number {
   return Math.floor(at / hourMs) * hourMs;
 }
 
+function addTo(rows: Map<string, SpendRow>, { key, spent, refused, lastAt }: SpendRow): void {
+  const known = rows.get(key);
+  rows.set(key, {
+    key,
+    spent: spent + (known?.spent ?? 0),
+    refused: refused + (known?.refused ?? 0),
+    lastAt: Math.max(lastAt, known?.lastAt ?? 0),
+  });
+}
+
 function mostFirst(one: SpendRow, other: SpendRow): number {
   return other.spent - one.spent || other.refused - one.refused || (one.key < other.key ? -1 : 1);
 }
@@ -195,15 +236,16 @@ type StoredStanding = {
 function prepare(database: Database.Database) {
   const oldest = `SELECT id FROM quota_entry WHERE bucket = @bucket AND time < @time AND outcome <> 'sent'
     ORDER BY time LIMIT @count`;
-  const spendBy = (by: SpendKey) =>
-    database.prepare<[{ upstream: string | null; since: number; hour: number; end: number }], SpendRow>(
-      `SELECT key, sum(spent) AS spent, sum(refused) AS refused, max(lastAt) AS lastAt FROM (
-         SELECT ${columns[by]} AS key, cost AS spent, 0 AS refused, at AS lastAt FROM quota_entry
-         WHERE at >= @since AND at < @end AND cost > 0 AND (@upstream IS NULL OR upstream = @upstream)
-         UNION ALL
-         SELECT ${columns[by]}, spent, refused, last_at FROM quota_hour
-         WHERE hour = @hour AND (@upstream IS NULL OR upstream = @upstream)
-       ) GROUP BY key`,
+  const ofUpstream = "(@upstream IS NULL OR upstream = @upstream)";
+  const summed = (by: SpendKey) =>
+    database.prepare<[SpentHour], SpendRow>(
+      `SELECT ${columns[by]} AS key, sum(spent) AS spent, sum(refused) AS refused, max(last_at) AS lastAt
+       FROM quota_hour WHERE hour = @hour AND ${ofUpstream} GROUP BY key`,
+    );
+  const entered = (by: SpendKey) =>
+    database.prepare<[SpentHour & Place & { count: number }], SpendRow & Place>(
+      `SELECT id, ${columns[by]} AS key, cost AS spent, 0 AS refused, at AS lastAt FROM quota_entry
+       WHERE (at, id) > (@lastAt, @id) AND at < @end AND cost > 0 AND ${ofUpstream} ORDER BY at, id LIMIT @count`,
     );
   return {
     spend: database.prepare<[Entry]>(
@@ -274,11 +316,17 @@ function prepare(database: Database.Database) {
          SELECT hour, spent FROM quota_hour WHERE hour = @hour AND spent > 0 AND upstream = @upstream
        ) GROUP BY 1 ORDER BY 1`,
     ),
-    spendBy: {
-      client: spendBy("client"),
-      repository: spendBy("repository"),
-      userAgent: spendBy("userAgent"),
-      reason: spendBy("reason"),
+    summed: {
+      client: summed("client"),
+      repository: summed("repository"),
+      userAgent: summed("userAgent"),
+      reason: summed("reason"),
+    },
+    entered: {
+      client: entered("client"),
+      repository: entered("repository"),
+      userAgent: entered("userAgent"),
+      reason: entered("reason"),
     },
   };
 }

@@ -198,6 +198,15 @@ export function ledgerContract(make: () => Ledger): void {
     expect(await ledger.spendBy({ by: "client", since: noon + hour + 5 })).toMatchObject([{ spent: 2 }]);
   });
 
+  it("says the same of a busy hour while it is being folded", async () => {
+    const ledger = make();
+    for (let time = 1; time <= 1200; time++)
+      await ledger.settle(await ledger.spend(entry(time)), "counted", time, 1);
+    const asked = ledger.spendBy({ by: "client", since: noon });
+    while ((await ledger.fold("docker.io", 2 * hour)) > 0);
+    expect(await asked).toMatchObject([{ key: "node-1", spent: 1200, lastAt: noon + 1200 }]);
+  });
+
   it("never folds what is still under way, nor another bucket's", async () => {
     const ledger = make();
     await ledger.spend(entry(1));
