@@ -1,6 +1,8 @@
 /** The image that the Dockerfile makes: what is in it, and that it pulls, is healthy and drains with nothing it does not need. */
 import { readFileSync } from "node:fs";
+import { readdir, readFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
+import { join } from "node:path";
 import { GenericContainer, Wait, type StartedTestContainer } from "testcontainers";
 import { afterEach, beforeAll, expect, it, onTestFinished } from "vitest";
 import { emptyFolder, pushImage, whole } from "../clients/house.ts";
@@ -149,6 +151,31 @@ withClient("dockerd", (client) => {
   it("ends with 78 when its configuration is wrong", async () => {
     const mistaken = docker.run("run", "--rm", "--env=HUBCAP_STORAGE_CAPACITY=lots", image);
     await expect(mistaken).rejects.toThrow(/ended with 78[^]*storage\.capacity/);
+  });
+
+  it("writes a node's files as the chart's node agent, and takes them back when it is ended", async () => {
+    const folder = await emptyFolder();
+    const id = await docker.run(
+      "run",
+      "--detach",
+      "--user=0:0",
+      "--read-only",
+      "--cap-drop=ALL",
+      "--security-opt=no-new-privileges",
+      `--volume=${folder}:/host/certs.d`,
+      image,
+      "client-config",
+      "containerd",
+      "--mirror=http://192.0.2.7:30500",
+      "--node=worker-1",
+      "--write=/host/certs.d",
+      "--stay",
+    );
+    await expect.poll(() => docker.run("logs", id.trim()), { timeout: 20_000 }).toContain("staying");
+    expect(await readFile(join(folder, "docker.io/hosts.toml"), "utf8")).toContain("worker-1");
+    await docker.run("stop", id.trim());
+    expect(await readdir(folder)).toEqual([]);
+    expect((await docker.run("inspect", "--format={{.State.ExitCode}}", id.trim())).trim()).toBe("0");
   });
 
   it("drains on SIGTERM: a running download ends whole, and then Hubcap with 0", async () => {

@@ -73,14 +73,15 @@ const courses: Readonly<Record<string, Course>> = {
     labels: { ...hub, mode: "empty" },
   },
   HubcapUpstreamDown: {
+    // A third of the requests fails for half an hour, then all of them.
     series: {
       [series("hubcap_upstream_requests_total", { ...hub, kind: "manifest-head", status: "200" })]:
-        "0+10x10 100x30",
+        "0+10x30 300x30",
       [series("hubcap_upstream_requests_total", { ...hub, kind: "manifest-head", status: "error" })]:
-        "0x10 0+10x30",
+        "0+5x30 150+10x30",
     },
-    silent: "12m",
-    fires: "25m",
+    silent: "30m",
+    fires: "42m",
     labels: hub,
   },
   HubcapStaleForADay: {

@@ -1,5 +1,5 @@
 /** The chart: what it makes is what Kubernetes takes, what restricted Pod Security allows, and what Hubcap itself can read. */
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { loadConfig, type Config } from "../../src/config/load.ts";
@@ -103,6 +103,12 @@ withClient("helm", () => {
     expect(await lint({ ...houses["every other wish"], ...houses["monitoring"] })).toContain(
       "0 chart(s) failed",
     );
+  });
+
+  it("runs the image of its own release", async () => {
+    const { version } = JSON.parse(await readFile("package.json", "utf8")) as { version: string };
+    const [container] = only(await render(least), "StatefulSet").spec.template.spec.containers;
+    expect(container.image).toBe(`registry.example/hubcap:${version}`);
   });
 
   describe.each(Object.entries(houses))("%s", (_name, values) => {
