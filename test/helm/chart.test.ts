@@ -179,9 +179,13 @@ withClient("helm", () => {
     expect(manifests.map(({ metadata }) => metadata.name.length).filter((length) => length > 63)).toEqual([]);
   });
 
-  it("lets pods be listed only when it is told to", async () => {
+  it("lets pods be listed only when it is told to, and only where they are to be", async () => {
+    const warm = { fromCluster: { enabled: true, namespaces: ["shop", "blog"] } };
+    const some = await render({ ...least, rbac: { listPods: true }, config: { warm } });
     const all = await render({ ...least, rbac: { listPods: true } });
     const none = await render(least);
+    expect(bindings(some)).toEqual(["RoleBinding shop registry hubcap", "RoleBinding blog registry hubcap"]);
+    expect(only(some, "StatefulSet").spec.template.spec.automountServiceAccountToken).toBe(true);
     expect(bindings(all)).toEqual(["ClusterRoleBinding everywhere registry hubcap"]);
     expect(bindings(none)).toEqual([]);
     expect(only(none, "StatefulSet").spec.template.spec.automountServiceAccountToken).toBe(false);
@@ -222,6 +226,10 @@ withClient("helm", () => {
     [
       { ...least, tls: { registry: { enabled: true } } },
       "tls.registry.enabled needs tls.registry.existingSecret, or certManager.enabled",
+    ],
+    [
+      { ...least, config: { warm: { fromCluster: { enabled: true } } } },
+      "config.warm.fromCluster.enabled needs rbac.listPods",
     ],
     [{ ...least, certManager: { enabled: true } }, "certManager.issuerRef.name is needed"],
     [

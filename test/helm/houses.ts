@@ -85,6 +85,7 @@ export const houses: Readonly<Record<string, Values>> = {
   "leave to list pods of all namespaces": {
     ...least,
     rbac: { listPods: true },
+    config: { warm: { fromCluster: { enabled: true } } },
     serviceAccount: {
       name: "puller",
       annotations: { "eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x" },
