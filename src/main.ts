@@ -44,6 +44,12 @@ const runs: { readonly [Name in CommandName]: (given: Given<Name>) => Promise<vo
       json: values.json ?? false,
     });
   },
+  async doctor({ values, positionals }) {
+    const { doctor } = await import("./cli/doctor/doctor.ts");
+    const { exitCodes } = await import("./cli/exit.ts");
+    const works = await doctor(positionals, { ...values, tokenFile: values["token-file"] });
+    if (!works) process.exitCode = exitCodes.failure.code;
+  },
   async "client-config"({ values, positionals }) {
     const { clientConfig } = await import("./cli/clientConfig.ts");
     await clientConfig(positionals, {

@@ -33,7 +33,7 @@ export async function clientConfig(names: readonly string[], options: ClientConf
   if (folder === undefined && (options.remove || options.stay)) {
     throw new UsageError(`--remove and --stay need --write DIR. ${help}`);
   }
-  if (options.remove && folder !== undefined) return tell(await removeFiles(runtime, folder), folder);
+  if (options.remove && folder !== undefined) return remove(runtime, folder);
   const wish = readWish(name, options);
   const reason = runtime.cannot(wish);
   if (reason !== undefined) throw new UsageError(`${name} ${reason}. ${help}`);
@@ -53,7 +53,7 @@ function print(runtime: Runtime, wish: Wish): void {
 async function write(runtime: Runtime, wish: Wish, folder: string, stay: boolean): Promise<void> {
   // Listening comes first: whoever ends us while we write wants the files gone, too.
   const ended = stay ? endAsked() : undefined;
-  tell(await writeFiles(runtime, folder, runtime.files(wish)), folder);
+  tell(await done(folder, writeFiles(runtime, folder, runtime.files(wish))), folder);
   for (const line of runtime.advice(wish)) console.log(line);
   if (!ended) return;
   console.log("staying until SIGTERM, then removing what was written");
@@ -61,7 +61,21 @@ async function write(runtime: Runtime, wish: Wish, folder: string, stay: boolean
   const alive = setInterval(() => undefined, 2 ** 30);
   await ended;
   clearInterval(alive);
-  tell(await removeFiles(runtime, folder), folder);
+  await remove(runtime, folder);
+}
+
+async function remove(runtime: Runtime, folder: string): Promise<void> {
+  tell(await done(folder, removeFiles(runtime, folder)), folder);
+}
+
+/** What was done, or one line that says where it failed: the system's own words name no folder that was typed. */
+async function done(folder: string, work: Promise<Deed[]>): Promise<Deed[]> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error)) throw error;
+    throw new Error(`the files below ${folder} cannot be changed: ${error.message}`, { cause: error });
+  }
 }
 
 function tell(deeds: readonly Deed[], folder: string): void {

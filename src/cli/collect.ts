@@ -1,11 +1,12 @@
 /** What belongs to an image that is held: its manifests, config, layers and referrers, as an export needs them. */
-import type { Descriptor, Platform } from "../oci/descriptor.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { listedAs, readManifest } from "../oci/manifest.ts";
 import { formatRepository, type Repository } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
 import type { Catalog, HeldManifest } from "../store/catalog.ts";
 import type { Inventory } from "../store/inventory.ts";
+import { isPlatform, platformText } from "./platform.ts";
 
 /** The store, as far as it is read. */
 export interface Shelves {
@@ -77,13 +78,6 @@ async function describe(blobs: Pick<Blobs, "read">, held: HeldManifest): Promise
   return listedAs(held, readManifest(bytes, mediaType));
 }
 
-function isPlatform(platform: Platform | undefined, wanted: string): boolean {
-  if (!platform) return false;
-  const { os, architecture, variant } = platform;
-  return wanted === `${os}/${architecture}` || wanted === `${os}/${architecture}/${variant}`;
-}
-
 function platformName({ platform, digest }: Descriptor): string {
-  if (!platform) return digest;
-  return [platform.os, platform.architecture, platform.variant].filter(Boolean).join("/");
+  return platform ? platformText(platform) : digest;
 }

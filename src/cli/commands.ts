@@ -77,6 +77,41 @@ export const commands = {
     },
     example: "hubcap cache rm --dry-run --token-file /run/secrets/admin 'docker.io/library/*'",
   },
+  doctor: {
+    summary: "Say why an image cannot be pulled from here, step by step and in one sentence.",
+    operands: "IMAGE",
+    options: {
+      mirror: {
+        type: "string",
+        value: "URL",
+        description: "Also walk the way through this mirror, as a node does.",
+      },
+      platform: {
+        type: "string",
+        value: "OS/ARCH",
+        description: "What the node needs; linux and this machine's architecture unless given.",
+      },
+      status: {
+        type: "string",
+        value: "URL",
+        description: "The mirror's status listener; port 5001 of the mirror's host unless given.",
+      },
+      "token-file": {
+        type: "string",
+        value: "FILE",
+        description: "A file with the token that the mirror asks of its clients.",
+      },
+      ca: { type: "string", value: "FILE", description: "An authority (PEM) to trust besides the system's." },
+      timeout: {
+        type: "string",
+        value: "SECONDS",
+        description: "How long a step may take; 30 for the mirror, and as configured for the registry.",
+      },
+      json: { type: "boolean", description: "Print one JSON document with the steps and the verdict." },
+      config,
+    },
+    example: "hubcap doctor docker.io/library/nginx:1.29 --mirror http://hubcap.example:5000",
+  },
   "client-config": {
     summary: "Print or write the files that make a container runtime pull through Hubcap.",
     operands: "containerd|crio|podman|docker|buildkit|k3s|talos",

@@ -36,7 +36,7 @@ export function faultOf(error: unknown, host: string): UpstreamError {
   const plain = unreachable[code];
   if (plain !== undefined)
     return new UpstreamError("unreachable", `${host} cannot be reached: ${plain}`, cause);
-  if (certificate.test(code)) {
+  if (isAboutCertificate(code)) {
     const why = code.toLowerCase().replaceAll("_", " ");
     return new UpstreamError("corrupt", `${host} showed a certificate that is not trusted (${why})`, cause);
   }
@@ -69,7 +69,13 @@ export function diedIdle(error: unknown): boolean {
   return code === "ECONNRESET" || code === "EPIPE";
 }
 
-function codeOf(error: unknown): string {
+/** Whether `code` is a verdict on a certificate. */
+export function isAboutCertificate(code: string): boolean {
+  return certificate.test(code);
+}
+
+/** The code of Node, OpenSSL or undici that an error carries; empty when it has none. */
+export function codeOf(error: unknown): string {
   if (typeof error !== "object" || error === null) return "";
   if ("code" in error && typeof error.code === "string") return error.code;
   // When several addresses fail, Node throws an AggregateError.

@@ -1,28 +1,11 @@
-import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import { commands } from "../../../src/cli/commands.ts";
-import { endOf } from "../../../src/cli/exit.ts";
+import { commands, type CommandName } from "../../../src/cli/commands.ts";
+import { endOf, exitCodes } from "../../../src/cli/exit.ts";
+import { runHubcap } from "../../support/run.ts";
 import { fileWith } from "../config/configuration.ts";
 
-const door = fileURLToPath(new URL("../../../src/main.ts", import.meta.url));
-
-interface Ended {
-  readonly code: number;
-  readonly output: string;
-  readonly errors: string;
-}
-
-/** Runs the real `hubcap` to its end, in an environment without settings. */
-function hubcap(...args: string[]): Promise<Ended> {
-  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("HUBCAP_")));
-  return new Promise((resolve) => {
-    execFile(process.execPath, [door, ...args], { env }, (error, output, errors) =>
-      resolve({ code: error === null ? 0 : Number(error.code), output, errors }),
-    );
-  });
-}
+const hubcap = (...args: string[]) => runHubcap(args);
 
 test("--help lists every command and every exit code", async () => {
   const { code, output, errors } = await hubcap("--help");
@@ -76,6 +59,45 @@ test.each([[["serve", "--config"]], [["--config"]]])(
     expect(more).toEqual([]);
   },
 );
+
+const nowhere = ["--config", "/nowhere/hubcap.yaml"];
+const nobody = ["--status", "http://127.0.0.1:9"];
+
+/** A way in which each command must fail, and its exit code; a command that is not here does not compile. */
+const failures: Readonly<Record<CommandName, readonly [code: number, args: readonly string[]]>> = {
+  serve: [78, nowhere],
+  quota: [1, nobody],
+  cache: [1, ["ls", ...nobody]],
+  doctor: [78, ["nginx", ...nowhere]],
+  "client-config": [1, ["containerd", "--mirror", "http://hubcap.example", "--write", "/dev/null"]],
+  export: [78, ["nginx", "-o", "/dev/null", ...nowhere]],
+  import: [78, ["/nowhere/images.tar", ...nowhere]],
+  fsck: [78, nowhere],
+};
+
+test.each(Object.entries(failures))(
+  "%s ends with its exit code and with one line that is no stack trace, whatever fails",
+  async (name, [code, args]) => {
+    const failed = await hubcap(name, ...args);
+    expect([failed.code, failed.output]).toEqual([code, ""]);
+    // A configuration has a line for each mistake, and one that says what to do.
+    expect(failed.errors.trimEnd().split("\n")).toHaveLength(code === 78 ? 2 : 1);
+    expect(failed.errors).toMatch(/^hubcap: /m);
+    expect(failed.errors).not.toMatch(/^\s+at /m);
+
+    const mistyped = await hubcap(name, "--no-such-option");
+    expect([mistyped.code, mistyped.output]).toEqual([2, ""]);
+    expect(mistyped.errors).toMatch(
+      /^hubcap: Unknown option '--no-such-option'[^\n]*See hubcap [\w-]+ --help\n$/,
+    );
+  },
+);
+
+test("README.md tells the exit codes", () => {
+  const readme = readFileSync(new URL("../../../README.md", import.meta.url), "utf8");
+  for (const { code, meaning } of Object.values(exitCodes))
+    expect(readme).toContain(`| ${code} | ${meaning} |`);
+});
 
 test("any other failure ends with 1 and one line without a stack trace", () => {
   const error = new Error("the port is taken\n  by another");

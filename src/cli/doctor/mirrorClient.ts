@@ -1,0 +1,79 @@
+/** The mirror, asked as a container runtime asks it. */
+import { Agent, ProxyAgent, type Dispatcher } from "undici";
+import { maxManifestBytes } from "../../oci/descriptor.ts";
+
+export interface MirrorClientOptions {
+  readonly url: URL;
+  readonly proxy: URL | undefined;
+  readonly ca: readonly string[];
+  readonly token: string | undefined;
+  readonly timeoutMs: number;
+}
+
+export interface MirrorAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly body: Buffer;
+}
+
+/** What an OCI error says; empty where a body is none. */
+export interface Told {
+  readonly code: string;
+  readonly message: string;
+}
+
+export class MirrorClient {
+  readonly #options: MirrorClientOptions;
+  readonly #dispatcher: Dispatcher;
+
+  constructor(options: MirrorClientOptions) {
+    this.#options = options;
+    const { proxy, ca, timeoutMs: timeout } = options;
+    const tls = { ca: [...ca] };
+    this.#dispatcher = proxy
+      ? new ProxyAgent({ uri: proxy.href, requestTls: tls, connectTimeout: timeout })
+      : new Agent({ connect: { ...tls, timeout } });
+  }
+
+  /** One answer, with `limit` bytes of its body at most. @throws whatever the connection fails with */
+  async ask(
+    method: "GET" | "HEAD",
+    path: string,
+    headers: Readonly<Record<string, string>> = {},
+    limit = maxManifestBytes,
+  ): Promise<MirrorAnswer> {
+    const { url, token, timeoutMs } = this.#options;
+    const shown = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    const answer = await this.#dispatcher.request({
+      origin: url.origin,
+      path,
+      method,
+      headers: { "user-agent": "hubcap-doctor", ...shown, ...headers },
+      headersTimeout: timeoutMs,
+      bodyTimeout: timeoutMs,
+    });
+    const pieces: Buffer[] = [];
+    let length = 0;
+    for await (const piece of answer.body as AsyncIterable<Buffer>) {
+      pieces.push(piece);
+      length += piece.length;
+      if (length >= limit) break;
+    }
+    const body = Buffer.concat(pieces).subarray(0, limit);
+    return { status: answer.statusCode, headers: answer.headers, body };
+  }
+
+  async close(): Promise<void> {
+    await this.#dispatcher.destroy();
+  }
+}
+
+/** Reads the first error of the spec's `{"errors":[{code, message}]}`. */
+export function toldBy({ body }: MirrorAnswer): Told {
+  try {
+    const { errors } = JSON.parse(body.toString()) as { errors: readonly Partial<Told>[] };
+    return { code: errors[0]?.code ?? "", message: errors[0]?.message ?? "" };
+  } catch {
+    return { code: "", message: "" };
+  }
+}
