@@ -53,7 +53,7 @@ function print(runtime: Runtime, wish: Wish): void {
 async function write(runtime: Runtime, wish: Wish, folder: string, stay: boolean): Promise<void> {
   // Listening comes first: whoever ends us while we write wants the files gone, too.
   const ended = stay ? endAsked() : undefined;
-  tell(await done(folder, writeFiles(runtime, folder, runtime.files(wish))), folder);
+  tell(await done(folder, writeFiles(runtime, folder, runtime.files(wish), wish.token)), folder);
   for (const line of runtime.advice(wish)) console.log(line);
   if (!ended) return;
   console.log("staying until SIGTERM, then removing what was written");

@@ -114,7 +114,7 @@ export const commands = {
   },
   "client-config": {
     summary: "Print or write the files that make a container runtime pull through Hubcap.",
-    operands: "containerd|crio|podman|docker|buildkit|k3s|talos",
+    operands: "containerd|crio|podman|docker|buildkit|k3s|rke2|talos",
     options: {
       mirror: {
         type: "string",
@@ -139,7 +139,7 @@ export const commands = {
       "token-file": {
         type: "string",
         value: "FILE",
-        description: "A file with the token that Hubcap asks of its clients (containerd).",
+        description: "A file with the token that Hubcap asks of its clients (containerd, k3s, rke2, talos).",
       },
       ca: {
         type: "string",

@@ -11,13 +11,15 @@ export interface Deed {
 }
 
 /**
- * Makes the files below `folder` these and, of those that we wrote before, no others.
+ * Makes the files below `folder` these and, of those that we wrote before, no others. Those that hold `secret` are for their
+ * owner alone.
  * @throws Error, before anything is changed, when a file is there that we did not write.
  */
 export async function writeFiles(
   runtime: Runtime,
   folder: string,
   files: readonly NodeFile[],
+  secret?: string,
 ): Promise<Deed[]> {
   const there = await Promise.all(files.map(({ path }) => textOf(join(folder, path))));
   const strangers = files.filter((_, at) => !isOurs(there[at] ?? files[at]?.text ?? ""));
@@ -34,7 +36,8 @@ export async function writeFiles(
       deeds.push({ deed: "kept", path });
       continue;
     }
-    await put(path, file);
+    const isSecret = secret !== undefined && file.text.includes(secret);
+    await put(path, file.text, isSecret ? 0o600 : 0o644);
     deeds.push({ deed: "wrote", path });
   }
   const wanted = new Set(files.map(({ path }) => path));
@@ -59,12 +62,12 @@ export async function removeFiles(
   return deeds;
 }
 
-async function put(path: string, { text, isSecret }: NodeFile): Promise<void> {
+async function put(path: string, text: string, mode: number): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   // With a dot and another ending: no runtime takes it for one of its files.
   const draft = join(dirname(path), `.hubcap-${randomBytes(6).toString("hex")}.tmp`);
   try {
-    const file = await open(draft, "wx", isSecret ? 0o600 : 0o644);
+    const file = await open(draft, "wx", mode);
     try {
       await file.writeFile(text);
       await file.sync();

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { spawn } from "node:child_process";
-import { parse } from "yaml";
+import { parse, parseDocument, type YAMLMap } from "yaml";
 import { expect, onTestFinished, test } from "vitest";
 import { shippedUpstreams } from "../../src/cli/configuration.ts";
 import { makeAuthority } from "../support/certificates.ts";
@@ -141,7 +141,11 @@ test("docker: prints one JSON document, and says what Docker cannot mirror", asy
 });
 
 test.each([
-  ["no runtime", [], "client-config takes one of containerd, crio, podman, docker, buildkit, k3s, talos"],
+  [
+    "no runtime",
+    [],
+    "client-config takes one of containerd, crio, podman, docker, buildkit, k3s, rke2, talos",
+  ],
   ["an unknown runtime", ["rkt", ...mirror], "client-config takes one of"],
   ["no mirror", ["containerd"], "--mirror takes the address"],
   ["a mirror with a path", ["containerd", "--mirror", "http://hubcap.example/v2"], "without a path"],
@@ -183,11 +187,32 @@ test.each([
   expect(errors).toContain(reason);
 });
 
-test("a token for a runtime that cannot send it ends with 2 and one line", async () => {
+test.each([
+  ["podman", "log in: podman login hubcap.example:5000"],
+  ["docker", "let it in by its network"],
+  ["buildkit", "who builds logs in: docker login hubcap.example:5000"],
+])("a token for %s, which cannot show it, ends with 2 and what to do instead", async (runtime, instead) => {
   const token = fileWith("s3cret", "token");
-  const { code, errors } = await clientConfig("k3s", ...mirror, "--token-file", token);
-  expect(code).toBe(2);
-  expect(errors).toMatch(/^hubcap: k3s sends mirrors no header, so --token-file has no meaning: [^\n]+\n$/);
+  const { code, errors } = await clientConfig(runtime, ...mirror, "--token-file", token);
+  expect([code, errors]).toEqual([
+    2,
+    `hubcap: ${runtime} takes no token from its files, so --token-file has no meaning: ${instead}. See hubcap client-config --help\n`,
+  ]);
+});
+
+test.each([
+  ["k3s", "registries.yaml", ["configs"]],
+  ["rke2", "registries.yaml", ["configs"]],
+  ["talos", "hubcap-talos.yaml", ["machine", "registries", "config"]],
+])("%s: a token is a password, in a file for its owner alone", async (runtime, name, path) => {
+  const root = folder();
+  const token = fileWith("s3cret\n", "token");
+  await clientConfig(runtime, ...mirror, ...two, "--token-file", token, "--write", root);
+  expect(statSync(join(root, name)).mode & 0o777).toBe(0o600);
+  const configs = parseDocument(readFileSync(join(root, name), "utf8")).getIn(path) as YAMLMap;
+  expect(configs.toJSON()).toEqual({
+    "hubcap.example:5000": { auth: { username: "token", password: "s3cret" } },
+  });
 });
 
 test("writes once, keeps what is right, drops what is no longer wished, and removes only what is its own", async () => {
@@ -233,7 +258,7 @@ test.each([
   expect(readFileSync(path, "utf8")).toBe(text);
 });
 
-test.each(["containerd", "crio", "podman", "docker", "buildkit", "k3s", "talos"])(
+test.each(["containerd", "crio", "podman", "docker", "buildkit", "k3s", "rke2", "talos"])(
   "%s: all that is written is removed, the authority too",
   async (runtime) => {
     const root = folder();

@@ -1,5 +1,5 @@
 /** BuildKit: `buildkitd.toml` (its docs/buildkitd.toml.md). */
-import { cannotSendHeaders } from "./headless.ts";
+import { cannotNameNode, cannotShowToken } from "./limits.ts";
 import { headOf, quoted, type Runtime, type Wish } from "./wish.ts";
 
 const folder = "/etc/buildkit";
@@ -12,7 +12,9 @@ export const buildkit: Runtime = {
   cannot(wish) {
     if (!wish.fallback)
       return "always goes to the registry when a mirror fails, so there is no --no-fallback";
-    return cannotSendHeaders(wish);
+    return (
+      cannotNameNode(wish) ?? cannotShowToken(wish, `who builds logs in: docker login ${wish.mirror.host}`)
+    );
   },
   files: (wish) => [
     { path, text: [headOf({ folder }, path), ...registries(wish), ""].join("\n") },

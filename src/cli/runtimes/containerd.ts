@@ -35,7 +35,7 @@ function hostsFile(upstream: string, wish: Wish): NodeFile {
       ]
     : [`server = ${quoted(mirror)}`, ...settings(wish), ...headers("header", wish)];
   const text = [headOf({ folder }, path), ...lines, ""].join("\n");
-  return { path, text, ...(wish.token !== undefined && { isSecret: true }) };
+  return { path, text };
 }
 
 function serverOf(upstream: string): string {

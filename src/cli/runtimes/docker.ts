@@ -1,5 +1,5 @@
 /** Docker Engine: `registry-mirrors` of `daemon.json`, which serve Docker Hub's images only. */
-import { cannotSendHeaders } from "./headless.ts";
+import { cannotNameNode, cannotShowToken } from "./limits.ts";
 import { dockerLabel, headOf, type Runtime } from "./wish.ts";
 
 const folder = "/etc/docker";
@@ -12,7 +12,7 @@ export const docker: Runtime = {
       return "asks mirrors for docker.io only, so --upstream can name nothing else";
     }
     if (!wish.fallback) return "always goes to Docker Hub when a mirror fails, so there is no --no-fallback";
-    return cannotSendHeaders(wish);
+    return cannotNameNode(wish) ?? cannotShowToken(wish, "let it in by its network");
   },
   files({ mirror, ca }) {
     const path = `certs.d/${mirror.host}/hubcap-ca.crt`;

@@ -1,45 +1,55 @@
 /** k3s and RKE2: `registries.yaml`, of which they make containerd's files themselves. */
-import { cannotSendHeaders } from "./headless.ts";
+import { cannotNameNode } from "./limits.ts";
 import { headOf, quoted, type NodeFile, type Runtime, type Wish } from "./wish.ts";
 
-const folder = "/etc/rancher/k3s";
 const caFile = "hubcap-ca.crt";
 
-export const k3s: Runtime = {
-  folder,
-  owns: /^(?:registries\.yaml|hubcap-ca\.crt|config\.yaml\.d\/50-hubcap\.yaml)$/,
-  cannot: cannotSendHeaders,
-  files: (wish) => [
-    file("registries.yaml", [
-      "mirrors:",
-      ...wish.upstreams.flatMap((name) => endpoint(name, wish)),
-      ...trust(wish),
-    ]),
-    // Whether there is a way round the mirrors is a flag of the node.
-    ...(wish.fallback
-      ? []
-      : [file("config.yaml.d/50-hubcap.yaml", ["disable-default-registry-endpoint: true"])]),
-    ...(wish.ca === undefined ? [] : [file(caFile, [wish.ca.trimEnd()])]),
-  ],
-  advice: () => [
-    "k3s reads it when it starts: systemctl restart k3s (or k3s-agent); RKE2 wants it in /etc/rancher/rke2",
-  ],
-};
+export const k3s = rancher(
+  "/etc/rancher/k3s",
+  "k3s reads it when it starts: systemctl restart k3s, or k3s-agent",
+);
 
-function file(path: string, lines: readonly string[]): NodeFile {
-  return { path, text: [headOf({ folder }, path), ...lines, ""].join("\n") };
+export const rke2 = rancher(
+  "/etc/rancher/rke2",
+  "RKE2 reads it when it starts: systemctl restart rke2-server, or rke2-agent",
+);
+
+function rancher(folder: string, advice: string): Runtime {
+  const file = (path: string, lines: readonly string[]): NodeFile => ({
+    path,
+    text: [headOf({ folder }, path), ...lines, ""].join("\n"),
+  });
+  return {
+    folder,
+    owns: /^(?:registries\.yaml|hubcap-ca\.crt|config\.yaml\.d\/50-hubcap\.yaml)$/,
+    cannot: cannotNameNode,
+    files: (wish) => [
+      file("registries.yaml", [
+        "mirrors:",
+        ...wish.upstreams.flatMap((name) => endpoint(name, wish)),
+        ...trust(wish, folder),
+      ]),
+      // Whether there is a way round the mirrors is a flag of the node.
+      ...(wish.fallback
+        ? []
+        : [file("config.yaml.d/50-hubcap.yaml", ["disable-default-registry-endpoint: true"])]),
+      ...(wish.ca === undefined ? [] : [file(caFile, [wish.ca.trimEnd()])]),
+    ],
+    advice: () => [advice],
+  };
 }
 
 function endpoint(upstream: string, { mirror }: Wish): string[] {
   return [`  ${quoted(upstream)}:`, "    endpoint:", `      - ${quoted(mirror.origin)}`];
 }
 
-function trust({ mirror, ca }: Wish): string[] {
-  if (ca === undefined) return [];
-  return [
-    "configs:",
-    `  ${quoted(mirror.host)}:`,
-    "    tls:",
-    `      ca_file: ${quoted(`${folder}/${caFile}`)}`,
+/** How the mirror is known, and what it is shown: a token is taken as the password of any user. */
+function trust({ mirror, ca, token }: Wish, folder: string): string[] {
+  const lines = [
+    ...(token === undefined
+      ? []
+      : ["    auth:", '      username: "token"', `      password: ${quoted(token)}`]),
+    ...(ca === undefined ? [] : ["    tls:", `      ca_file: ${quoted(`${folder}/${caFile}`)}`]),
   ];
+  return lines.length === 0 ? [] : ["configs:", `  ${quoted(mirror.host)}:`, ...lines];
 }

@@ -1,5 +1,5 @@
 /** podman, skopeo and buildah, and CRI-O with the same library: a drop-in for `registries.conf` (containers-registries.conf(5)). */
-import { cannotSendHeaders } from "./headless.ts";
+import { cannotNameNode, cannotShowToken } from "./limits.ts";
 import { headOf, quoted, type Runtime, type Wish } from "./wish.ts";
 
 const folder = "/etc/containers";
@@ -8,7 +8,7 @@ const path = "registries.conf.d/50-hubcap.conf";
 export const podman: Runtime = {
   folder,
   owns: /^(?:registries\.conf\.d\/50-hubcap\.conf|certs\.d\/[^/]+\/hubcap-ca\.crt)$/,
-  cannot: cannotSendHeaders,
+  cannot: (wish) => cannotNameNode(wish) ?? cannotShowToken(wish, `log in: podman login ${wish.mirror.host}`),
   files: (wish) => [
     {
       path,

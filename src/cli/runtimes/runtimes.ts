@@ -2,11 +2,11 @@
 import { buildkit } from "./buildkit.ts";
 import { containerd } from "./containerd.ts";
 import { docker } from "./docker.ts";
-import { k3s } from "./k3s.ts";
+import { k3s, rke2 } from "./k3s.ts";
 import { crio, podman } from "./podman.ts";
 import { talos } from "./talos.ts";
 import type { Runtime } from "./wish.ts";
 
 export const runtimes: ReadonlyMap<string, Runtime> = new Map(
-  Object.entries({ containerd, crio, podman, docker, buildkit, k3s, talos }),
+  Object.entries({ containerd, crio, podman, docker, buildkit, k3s, rke2, talos }),
 );

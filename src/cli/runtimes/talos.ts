@@ -1,5 +1,5 @@
 /** Talos: a patch of the machine configuration, which is applied by `talosctl` and not by a file on the node. */
-import { cannotSendHeaders } from "./headless.ts";
+import { cannotNameNode } from "./limits.ts";
 import { headOf, quoted, type Runtime, type Wish } from "./wish.ts";
 
 const path = "hubcap-talos.yaml";
@@ -7,7 +7,7 @@ const path = "hubcap-talos.yaml";
 export const talos: Runtime = {
   folder: undefined,
   owns: /^hubcap-talos\.yaml$/,
-  cannot: cannotSendHeaders,
+  cannot: cannotNameNode,
   files: (wish) => [
     {
       path,
@@ -34,8 +34,14 @@ function mirror(upstream: string, { mirror, fallback }: Wish): string[] {
   ];
 }
 
-function trust({ mirror, ca }: Wish): string[] {
-  if (ca === undefined) return [];
-  const encoded = Buffer.from(ca).toString("base64");
-  return ["    config:", `      ${quoted(mirror.host)}:`, "        tls:", `          ca: ${quoted(encoded)}`];
+/** How the mirror is known, and what it is shown: a token is taken as the password of any user. */
+function trust({ mirror, ca, token }: Wish): string[] {
+  const encoded = ca === undefined ? undefined : Buffer.from(ca).toString("base64");
+  const lines = [
+    ...(token === undefined
+      ? []
+      : ["        auth:", '          username: "token"', `          password: ${quoted(token)}`]),
+    ...(encoded === undefined ? [] : ["        tls:", `          ca: ${quoted(encoded)}`]),
+  ];
+  return lines.length === 0 ? [] : ["    config:", `      ${quoted(mirror.host)}:`, ...lines];
 }

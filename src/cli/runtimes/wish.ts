@@ -21,8 +21,6 @@ export interface NodeFile {
   /** Below the runtime's folder. */
   readonly path: string;
   readonly text: string;
-  /** It holds a token. */
-  readonly isSecret?: boolean;
 }
 
 /** One kind of client: where its files belong, what is in them, and what it cannot do. */

@@ -52,7 +52,7 @@ test.each([[["serve", "--config"]], [["--config"]]])(
     const { code, output, errors } = await hubcap(...args, file);
     expect([code, output]).toEqual([78, ""]);
     const [first, second, third, last, ...more] = errors.trimEnd().split("\n");
-    expect(first).toBe("status.port: got a number, expected one of listen");
+    expect(first).toBe("status.port: got a number, expected one of listen, tls");
     expect(second).toBe("storage.capacity: got 5, expected a size such as 50GiB or 500MB");
     expect(third).toBe(`log.level: got "loud", expected debug or info or warn or error`);
     expect(last).toMatch(/^hubcap: 3 mistakes in the configuration; .*docs\/configuration\.md/);
