@@ -348,6 +348,25 @@ describe("the mirror", () => {
     expect(sentence).toContain("is Hubcap's status listener, not its registry");
   });
 
+  test("policy-refused: a rule of the mirror's own", async () => {
+    const policy = { rules: [{ match: ["docker.io/library/**"], pull: "deny" }] };
+    const strict = await frontOf(hub, { credential }, {}, { policy });
+    const [code, sentence] = await failure(image, "--mirror", strict.url, ...straight());
+    expect(code).toBe("policy-refused");
+    expect(sentence).toContain("the mirror says that");
+  });
+
+  test("mirror-login: it asks for a certificate", async () => {
+    const authority = makeAuthority();
+    const leaf = authority.issue({ names: ["localhost"] });
+    const asking = { ...leaf, ca: authority.cert, requestCert: true, rejectUnauthorized: true };
+    const url = await serve((_request, response) => void response.writeHead(200).end(), asking);
+    const args = [image, "--ca", fileWith(authority.cert), "--mirror", url.origin, ...straight()];
+    const [code, sentence] = await failure(...args);
+    expect(code).toBe("mirror-login");
+    expect(sentence).toContain("asks clients for a certificate");
+  });
+
   test("mirror-login: it asks who is there", async () => {
     const shut = await serve(
       (_request, response) => void response.writeHead(401, { "www-authenticate": "Bearer" }).end(),

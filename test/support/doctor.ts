@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type RequestListener } from "node:http";
-import { createServer as createTlsServer } from "node:https";
+import { createServer as createTlsServer, type ServerOptions } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,7 +12,6 @@ import type { Given } from "../../src/cli/commands.ts";
 import type { Diagnosis } from "../../src/cli/doctor/diagnose.ts";
 import { doctor } from "../../src/cli/doctor/doctor.ts";
 import { readLine } from "../../src/cli/line.ts";
-import type { KeyAndCertificate } from "./certificates.ts";
 import { startHub, type Hub, type HubOptions } from "./hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "./hubcap.ts";
 import { buildImage } from "./images.ts";
@@ -36,8 +35,13 @@ export async function hubWith(options: HubOptions): Promise<Hub> {
 }
 
 /** A Hubcap for the test that runs now, in front of a stand-in. */
-export async function frontOf(hub: Hub, settings: object = {}, storage: object = {}): Promise<Hubcap> {
-  const config = { upstreams: { "docker.io": upstreamOf(hub, settings) }, storage };
+export async function frontOf(
+  hub: Hub,
+  settings: object = {},
+  storage: object = {},
+  more: object = {},
+): Promise<Hubcap> {
+  const config = { upstreams: { "docker.io": upstreamOf(hub, settings) }, storage, ...more };
   const hubcap = await startHubcap({ config });
   onTestFinished(() => hubcap.dispose());
   return hubcap;
@@ -95,7 +99,7 @@ export async function failure(...args: string[]): Promise<[string, string]> {
 }
 
 /** A server that is no registry; its address. */
-export async function serve(answer: RequestListener, tls?: KeyAndCertificate): Promise<URL> {
+export async function serve(answer: RequestListener, tls?: ServerOptions): Promise<URL> {
   const server = tls ? createTlsServer(tls, answer) : createServer(answer);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

@@ -169,7 +169,10 @@ class MirrorWay {
     const { repository, reference, name } = this.#options.wanted;
     const { status, body } = await this.#ask("GET", this.#path("tags", "list"));
     if (status !== 200) {
-      return new Finding("name-unknown", `${repository.upstream} has no repository ${repository.name}`);
+      const remedy =
+        "correct the image's name, or let this client pull it (`access` in Hubcap's configuration)";
+      const cause = `the mirror finds no repository ${repository.name} at ${repository.upstream}`;
+      return new Finding("name-unknown", cause, { remedy });
     }
     const { tags } = JSON.parse(body.toString()) as { tags: readonly string[] };
     return absenceOf(name, reference, tags);

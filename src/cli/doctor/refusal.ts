@@ -42,7 +42,10 @@ export function refusalOf(answer: MirrorAnswer, asked: Asked): Finding {
     const isLogin = /\brefused (?:the credential of )?account\b|\bcredential cannot be obtained\b/.test(
       message,
     );
-    return new Finding(isLogin ? "credential-refused" : "no-access", said);
+    if (isLogin) return new Finding("credential-refused", said);
+    // The upstream room has one sentence for what an upstream denies. All others are the mirror's own rules.
+    const isUpstream = /\bdenies (?:anonymous pulls|account ".*") access to\b/.test(message);
+    return new Finding(isUpstream ? "no-access" : "policy-refused", said);
   }
   if (code === "UNAVAILABLE") {
     const isClosing = message.includes("shutting down");

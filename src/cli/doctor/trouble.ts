@@ -32,7 +32,11 @@ export function troubleOf(error: unknown, host: string): Finding | undefined {
   return undefined;
 }
 
+// What OpenSSL calls the alerts by which a server refuses a client without a certificate, or with another (RFC 8446 6.2).
+const wantsCertificate = /ALERT_(?:CERTIFICATE_REQUIRED|BAD_CERTIFICATE|UNKNOWN_CA|HANDSHAKE_FAILURE)$/;
+
 function otherwise(code: string): readonly [VerdictCode, string] | undefined {
+  if (wantsCertificate.test(code)) return ["mirror-login", "asks clients for a certificate"];
   if (isAboutCertificate(code))
     return ["tls-untrusted", "shows a certificate of an authority that is not trusted here"];
   if (code === "EPROTO" || code.startsWith("ERR_SSL_"))

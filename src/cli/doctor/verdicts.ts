@@ -10,6 +10,8 @@ export const verdicts = {
   "platform-missing": "use an image that is built for this platform, or a node of another",
   "credential-refused": "renew the credential of this upstream in Hubcap's configuration",
   "no-access": "correct the name, or give Hubcap an account that may pull it",
+  "policy-refused":
+    "use an image that the rules let through, or have `policy` in Hubcap's configuration changed",
   "rate-limited": "wait for the window to move on, give Hubcap an account, or pull less often",
   dns: "correct the name, or the name servers that this machine asks",
   refused: "start what should listen there, or correct the port",
@@ -25,7 +27,7 @@ export const verdicts = {
   "mirror-down": "look at Hubcap's pod or service, and at the way to it",
   "mirror-not-hubcap": "correct the mirror's address in the files of hubcap client-config",
   "mirror-status-port": "use the port of registry.listen, 5000 unless configured",
-  "mirror-login": "give the node what Hubcap asks of its clients (hubcap client-config --token-file)",
+  "mirror-login": "give the node the token, login or certificate that Hubcap asks of its clients",
   "host-not-served": "add it under upstreams: in Hubcap's configuration",
   "upstream-down":
     "wait for the registry, or look at the mirror's way out; what is cached is served meanwhile",
