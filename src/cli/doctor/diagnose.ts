@@ -99,9 +99,7 @@ function judge(
   }
   if (through?.disk !== undefined) return new Finding("mirror-disk", `on the mirror ${through.disk}`);
   if (!through) {
-    const unread = straight.unread
-      ? `, as far as can be seen without spending a pull (its platforms were not read)`
-      : "";
+    const unread = straight.unread ? "; its platforms were not read, since that would spend a pull" : "";
     const left = straight.left === undefined ? "" : `, and ${straight.left}`;
     return new Finding("ok", `${name} can be pulled straight from its registry${left}${unread}`);
   }

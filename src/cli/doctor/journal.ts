@@ -14,12 +14,26 @@ export interface Step {
 
 /** What a step saw that is not as it should be, though the pull goes on. */
 export class Doubt {
+  readonly state = "warning";
   readonly text: string;
 
   constructor(text: string) {
     this.text = text;
   }
 }
+
+/** Why a step could not look. */
+export class Omission {
+  readonly state = "skipped";
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+/** What a step has to say. */
+export type Said = string | Doubt | Omission;
 
 export class Journal {
   readonly steps: Step[] = [];
@@ -30,19 +44,13 @@ export class Journal {
   }
 
   /** Runs a step and writes down what it says. @throws what `work` throws, written down as a failure. */
-  async run(way: Way, name: string, work: () => Promise<string | Doubt> | string | Doubt): Promise<void> {
+  async run(way: Way, name: string, work: () => Promise<Said> | Said): Promise<void> {
     const started = performance.now();
     const passed = (): number => Math.round((performance.now() - started) * 10) / 10;
     try {
       const said = await work();
-      const isDoubt = said instanceof Doubt;
-      this.note({
-        way,
-        name,
-        state: isDoubt ? "warning" : "ok",
-        ms: passed(),
-        text: isDoubt ? said.text : said,
-      });
+      const { state, text } = typeof said === "string" ? { state: "ok" as const, text: said } : said;
+      this.note({ way, name, state, ms: passed(), text });
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);
       this.note({ way, name, state: "failed", ms: passed(), text });

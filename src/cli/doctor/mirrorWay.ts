@@ -6,7 +6,7 @@ import { nearest } from "../../config/suggest.ts";
 import type { Clock } from "./clock.ts";
 import type { Wanted } from "./image.ts";
 import { inspect, type Source } from "./inspect.ts";
-import { Doubt, type Journal } from "./journal.ts";
+import { Doubt, Omission, type Journal } from "./journal.ts";
 import { MirrorClient, toldBy, type MirrorAnswer } from "./mirrorClient.ts";
 import { proxyFor } from "./proxy.ts";
 import { reach } from "./reach.ts";
@@ -133,13 +133,12 @@ class MirrorWay {
         const answer = await client.ask("GET", "/readyz").catch(() => undefined);
         if (answer === undefined) {
           const text = `the status listener at ${url.host} does not answer from here`;
-          return status ? new Doubt(text) : text;
+          return status ? new Doubt(text) : new Omission(text);
         }
         const said = answer.body.toString().trim().slice(0, 200);
         this.disk = /^degraded: (the disk is .+)$/.exec(said)?.[1];
-        return answer.status === 200 && this.disk === undefined
-          ? `readyz says ${said}`
-          : new Doubt(`readyz says ${said}`);
+        const text = `readyz says ${said}`;
+        return answer.status === 200 && this.disk === undefined ? text : new Doubt(text);
       });
     } finally {
       await client.close();
