@@ -20,6 +20,8 @@ interface Program {
 }
 
 export type ClientName =
+  | "buildctl"
+  | "buildkitd"
   | "chromium"
   | "conformance"
   | "containerd"
@@ -42,6 +44,8 @@ export type ClientName =
 export const tools = process.env["HUBCAP_TOOLS"] ?? "/usr/local/lib/hubcap-tools";
 
 const programs: Readonly<Record<ClientName, Program>> = {
+  buildctl: { unpacked: "buildkit" },
+  buildkitd: { unpacked: "buildkit", needsRoot: true },
   chromium: {},
   conformance: { unpacked: "conformance" },
   containerd: { needsRoot: true },
@@ -83,7 +87,10 @@ function find(name: ClientName, { unpacked, versionOption, needsRoot }: Program)
   if (needsRoot === true && process.getuid?.() !== 0) {
     return `${name} needs root`;
   }
-  const path = unpacked === undefined ? locate(name) : join(tools, unpacked, "usr/bin", unpacked);
+  const path =
+    unpacked === undefined
+      ? locate(name)
+      : join(tools, unpacked, "usr/bin", unpacked === "buildkit" ? name : unpacked);
   if (path === undefined || !isProgram(path)) {
     return `${name} is missing: .ci/install installs it`;
   }
