@@ -308,6 +308,7 @@ describe("any bytes at all", () => {
       expect(attempt(bytes(maxManifestBytes - 8000))).toSatisfy(isRefused);
       expect(growth(bytes, maxManifestBytes / 8 - 1000, attempt)).toBeLessThan(4);
     },
+    60_000,
   );
 });
 

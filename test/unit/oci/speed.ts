@@ -13,7 +13,7 @@ export function leastTime(run: () => unknown, times = 5): number {
 }
 
 /** So many that the compiler has done with the code. */
-const rounds = 10;
+const rounds = 5;
 const factor = 8;
 
 /**
