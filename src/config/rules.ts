@@ -3,7 +3,7 @@ import type { Report } from "./issue.ts";
 import { checkAlerts } from "./alerts.ts";
 import type { Settings } from "./schema.ts";
 import { checkWarm } from "./warm.ts";
-import type { CosignSettings } from "./verify.ts";
+import { checkVerify } from "./verify.ts";
 
 /** Reports each rule that the settings break. `hosts` are the upstreams as they are written, rightly or wrongly. */
 export function checkRules(settings: Settings, hosts: readonly string[], report: Report): void {
@@ -40,9 +40,7 @@ export function checkRules(settings: Settings, hosts: readonly string[], report:
 
   if (quota.low < quota.reserve) report(["quota", "low"], "no less than quota.reserve");
 
-  for (const [index, { cosign }] of verify.entries()) {
-    if (cosign) checkSigners(cosign, ["verify", `${index}`, "cosign"], report);
-  }
+  checkVerify(verify, report);
 
   for (const [host, { alternates, quota: own }] of Object.entries(upstreams)) {
     const at = ["upstreams", host];
@@ -54,23 +52,6 @@ export function checkRules(settings: Settings, hosts: readonly string[], report:
       report([...at, "quota"], "limit and window, or neither");
     if (own.reserve !== undefined && quota.low < own.reserve)
       report([...at, "quota", "reserve"], "no more than quota.low");
-  }
-}
-
-/** Who may sign must be said so that not everybody may. */
-function checkSigners(
-  { keys, identities, trustedRootFile }: CosignSettings,
-  at: readonly string[],
-  report: Report,
-): void {
-  if (keys.length === 0 && identities.length === 0) report(at, "keys or identities, whose signatures count");
-  if (identities.length > 0 && trustedRootFile === undefined)
-    report([...at, "trustedRootFile"], "the trusted root by which certificates of identities are judged");
-  for (const [index, { subject, subjectRegExp, issuer, issuerRegExp }] of identities.entries()) {
-    if ((subject === undefined) === (subjectRegExp === undefined))
-      report([...at, "identities", `${index}`], "either subject or subjectRegExp");
-    else if ((issuer === undefined) === (issuerRegExp === undefined))
-      report([...at, "identities", `${index}`], "either issuer or issuerRegExp");
   }
 }
 

@@ -1,5 +1,6 @@
 /** The section `verify`: which images have to be signed, and by whom. */
 import { z } from "zod";
+import type { Report } from "./issue.ts";
 import { expression, jsonFile, publicKeyFile, repositoryPattern } from "./values.ts";
 
 const identity = z.strictObject({
@@ -27,5 +28,26 @@ export const verification = z.strictObject({
   cosign: cosign.exactOptional().describe("Whose signatures count; without it, none is needed."),
 });
 
-/** One of `verify.*.cosign`, as it is read. */
-export type CosignSettings = z.output<typeof cosign>;
+/** Reports each entry by which nobody could sign, or everybody. */
+export function checkVerify(entries: readonly z.output<typeof verification>[], report: Report): void {
+  for (const [index, { cosign }] of entries.entries()) {
+    if (cosign) checkSigners(cosign, ["verify", `${index}`, "cosign"], report);
+  }
+}
+
+/** Who may sign must be said so that not everybody may. */
+function checkSigners(
+  { keys, identities, trustedRootFile }: z.output<typeof cosign>,
+  at: readonly string[],
+  report: Report,
+): void {
+  if (keys.length === 0 && identities.length === 0) report(at, "keys or identities, whose signatures count");
+  if (identities.length > 0 && trustedRootFile === undefined)
+    report([...at, "trustedRootFile"], "the trusted root by which certificates of identities are judged");
+  for (const [index, { subject, subjectRegExp, issuer, issuerRegExp }] of identities.entries()) {
+    if ((subject === undefined) === (subjectRegExp === undefined))
+      report([...at, "identities", `${index}`], "either subject or subjectRegExp");
+    else if ((issuer === undefined) === (issuerRegExp === undefined))
+      report([...at, "identities", `${index}`], "either issuer or issuerRegExp");
+  }
+}

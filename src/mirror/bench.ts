@@ -130,10 +130,18 @@ export class Bench {
     const { digest } = exhibit.manifest;
     const known = await this.remembered(repository, digest, ruling.policy);
     if (known) return known;
-    const run = this.#flights.join(keyOf(repository, digest, ruling.policy), () =>
+    // What is found out for nobody who waits may stand behind everybody, so who waits does not wait for it.
+    const key = `${ask.ahead ? "ahead " : ""}${keyOf(repository, digest, ruling.policy)}`;
+    const started = performance.now();
+    const run = this.#flights.join(key, () =>
       this.#judge(served, repository, exhibit, ruling, { ...ask, head: false }),
     );
-    return inTime(run, ask, `${served.upstream.name} did not answer in time what the policy has to know`);
+    try {
+      const late = `${served.upstream.name} did not answer in time what the policy has to know`;
+      return await inTime(run, ask, late);
+    } finally {
+      ask.upstreamMs += performance.now() - started;
+    }
   }
 
   async #judge(

@@ -97,7 +97,8 @@ export class Signatures {
   ): Promise<readonly Descriptor[]> {
     const { upstream } = served;
     const about = `signatures ${formatRepository(repository)}@${digest}`;
-    const question = { upstream, about, want: "content", reason: "pull" } as const;
+    const reason = ask.ahead ? "warm" : "pull";
+    const question = { upstream, about, want: "content", reason } as const;
     const all = await this.#options.inquiries.ask(
       { ...question, send: (asked) => upstream.referrers(repository, digest, asked) },
       ask,
