@@ -73,6 +73,7 @@ const failures: Readonly<Record<CommandName, readonly [code: number, args: reado
   export: [78, ["nginx", "-o", "/dev/null", ...nowhere]],
   import: [78, ["/nowhere/images.tar", ...nowhere]],
   fsck: [78, nowhere],
+  warm: [1, ["nginx", ...nobody]],
 };
 
 test.each(Object.entries(failures))(
