@@ -27,8 +27,8 @@ beforeEach(async () => {
   await catalog.resolve(place, tag, manifest, 1);
   // Asked twice, so that what follows could come from memory.
   for (let time = 0; time < 2; time++) {
-    expect(await catalog.manifest(place, manifest.digest)).toEqual(manifest);
-    expect((await catalog.tag(place, tag))?.held).toEqual(manifest);
+    await catalog.manifest(place, manifest.digest);
+    await catalog.tag(place, tag);
   }
 });
 
