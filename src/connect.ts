@@ -14,6 +14,8 @@ import { Registry } from "./upstream/registry.ts";
 export interface Connected {
   readonly registry: Registry;
   readonly bucket: QuotaBucket;
+  /** The name of the account that pulls. */
+  readonly account: string;
 }
 
 /** Opens every upstream of the configuration, by source host, where its last process left its bucket. */
@@ -62,7 +64,7 @@ export async function connect(
         metrics.upstreamCertificateExpiry.set({ upstream: name }, Math.floor(notAfter / 1000)),
       now: Date.now,
     });
-    connected.set(name, { registry, bucket });
+    connected.set(name, { registry, bucket, account: credential.account });
   }
   return connected;
 }

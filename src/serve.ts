@@ -4,6 +4,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Config } from "./config/load.ts";
 import { close, connect, servedBy, tend } from "./connect.ts";
 import { govern } from "./govern.ts";
+import { openDoors } from "./doors.ts";
 import { statusApi } from "./http/api/api.ts";
 import { answersOf } from "./http/app.ts";
 import { listen } from "./http/listen.ts";
@@ -77,6 +78,9 @@ export async function serve(config: Config): Promise<void> {
   const ledger = storage.database.over((database) => new SqliteLedger(database));
   const connected = await connect(config, ledger, log, metrics);
   open.defer(() => close(connected));
+  const doors = await openDoors(config, connected, storage, log);
+  open.defer(() => doors.close());
+  const { access, identities } = doors;
   const buckets = new Map([...connected].map(([name, { bucket }]) => [name, bucket]));
   const freshness = {
     tagTtlMs: config.freshness.tagTtl,
@@ -98,6 +102,7 @@ export async function serve(config: Config): Promise<void> {
     metrics,
     policy,
     draining: stop.signal,
+    ...(access && { access }),
   });
   await mirror.tidy();
 
@@ -118,7 +123,16 @@ export async function serve(config: Config): Promise<void> {
   open.defer(() => warming.close());
   const { stall: stallMs } = config.registry;
   const registry = await listen(
-    registryFace({ mirror, routing, log, metrics, buckets, stallMs, ...observers }),
+    registryFace({
+      mirror,
+      routing,
+      log,
+      metrics,
+      buckets,
+      stallMs,
+      ...observers,
+      ...(identities && { identities }),
+    }),
     config.registry.listen,
     tls.of("registry"),
   );

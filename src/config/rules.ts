@@ -21,6 +21,8 @@ export function checkRules(settings: Settings, hosts: readonly string[], report:
       report([name, "tls", "clientCertificates"], "clientCaFile beside it");
   }
 
+  checkAccess(settings, hosts, report);
+
   if (!hosts.includes(defaultUpstream))
     report(["defaultUpstream"], `one of the configured upstreams: ${hosts.join(", ")}`);
 
@@ -52,6 +54,35 @@ export function checkRules(settings: Settings, hosts: readonly string[], report:
       report([...at, "quota"], "limit and window, or neither");
     if (own.reserve !== undefined && quota.low < own.reserve)
       report([...at, "quota", "reserve"], "no more than quota.low");
+  }
+}
+
+/** A rule that can never fit is a mistake, and here one that may open a door. */
+function checkAccess(
+  { access, identities, registry }: Settings,
+  hosts: readonly string[],
+  report: Report,
+): void {
+  const names = identities.tokens.map(({ name }) => name);
+  for (const [index, name] of names.entries()) {
+    if (names.indexOf(name) !== index) report(["identities", "tokens", `${index}`], "a name of its own");
+  }
+  for (const [index, host] of identities.ownCredentials.entries()) {
+    if (!hosts.includes(host))
+      report(["identities", "ownCredentials", `${index}`], "one of the configured upstreams");
+  }
+  for (const [index, { who, upstream }] of (access ?? []).entries()) {
+    const at = ["access", `${index}`];
+    if (upstream !== "*" && !hosts.includes(upstream))
+      report([...at, "upstream"], "one of the configured upstreams, or *");
+    for (const [place, client] of who.entries()) {
+      const fail = (expected: string): void => report([...at, "who", `${place}`], expected);
+      if (client.kind === "token" && !names.includes(client.name)) fail("a token of identities.tokens");
+      if (client.kind === "user" && identities.htpasswdFile === undefined)
+        fail("identities.htpasswdFile beside it");
+      if (client.kind === "certificate" && registry.tls?.clientCaFile === undefined)
+        fail("registry.tls.clientCaFile beside it");
+    }
   }
 }
 

@@ -3,6 +3,7 @@
  * config/hubcap.schema.json and docs/configuration.md all come from here; after a change run `npm run docs`.
  */
 import { z } from "zod";
+import { access, identities } from "./access.ts";
 import { tls } from "./tls.ts";
 import { policy } from "./policy.ts";
 import { alerts } from "./alerts.ts";
@@ -169,6 +170,10 @@ export const schema = z.strictObject({
     })
     .prefault({})
     .describe("Calls of the status API that change something."),
+  identities: identities
+    .prefault({})
+    .describe("By what clients prove who they are, for the rules of `access`."),
+  access,
   storage: z
     .strictObject({
       root: folder().prefault("storage").describe("The folder that holds everything fetched."),

@@ -1,8 +1,9 @@
 /** The kinds of value a setting can have: how each is written, and what it becomes on loading. */
 import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
 import { resolve } from "node:path";
 import { z } from "zod";
-import { parsePattern, patternExpected } from "../oci/pattern.ts";
+import { parsePattern, parseRepositoryGlob, patternExpected } from "../oci/pattern.ts";
 import { Secret } from "./secret.ts";
 import { durationGrammar, parseDuration, parseShare, parseSize, shareGrammar, sizeGrammar } from "./units.ts";
 
@@ -179,6 +180,55 @@ export function secretFile() {
     const text = readText(path)?.trimEnd();
     return text === undefined || text === "" ? undefined : new Secret(text);
   });
+}
+
+/** A network, or one address of it. */
+export interface Network {
+  readonly address: string;
+  readonly prefix: number;
+  readonly family: "ipv4" | "ipv6";
+}
+
+/** Whom a rule is for. */
+export type Client =
+  | { readonly kind: "everybody" }
+  | { readonly kind: "token" | "user"; readonly name: string }
+  | { readonly kind: "certificate"; readonly name: string }
+  | ({ readonly kind: "network" } & Network);
+
+/** An IP network such as 10.0.0.0/8; an address alone is a network of one. */
+export function network() {
+  return written("network", /./, "a network such as 10.0.0.0/8 or 2001:db8::/32", readNetwork);
+}
+
+/** Whom a rule is for, in one word. */
+export function client() {
+  const expected = "token:NAME, user:NAME, certificate:NAME, network:CIDR, or * for everybody";
+  return written("client", /./, expected, (text): Client | undefined => {
+    if (text === "*") return { kind: "everybody" };
+    const [, kind, name = ""] = /^(token|user|certificate|network):(\S+)$/.exec(text) ?? [];
+    if (kind === "certificate") return { kind, name };
+    if (kind === "token" || kind === "user") return { kind, name };
+    const network = kind === "network" ? readNetwork(name) : undefined;
+    return network && { kind: "network", ...network };
+  });
+}
+
+/** A glob over names of repositories, which come without a host. */
+export function repositoryGlob() {
+  const expected = "a glob over repositories without the host, such as library/* or team/**";
+  return written("repository glob", /./, expected, (text) =>
+    parseRepositoryGlob(text) === undefined ? undefined : text,
+  );
+}
+
+function readNetwork(text: string): Network | undefined {
+  const [address = "", length, ...more] = text.split("/");
+  const version = isIP(address);
+  if (version === 0 || more.length > 0 || !/^\d{1,3}$/.test(length ?? "0")) return undefined;
+  const most = version === 4 ? 32 : 128;
+  const prefix = length === undefined ? most : Number(length);
+  return prefix <= most ? { address, prefix, family: version === 4 ? "ipv4" : "ipv6" } : undefined;
 }
 
 /** A file that holds a credential, readable now; becomes its absolute path, since the credential in it may change. */

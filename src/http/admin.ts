@@ -16,13 +16,18 @@ export function adminOnly(token: AdminToken | undefined): MiddlewareHandler {
     if (!token) {
       return c.json({ error: "changing calls are off: name a file with a token in admin.tokenFile" }, 404);
     }
-    const given = /^Bearer +(.+)$/i.exec(c.req.header("Authorization") ?? "")?.[1];
-    if (given === undefined || !isSame(given, token.reveal())) {
+    if (!isAdmin(token, c.req.header("Authorization"))) {
       c.header("WWW-Authenticate", "Bearer");
       return c.json({ error: "this call needs the admin token, as Authorization: Bearer TOKEN" }, 401);
     }
     await next();
   };
+}
+
+/** Does an Authorization header carry `token`? */
+export function isAdmin(token: AdminToken | undefined, authorization: string | undefined): boolean {
+  const given = /^Bearer +(.+)$/i.exec(authorization ?? "")?.[1];
+  return token !== undefined && given !== undefined && isSame(given, token.reveal());
 }
 
 /** Compares digests, so that the time it takes tells neither how much is right nor how long the token is. */

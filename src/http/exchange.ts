@@ -1,5 +1,6 @@
 /** What is written down of every request: one log line, the metrics, what it has saved, its trace and its audit line. */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { nobody, type Asker } from "../mirror/asker.ts";
 import { patienceMs, type Ask, type Outcome } from "../mirror/ask.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatImage, formatRepository, type Repository } from "../oci/reference.ts";
@@ -112,6 +113,7 @@ export class Exchange {
     log.info(
       {
         client: ask.client,
+        ...identityOf(ask.asker),
         userAgent: ask.userAgent,
         method: this.#incoming.method,
         kind,
@@ -119,6 +121,7 @@ export class Exchange {
         ...(target && reference(target)),
         status,
         outcome,
+        ...(ask.denied && { denied: ask.denied }),
         ...(this.reason && { reason: this.reason }),
         bytes,
         ...(!complete && { cut: true }),
@@ -200,6 +203,14 @@ interface End {
   readonly complete: boolean;
   readonly bytes: number;
   readonly ms: number;
+}
+
+/** By what a client was known, in the words of the rules. */
+function identityOf({ token, user, certificate }: Asker = nobody): { identity?: string } {
+  if (token !== undefined) return { identity: `token:${token}` };
+  if (user !== undefined) return { identity: `user:${user}` };
+  const [name] = certificate ?? [];
+  return name === undefined ? {} : { identity: `certificate:${name}` };
 }
 
 function reference(target: Target): { reference?: string } {

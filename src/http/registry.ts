@@ -9,6 +9,7 @@ import { RegistryError } from "../oci/error.ts";
 import type { Routing } from "../oci/routing.ts";
 import { parseTarget, type Target } from "../oci/target.ts";
 import { Exchange, type Books } from "./exchange.ts";
+import type { Identities } from "./identity.ts";
 import { rateLimitHeaders, type Buckets } from "./rateLimit.ts";
 import { commonHeaders, sendBlob, sendError, sendJson, sendManifest, staleHeaders } from "./reply.ts";
 
@@ -17,6 +18,8 @@ export interface RegistryFaceOptions extends Books {
   readonly routing: Routing;
   /** For how many ms a client may take nothing of what waits for it. */
   readonly stallMs: number;
+  /** Who clients are; absent where nobody asks. */
+  readonly identities?: Pick<Identities, "of" | "challengesPing">;
 }
 
 // RFC 9110 section 7.2: a name or an address, perhaps with a port.
@@ -54,6 +57,8 @@ async function respond(
     // The URL as it came: dots and escapes decide what may be asked.
     const target = parseTarget(incoming.method ?? "", incoming.url ?? "", options.routing);
     exchange.begin(target);
+    const { identities } = options;
+    if (identities) exchange.ask.asker = await identities.of(incoming);
     await answer(target, exchange, incoming, outgoing, options);
   } catch (error) {
     render(error, exchange, outgoing, options);
@@ -65,12 +70,14 @@ async function answer(
   exchange: Exchange,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
-  { mirror, buckets, stallMs }: RegistryFaceOptions,
+  { mirror, buckets, stallMs, identities }: RegistryFaceOptions,
 ): Promise<void> {
   const { ask } = exchange;
   const headers = commonHeaders("namespace" in target ? target.namespace : undefined);
   switch (target.kind) {
     case "ping":
+      if (ask.asker && identities?.challengesPing(incoming, ask.asker))
+        throw new RegistryError("UNAUTHORIZED");
       exchange.outcome = "hit";
       return sendJson(outgoing, {}, headers);
     case "manifest": {
@@ -152,6 +159,7 @@ function render(error: unknown, exchange: Exchange, outgoing: ServerResponse, { 
     ...commonHeaders(target && "namespace" in target ? target.namespace : undefined),
     ...refusalHeaders(known, target, buckets),
     // A body that comes with a refused method is not read, so what follows on this connection is not a request.
+    ...(known.code === "UNAUTHORIZED" && { "WWW-Authenticate": 'Basic realm="hubcap", charset="UTF-8"' }),
     ...(known.code === "UNSUPPORTED" && { Allow: "GET, HEAD", Connection: "close" }),
   });
 }

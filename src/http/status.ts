@@ -1,5 +1,6 @@
 /** The status face: probes, metrics and, for people and programs, what is going on. */
 import { Hono, type Env } from "hono";
+import { secured } from "./secured.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
 export interface StatusFaceOptions {
@@ -17,6 +18,7 @@ export interface StatusFaceOptions {
 /** The app behind the status listener. */
 export function statusFace({ metrics, unready, degraded, api, page }: StatusFaceOptions): Hono {
   const app = new Hono();
+  app.use(secured);
   app.get("/livez", (c) => c.text("ok\n"));
   app.get("/readyz", (c) => {
     const reason = unready();

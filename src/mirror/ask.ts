@@ -1,11 +1,17 @@
 /** What the face hands in with every request, and what it gets back beside the content. */
 import type { Step } from "../quota/step.ts";
 
+import type { Asker } from "./asker.ts";
+
 /** Clients are answered within 20 s: containerd gives up on headers after 30 s, and a mirror that hangs is worse than none. */
 export const patienceMs = 18_000;
 
 /** One client's request on its way through the house. */
 export interface Ask {
+  /** What the client has proven of itself; absent where nobody asks for that. */
+  asker?: Asker;
+  /** Set when it was refused for who it is from, which its answer does not tell: by a rule, or for want of one. */
+  denied?: "rule" | "private";
   readonly client: string;
   readonly userAgent: string;
   /** Only what the headers say is wanted: no bytes, and nothing may be fetched or spent to have them. */

@@ -55,9 +55,15 @@ export class Explanations {
     const standing = isDigest(reference)
       ? await this.#digest(repository, reference)
       : await this.#tag(served, repository, reference);
-    const { digest, freshness, lacking } = standing;
-    const held = lacking === 0;
-    return { repository, reference, digest, held, freshness, cost: lacking, ...verdict(served, standing) };
+    return explained(served, repository, reference, standing);
+  }
+
+  /** What is told to who must not know what is held: the same as of what is not. */
+  hidden(served: Served, image: Image): Explanation {
+    const reference = referenceOf(image);
+    const repository = { upstream: image.upstream, name: image.name };
+    const digest = isDigest(reference) ? reference : undefined;
+    return explained(served, repository, reference, { digest, freshness: "absent", lacking: all });
   }
 
   async #digest(repository: Repository, digest: Digest): Promise<Standing> {
@@ -86,6 +92,17 @@ export class Explanations {
     for (const child of children) if (await catalog.manifest(repository, child.digest)) return 0;
     return children.length === 0 ? 0 : 1;
   }
+}
+
+function explained(
+  served: Served,
+  repository: Repository,
+  reference: Reference,
+  standing: Standing,
+): Explanation {
+  const { digest, freshness, lacking } = standing;
+  const held = lacking === 0;
+  return { repository, reference, digest, held, freshness, cost: lacking, ...verdict(served, standing) };
 }
 
 function verdict(

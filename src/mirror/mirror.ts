@@ -11,6 +11,9 @@ import type { Fills } from "../store/fill.ts";
 import type { Health } from "../store/health.ts";
 import type { Intake } from "../store/intake.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import type { Wanted } from "../upstream/witness.ts";
+import { Access, type AccessOptions } from "./access.ts";
+import { nobody, type Asker } from "./asker.ts";
 import type { Answer, Ask } from "./ask.ts";
 import { Explanations, type Explanation } from "./explain.ts";
 import { toRegistryError } from "./failure.ts";
@@ -40,6 +43,8 @@ export interface MirrorOptions {
   /** Aborted when the process is to end: from then on nothing is asked of upstreams any more. */
   readonly draining: AbortSignal;
   readonly now?: () => number;
+  /** Who may pull what; without it everybody may pull everything. */
+  readonly access?: Omit<AccessOptions, "inquiries" | "now" | "staleIfErrorMs">;
 }
 
 /** Answers pulls. Every method throws a RegistryError when there is nothing to serve. */
@@ -50,8 +55,9 @@ export class Mirror {
   readonly #policy: Policy;
   readonly #listings: Listings;
   readonly #explanations: Explanations;
+  readonly #access: Access | undefined;
 
-  constructor({ upstreams, metrics, policy, draining, now = Date.now, ...rooms }: MirrorOptions) {
+  constructor({ upstreams, metrics, policy, draining, now = Date.now, access, ...rooms }: MirrorOptions) {
     this.#upstreams = upstreams;
     this.#metrics = metrics;
     const inquiries = new Inquiries(draining, now);
@@ -62,38 +68,48 @@ export class Mirror {
     const layers = new Layers({ ...rooms, inquiries, fetched, failed, bypassed });
     this.#policy = new Policy({ ...rooms, ...policy, manifests, layers, inquiries, now });
     this.#listings = new Listings({ ...rooms, inquiries, now });
+    const { staleIfErrorMs } = rooms.freshness;
+    this.#access = access && new Access({ ...access, inquiries, now, staleIfErrorMs });
     this.#explanations = new Explanations({ ...rooms, now });
     metrics.beforeReading(() => metrics.fills.set(rooms.fills.count));
   }
 
   manifest(repository: Repository, reference: Reference, ask: Ask): Promise<ManifestAnswer> {
-    return this.#answer(repository, "MANIFEST_UNKNOWN", (served) =>
+    const wanted = { kind: "manifest", reference } as const;
+    return this.#answer(repository, wanted, ask, "MANIFEST_UNKNOWN", (served) =>
       this.#policy.manifest(served, repository, reference, ask),
     );
   }
 
   blob(repository: Repository, digest: Digest, ask: Ask): Promise<BlobAnswer> {
-    return this.#answer(repository, "BLOB_UNKNOWN", (served) =>
+    return this.#answer(repository, { kind: "blob", digest }, ask, "BLOB_UNKNOWN", (served) =>
       this.#policy.blob(served, repository, digest, ask),
     );
   }
 
   tags(repository: Repository, ask: Ask): Promise<ListAnswer<string>> {
-    return this.#answer(repository, "NAME_UNKNOWN", (served) =>
+    return this.#answer(repository, { kind: "tags" }, ask, "NAME_UNKNOWN", (served) =>
       this.#policy.list(repository, () => this.#listings.tags(served, repository, ask)),
     );
   }
 
   referrers(repository: Repository, subject: Digest, ask: Ask): Promise<ListAnswer<Descriptor>> {
-    return this.#answer(repository, "NAME_UNKNOWN", (served) =>
+    return this.#answer(repository, { kind: "referrers", subject }, ask, "NAME_UNKNOWN", (served) =>
       this.#policy.list(repository, () => this.#listings.referrers(served, repository, subject, ask)),
     );
   }
 
-  /** What a pull of `image` would meet now. Nothing is asked of the upstream. */
-  explain(image: Image): Promise<Explanation> {
+  /** What a pull of `image` would meet now, told to `asker`. Nothing is asked of the upstream. */
+  async explain(image: Image, asker: Asker): Promise<Explanation> {
     const served = this.#serve(image);
+    // What rules have found out is not for everybody either.
+    if (!(await this.mayKnow(asker, image))) return this.#explanations.hidden(served, image);
     return this.#policy.explain(image, (image) => this.#explanations.of(served, image));
+  }
+
+  /** May `asker` be told what is held of `repository`? Nothing is asked of the upstream. */
+  async mayKnow(asker: Asker, repository: Repository): Promise<boolean> {
+    return !this.#access || this.#access.mayKnow(asker, repository);
   }
 
   /** Forgets what was found out for rules that are gone. */
@@ -103,11 +119,14 @@ export class Mirror {
 
   async #answer<A extends Answer>(
     repository: Repository,
+    wanted: Wanted,
+    ask: Ask,
     absent: ErrorCode,
     decide: (served: Served) => Promise<A>,
   ): Promise<A> {
     const served = this.#serve(repository);
     try {
+      if (this.#access) await this.#access.check(ask.asker ?? nobody, repository, wanted, ask);
       const answer = await decide(served);
       const { stale } = answer;
       if (stale) {

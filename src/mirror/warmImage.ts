@@ -8,6 +8,7 @@ import type { Catalog } from "../store/catalog.ts";
 import type { Fill, Fills } from "../store/fill.ts";
 import type { Room } from "../store/room.ts";
 import { unlessAborted } from "../upstream/flight.ts";
+import { house } from "./asker.ts";
 import { patienceMs, type Ask } from "./ask.ts";
 import { Overtaken } from "./inquiry.ts";
 import type { ManifestAnswer } from "./manifests.ts";
@@ -218,6 +219,8 @@ async function follow(fill: Fill, track: Track, signal: AbortSignal): Promise<vo
 
 function ask({ client }: Leave, head: boolean): Ask {
   return {
+    // What is fetched ahead, the operator has ordered.
+    asker: house,
     client,
     userAgent: "hubcap",
     head,

@@ -11,6 +11,7 @@ const table = {
   NAME_UNKNOWN: { status: 404, message: "repository name not known to registry" },
   SIZE_INVALID: { status: 416, message: "the requested range lies outside of the blob" },
   TOOMANYREQUESTS: { status: 429, message: "too many requests" },
+  UNAUTHORIZED: { status: 401, message: "authentication required" },
   UNSUPPORTED: { status: 405, message: "the operation is unsupported" },
   UPSTREAM_INVALID: { status: 502, message: "the upstream's answer cannot be trusted" },
   UNAVAILABLE: { status: 503, message: "the upstream cannot be reached" },

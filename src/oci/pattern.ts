@@ -23,6 +23,7 @@ export const patternExpected =
   "an image with its source host, such as docker.io/library/nginx:1.29, where * stands for a part and ** for parts of a name, or a digest";
 
 const repositoryGrammar = /^(?:\*\*|[a-z0-9*.-]+(?::\d{1,5})?)(?:\/[a-z0-9*._-]+)*$/;
+const nameGlobGrammar = /^[a-z0-9*._-]+(?:\/[a-z0-9*._-]+)*$/;
 const tagGrammar = /^[a-zA-Z0-9_*][a-zA-Z0-9._*-]{0,127}$/;
 
 /** The pattern that `text` spells, or undefined. The source host comes first, since a pattern has no default. */
@@ -46,6 +47,11 @@ export function parsePattern(text: string): Pattern | undefined {
     ...(tag !== undefined && { tag: glob(tag) }),
     ...(digest && { digest }),
   };
+}
+
+/** The names of repositories, without a host, that a glob such as `library/*` stands for; undefined when it is none. */
+export function parseRepositoryGlob(text: string): RegExp | undefined {
+  return text.length <= 255 && nameGlobGrammar.test(text) ? glob(text) : undefined;
 }
 
 /** Does `pattern` match an image that is held as `candidate`? */

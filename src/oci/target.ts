@@ -34,6 +34,9 @@ const endpoints: ReadonlyMap<string, Read> = new Map<string, Read>([
   ["referrers", (place, rest, query) => ({ kind: "referrers", ...place, ...readSubject(rest, query) })],
 ]);
 
+/** What may follow a repository's name: every endpoint there is but `/v2/` itself. */
+export const endpointNames: readonly string[] = [...endpoints.keys()];
+
 /**
  * What `method` and `url` (path and query as received) ask for. The source host comes as `?ns=`, as `/<host>/v2/…`, as
  * `/v2/<host>/…`, or not at all.

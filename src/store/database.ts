@@ -193,6 +193,16 @@ const steps: readonly string[] = [
     UPDATE total SET listed = listed - octet_length(OLD.body);
   END;
   `,
+  `
+  -- Whether anonymous clients see a repository at its upstream, as it was when it was checked last (ms).
+  CREATE TABLE visibility (
+    upstream TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    public INTEGER NOT NULL,
+    checked_at INTEGER NOT NULL,
+    PRIMARY KEY (upstream, repository)
+  ) WITHOUT ROWID;
+  `,
 ];
 
 /** Older SQLite can lose committed pages when several connections write and checkpoint (sqlite.org, "The WAL-reset bug"). */

@@ -77,6 +77,12 @@ export interface RegistryOptions {
   readonly connect?: buildConnector.connector;
 }
 
+/** What all accounts at a registry have in common. */
+interface Shared {
+  readonly wire: Wire;
+  readonly slots: Slots;
+}
+
 // A list of tags is mostly short; a registry that ignores `n` sends all at once.
 const maxTagPageBytes = 16 * 1024 * 1024;
 
@@ -84,13 +90,15 @@ const maxTagPageBytes = 16 * 1024 * 1024;
 export class Registry implements Upstream {
   readonly name: string;
   readonly health: Health;
+  readonly #options: RegistryOptions;
   readonly #base: URL;
-  readonly #wire: Wire;
+  readonly #shared: Shared;
   readonly #exchange: Exchange;
 
-  constructor(options: RegistryOptions) {
+  constructor(options: RegistryOptions, shared?: Shared) {
     const { name, credential, bucket, observe, now, allowPrivateAddresses, ca, connect, tokenRealms } =
       options;
+    this.#options = options;
     this.name = name;
     this.health = new Health(now);
     this.#base = new URL(`${options.url.replace(/\/+$/, "")}/v2/`);
@@ -105,10 +113,12 @@ export class Registry implements Upstream {
     const lockout = new Lockout(name, credential.account, now);
     const certified =
       options.certified && watchCertificates([this.#base.origin, ...tokenRealms], options.certified);
-    this.#wire = new Wire({ allowPrivateAddresses, ca, timeouts, certified, connect });
-    const wire = this.#wire;
     const { tokenMs, slotMs } = timeouts;
-    const slots = new Slots({ name, most: blobConnections, waitMs: slotMs });
+    this.#shared = shared ?? {
+      wire: new Wire({ allowPrivateAddresses, ca, timeouts, certified, connect }),
+      slots: new Slots({ name, most: blobConnections, waitMs: slotMs }),
+    };
+    const { wire, slots } = this.#shared;
     const tokens = new Tokens({ name, credential, lockout, gate, wire, bucket, tokenMs, userAgent, now });
     const authority = new Authority({ name, registry: this.#base, tokenRealms, credential, lockout, tokens });
     this.#exchange = new Exchange({
@@ -195,7 +205,18 @@ export class Registry implements Upstream {
   }
 
   async close(): Promise<void> {
-    await this.#wire.close();
+    await this.#shared.wire.close();
+  }
+
+  /** The same registry as another account sees it, over the same connections, which end with this one. */
+  as(credential: Credential, bucket: Bucket): Registry {
+    return new Registry({ ...this.#options, credential, bucket }, this.#shared);
+  }
+
+  /** Settles when a repository shows its tags. @throws UpstreamError, "absent" or "denied" when it does not. */
+  async showsTags(repository: Repository, asked: Asked): Promise<void> {
+    const url = this.#address(repository, "tags/list?n=1");
+    discard(await this.#ask("tags", "GET", url, {}, repository, `tags of ${repository.name}`, asked));
   }
 
   /** The fallback for registries without the referrers API (distribution-spec "Referrers Tag Schema"). */

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 
 import { ask } from "../support/ask.ts";
 import { makeAuthority, type KeyAndCertificate } from "../support/certificates.ts";
 import { startHub, type Hub } from "../support/hub.ts";
-import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
+import { startHubcap, upstreamOf, type Hubcap, type WrittenConfig } from "../support/hubcap.ts";
 import { buildImage, type Image } from "../support/images.ts";
 import { askRaw } from "./raw.ts";
 
@@ -36,7 +36,10 @@ interface House {
   readonly renew: (pair: KeyAndCertificate) => Promise<void>;
 }
 
-async function open(clientCertificates?: "required" | "optional"): Promise<House> {
+async function open(
+  clientCertificates?: "required" | "optional",
+  changes: WrittenConfig = {},
+): Promise<House> {
   const folder = await mkdtemp(join(tmpdir(), "hubcap-test-tls-"));
   const [certificateFile, keyFile, clientCaFile] = ["tls.crt", "tls.key", "ca.crt"].map((name) =>
     join(folder, name),
@@ -54,6 +57,7 @@ async function open(clientCertificates?: "required" | "optional"): Promise<House
       },
       status: { tls },
       upstreams: { "docker.io": upstreamOf(hub) },
+      ...changes,
     },
     trust: { ca },
   });
@@ -209,5 +213,22 @@ describe("a listener that asks clients for certificates", () => {
     for (const client of [ours, {}, strangers, old]) {
       expect((await ask(`${hubcap.url}/v2/`, { ca, ...client })).status).toBe(200);
     }
+  });
+
+  test("knows by it who a client is, if its authority is one of them", async () => {
+    const access = [
+      { who: ["certificate:node-*.test"], allow: "pull" },
+      { who: ["*"], allow: "deny" },
+    ];
+    const { hubcap } = await open("optional", { access });
+    const other = clients.issue({ names: ["build-1.test", "node-1.elsewhere.test.evil"] });
+    const second = clients.issue({ names: ["10.0.0.1", "node-2.test"] });
+    const statuses: number[] = [];
+    for (const client of [ours, second, other, strangers, old, {}]) {
+      statuses.push((await ask(`${hubcap.url}/v2/library/app/manifests/1`, { ca, ...client })).status);
+    }
+    expect(statuses).toEqual([200, 200, 404, 404, 404, 404]);
+    await hubcap.logged(({ identity }) => identity === "certificate:node-1.test");
+    await hubcap.logged(({ denied }) => denied === "rule");
   });
 });

@@ -29,7 +29,6 @@ export function statusApi(options: StatusApiOptions): OpenAPIHono {
   api.onError(onFailure(options.log));
   api.use(async (c, next) => {
     c.header("Cache-Control", "no-store");
-    c.header("X-Content-Type-Options", "nosniff");
     await next();
   });
   api.openAPIRegistry.registerComponent("securitySchemes", "adminToken", {

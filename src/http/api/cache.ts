@@ -3,6 +3,7 @@ import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import { parseDigest, type Digest } from "../../oci/digest.ts";
 import { formatRepository, parseRepositoryName, type Repository } from "../../oci/reference.ts";
 import { failure } from "./failure.ts";
+import { viewerOf, type ViewerOptions } from "./viewer.ts";
 
 const time = z.iso.datetime();
 const count = () => z.int().min(0);
@@ -83,7 +84,8 @@ const imagesRoute = createRoute({
   request: { query: page },
   responses: {
     200: {
-      description: "One page, by name and digest. Its header Link leads to the next, if there is one.",
+      description:
+        "One page, by name and digest. Its header Link leads to the next, if there is one. Where `access` is configured, images that not everybody may pull are shown to the admin token alone.",
       content: { "application/json": { schema: cacheImages } },
     },
     400: failure("A parameter cannot be read."),
@@ -106,7 +108,7 @@ interface KeptImage extends Held {
   readonly uses: number;
 }
 
-export interface CacheOptions {
+export interface CacheOptions extends ViewerOptions {
   readonly keeper: {
     readonly capacity: number;
     totals(): Promise<{ readonly bytes: number; readonly blobs: number; readonly manifests: number }>;
@@ -117,7 +119,7 @@ export interface CacheOptions {
   readonly hitRatio: () => Promise<number | undefined>;
 }
 
-export function addCache(api: OpenAPIHono, { keeper, hitRatio }: CacheOptions): void {
+export function addCache(api: OpenAPIHono, { keeper, hitRatio, mirror, adminToken }: CacheOptions): void {
   api.openapi(summaryRoute, async (c) => {
     const [totals, oldest, ratio] = await Promise.all([keeper.totals(), keeper.oldestUse(), hitRatio()]);
     const oldestUseAt = oldest === undefined ? null : isoTime(oldest);
@@ -127,7 +129,9 @@ export function addCache(api: OpenAPIHono, { keeper, hitRatio }: CacheOptions): 
   api.openapi(imagesRoute, async (c) => {
     const { n, last } = c.req.valid("query");
     const images: z.output<typeof cacheImages>["images"] = [];
+    const viewer = viewerOf(c, { adminToken });
     for await (const image of keeper.images(last)) {
+      if (!(await mirror.mayKnow(viewer, image.repository))) continue;
       const end = images.at(-1);
       if (images.length === n && end) {
         const next = new URLSearchParams({ n: String(n), last: `${end.repository}@${end.digest}` });

@@ -3,10 +3,13 @@ import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import { streamSSE, type SSEMessage, type SSEStreamingApi } from "hono/streaming";
 import type { Moved } from "../../mirror/immutable.ts";
 import type { PolicyEvent } from "../../mirror/policy.ts";
+import { parseRepositoryName } from "../../oci/reference.ts";
 import type { QuotaBucket } from "../../quota/bucket.ts";
 import type { QuotaEvent, QuotaListener } from "../../quota/event.ts";
+import { withheld } from "../discretion.ts";
 import { Backlog } from "./backlog.ts";
 import { upstreamQuota } from "./quota.ts";
+import { viewerOf, type ViewerOptions } from "./viewer.ts";
 
 /** Shorter than the minute of common proxies' patience with a silent connection. */
 const heartbeatMs = 15_000;
@@ -68,39 +71,55 @@ export interface PolicyEvents {
   on(listener: (event: PolicyEvent) => void): () => void;
 }
 
-export interface EventsOptions {
+export interface EventsOptions extends ViewerOptions {
   /** By source host. */
   readonly buckets: ReadonlyMap<string, Source>;
   readonly policyEvents: PolicyEvents;
   readonly now: () => number;
 }
 
-export function addEvents(api: OpenAPIHono, { buckets, policyEvents, now }: EventsOptions): void {
+export function addEvents(api: OpenAPIHono, options: EventsOptions): void {
+  const { buckets, policyEvents, now, mirror } = options;
   const { openAPIRegistry: schemas } = api;
   schemas.register("StateEvent", stateEvent);
   schemas.register("RefusedEvent", refusedEvent);
   schemas.register("MovedEvent", movedEvent);
   schemas.register("MissedEvent", missedEvent);
   const sources = [...buckets.values()];
-  api.openapi(route, (c) => streamSSE(c, (stream) => tell(stream, sources, policyEvents, now)));
+  api.openapi(route, (c) => {
+    const viewer = viewerOf(c, options);
+    const shown: Shown = async (upstream, path) => {
+      const name = parseRepositoryName(path);
+      return name && (await mirror.mayKnow(viewer, { upstream, name })) ? path : withheld;
+    };
+    return streamSSE(c, (stream) => tell(stream, sources, policyEvents, now, shown));
+  });
 }
 
-/** Writes events until the client has left. */
+/** The events that are told; the others are for metrics. */
+type Told = Extract<QuotaEvent, { type: "sample" | "state" | "refused" }> | Moved;
+
+/** The name of a repository, or what is said in place of one that is none of the client's business. */
+type Shown = (upstream: string, path: string) => Promise<string>;
+
+/** Writes events, with the names of repositories that `shown` gives, until the client has left. */
 async function tell(
   stream: SSEStreamingApi,
   sources: readonly Source[],
   policyEvents: PolicyEvents,
   now: () => number,
+  shown: Shown,
 ): Promise<void> {
-  const backlog = new Backlog<SSEMessage>(mostBehind);
+  const backlog = new Backlog<{ readonly event: Told; readonly at: number }>(mostBehind);
   const listen: QuotaListener = (event) => {
-    const told = messageOf(event, now());
-    if (told) backlog.push(told);
+    if (event.type === "sample" || event.type === "state" || event.type === "refused") {
+      backlog.push({ event, at: now() });
+    }
   };
   const leave = sources.map((source) => source.on(listen));
   leave.push(
     policyEvents.on((event) => {
-      if (event.type === "moved") backlog.push(moved(event, now()));
+      if (event.type === "moved") backlog.push({ event, at: now() });
     }),
   );
   stream.onAbort(() => backlog.wake());
@@ -109,7 +128,7 @@ async function tell(
     while (!stream.aborted) {
       const { items, missed } = await backlog.next(heartbeatMs);
       if (missed > 0) await stream.writeSSE(message("missed", { count: missed }));
-      for (const item of items) await stream.writeSSE(item);
+      for (const { event, at } of items) await stream.writeSSE(await messageOf(event, at, shown));
       // A comment, for proxies that cut what is silent.
       if (items.length === 0) await stream.write(":\n\n");
     }
@@ -118,26 +137,25 @@ async function tell(
   }
 }
 
-/** What is told of `event`; nothing of what only metrics are for. */
-function messageOf(event: QuotaEvent, now: number): SSEMessage | undefined {
+async function messageOf(event: Told, ms: number, shown: Shown): Promise<SSEMessage> {
+  const at = new Date(ms).toISOString();
   switch (event.type) {
     case "sample":
       return message("sample", event.snapshot);
-    case "state":
+    case "state": {
+      const { type, ...rest } = event;
+      return message(type, { at, ...rest });
+    }
     case "refused": {
       const { type, ...rest } = event;
-      return message(type, { at: new Date(now).toISOString(), ...rest });
+      return message(type, { at, ...rest, repository: await shown(event.upstream, event.repository) });
     }
-    case "granted":
-    case "spent":
-    case "ledger-failed":
-      return undefined;
+    case "moved": {
+      const { type, repository, tag, first, now } = event;
+      const { upstream, name } = repository;
+      return message(type, { at, upstream, repository: await shown(upstream, name), tag, first, now });
+    }
   }
-}
-
-function moved({ repository, tag, first, now }: Moved, at: number): SSEMessage {
-  const { upstream, name } = repository;
-  return message("moved", { at: new Date(at).toISOString(), upstream, repository: name, tag, first, now });
 }
 
 function message(event: string, data: object): SSEMessage {

@@ -6,6 +6,7 @@ import { parseImage } from "../../oci/image.ts";
 import { formatImage } from "../../oci/reference.ts";
 import type { Routing } from "../../oci/routing.ts";
 import { failure } from "./failure.ts";
+import { viewerOf, type ViewerOptions } from "./viewer.ts";
 
 const query = z.strictObject({
   image: z
@@ -35,23 +36,29 @@ const route = createRoute({
   request: { query },
   responses: {
     200: {
-      description: "Told from what is here; the upstream is not asked.",
+      description:
+        "Told from what is here; the upstream is not asked. Where `access` is configured, what not everybody may pull is told to the admin token alone, to others as if it were not held.",
       content: { "application/json": { schema: explanation } },
     },
     400: failure("The image's name cannot be read, or its registry is not served."),
   },
 });
 
-export interface ExplainOptions {
+export interface ExplainOptions extends Pick<ViewerOptions, "adminToken"> {
   readonly mirror: Pick<Mirror, "explain">;
   readonly routing: Routing;
 }
 
-export function addExplain(api: OpenAPIHono, { mirror, routing }: ExplainOptions): void {
+export function addExplain(api: OpenAPIHono, { mirror, routing, adminToken }: ExplainOptions): void {
   api.openapi(route, async (c) => {
     try {
       const image = parseImage(c.req.valid("query").image, routing);
-      const { repository, reference, digest = null, ...rest } = await mirror.explain(image);
+      const {
+        repository,
+        reference,
+        digest = null,
+        ...rest
+      } = await mirror.explain(image, viewerOf(c, { adminToken }));
       const { upstream, name: path } = repository;
       const name = formatImage(repository, reference);
       return c.json({ image: name, upstream, repository: path, reference, digest, ...rest }, 200);

@@ -1,7 +1,10 @@
 /** `GET /api/v1/quota/spend`: who spent the pulls, and who was refused one. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
+import type { Repository } from "../../oci/reference.ts";
 import type { Ledger } from "../../quota/ledger.ts";
+import { discreet } from "../discretion.ts";
 import { failure } from "./failure.ts";
+import { viewerOf, type ViewerOptions } from "./viewer.ts";
 
 const keys = ["client", "repository", "userAgent", "reason"] as const;
 
@@ -69,14 +72,14 @@ const route = createRoute({
   },
 });
 
-export interface SpendOptions {
+export interface SpendOptions extends ViewerOptions {
   /** By source host. */
   readonly buckets: ReadonlyMap<string, unknown>;
   readonly ledger: Pick<Ledger, "spendBy">;
   readonly now: () => number;
 }
 
-export function addSpend(api: OpenAPIHono, { buckets, ledger, now }: SpendOptions): void {
+export function addSpend(api: OpenAPIHono, { buckets, ledger, now, mirror, adminToken }: SpendOptions): void {
   api.openapi(route, async (c) => {
     const { by, upstream, since } = c.req.valid("query");
     if (upstream !== undefined && !buckets.has(upstream)) {
@@ -84,7 +87,10 @@ export function addSpend(api: OpenAPIHono, { buckets, ledger, now }: SpendOption
     }
     const from = "at" in since ? since.at : Math.max(0, now() - since.ago);
     const found = await ledger.spendBy({ by, since: from, ...(upstream !== undefined && { upstream }) });
-    const rows = found.map(({ lastAt, ...row }) => ({ ...row, lastAt: new Date(lastAt).toISOString() }));
+    const viewer = viewerOf(c, { adminToken });
+    const mayKnow = (repository: Repository): Promise<boolean> => mirror.mayKnow(viewer, repository);
+    const known = by === "repository" ? await discreet(found, mayKnow) : found;
+    const rows = known.map(({ lastAt, ...row }) => ({ ...row, lastAt: new Date(lastAt).toISOString() }));
     return c.json({ by, since: new Date(from).toISOString(), rows }, 200);
   });
 }

@@ -9,8 +9,10 @@ import { formatPlatform, parsePlatform, platformExpected } from "../../oci/platf
 import type { Routing } from "../../oci/routing.ts";
 import { timestamp } from "../../quota/snapshot.ts";
 import type { AdminToken } from "../admin.ts";
+import { repositoryIn, withheld } from "../discretion.ts";
 import { changing, withoutToken } from "./changing.ts";
 import { failure } from "./failure.ts";
+import { viewerOf, type ViewerOptions } from "./viewer.ts";
 
 const time = z.iso.datetime();
 const count = () => z.int().min(0);
@@ -162,24 +164,32 @@ function routesFor(token: AdminToken | undefined) {
   return { submit, cancel };
 }
 
-export interface WarmOptions {
+export interface WarmOptions extends ViewerOptions {
   readonly warmer: Pick<Warmer, "jobs" | "job" | "submit" | "cancel">;
   /** What is fetched of an index when an order does not say. */
   readonly warmPlatforms: readonly Platform[];
   readonly routing: Routing;
-  readonly adminToken: AdminToken | undefined;
 }
 
 export function addWarm(api: OpenAPIHono, options: WarmOptions): void {
-  const { warmer, warmPlatforms, routing, adminToken } = options;
+  const { warmer, warmPlatforms, routing, adminToken, mirror } = options;
   const { submit, cancel } = routesFor(adminToken);
 
   api.openapi(listRoute, (c) => c.json({ jobs: warmer.jobs.map(summaryOf) }, 200));
 
-  api.openapi(jobRoute, (c) => {
+  api.openapi(jobRoute, async (c) => {
     const { id } = c.req.valid("param");
     const found = warmer.job(id);
-    return found ? c.json(detailOf(found), 200) : c.json({ error: `there is no job ${id}` }, 404);
+    if (!found) return c.json({ error: `there is no job ${id}` }, 404);
+    const viewer = viewerOf(c, options);
+    const detail = detailOf(found);
+    for (const each of detail.images) {
+      const repository = repositoryIn(each.image);
+      if (!repository || (await mirror.mayKnow(viewer, repository))) continue;
+      each.image = withheld;
+      if (each.error !== null) each.error = withheld;
+    }
+    return c.json(detail, 200);
   });
 
   api.openapi(submit, (c) => {

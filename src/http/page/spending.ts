@@ -1,7 +1,10 @@
 /** Who spent the pulls and how that went on, read from the ledger again only when something was spent. */
+import { nobody } from "../../mirror/asker.ts";
+import type { Mirror } from "../../mirror/mirror.ts";
 import type { QuotaBucket } from "../../quota/bucket.ts";
 import type { Ledger, SpendRow, SpendSlice } from "../../quota/ledger.ts";
 import type { Log } from "../../telemetry/log.ts";
+import { discreet } from "../discretion.ts";
 import { courseStep } from "./burnDown.ts";
 
 /** How far back the page looks for who spent. */
@@ -25,6 +28,7 @@ export interface Spent {
 export interface SpendingOptions {
   readonly upstreams: ReadonlyMap<string, { readonly bucket: Pick<QuotaBucket, "snapshot" | "on"> }>;
   readonly ledger: Pick<Ledger, "spendBy" | "spendOver">;
+  readonly mirror: Pick<Mirror, "mayKnow">;
   readonly log: Log;
   readonly now: () => number;
 }
@@ -57,11 +61,13 @@ export class Spending {
   }
 
   async #ask(now: number): Promise<Spent | undefined> {
-    const { ledger, upstreams, log } = this.#options;
+    const { ledger, upstreams, mirror, log } = this.#options;
     const since = now - lookBackMs;
     try {
       const clients = await ledger.spendBy({ by: "client", since });
-      const repositories = await ledger.spendBy({ by: "repository", since });
+      const repositories = await discreet(await ledger.spendBy({ by: "repository", since }), (repository) =>
+        mirror.mayKnow(nobody, repository),
+      );
       const courses = new Map<string, readonly SpendSlice[]>();
       const refused = new Map<string, { count: number; since: number }>();
       for (const [upstream, { bucket }] of upstreams) {

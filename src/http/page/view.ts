@@ -1,4 +1,5 @@
 /** Everything that the page shows, as it stands at one moment. */
+import { nobody } from "../../mirror/asker.ts";
 import type { Mirror } from "../../mirror/mirror.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/reference.ts";
@@ -9,6 +10,7 @@ import type { Snapshot } from "../../quota/snapshot.ts";
 import type { Failure } from "../../telemetry/failures.ts";
 import type { History } from "../../telemetry/history.ts";
 import type { Log } from "../../telemetry/log.ts";
+import { repositoryIn, withheld } from "../discretion.ts";
 import { Spending, type Spent } from "./spending.ts";
 
 /** A blob on its way in. */
@@ -45,7 +47,7 @@ export interface ViewOptions {
   /** By source host, in the order of the configuration. */
   readonly upstreams: ReadonlyMap<string, WatchedUpstream>;
   readonly ledger: Pick<Ledger, "spendBy" | "spendOver">;
-  readonly mirror: Pick<Mirror, "explain">;
+  readonly mirror: Pick<Mirror, "explain" | "mayKnow">;
   readonly routing: Routing;
   readonly keeper: {
     readonly capacity: number;
@@ -88,11 +90,13 @@ export class Views {
   }
 
   async take(): Promise<View> {
-    const { upstreams, keeper, fills, metrics, degraded, now } = this.#options;
-    const [spent, held, oldestUse] = await Promise.all([
+    const { upstreams, keeper, metrics, degraded, now } = this.#options;
+    const [spent, held, oldestUse, fills, failures] = await Promise.all([
       this.#spending.read(),
       this.#known(keeper.totals()),
       this.#known(keeper.oldestUse()),
+      this.#fills(),
+      this.#failures(),
     ]);
     return {
       now: now(),
@@ -102,11 +106,38 @@ export class Views {
       })),
       spent,
       history: metrics.history,
-      fills: [...fills.running],
-      failures: metrics.failures.last,
+      fills,
+      failures,
       disk: { capacity: keeper.capacity, held, oldestUse },
       degraded: degraded(),
     };
+  }
+
+  /** Blobs on their way in, without the names of repositories that not everybody may know of. */
+  #fills(): Promise<readonly RunningFill[]> {
+    const all = [...this.#options.fills.running];
+    return Promise.all(
+      all.map(async (fill) =>
+        !fill.repository || (await this.#isPublic(fill.repository))
+          ? fill
+          : { ...fill, repository: undefined },
+      ),
+    );
+  }
+
+  #failures(): Promise<readonly Failure[]> {
+    return Promise.all(
+      this.#options.metrics.failures.last.map(async (failure) => {
+        const repository = repositoryIn(failure.image);
+        const isShown = !repository || (await this.#isPublic(repository));
+        return isShown ? failure : { ...failure, image: withheld, reason: "only the log says more" };
+      }),
+    );
+  }
+
+  /** The page has no operator: it is for everybody who reaches the listener. */
+  async #isPublic(repository: Repository): Promise<boolean> {
+    return (await this.#known(this.#options.mirror.mayKnow(nobody, repository))) ?? false;
   }
 
   async #known<T>(asked: Promise<T>): Promise<T | undefined> {

@@ -25,6 +25,21 @@ const samples: Readonly<Record<string, () => { text: string; value: unknown }>> 
       },
     ],
   }),
+  "identities.tokens": () => {
+    const file = fileWith("a token\n");
+    return { text: `[{ name: ci, file: ${file} }]`, value: [{ name: "ci", file }] };
+  },
+  access: () => ({
+    text: "[{ who: ['*', 'network:10.0.0.0/8'], upstream: ghcr.io, allow: pull }]",
+    value: [
+      {
+        who: [{ kind: "everybody" }, { kind: "network", address: "10.0.0.0", prefix: 8, family: "ipv4" }],
+        upstream: "ghcr.io",
+        repositories: ["**"],
+        allow: "pull",
+      },
+    ],
+  }),
   "warm.lists": () => ({
     text: "[{ images: [nginx], schedule: '30 3 * * *' }]",
     value: [{ images: ["nginx"], schedule: "30 3 * * *", timeZone: "UTC", onStart: false, pin: false }],
@@ -51,6 +66,10 @@ const samples: Readonly<Record<string, () => { text: string; value: unknown }>> 
     value: [{ match: parsePattern("**"), maxAge: 7 * 24 * 60 * 60 * 1000 }],
   }),
   "list of namespaces": () => ({ text: "[shop]", value: ["shop"] }),
+  "list of networks": () => ({
+    text: "[10.0.0.0/8]",
+    value: [{ address: "10.0.0.0", prefix: 8, family: "ipv4" }],
+  }),
   "list of platforms": () => ({
     text: "[linux/arm/v7]",
     value: [{ os: "linux", architecture: "arm", variant: "v7" }],

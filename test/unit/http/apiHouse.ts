@@ -61,7 +61,7 @@ export async function openApiHouse(
     policyEvents: { on: () => () => {} },
     buckets,
     ledger,
-    mirror: { explain: breakDown },
+    mirror: { explain: breakDown, mayKnow: () => Promise.resolve(true) },
     routing,
     keeper: { ...emptyKeeper(clocks.now), ...kept },
     hitRatio: () => Promise.resolve(undefined),

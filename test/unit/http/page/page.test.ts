@@ -24,7 +24,10 @@ async function openPageHouse() {
   const page = statusPage({
     upstreams: new Map([...house.buckets].map(([name, bucket]) => [name, { bucket, registry: { health } }])),
     ledger: house.ledger,
-    mirror: { explain: () => Promise.reject(new Error("the catalog is broken")) },
+    mirror: {
+      explain: () => Promise.reject(new Error("the catalog is broken")),
+      mayKnow: () => Promise.resolve(true),
+    },
     routing: { upstreams: new Set(house.buckets.keys()), defaultUpstream: "docker.io" },
     keeper: { capacity: 1000, totals, oldestUse: () => Promise.resolve(undefined) },
     fills: { running: [] },

@@ -1,0 +1,175 @@
+/** The part of the composition that is about who may pull what: who clients are, the rules, and what upstreams show to others. */
+import { BlockList } from "node:net";
+import type { Network } from "./config/values.ts";
+import { ConfigError, type Issue } from "./config/issue.ts";
+import type { Config } from "./config/load.ts";
+import type { Connected } from "./connect.ts";
+import { Identities } from "./http/identity.ts";
+import { Tokens } from "./http/tokens.ts";
+import type { Door } from "./mirror/access.ts";
+import type { MirrorOptions } from "./mirror/mirror.ts";
+import type { Rule, Who } from "./mirror/rule.ts";
+import { parseRepositoryGlob } from "./oci/pattern.ts";
+import type { QuotaBucket } from "./quota/bucket.ts";
+import { openFreeBucket } from "./quota/freeBucket.ts";
+import { forgiving } from "./store/forgiving.ts";
+import type { Storage } from "./store/storage.ts";
+import { SqliteVisibilities } from "./store/visibility.ts";
+import type { Log } from "./telemetry/log.ts";
+import { anonymous } from "./upstream/credential.ts";
+import { UpstreamError } from "./upstream/error.ts";
+import { Guests } from "./upstream/guests.ts";
+import { sees } from "./upstream/witness.ts";
+
+/** What the rest of the house needs of it. Without a section `access`, both are absent. */
+export interface Doors {
+  readonly access?: NonNullable<MirrorOptions["access"]>;
+  readonly identities?: Identities;
+  close(): Promise<void>;
+}
+
+/** Opens what the configuration says of access. @throws ConfigError when a file of clients' secrets cannot be used. */
+export async function openDoors(
+  config: Config,
+  connected: ReadonlyMap<string, Connected>,
+  { database, health }: Pick<Storage, "database" | "health">,
+  log: Log,
+): Promise<Doors> {
+  if (!config.access) {
+    warn(config, log);
+    return { close: async () => {} };
+  }
+  await using open = new AsyncDisposableStack();
+  const { tokens, htpasswdFile, ownCredentials, challenge } = config.identities;
+  const challenges = tokens.length > 0 || htpasswdFile !== undefined || ownCredentials.length > 0;
+  const secrets = await openSecrets(config, log, open);
+  const identities = new Identities({
+    ...secrets,
+    trustedProxies: blockList(config.identities.trustedProxies),
+    ownCredentials: ownCredentials.length > 0,
+    challenges: !challenges ? "never" : challenge,
+  });
+  const doors = new Map<string, Door>();
+  for (const [name, upstream] of connected) {
+    if (!hasSecrets(name, config)) continue;
+    const buckets = await Promise.all([openFreeBucket(name), openFreeBucket(name)]);
+    for (const bucket of buckets) open.defer(() => bucket.close());
+    doors.set(name, doorOf(upstream, buckets, ownCredentials.includes(name)));
+  }
+  const visibilities = forgiving(
+    database.over((current) => new SqliteVisibilities(current)),
+    (error) => health.note(error) !== undefined,
+  );
+  const closing = open.move();
+  return {
+    access: { rules: config.access.map(ruleOf), doors, visibilities, challenges },
+    identities,
+    close: () => closing.disposeAsync(),
+  };
+}
+
+function warn({ upstreams }: Config, log: Log): void {
+  for (const [upstream, { credential }] of Object.entries(upstreams)) {
+    if (!credential) continue;
+    log.warn(
+      { upstream },
+      `everybody who reaches the mirror endpoint may pull what the account of ${upstream} may, private images too: set access to change that (docs/security.md)`,
+    );
+  }
+}
+
+/** May what comes for an upstream be more than anybody would get there? What an alternate brings counts, too. */
+function hasSecrets(name: string, { upstreams }: Config): boolean {
+  const own = upstreams[name];
+  return [name, ...(own?.alternates ?? [])].some((host) => upstreams[host]?.credential !== undefined);
+}
+
+function doorOf(
+  { registry, bucket, account }: Connected,
+  [free, guest]: readonly [QuotaBucket, QuotaBucket],
+  takesGuests: boolean,
+): Door {
+  const stranger = registry.as(anonymous, free);
+  const check = (): void => {
+    if (bucket.rehearsal?.mode === "down")
+      throw new UpstreamError("unreachable", `${registry.name} is down: this is a rehearsal`);
+  };
+  const guests = new Guests({ registry, bucket: guest, account, now: Date.now });
+  return {
+    upstream: stranger,
+    async isPublic(repository, wanted, asked) {
+      check();
+      return sees(stranger, repository, wanted, asked);
+    },
+    ...(takesGuests && {
+      async admits(login, repository, wanted, asked) {
+        check();
+        return guests.see(login, repository, wanted, asked);
+      },
+    }),
+  };
+}
+
+async function openSecrets({ identities }: Config, log: Log, open: AsyncDisposableStack) {
+  const failed = (path: string, error: unknown): void => {
+    const why = error instanceof Error ? error.message : String(error);
+    log.error({ path }, `${path} cannot be used, what was read before still counts: ${why}`);
+  };
+  const issues: Issue[] = [];
+  const attempt = async <T>(setting: string, file: string, opening: () => Promise<T>) => {
+    try {
+      return await opening();
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      const path = `identities.${setting}`;
+      issues.push({ path, value: JSON.stringify(file), expected: `a file that can be used: ${why}` });
+      return undefined;
+    }
+  };
+  const named = identities.tokens.map(({ name, file }, index) =>
+    attempt(`tokens.${index}.file`, file, () => Tokens.open(name, file, failed)),
+  );
+  const { htpasswdFile: users } = identities;
+  // bcrypt is loaded where it is needed alone.
+  const openPasswords = async (file: string) =>
+    (await import("./http/passwords.ts")).Passwords.open(file, failed);
+  const passwords = users && (await attempt("htpasswdFile", users, () => openPasswords(users)));
+  const tokens = (await Promise.all(named)).filter((each) => each !== undefined);
+  for (const each of [...tokens, passwords || undefined]) if (each) open.defer(() => each.close());
+  if (issues.length > 0) throw new ConfigError(issues);
+  return { tokens, passwords: passwords || undefined };
+}
+
+function ruleOf({ who, upstream, repositories, allow }: NonNullable<Config["access"]>[number]): Rule {
+  const globs = repositories.map((glob) =>
+    // Docker Hub's one-component names live under `library/`, as they do when they are pulled.
+    upstream === "docker.io" && /^[^/*]+$/.test(glob) ? `library/${glob}` : glob,
+  );
+  return {
+    who: who.map(whoOf),
+    upstream,
+    repositories: globs.flatMap((glob) => parseRepositoryGlob(glob) ?? []),
+    allow,
+  };
+}
+
+function whoOf(client: NonNullable<Config["access"]>[number]["who"][number]): Who {
+  switch (client.kind) {
+    case "everybody":
+    case "token":
+    case "user":
+      return client;
+    case "certificate": {
+      const parts = client.name.split("*").map((part) => RegExp.escape(part));
+      return { kind: "certificate", name: new RegExp(`^${parts.join(".*")}$`) };
+    }
+    case "network":
+      return { kind: "network", members: blockList([client]) };
+  }
+}
+
+function blockList(networks: readonly Network[]): BlockList {
+  const list = new BlockList();
+  for (const { address, prefix, family } of networks) list.addSubnet(address, prefix, family);
+  return list;
+}

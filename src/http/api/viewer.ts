@@ -1,0 +1,16 @@
+/** Who looks at the status API: the operator sees all there is, anybody else what anybody may pull. */
+import type { Context } from "hono";
+import type { Mirror } from "../../mirror/mirror.ts";
+import { house, nobody, type Asker } from "../../mirror/asker.ts";
+import { isAdmin, type AdminToken } from "../admin.ts";
+
+/** What every resource needs that names repositories. */
+export interface ViewerOptions {
+  readonly mirror: Pick<Mirror, "mayKnow">;
+  readonly adminToken: AdminToken | undefined;
+}
+
+/** Who a request is from. Clients' own identities mean nothing here: they are for pulling. */
+export function viewerOf(c: Context, { adminToken }: Pick<ViewerOptions, "adminToken">): Asker {
+  return isAdmin(adminToken, c.req.header("Authorization")) ? house : nobody;
+}

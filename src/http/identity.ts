@@ -1,0 +1,106 @@
+/** Who a client is, from what its request and its connection prove. */
+import type { IncomingMessage } from "node:http";
+import { isIP, type BlockList } from "node:net";
+import { TLSSocket } from "node:tls";
+import type { Asker } from "../mirror/asker.ts";
+import { isWithin } from "../mirror/rule.ts";
+import { namesOf } from "./certificateNames.ts";
+import type { Passwords } from "./passwords.ts";
+import type { Tokens } from "./tokens.ts";
+
+export interface IdentitiesOptions {
+  readonly tokens: readonly Tokens[];
+  readonly passwords: Passwords | undefined;
+  /** Proxies whose word for a client's address is believed. */
+  readonly trustedProxies: BlockList;
+  /** May a login that is none of ours be one of an upstream's? */
+  readonly ownCredentials: boolean;
+  /** Is who shows no credential asked for one at `/v2/`, where nothing is denied yet? */
+  readonly challenges: "never" | "denied" | "always";
+}
+
+/** Says of each request who sends it. */
+export class Identities {
+  readonly #options: IdentitiesOptions;
+  /** A certificate belongs to a connection, which may bring many requests. */
+  readonly #certificates = new WeakMap<TLSSocket, readonly string[]>();
+
+  constructor(options: IdentitiesOptions) {
+    this.#options = options;
+  }
+
+  /** @throws RegistryError when too many passwords are being checked. */
+  async of(incoming: IncomingMessage): Promise<Asker> {
+    const { socket, headers } = incoming;
+    const address = this.#addressOf(incoming);
+    const certificate = socket instanceof TLSSocket ? this.#certificateOf(socket) : [];
+    return {
+      ...(address !== undefined && { address }),
+      ...(certificate.length > 0 && { certificate }),
+      ...(headers.authorization !== undefined &&
+        (await this.#shown(headers.authorization, address ?? "unknown"))),
+    };
+  }
+
+  /** What an Authorization header proves; nothing for one that is not ours. */
+  async #shown(header: string, address: string): Promise<Pick<Asker, "token" | "user" | "login">> {
+    const { passwords, ownCredentials } = this.#options;
+    const [, scheme = "", value = ""] = /^(bearer|basic) +(\S+) *$/i.exec(header) ?? [];
+    if (scheme.toLowerCase() === "bearer") return this.#named(value) ?? {};
+    const login = scheme === "" ? undefined : readBasic(value);
+    if (!login) return {};
+    const { username, password } = login;
+    const token = this.#named(password);
+    if (token) return token;
+    if (passwords && (await passwords.isRight(username, password, address))) return { user: username };
+    // A wrong password of a user of ours is nobody else's business.
+    return passwords?.has(username) || !ownCredentials ? {} : { login };
+  }
+
+  /** Should `/v2/`, asked by `asker`, answer that a credential is needed? That one is wrong is said to everybody. */
+  challengesPing({ headers }: IncomingMessage, asker: Asker): boolean {
+    const { challenges } = this.#options;
+    if (challenges === "never" || asker.token !== undefined || asker.user !== undefined) return false;
+    if (headers.authorization !== undefined) return asker.login === undefined;
+    return challenges === "always" && asker.certificate === undefined;
+  }
+
+  #named(token: string): Pick<Asker, "token"> | undefined {
+    // All are asked, so that the time does not tell which it was.
+    const [found] = this.#options.tokens.filter((tokens) => tokens.has(token));
+    return found && { token: found.name };
+  }
+
+  #certificateOf(socket: TLSSocket): readonly string[] {
+    // Where certificates are optional, one of a stranger's authority comes this far, too.
+    if (!socket.authorized) return [];
+    const known = this.#certificates.get(socket) ?? namesOf(socket.getPeerCertificate());
+    this.#certificates.set(socket, known);
+    return known;
+  }
+
+  /** The client's address. Each proxy adds the address that it was asked from; the last that is no proxy of ours counts. */
+  #addressOf({ socket, headers }: IncomingMessage): string | undefined {
+    const { trustedProxies } = this.#options;
+    const hops = [headers["x-forwarded-for"] ?? []].flat().join(",").split(",");
+    let address = plain(socket.remoteAddress);
+    while (isWithin(address, trustedProxies)) {
+      const before = plain(hops.pop()?.trim());
+      if (before === undefined || isIP(before) === 0) break;
+      address = before;
+    }
+    return address;
+  }
+}
+
+/** RFC 7617: the user name ends at the first colon. */
+function readBasic(value: string): Asker["login"] {
+  const text = Buffer.from(value, "base64").toString();
+  const colon = text.indexOf(":");
+  return colon < 0 ? undefined : { username: text.slice(0, colon), password: text.slice(colon + 1) };
+}
+
+/** An IPv4 address as such, also where a socket for both families shows it as one of IPv6. */
+function plain(address: string | undefined): string | undefined {
+  return address?.replace(/^::ffff:(?=\d+\.)/i, "");
+}

@@ -1,0 +1,123 @@
+/** Users of an htpasswd file, whose passwords are bcrypt hashes and nothing else. */
+import { createHmac, randomBytes } from "node:crypto";
+import { compare, hash as bcryptHash } from "bcrypt";
+import { LRUCache } from "lru-cache";
+import { RegistryError } from "../oci/error.ts";
+import { FollowedFile } from "./followedFile.ts";
+
+/** What a check may cost: more, and a handful of wrong passwords would be a denial of service. */
+const mostCost = 14;
+
+/** bcrypt reads no further, so that what follows would prove nothing. */
+const mostBytes = 72;
+
+const believedMs = 5 * 60_000;
+
+/** Checks that run at once, each on a thread that the disk needs too. */
+const running = 2;
+/** Checks that may wait, and those of one address: more are turned away at once. */
+const mostWaiting = 64;
+const mostOfAddress = 4;
+
+const line = /^(?<user>[^:\s#][^:]*):(?<hash>\$2[aby]\$(?<cost>\d\d)\$[./A-Za-z0-9]{53})$/;
+
+/** Says for a user and password whether they belong together. */
+export class Passwords {
+  readonly #file: FollowedFile<ReadonlyMap<string, string>>;
+  /** Compared with for unknown users, so that the time does not tell who is known. */
+  readonly #nobody: string;
+  readonly #salt = randomBytes(32);
+  readonly #right = new LRUCache<string, true>({ max: 1000, ttl: believedMs });
+  readonly #wrong = new LRUCache<string, true>({ max: 1000, ttl: believedMs });
+  readonly #checks = new Map<string, Promise<boolean>>();
+  readonly #waiting: (() => void)[] = [];
+  readonly #byAddress = new Map<string, number>();
+  #running = 0;
+
+  private constructor(file: FollowedFile<ReadonlyMap<string, string>>, nobody: string) {
+    this.#file = file;
+    this.#nobody = nobody;
+  }
+
+  /** @throws Error when the file cannot be read, or holds what is no bcrypt hash. */
+  static async open(path: string, failed: (path: string, error: unknown) => void): Promise<Passwords> {
+    const file = await FollowedFile.open(path, readUsers, failed);
+    const cost = Math.max(4, ...[...file.value.values()].map((hash) => Number(hash.slice(4, 6))));
+    return new Passwords(file, await bcryptHash(randomBytes(16).toString("hex"), cost));
+  }
+
+  has(user: string): boolean {
+    return this.#file.value.has(user);
+  }
+
+  /**
+   * Is this the password of `user`? The answer is kept for a while, so that a pull of many blobs is one check.
+   * @throws RegistryError when so many are being checked, for this address or in all, that this one is not.
+   */
+  async isRight(user: string, password: string, address: string): Promise<boolean> {
+    const hash = this.#file.value.get(user) ?? this.#nobody;
+    const proof = createHmac("sha256", this.#salt).update(JSON.stringify([user, password, hash]));
+    const key = proof.digest("base64");
+    if (this.#right.has(key)) return true;
+    if (this.#wrong.has(key) || Buffer.byteLength(password) > mostBytes || password.includes("\0"))
+      return false;
+    const same = this.#checks.get(key);
+    if (same) return same;
+    const check = this.#check(password, hash, address).then((fits) => fits && this.has(user));
+    this.#checks.set(key, check);
+    try {
+      const isRight = await check;
+      (isRight ? this.#right : this.#wrong).set(key, true);
+      return isRight;
+    } finally {
+      this.#checks.delete(key);
+    }
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+
+  async #check(password: string, hash: string, address: string): Promise<boolean> {
+    const own = this.#byAddress.get(address) ?? 0;
+    if (own >= mostOfAddress || this.#waiting.length >= mostWaiting) {
+      const message = "too many passwords are being checked";
+      throw new RegistryError("UNAVAILABLE", message, { retryAfter: 1 });
+    }
+    this.#byAddress.set(address, own + 1);
+    try {
+      if (this.#running >= running) await new Promise<void>((turn) => this.#waiting.push(turn));
+      else this.#running += 1;
+      return await compare(password, hash);
+    } finally {
+      this.#leave(address);
+    }
+  }
+
+  /** Hands the turn to the next, or gives it back. */
+  #leave(address: string): void {
+    const left = (this.#byAddress.get(address) ?? 1) - 1;
+    if (left > 0) this.#byAddress.set(address, left);
+    else this.#byAddress.delete(address);
+    const next = this.#waiting.shift();
+    if (next) next();
+    else this.#running -= 1;
+  }
+}
+
+/** Hashes by user. @throws Error that names the line, and nothing that is in it. */
+function readUsers(text: string): ReadonlyMap<string, string> {
+  const users = new Map<string, string>();
+  for (const [index, written] of text.split(/\r?\n/).entries()) {
+    if (written === "" || written.startsWith("#")) continue;
+    const { user, hash, cost } = line.exec(written)?.groups ?? {};
+    if (user === undefined || hash === undefined || Number(cost) > mostCost || Number(cost) < 4) {
+      throw new Error(
+        `line ${index + 1} is not user:hash with bcrypt of a cost up to ${mostCost} (htpasswd -B)`,
+      );
+    }
+    // The same algorithm by another letter.
+    users.set(user, hash.replace("$2y$", "$2b$"));
+  }
+  return users;
+}

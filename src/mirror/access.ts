@@ -1,0 +1,172 @@
+/** The one check of who may pull what. Whatever answers for a repository passes here first. */
+import { isIPv4 } from "node:net";
+import { LRUCache } from "lru-cache";
+import { RegistryError } from "../oci/error.ts";
+import { formatRepository, isDigest, type Repository } from "../oci/reference.ts";
+import type { Visibilities } from "../store/visibility.ts";
+import { UpstreamError } from "../upstream/error.ts";
+import type { Login } from "../upstream/guests.ts";
+import type { Asked, Upstream } from "../upstream/registry.ts";
+import type { Wanted } from "../upstream/witness.ts";
+import type { Ask } from "./ask.ts";
+import type { Asker } from "./asker.ts";
+import { inTime, type Inquiries } from "./inquiry.ts";
+import { matchesAsker, type Rule } from "./rule.ts";
+
+/** What can be asked of an upstream that has a credential, and so may have something to hide. */
+export interface Door {
+  readonly upstream: Upstream;
+  /** Does who shows no credential see the repository? @throws UpstreamError */
+  readonly isPublic: (repository: Repository, wanted: Wanted, asked: Asked) => Promise<boolean>;
+  /** Does who logs in with an account of its own? Absent where such are not taken. @throws UpstreamError */
+  readonly admits?: (login: Login, repository: Repository, wanted: Wanted, asked: Asked) => Promise<boolean>;
+}
+
+export interface AccessOptions {
+  /** In order: the first that fits counts. */
+  readonly rules: readonly Rule[];
+  /** By source host, those that have a credential; of all others everything is public. */
+  readonly doors: ReadonlyMap<string, Door>;
+  readonly visibilities: Visibilities;
+  readonly inquiries: Inquiries;
+  /** For how many ms a repository is taken for public although its upstream cannot be asked any more. */
+  readonly staleIfErrorMs: number;
+  /** Can clients prove themselves in a header, so that it makes sense to ask them to? */
+  readonly challenges: boolean;
+  readonly now: () => number;
+}
+
+/** A repository that was public is looked at again after this time, in ms, when it is pulled from. */
+const recheckMs = 6 * 60 * 60 * 1000;
+
+/** For how long a hidden repository is not looked at again: somebody may have published it. */
+const hiddenMs = 60_000;
+
+export class Access {
+  readonly #options: AccessOptions;
+  readonly #hidden = new LRUCache<string, true>({ max: 10_000, ttl: hiddenMs });
+
+  constructor(options: AccessOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Settles when `asker` may have what is `wanted` of `repository`.
+   * @throws RegistryError as for what is not there, or that a credential is needed; UpstreamError when the upstream would
+   * have to decide and does not answer.
+   */
+  async check(asker: Asker, repository: Repository, wanted: Wanted, ask: Ask): Promise<void> {
+    const ruled = this.#ruled(asker, repository);
+    if (ruled === "pull") return this.#note(repository, wanted, ask);
+    if (ruled !== "deny" && (await this.#isOpen(asker, repository, wanted, ask))) return;
+    ask.denied = ruled === "deny" ? "rule" : "private";
+    const isKnown = asker.token !== undefined || asker.user !== undefined;
+    if (this.#options.challenges && !isKnown) throw new RegistryError("UNAUTHORIZED");
+    // The very words for what the upstream does not have.
+    const { upstream, name } = repository;
+    throw new UpstreamError("absent", `${upstream} has no ${described(wanted, name)}`);
+  }
+
+  /** May `asker` be told of `repository`, as far as that is known? Asks nobody. */
+  async mayKnow(asker: Asker, repository: Repository): Promise<boolean> {
+    const ruled = this.#ruled(asker, repository);
+    if (ruled) return ruled === "pull";
+    if (!this.#options.doors.has(repository.upstream)) return true;
+    return (await this.#options.visibilities.of(repository))?.isPublic ?? false;
+  }
+
+  #ruled(asker: Asker, repository: Repository): Rule["allow"] | undefined {
+    if (asker.isHouse) return "pull";
+    const address = plainAddress(asker.address);
+    const fits = (rule: Rule): boolean =>
+      (rule.upstream === "*" || rule.upstream === repository.upstream) &&
+      rule.repositories.some((names) => names.test(repository.name)) &&
+      rule.who.some((who) => matchesAsker(who, asker, address));
+    return this.#options.rules.find(fits)?.allow;
+  }
+
+  /** Without a rule: is the repository for everybody, or does the asker's own account open it? */
+  async #isOpen(asker: Asker, repository: Repository, wanted: Wanted, ask: Ask): Promise<boolean> {
+    const door = this.#options.doors.get(repository.upstream);
+    if (!door || (await this.#isPublic(door, repository, wanted, ask))) return true;
+    if (!asker.login || !door.admits) return false;
+    const purpose = { reason: "pull", client: ask.client, userAgent: ask.userAgent } as const;
+    const answer = door.admits(asker.login, repository, wanted, { purpose });
+    return inTime(answer, ask, `${repository.upstream} did not answer in time`);
+  }
+
+  async #isPublic(door: Door, repository: Repository, wanted: Wanted, ask: Ask): Promise<boolean> {
+    const { visibilities, now, staleIfErrorMs } = this.#options;
+    const known = await visibilities.of(repository);
+    const age = known?.isPublic ? now() - known.checkedAt : Number.POSITIVE_INFINITY;
+    if (age >= 0 && age < recheckMs) return true;
+    if (this.#hidden.has(formatRepository(repository))) return false;
+    try {
+      return await this.#look(door, repository, wanted, ask, known !== undefined);
+    } catch (error) {
+      // It was public when it was fetched, and nobody says that this has changed.
+      if (age <= staleIfErrorMs && error instanceof UpstreamError && isSilence(error)) return true;
+      throw error;
+    }
+  }
+
+  async #look(
+    { upstream, isPublic }: Door,
+    repository: Repository,
+    wanted: Wanted,
+    ask: Ask,
+    isKept: boolean,
+  ): Promise<boolean> {
+    const { visibilities, inquiries, now } = this.#options;
+    const name = formatRepository(repository);
+    const seen = await inquiries.ask(
+      {
+        upstream,
+        about: `visibility ${name}`,
+        want: "headers",
+        reason: "pull",
+        send: (asked) => isPublic(repository, wanted, asked),
+      },
+      ask,
+    );
+    if (!seen) this.#hidden.set(name, true);
+    // Names that clients make up are hidden too, and must not fill the disk.
+    if (seen || isKept) await visibilities.mark(repository, { isPublic: seen, checkedAt: now() });
+    return seen;
+  }
+
+  /** Finds out, beside a pull that a rule allows, whether what it brings is private. The pull does not wait for it. */
+  #note(repository: Repository, wanted: Wanted, ask: Ask): void {
+    const door = this.#options.doors.get(repository.upstream);
+    if (!door) return;
+    void (async () => {
+      const known = await this.#options.visibilities.of(repository);
+      const age = known ? this.#options.now() - known.checkedAt : Number.POSITIVE_INFINITY;
+      if (age < 0 || age >= recheckMs) await this.#look(door, repository, wanted, { ...ask }, true);
+    })().catch(() => {});
+  }
+}
+
+/** No answer that says anything, as far as access is concerned. */
+function isSilence({ kind }: UpstreamError): boolean {
+  return kind === "limited" || kind === "unreachable" || kind === "corrupt";
+}
+
+function described(wanted: Wanted, name: string): string {
+  switch (wanted.kind) {
+    case "manifest":
+      return `manifest ${name}${isDigest(wanted.reference) ? "@" : ":"}${wanted.reference}`;
+    case "blob":
+      return `blob ${name}@${wanted.digest}`;
+    case "tags":
+      return `tags of ${name}`;
+    case "referrers":
+      return `referrers of ${name}@${wanted.subject}`;
+  }
+}
+
+/** An IPv4 address as such, also where a socket for both families shows it as one of IPv6. */
+function plainAddress(address: string | undefined): string | undefined {
+  const four = address?.replace(/^::ffff:/i, "") ?? "";
+  return isIPv4(four) ? four : address;
+}

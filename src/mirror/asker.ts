@@ -1,0 +1,23 @@
+/** Who asks: what a client has proven of itself. */
+import type { Login } from "../upstream/guests.ts";
+
+export interface Asker {
+  /** The name of its token. */
+  readonly token?: string;
+  /** The user of the password file. */
+  readonly user?: string;
+  /** The names in its certificate. */
+  readonly certificate?: readonly string[];
+  /** Its IP address. */
+  readonly address?: string;
+  /** A login that is none of ours: perhaps one of the upstream's. */
+  readonly login?: Login;
+  /** The house itself, or its operator: may see everything. */
+  readonly isHouse?: boolean;
+}
+
+/** Who has proven nothing. */
+export const nobody: Asker = {};
+
+/** Hubcap's own errands, and those of who holds the admin token. */
+export const house: Asker = { isHouse: true };
