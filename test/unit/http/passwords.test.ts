@@ -6,6 +6,8 @@ import { compare, hash } from "bcrypt";
 import { beforeEach, describe, expect, onTestFinished, test, vi, type Mock } from "vitest";
 import { Passwords } from "../../../src/http/passwords.ts";
 
+type Compare = (password: string, encrypted: string) => Promise<boolean>;
+
 let underWay = 0;
 let most = 0;
 
@@ -13,9 +15,9 @@ vi.mock("bcrypt", { spy: true });
 
 beforeEach(async () => {
   [underWay, most] = [0, 0];
-  const { compare: real } = await vi.importActual<typeof import("bcrypt")>("bcrypt");
+  const { compare: real } = await vi.importActual<{ compare: Compare }>("bcrypt");
   // Of its two forms the one that is called.
-  const spied = compare as unknown as Mock<(password: string, encrypted: string) => Promise<boolean>>;
+  const spied = compare as unknown as Mock<Compare>;
   spied.mockReset();
   spied.mockImplementation(async (password, encrypted) => {
     underWay += 1;
