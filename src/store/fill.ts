@@ -5,6 +5,7 @@ import type { Repository } from "../oci/reference.ts";
 import { lend, type Content } from "./content.ts";
 import { FillError } from "./error.ts";
 import type { Ingest } from "./ingest.ts";
+import { Tail } from "./tail.ts";
 
 /**
  * The last bytes of a blob, which nobody gets before size and digest are proven.
@@ -59,7 +60,10 @@ export class Fill {
   readonly settled: Promise<void>;
   readonly #ingest: Ingest;
   readonly #options: FillOptions;
+  readonly #tail: Tail;
   #written = 0;
+  /** The writing that is under way, or that has failed. */
+  #writing: Promise<void> | undefined;
   #visible = 0;
   /** Wakes the readers that have all there is. */
   #waiting: (() => void)[] = [];
@@ -74,6 +78,7 @@ export class Fill {
     this.#ingest = ingest;
     this.#options = options;
     this.#written = ingest.kept;
+    this.#tail = new Tail(ingest.kept);
     this.proven = this.#receive(first);
     this.settled = this.#settle();
     // Those who wait get the failure; when nobody does, it is still no unhandled rejection.
@@ -112,7 +117,18 @@ export class Fill {
         if (this.#over) await this.proven;
         const until = Math.min(end, this.#visible);
         if (at >= until) return;
-        for await (const piece of lend(readAt, at, until)) {
+        const newest = this.#ingest.isReadOnce ? undefined : this.#tail.take(at, until);
+        if (newest) {
+          try {
+            at += newest.bytes.length;
+            yield newest.bytes;
+          } finally {
+            newest.letGo();
+          }
+          continue;
+        }
+        const onDisk = this.#tail.start > at ? Math.min(until, this.#tail.start) : until;
+        for await (const piece of lend(readAt, at, onDisk)) {
           at += piece.length;
           yield piece;
         }
@@ -175,16 +191,51 @@ export class Fill {
     if (past < 0 || isOther) {
       throw new FillError("broken", `the upstream answered from byte ${source.offset} of ${source.size}`);
     }
-    for await (const received of source.body) {
-      const chunk = past > 0 ? received.subarray(past) : received;
-      past -= received.length - chunk.length;
-      if (chunk.length === 0) continue;
-      if (this.size !== undefined && this.#written + chunk.length > this.size) {
-        throw new FillError("broken", `the upstream sent more than ${this.size} bytes`);
+    try {
+      for await (const received of source.body) {
+        const chunk = past > 0 ? received.subarray(past) : received;
+        past -= received.length - chunk.length;
+        if (this.size !== undefined && this.#tail.end + chunk.length > this.size) {
+          throw new FillError("broken", `the upstream sent more than ${this.size} bytes`);
+        }
+        if (chunk.length > 0) await this.#gather(chunk, source);
       }
-      await this.#ingest.write(chunk).catch(onDisk);
-      this.#written += chunk.length;
-      this.#options.progress?.(chunk.length);
+    } finally {
+      // Whatever has come counts, and the next answer begins after it.
+      await (this.#writing ?? this.#writeOn());
+    }
+  }
+
+  /** Has `chunk` written with what else comes while the disk is busy, and waits when that is too much. */
+  async #gather(chunk: Uint8Array, source: Source): Promise<void> {
+    for (let done = 0; ;) {
+      done += this.#tail.append(chunk.subarray(done), this.#written);
+      if (!this.#writing) {
+        this.#writing = this.#writeOn();
+        // Told to whoever waits for it, now or later; the body, which may take long, is not waited for.
+        this.#writing.catch(() => source.cancel());
+      }
+      if (done === chunk.length) return;
+      await this.#writing;
+    }
+  }
+
+  /** Writes what has been gathered, and what comes meanwhile. @throws FillError */
+  async #writeOn(): Promise<void> {
+    for (;;) {
+      const next = this.#tail.take(this.#written, this.#tail.end);
+      if (!next) {
+        this.#writing = undefined;
+        return;
+      }
+      const { bytes, letGo } = next;
+      try {
+        await this.#ingest.write(bytes).catch(onDisk);
+      } finally {
+        letGo();
+      }
+      this.#written += bytes.length;
+      this.#options.progress?.(bytes.length);
       this.#show();
     }
   }
@@ -198,6 +249,7 @@ export class Fill {
         await hold(this.#written);
       });
     } finally {
+      this.#tail.close();
       await this.#letGo();
     }
   }

@@ -10,7 +10,9 @@ export interface Ingest {
   readonly kept: number;
   /** Hashes the bytes that were kept. Called once, before the first write. */
   recall(): Promise<void>;
-  /** Appends `chunk`, all of it. */
+  /** Set when what was read cannot be read again. */
+  readonly isReadOnce?: true;
+  /** Appends `chunk`, all of it, whose memory is the caller's again then. */
   write(chunk: Uint8Array): Promise<void>;
   /** Reads what was written, from `position` on, into `buffer`, at most `length` bytes; the number of bytes read. */
   read(buffer: Uint8Array, length: number, position: number): Promise<number>;
@@ -54,6 +56,14 @@ export class DiskIngest implements Ingest {
   }
 
   async write(chunk: Uint8Array): Promise<void> {
+    const taken = this.#write(chunk);
+    // While another thread is about the file. When it fails there, nothing of this ingest is used any more.
+    this.#hash.update(chunk);
+    await taken;
+    this.#written += chunk.length;
+  }
+
+  async #write(chunk: Uint8Array): Promise<void> {
     // A nearly full disk takes a part and reports success; only the next write says ENOSPC.
     for (let done = 0; done < chunk.length;) {
       const { bytesWritten } = await this.#target.file.write(
@@ -64,8 +74,6 @@ export class DiskIngest implements Ingest {
       );
       done += bytesWritten;
     }
-    this.#hash.update(chunk);
-    this.#written += chunk.length;
   }
 
   async read(buffer: Uint8Array, length: number, position: number): Promise<number> {

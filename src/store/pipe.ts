@@ -9,6 +9,7 @@ const ahead = 16 * heldBack;
 
 export class Pipe implements Ingest {
   readonly kept = 0;
+  readonly isReadOnce = true;
   readonly #digest: Digest;
   readonly #hash;
   #chunks: { readonly start: number; readonly bytes: Uint8Array }[] = [];
@@ -28,7 +29,8 @@ export class Pipe implements Ingest {
     while (this.#written - this.#taken > ahead && !this.#abandoned) await this.#moved.promise;
     if (this.#abandoned) throw new Error("the reader has left");
     this.#hash.update(chunk);
-    this.#chunks.push({ start: this.#written, bytes: chunk });
+    // A copy, since the memory is not ours to keep.
+    this.#chunks.push({ start: this.#written, bytes: Buffer.from(chunk) });
     this.#written += chunk.length;
   }
 

@@ -91,6 +91,51 @@ describe("a fill", () => {
     expect(got).toBe(bytes.length);
   });
 
+  it("hands those who read along what was just written, and writes together what comes while the disk is busy", async () => {
+    const upstream = slow();
+    const ingest = await blobs.ingest(digest);
+    const write = ingest.write.bind(ingest);
+    const writes: number[] = [];
+    const disk = Promise.withResolvers<void>();
+    ingest.write = async (chunk) => {
+      writes.push(chunk.length);
+      await disk.promise;
+      await write(chunk);
+    };
+    ingest.read = () => Promise.reject(new Error("this was to come from memory"));
+    const fill = fills.begin(digest, ingest, upstream.from, {
+      resume: () => Promise.reject(new Error("gone")),
+      hold: async () => {},
+    });
+    const reading = read(fill);
+    for (let at = 0; at < bytes.length; at += 1000) await upstream.send(bytes.subarray(at, at + 1000));
+    disk.resolve();
+    await upstream.end();
+    expect((await reading).equals(bytes)).toBe(true);
+    expect(writes.length).toBeLessThan(10);
+  });
+
+  it("tells at once that the disk does not take what has come, though nothing more comes", async () => {
+    const upstream = slow();
+    const ingest = await blobs.ingest(digest);
+    ingest.write = () => Promise.reject(new Error("ENOSPC"));
+    const cancelled = Promise.withResolvers<void>();
+    const body = (async function* body(): AsyncGenerator<Uint8Array> {
+      for await (const chunk of upstream.from.body) {
+        yield chunk;
+        await cancelled.promise;
+        throw new Error("cancelled");
+      }
+    })();
+    const first = { ...upstream.from, body, cancel: () => cancelled.resolve() };
+    const fill = fills.begin(digest, ingest, first, {
+      resume: () => Promise.reject(new Error("gone")),
+      hold: async () => {},
+    });
+    await upstream.send(bytes.subarray(0, 1000));
+    await expect(fill.settled).rejects.toMatchObject({ name: "FillError", kind: "disk" });
+  });
+
   it("serves a span of what is still on its way", async () => {
     const fill = await begin(source([bytes]));
     const got = await read(fill, { start: 100_000, end: 200_000 });

@@ -1,0 +1,97 @@
+/** The newest bytes of a fill, in memory: gathered until the disk takes them, and kept a while for those who read along. */
+import { pool, type Loan } from "./pool.ts";
+
+/** Blocks kept beside the one that is being filled. */
+const kept = 2;
+
+/** Bytes that follow each other, in a buffer that goes back when the fill and all readers are done with it. */
+class Block {
+  readonly start: number;
+  readonly #loan: Loan = pool.take();
+  #filled = 0;
+  #holders = 1;
+
+  constructor(start: number) {
+    this.start = start;
+  }
+
+  get end(): number {
+    return this.start + this.#filled;
+  }
+
+  /** Takes what there is room for; the number of bytes. */
+  append(bytes: Uint8Array): number {
+    const { buffer } = this.#loan;
+    const part = bytes.subarray(0, buffer.length - this.#filled);
+    buffer.set(part, this.#filled);
+    this.#filled += part.length;
+    return part.length;
+  }
+
+  bytes(from: number, to: number): Buffer {
+    return this.#loan.buffer.subarray(from - this.start, Math.min(to, this.end) - this.start);
+  }
+
+  hold(): void {
+    this.#holders += 1;
+  }
+
+  release(): void {
+    this.#holders -= 1;
+    if (this.#holders === 0) this.#loan.giveBack();
+  }
+}
+
+export class Tail {
+  readonly #blocks: Block[] = [];
+  #end: number;
+
+  /** For bytes from `start` of the blob on. */
+  constructor(start: number) {
+    this.#end = start;
+  }
+
+  /** Where in the blob the next bytes will be. */
+  get end(): number {
+    return this.#end;
+  }
+
+  /** Copies bytes to the end, as many as there is room for before a block that still has bytes from `written` on would have to go. */
+  append(bytes: Uint8Array, written: number): number {
+    let done = 0;
+    while (done < bytes.length) {
+      let block = this.#blocks.at(-1);
+      const took = block?.append(bytes.subarray(done)) ?? 0;
+      done += took;
+      this.#end += took;
+      if (took > 0) continue;
+      const oldest = this.#blocks[0];
+      if (oldest && this.#blocks.length > kept) {
+        if (oldest.end > written) break;
+        this.#blocks.shift();
+        oldest.release();
+      }
+      block = new Block(this.#end);
+      this.#blocks.push(block);
+    }
+    return done;
+  }
+
+  /** Bytes from `at` on, at most to `end`, and what lets go of them; undefined when they are not here, or not any more. */
+  take(at: number, end: number): { readonly bytes: Buffer; readonly letGo: () => void } | undefined {
+    const block = this.#blocks.find(({ start, end }) => start <= at && at < end);
+    if (!block) return undefined;
+    block.hold();
+    return { bytes: block.bytes(at, end), letGo: () => block.release() };
+  }
+
+  /** Where the oldest bytes are that are still here. */
+  get start(): number {
+    return this.#blocks[0]?.start ?? this.#end;
+  }
+
+  /** Nothing more will come or be read along. */
+  close(): void {
+    for (const block of this.#blocks.splice(0)) block.release();
+  }
+}
