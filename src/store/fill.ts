@@ -127,8 +127,8 @@ export class Fill {
           }
           continue;
         }
-        const onDisk = this.#tail.start > at ? Math.min(until, this.#tail.start) : until;
-        for await (const piece of lend(readAt, at, onDisk)) {
+        const limit = this.#tail.start > at ? Math.min(until, this.#tail.start) : until;
+        for await (const piece of lend(readAt, at, limit)) {
           at += piece.length;
           yield piece;
         }
