@@ -152,6 +152,7 @@ function forChart(node: Json, path: readonly string[]): Json {
   }
   if (node.propertyNames !== undefined) changed.propertyNames = below(node.propertyNames, path);
   if (node.items !== undefined && !Array.isArray(node.items)) changed.items = below(node.items, path);
+  if (node.anyOf !== undefined) changed.anyOf = node.anyOf.map((choice) => forChart(choice, path));
   return changed;
 }
 
