@@ -98,7 +98,7 @@ beforeAll(async () => {
   for (const digest of signature.blobs.keys()) {
     await ask(`${source.url}/v2/library/app/blobs/${digest}?ns=docker.io`);
   }
-  await settled(18);
+  await settled(19);
   archive = await exported("both.tar", "app:1", "ghcr.io/org/other:1");
 }, 60_000);
 
