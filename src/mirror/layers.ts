@@ -121,7 +121,9 @@ export class Layers {
   /** Bytes that are here are this repository's too if its upstream knows them. */
   async #admit(content: Content, served: Served, repository: Repository, digest: Digest, ask: Ask) {
     try {
-      await this.#exists(served, repository, digest, ask);
+      const said = await this.#exists(served, repository, digest, ask);
+      if (said !== undefined && said !== content.size)
+        throw new UpstreamError("corrupt", `${served.upstream.name} says that a blob has another size`);
     } catch (error) {
       await content.close();
       throw error;

@@ -155,6 +155,9 @@ export class Registry implements Upstream {
   ): Promise<{ size: number | undefined }> {
     const reply = await this.#askBlob("HEAD", repository, digest, {}, asked);
     discard(reply);
+    // That it is there opens it to whoever asked, so a page to log in at must not pass for it.
+    if (/^text\/html\b/i.test(String(reply.headers["content-type"])))
+      throw new UpstreamError("corrupt", `${reply.url.host} sent a page in place of a blob`);
     return { size: lengthIn(reply.headers) };
   }
 
@@ -213,10 +216,14 @@ export class Registry implements Upstream {
     return new Registry({ ...this.#options, credential, bucket }, this.#shared);
   }
 
-  /** Settles when a repository shows its tags. @throws UpstreamError, "absent" or "denied" when it does not. */
-  async showsTags(repository: Repository, asked: Asked): Promise<void> {
-    const url = this.#address(repository, "tags/list?n=1");
-    discard(await this.#ask("tags", "GET", url, {}, repository, `tags of ${repository.name}`, asked));
+  /** Does a repository show any of its tags? @throws UpstreamError */
+  async showsTags(repository: Repository, asked: Asked): Promise<boolean> {
+    const first = this.#address(repository, "tags/list?n=1");
+    const ask = (url: URL): Promise<Reply> =>
+      this.#ask("tags", "GET", url, {}, repository, `tags of ${repository.name}`, asked);
+    // One page is enough to tell, and an answer that is no list, such as a page to log in at, tells nothing.
+    for await (const page of pages(first, maxTagPageBytes, ask)) return tagsIn(page).length > 0;
+    return false;
   }
 
   /** The fallback for registries without the referrers API (distribution-spec "Referrers Tag Schema"). */

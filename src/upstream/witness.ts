@@ -57,9 +57,5 @@ async function has(look: () => Promise<boolean>): Promise<boolean | undefined> {
 }
 
 async function hasTags(eyes: Eyes, repository: Repository, asked: Asked): Promise<boolean> {
-  const seen = await has(async () => {
-    await eyes.showsTags(repository, asked);
-    return true;
-  });
-  return seen ?? false;
+  return (await has(() => eyes.showsTags(repository, asked))) ?? false;
 }
