@@ -51,10 +51,10 @@ export async function openDoors(
   });
   const doors = new Map<string, Door>();
   for (const [name, upstream] of connected) {
-    if (!hasSecrets(name, config)) continue;
     const buckets = await Promise.all([openFreeBucket(name), openFreeBucket(name)]);
     for (const bucket of buckets) open.defer(() => bucket.close());
-    doors.set(name, doorOf(upstream, buckets, ownCredentials.includes(name)));
+    const door = doorOf(upstream, buckets, ownCredentials.includes(name));
+    doors.set(name, { ...door, hasSecrets: hasSecrets(name, config) });
   }
   const visibilities = forgiving(
     database.over((current) => new SqliteVisibilities(current)),
@@ -62,7 +62,7 @@ export async function openDoors(
   );
   const closing = open.move();
   return {
-    access: { rules: config.access.map(ruleOf), doors, visibilities, challenges },
+    access: { rules: config.access.flatMap(rulesOf), doors, visibilities, challenges },
     identities,
     close: () => closing.disposeAsync(),
   };
@@ -88,7 +88,7 @@ function doorOf(
   { registry, bucket, account }: Connected,
   [free, guest]: readonly [QuotaBucket, QuotaBucket],
   takesGuests: boolean,
-): Door {
+): Omit<Door, "hasSecrets"> {
   const stranger = registry.as(anonymous, free);
   const check = (): void => {
     if (bucket.rehearsal?.mode === "down")
@@ -140,10 +140,17 @@ async function openSecrets({ identities }: Config, log: Log, open: AsyncDisposab
   return { tokens, passwords: passwords || undefined };
 }
 
-function ruleOf({ who, upstream, repositories, allow }: NonNullable<Config["access"]>[number]): Rule {
+type Written = NonNullable<Config["access"]>[number];
+
+/** A rule for all upstreams is one of Docker Hub's, whose short names mean other ones, and one of all others. */
+function rulesOf(rule: Written): Rule[] {
+  return rule.upstream === "*" ? [ruleOf({ ...rule, upstream: "docker.io" }), ruleOf(rule)] : [ruleOf(rule)];
+}
+
+function ruleOf({ who, upstream, repositories, allow }: Written): Rule {
   const globs = repositories.map((glob) =>
     // Docker Hub's one-component names live under `library/`, as they do when they are pulled.
-    upstream === "docker.io" && /^[^/*]+$/.test(glob) ? `library/${glob}` : glob,
+    upstream === "docker.io" && /^[^/]+$/.test(glob) && !glob.includes("**") ? `library/${glob}` : glob,
   );
   return {
     who: who.map(whoOf),

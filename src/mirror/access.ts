@@ -13,8 +13,10 @@ import type { Asker } from "./asker.ts";
 import { inTime, type Inquiries } from "./inquiry.ts";
 import { matchesAsker, type Rule } from "./rule.ts";
 
-/** What can be asked of an upstream that has a credential, and so may have something to hide. */
+/** What can be asked of an upstream about who sees what there. */
 export interface Door {
+  /** Is it asked with a credential, so that it may have something to hide? */
+  readonly hasSecrets: boolean;
   readonly upstream: Upstream;
   /** Does who shows no credential see the repository? @throws UpstreamError */
   readonly isPublic: (repository: Repository, wanted: Wanted, asked: Asked) => Promise<boolean>;
@@ -25,7 +27,7 @@ export interface Door {
 export interface AccessOptions {
   /** In order: the first that fits counts. */
   readonly rules: readonly Rule[];
-  /** By source host, those that have a credential; of all others everything is public. */
+  /** By source host. */
   readonly doors: ReadonlyMap<string, Door>;
   readonly visibilities: Visibilities;
   readonly inquiries: Inquiries;
@@ -71,8 +73,9 @@ export class Access {
   async mayKnow(asker: Asker, repository: Repository): Promise<boolean> {
     const ruled = this.#ruled(asker, repository);
     if (ruled) return ruled === "pull";
-    if (!this.#options.doors.has(repository.upstream)) return true;
-    return (await this.#options.visibilities.of(repository))?.isPublic ?? false;
+    const door = this.#options.doors.get(repository.upstream);
+    if (!door) return false;
+    return (await this.#options.visibilities.of(repository))?.isPublic ?? !door.hasSecrets;
   }
 
   #ruled(asker: Asker, repository: Repository): Rule["allow"] | undefined {
@@ -88,11 +91,20 @@ export class Access {
   /** Without a rule: is the repository for everybody, or does the asker's own account open it? */
   async #isOpen(asker: Asker, repository: Repository, wanted: Wanted, ask: Ask): Promise<boolean> {
     const door = this.#options.doors.get(repository.upstream);
-    if (!door || (await this.#isPublic(door, repository, wanted, ask))) return true;
+    if (!door) return false;
+    if (!(await this.#mayHide(door, repository)) || (await this.#isPublic(door, repository, wanted, ask)))
+      return true;
     if (!asker.login || !door.admits) return false;
-    const purpose = { reason: "pull", client: ask.client, userAgent: ask.userAgent } as const;
+    // Its tries are counted, so it is known by its address, and not by a name that it gives itself.
+    const client = asker.address ?? "unknown";
+    const purpose = { reason: "pull", client, userAgent: ask.userAgent } as const;
     const answer = door.admits(asker.login, repository, wanted, { purpose });
     return inTime(answer, ask, `${repository.upstream} did not answer in time`);
+  }
+
+  /** Without a credential nothing private is fetched, but what was fetched with one may be held. */
+  async #mayHide({ hasSecrets }: Door, repository: Repository): Promise<boolean> {
+    return hasSecrets || (await this.#options.visibilities.of(repository))?.isPublic === false;
   }
 
   async #isPublic(door: Door, repository: Repository, wanted: Wanted, ask: Ask): Promise<boolean> {
@@ -140,6 +152,7 @@ export class Access {
     const door = this.#options.doors.get(repository.upstream);
     if (!door) return;
     void (async () => {
+      if (!(await this.#mayHide(door, repository))) return;
       const known = await this.#options.visibilities.of(repository);
       const age = known ? this.#options.now() - known.checkedAt : Number.POSITIVE_INFINITY;
       if (age < 0 || age >= recheckMs) await this.#look(door, repository, wanted, { ...ask }, true);
