@@ -198,11 +198,13 @@ export class Policy {
     };
     for (const namer of await findings.namers(repository, digest)) {
       const content = await this.#bench.held(repository, namer);
-      const rulings = content ? await this.#rulings(chapter, namer, undefined) : [];
+      // Bytes that are gone say nothing for what they named: the next pull of that manifest brings them again.
+      if (!content) continue;
+      const rulings = await this.#rulings(chapter, namer, undefined);
       const outcome = await this.#weigh(chapter, namer, rulings, (ruling) =>
-        content && !ask.head
-          ? this.#bench.verdict(served, repository, content, ruling, ask)
-          : this.#bench.remembered(repository, namer, ruling.policy),
+        ask.head
+          ? this.#bench.remembered(repository, namer, ruling.policy)
+          : this.#bench.verdict(served, repository, content, ruling, ask),
       );
       if (typeof outcome === "string") return "allowed";
       found = outcome;
