@@ -1,4 +1,5 @@
 /** The rules that join one setting to another. What is wrong with a single value, the schema says itself. */
+import { hostOf, type Pattern } from "../oci/pattern.ts";
 import type { Report } from "./issue.ts";
 import { checkAlerts } from "./alerts.ts";
 import type { Settings } from "./schema.ts";
@@ -44,6 +45,8 @@ export function checkRules(settings: Settings, hosts: readonly string[], report:
 
   checkVerify(verify, report);
 
+  checkPatterns(settings, hosts, report);
+
   for (const [host, { alternates, quota: own }] of Object.entries(upstreams)) {
     const at = ["upstreams", host];
     for (const [index, alternate] of alternates.entries()) {
@@ -84,6 +87,22 @@ function checkAccess(
         fail("registry.tls.clientCaFile beside it");
     }
   }
+}
+
+/** The same for images: one whose registry has another name here would be pulled past the rule. */
+function checkPatterns({ policy, verify }: Settings, hosts: readonly string[], report: Report): void {
+  const check = (patterns: readonly Pattern[], ...at: readonly string[]): void => {
+    for (const [index, pattern] of patterns.entries()) {
+      const host = hostOf(pattern);
+      if (host !== undefined && !hosts.includes(host))
+        report([...at, `${index}`], `images of one of the configured upstreams: ${hosts.join(", ")}`);
+    }
+  };
+  for (const [index, { match }] of policy.rules.entries())
+    check(match, "policy", "rules", `${index}`, "match");
+  check(policy.immutableTags, "policy", "immutableTags");
+  for (const [index, { repositories }] of verify.entries())
+    check(repositories, "verify", `${index}`, "repositories");
 }
 
 /** Whether two listeners on one port would meet. */

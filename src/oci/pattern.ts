@@ -54,6 +54,12 @@ export function parseRepositoryGlob(text: string): RegExp | undefined {
   return text.length <= 255 && nameGlobGrammar.test(text) ? glob(text) : undefined;
 }
 
+/** The one source host that `pattern` is for; undefined when it is for any, or has a glob there. */
+export function hostOf({ text, repository }: Pattern): string | undefined {
+  const [first = ""] = text.split("/");
+  return repository && !first.includes("*") ? first : undefined;
+}
+
 /** Does `pattern` match an image that is held as `candidate`? */
 export function matches({ repository, tag, digest }: Pattern, candidate: Candidate): boolean {
   if (digest && digest !== candidate.digest) return false;
@@ -73,7 +79,9 @@ function hasHost(repository: string): boolean {
 
 /** Docker Hub's one-component names live under `library/`, as they do when they are pulled. */
 function withLibrary(repository: string): string {
-  return /^docker\.io\/[^/*]+$/.test(repository) ? repository.replace("/", "/library/") : repository;
+  return /^docker\.io\/[^/]+$/.test(repository) && !repository.includes("**")
+    ? repository.replace("/", "/library/")
+    : repository;
 }
 
 function glob(text: string): RegExp {
