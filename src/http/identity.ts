@@ -85,8 +85,11 @@ export class Identities {
     const hops = [headers["x-forwarded-for"] ?? []].flat().join(",").split(",");
     let address = plain(socket.remoteAddress);
     while (isWithin(address, trustedProxies)) {
-      const before = plain(hops.pop()?.trim());
-      if (before === undefined || isIP(before) === 0) break;
+      const before = plain(hops.pop()?.trim()) || undefined;
+      // It asks for itself.
+      if (before === undefined) break;
+      // It asks for somebody whom it names as we cannot read: that is anybody, and not the proxy.
+      if (isIP(before) === 0) return undefined;
       address = before;
     }
     return address;
