@@ -1,5 +1,6 @@
 /** What is told of repositories to who may not know of them: that there was something, and not what. */
-import { parseRepositoryName, type Repository } from "../oci/reference.ts";
+import type { Pattern } from "../oci/pattern.ts";
+import { parseRepositoryName, type Repository, type RepositoryName } from "../oci/reference.ts";
 import type { SpendRow } from "../quota/ledger.ts";
 
 /** May who looks be told of a repository? */
@@ -13,6 +14,14 @@ export function repositoryIn(name: string): Repository | undefined {
   const [, upstream = "", path = ""] = /^([^/@]+)\/([^@:]+)(?:[@:].*)?$/.exec(name) ?? [];
   const parsed = parseRepositoryName(path);
   return parsed && { upstream, name: parsed };
+}
+
+/** May the pattern of an image be told? One of several repositories only where all of its upstream are everybody's. */
+export async function mayTell({ text, repository }: Pattern, mayKnow: MayKnow): Promise<boolean> {
+  if (!repository) return true;
+  // A glob is the name of no repository, so nothing is known of it, as of any other that was never pulled.
+  const [, upstream = "", path = ""] = /^([^/]*)\/(.*)$/.exec(text) ?? [];
+  return mayKnow(repositoryIn(text) ?? { upstream, name: path as RepositoryName });
 }
 
 /** Sums by repository. Those that must not be named become one. What names no repository, such as the sum of others, stays. */

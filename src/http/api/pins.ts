@@ -1,10 +1,13 @@
 /** `/api/v1/cache/pins`: the images that are never evicted. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import type { Pattern } from "../../oci/pattern.ts";
+import type { Repository } from "../../oci/reference.ts";
 import type { AdminToken } from "../admin.ts";
+import { mayTell } from "../discretion.ts";
 import { changesOff, changing, withoutToken } from "./changing.ts";
 import { failure } from "./failure.ts";
 import { imagePattern } from "./pattern.ts";
+import { viewerOf, type ViewerOptions } from "./viewer.ts";
 
 const origin = z
   .enum(["configuration", "api", "cluster"])
@@ -46,7 +49,11 @@ const listRoute = createRoute({
   method: "get",
   path,
   summary: "What is never evicted",
-  responses: { 200: pinned("The pins of the configuration, then those that were added.") },
+  responses: {
+    200: pinned(
+      "The pins of the configuration, then those that were added. Where `access` is configured, those of images that not everybody may pull are shown to the admin token alone.",
+    ),
+  },
 });
 
 function routesFor(token: AdminToken | undefined) {
@@ -90,7 +97,13 @@ function routesFor(token: AdminToken | undefined) {
   return { add, remove, replace };
 }
 
-export interface PinsOptions {
+type Pin = ReturnType<PinsOptions["keeper"]["pins"]["list"]>[number];
+
+function shownOf({ pattern, origin }: Pin): z.output<typeof cachePins>["pins"][number] {
+  return { image: pattern.text, origin };
+}
+
+export interface PinsOptions extends ViewerOptions {
   readonly keeper: {
     readonly pins: {
       list(): readonly { readonly pattern: Pattern; readonly origin: z.output<typeof origin> }[];
@@ -99,16 +112,19 @@ export interface PinsOptions {
       remove(pattern: Pattern): boolean;
     };
   };
-  readonly adminToken: AdminToken | undefined;
 }
 
-export function addPins(api: OpenAPIHono, { keeper: { pins }, adminToken }: PinsOptions): void {
+export function addPins(api: OpenAPIHono, { keeper: { pins }, mirror, adminToken }: PinsOptions): void {
   const { add, remove, replace } = routesFor(adminToken);
-  const all = (): z.output<typeof cachePins> => ({
-    pins: pins.list().map(({ pattern, origin }) => ({ image: pattern.text, origin })),
-  });
+  const all = (): z.output<typeof cachePins> => ({ pins: pins.list().map(shownOf) });
 
-  api.openapi(listRoute, (c) => c.json(all(), 200));
+  api.openapi(listRoute, async (c) => {
+    const viewer = viewerOf(c, { adminToken });
+    const mayKnow = (repository: Repository): Promise<boolean> => mirror.mayKnow(viewer, repository);
+    const shown: ReturnType<typeof shownOf>[] = [];
+    for (const pin of pins.list()) if (await mayTell(pin.pattern, mayKnow)) shown.push(shownOf(pin));
+    return c.json({ pins: shown }, 200);
+  });
 
   api.openapi(add, (c) => {
     pins.add(c.req.valid("query").image);
