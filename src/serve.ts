@@ -1,11 +1,11 @@
 /** The composition root: from a configuration to a running mirror, and back to nothing when it is told to stop. */
 import { resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import type { Env, Hono } from "hono";
 import type { Config } from "./config/load.ts";
 import { close, connect, servedBy, tend } from "./connect.ts";
 import { govern } from "./govern.ts";
 import { openDoors } from "./doors.ts";
-import { statusApi } from "./http/api/api.ts";
 import { answersOf } from "./http/app.ts";
 import { listen } from "./http/listen.ts";
 import { statusPage } from "./http/page/page.ts";
@@ -140,20 +140,23 @@ export async function serve(config: Config): Promise<void> {
   const unready = (): string | undefined => (stop.signal.aborted ? "draining" : undefined);
   const degraded = (): string | undefined => health.trouble && `the disk is ${health.trouble}`;
   const { token: adminToken } = config.admin;
-  const api = statusApi({
-    buckets,
-    ledger,
-    mirror,
-    policyEvents,
-    routing,
-    keeper,
-    hitRatio: () => metrics.hitRatio(),
-    warmer: warming.warmer,
-    warmPlatforms: config.warm.platforms,
-    adminToken,
-    log,
-    now: Date.now,
-  });
+  const api = async (): Promise<Hono<Env>> => {
+    const { statusApi } = await import("./http/api/api.ts");
+    return statusApi({
+      buckets,
+      ledger,
+      mirror,
+      policyEvents,
+      routing,
+      keeper,
+      hitRatio: () => metrics.hitRatio(),
+      warmer: warming.warmer,
+      warmPlatforms: config.warm.platforms,
+      adminToken,
+      log,
+      now: Date.now,
+    });
+  };
   const page = statusPage({
     upstreams: connected,
     ledger,

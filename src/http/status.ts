@@ -1,5 +1,5 @@
 /** The status face: probes, metrics and, for people and programs, what is going on. */
-import { Hono, type Env } from "hono";
+import { Hono, type Context, type Env } from "hono";
 import { secured } from "./secured.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
@@ -9,8 +9,8 @@ export interface StatusFaceOptions {
   readonly unready: () => string | undefined;
   /** Undefined when all is well, else what is wrong while pulls are served all the same. */
   readonly degraded: () => string | undefined;
-  /** What answers under `/api/v1`. */
-  readonly api: Hono<Env>;
+  /** Opens what answers under `/api/v1`: when it is first asked, since few ask it and it takes some 10 MB. */
+  readonly api: () => Promise<Hono<Env>>;
   /** What answers at `/`, for people. */
   readonly page: Hono;
 }
@@ -30,8 +30,16 @@ export function statusFace({ metrics, unready, degraded, api, page }: StatusFace
   app.get("/metrics", async (c) =>
     c.body(await metrics.read(), 200, { "Content-Type": metrics.registry.contentType }),
   );
-  app.route("/api/v1", api);
+  let opened: Promise<Hono> | undefined;
+  app.all("/api/v1/*", async (c) => {
+    opened ??= api().then((resources) => new Hono().route("/api/v1", resources).notFound(nothing));
+    return (await opened).fetch(c.req.raw, c.env);
+  });
   app.route("/", page);
-  app.notFound((c) => c.json({ error: `nothing at ${c.req.path}` }, 404));
+  app.notFound(nothing);
   return app;
+}
+
+function nothing(c: Context): Response {
+  return c.json({ error: `nothing at ${c.req.path}` }, 404);
 }

@@ -1,30 +1,63 @@
 /** Checkpoints in a thread of their own: to bring the log's pages into the file is to wait for the disk, which the event loop must not. */
 import { once } from "node:events";
+import { stat } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
+import { logLimit } from "./database.ts";
+
+/** A thread takes some 10 MB: it is ended when nothing was written for this long, and another is begun when something is. */
+const restMs = 60_000;
 
 export class Checkpointer {
-  readonly #worker: Worker;
+  readonly #path: string;
+  #worker: Worker | undefined;
   #running: Promise<void> | undefined;
+  /** When the log was last written to, as of the last checkpoint. */
+  #done: number | undefined;
 
   /** For the database at `path`, which is there. */
   constructor(path: string) {
-    this.#worker = new Worker(new URL("checkpointThread.ts", import.meta.url), { workerData: path });
-    this.#worker.unref();
+    this.#path = path;
   }
 
-  /** Brings what was written so far into the file, and cuts back a log that has grown too long; one run for all who ask. */
-  run(): Promise<void> {
-    this.#running ??= this.#run().finally(() => (this.#running = undefined));
+  /** Whether a thread waits for the next checkpoint. */
+  get awake(): boolean {
+    return this.#worker !== undefined;
+  }
+
+  /**
+   * Brings what was written so far into the file, and cuts back a log that has grown too long; one run for all who ask.
+   * @param now in ms since the epoch
+   */
+  run(now = Date.now()): Promise<void> {
+    this.#running ??= this.#run(now).finally(() => (this.#running = undefined));
     return this.#running;
   }
 
   async close(): Promise<void> {
-    await this.#worker.terminate();
+    await this.#worker?.terminate();
   }
 
-  async #run(): Promise<void> {
+  async #run(now: number): Promise<void> {
+    const log = await stat(`${this.#path}-wal`).catch(() => undefined);
+    const written = log?.mtimeMs;
+    // A log that stays too long has a reader in the way, and is tried again without having changed.
+    if (log && log.size <= logLimit && written === this.#done) {
+      if (now - log.mtimeMs > restMs) await this.#worker?.terminate();
+      return;
+    }
+    const worker = (this.#worker ??= this.#begin());
     // eslint-disable-next-line unicorn/require-post-message-target-origin -- windows have origins, threads have none
-    this.#worker.postMessage("checkpoint");
-    await once(this.#worker, "message");
+    worker.postMessage("checkpoint");
+    await once(worker, "message");
+    this.#done = written;
+  }
+
+  #begin(): Worker {
+    const worker = new Worker(new URL("checkpointThread.ts", import.meta.url), { workerData: this.#path });
+    worker.unref();
+    worker.once("exit", () => {
+      if (this.#worker === worker) this.#worker = undefined;
+    });
+    return worker;
   }
 }

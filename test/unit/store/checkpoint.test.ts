@@ -1,4 +1,4 @@
-import { mkdtemp, stat } from "node:fs/promises";
+import { copyFile, mkdtemp, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
@@ -22,6 +22,34 @@ it("cuts the log back to what it may be once a long read elsewhere is over (R25)
   reader.close();
   await checkpointer.run();
   expect(await logged()).toBe(0);
+  await checkpointer.close();
+  database.close();
+});
+
+it("keeps no thread while nothing is written", async () => {
+  const path = join(await mkdtemp(join(tmpdir(), "hubcap-checkpoint-")), "catalog.sqlite");
+  const database = openDatabase(path);
+  const add = database.prepare("INSERT INTO listing VALUES ('u', 'r', ?, '', 1)");
+  const inFile = async (): Promise<number> => {
+    // Only what was brought into the file itself is in a copy of it without its log.
+    await copyFile(path, `${path}-copy`);
+    const copy = new Database(`${path}-copy`);
+    const { count } = copy.prepare("SELECT count(*) AS count FROM listing").get() as { count: number };
+    copy.close();
+    return count;
+  };
+  const checkpointer = new Checkpointer(path);
+  expect(checkpointer.awake).toBe(false);
+  add.run("first");
+  await checkpointer.run();
+  expect([checkpointer.awake, await inFile()]).toEqual([true, 1]);
+  await checkpointer.run(Date.now() + 59_000);
+  expect(checkpointer.awake).toBe(true);
+  await checkpointer.run(Date.now() + 62_000);
+  expect(checkpointer.awake).toBe(false);
+  add.run("second");
+  await checkpointer.run();
+  expect([checkpointer.awake, await inFile()]).toEqual([true, 2]);
   await checkpointer.close();
   database.close();
 });
