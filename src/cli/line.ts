@@ -21,7 +21,7 @@ export function readLine(args: readonly string[]): Line {
   if (!isCommand(command)) {
     const meant = nearest(command, Object.keys(commands));
     throw new UsageError(
-      `there is no command ${command}${meant === undefined ? "" : `, did you mean ${meant}?`} See hubcap --help`,
+      `there is no command ${command}${meant === undefined ? "." : `, did you mean ${meant}?`} See hubcap --help`,
     );
   }
   const rest = named ? args.slice(1) : [...args];

@@ -137,6 +137,26 @@ const courses: Readonly<Record<string, Course>> = {
     fires: "12m",
     labels: { namespace: "registry", listener: "status" },
   },
+  HubcapAuditLinesLost: {
+    series: {
+      [series("hubcap_audit_lost_lines_total", { namespace: "registry", pod: "hubcap-0" })]: "0x5 1+1x10",
+    },
+    silent: "5m",
+    fires: "7m",
+    labels: { namespace: "registry", pod: "hubcap-0" },
+  },
+  HubcapClusterListsFail: {
+    // One in two fails for an hour, which is put up with; then all do.
+    series: {
+      [series("hubcap_cluster_lists_total", { namespace: "registry", pod: "hubcap-0", result: "ok" })]:
+        "0+1x60 60x180",
+      [series("hubcap_cluster_lists_total", { namespace: "registry", pod: "hubcap-0", result: "failed" })]:
+        "0+1x240",
+    },
+    silent: "130m",
+    fires: "140m",
+    labels: { namespace: "registry", pod: "hubcap-0" },
+  },
 };
 
 /** The text with `{{ $labels.x }}` filled in, as Prometheus does it. */

@@ -11,7 +11,7 @@ export const verdicts = {
   "credential-refused": "renew the credential of this upstream in Hubcap's configuration",
   "no-access": "correct the name, or give Hubcap an account that may pull it",
   "policy-refused":
-    "use an image that the rules let through, or have `policy` in Hubcap's configuration changed",
+    "use an image that the rules let through, or have `policy` or `verify` in Hubcap's configuration changed",
   "rate-limited": "wait for the window to move on, give Hubcap an account, or pull less often",
   dns: "correct the name, or the name servers that this machine asks",
   refused: "start what should listen there, or correct the port",
