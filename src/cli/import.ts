@@ -28,11 +28,12 @@ export interface ImportOptions {
 
 /** Holds what the archive has. @throws LockedError while a Hubcap is running; IntegrityError; Error with what is wrong. */
 export async function importImages({ file, as, root, routing }: ImportOptions): Promise<void> {
+  const archiveSize = await sizeOf(file);
   const lock = lockRoot(root);
   const database = openDatabase(join(root, "catalog.sqlite"));
   try {
     const blobs = await DiskBlobs.at(root);
-    const { index, sizes } = await unpack(file, blobs);
+    const { index, sizes } = await unpack(file, archiveSize, blobs);
     const holder = new Holder({ catalog: new SqliteCatalog(database), blobs, sizes, now: Date.now });
     const unnamed = index.filter((descriptor) => nameOf(descriptor) === undefined);
     const [single, ...more] = unnamed.filter((descriptor) => isImage(descriptor, index));
@@ -71,8 +72,17 @@ interface Unpacked {
   readonly sizes: ReadonlyMap<Digest, number>;
 }
 
-async function unpack(file: string, blobs: DiskBlobs): Promise<Unpacked> {
-  const progress = new Progress("imported", (await stat(file)).size);
+/** Looked at first, so that a name with a mistake in it makes no store. */
+async function sizeOf(file: string): Promise<number> {
+  const found = await stat(file).catch((error: NodeJS.ErrnoException) => {
+    throw new Error(`${file} cannot be read: ${error.code}`, { cause: error });
+  });
+  if (found.isDirectory()) throw new Error(`${file} is a folder, and import takes one tar archive`);
+  return found.size;
+}
+
+async function unpack(file: string, archiveSize: number, blobs: DiskBlobs): Promise<Unpacked> {
+  const progress = new Progress("imported", archiveSize);
   const sizes = new Map<Digest, number>();
   let index: readonly Descriptor[] | undefined;
   const archive = extract();

@@ -2,9 +2,14 @@
 import { bytesText } from "../telemetry/bytes.ts";
 
 const width = 30;
+/** A bar of less says nothing. */
+const narrowest = 5;
 const redrawMs = 100;
 
-type Terminal = Pick<NodeJS.WriteStream, "isTTY"> & { readonly write: (text: string) => unknown };
+type Terminal = Pick<NodeJS.WriteStream, "isTTY"> & {
+  readonly write: (text: string) => unknown;
+  readonly columns?: number;
+};
 
 export class Progress {
   readonly #out: Terminal;
@@ -54,11 +59,13 @@ export class Progress {
 
   #draw(): void {
     const share = this.#total === 0 ? 0 : Math.min(1, this.#done / this.#total);
-    const bar = "#".repeat(Math.round(share * width)).padEnd(width, ".");
-    const text =
-      this.#total === 0
-        ? `${this.#verb} ${bytesText(this.#done)}`
-        : `${this.#verb} [${bar}] ${bytesText(this.#done)} of ${bytesText(this.#total)}`;
-    this.#out.write(`\r\u001b[K${text}`);
+    const bytes = bytesText(this.#done);
+    const counted = this.#total === 0 ? bytes : `${bytes} of ${bytesText(this.#total)}`;
+    // A line that the terminal wraps could not be drawn over any more.
+    const columns = (this.#out.columns ?? 80) - 1;
+    const room = Math.min(width, columns - `${this.#verb} [] ${counted}`.length);
+    const bar = "#".repeat(Math.round(share * Math.max(0, room))).padEnd(room, ".");
+    const text = this.#total === 0 || room < narrowest ? counted : `[${bar}] ${counted}`;
+    this.#out.write(`\r\u001b[K${`${this.#verb} ${text}`.slice(0, columns)}`);
   }
 }

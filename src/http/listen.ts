@@ -39,11 +39,22 @@ const limits = {
 /** Before it is over, none of the limits above counts. */
 const handshakeTimeout = 10_000;
 
-/** Has `answer` answer requests at an address, over TLS if that is given. @throws the system's error, such as EADDRINUSE. */
+/** What to do when the system does not let us listen, by its code. */
+const advices: Readonly<Record<string, string>> = {
+  EADDRINUSE: "another program does; stop it, or choose another port in registry.listen or status.listen",
+  EACCES: "ports below 1024 are for root; choose another one in registry.listen or status.listen",
+  EADDRNOTAVAIL: "this machine does not have that address; correct it in registry.listen or status.listen",
+};
+
+/** Has `answer` answer requests at an address, over TLS if that is given. @throws an error that says why it cannot. */
 export async function listen(answer: RequestListener, { host, port }: Address, tls?: Tls): Promise<Listener> {
   const server = tls ? tlsServer(tls, answer) : createServer(limits, answer);
   server.listen(port, host);
-  await once(server, "listening");
+  await once(server, "listening").catch((error: NodeJS.ErrnoException) => {
+    const at = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+    const advice = advices[error.code ?? ""] ?? error.message;
+    throw new Error(`cannot listen on ${at}: ${advice} (${error.code})`, { cause: error });
+  });
   const url = urlOf(server, tls ? "https" : "http");
   return { url, close: (graceMs) => close(server, graceMs) };
 }

@@ -1,5 +1,6 @@
 /** `hubcap export` and `hubcap import`: images cross an air gap byte for byte, to Hubcap and to other tools. */
 import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -169,6 +170,14 @@ describe("an import", () => {
     lock.release();
     expect(code).toBe(1);
     expect(errors).toMatch(/^hubcap: another Hubcap is using .*: stop it first.*\n$/);
+  });
+
+  it("makes no store for an archive that is not there", async () => {
+    const root = join(await mkdtemp(join(tmpdir(), "hubcap-none-")), "store");
+    const missing = await hubcap("import", "--config", await configured(root), join(folder, "missing.tar"));
+    expect([missing.code, missing.output]).toEqual([1, ""]);
+    expect(missing.errors).toMatch(/^hubcap: \S+missing\.tar cannot be read: ENOENT\n$/);
+    expect(existsSync(root)).toBe(false);
   });
 
   it("takes nothing that is not what its name says", async () => {

@@ -2,9 +2,13 @@
 import { expect, test } from "vitest";
 import { Progress } from "../../../src/cli/progress.ts";
 
-function write(isTTY: boolean): string {
+function write(isTTY: boolean, columns?: number): string {
   const written: string[] = [];
-  const out = { isTTY, write: (text: string) => written.push(text) };
+  const out = {
+    isTTY,
+    ...(columns !== undefined && { columns }),
+    write: (text: string) => written.push(text),
+  };
   const progress = new Progress("warming", 0, out);
   progress.reach(1024, 4096);
   progress.line("held web:1");
@@ -24,4 +28,13 @@ test("in a terminal, the bar is drawn anew below each line and stands full in th
 
 test("elsewhere there are only the lines", () => {
   expect(write(false)).toBe("held web:1\n");
+});
+
+test.each([
+  [44, "[##############] 4.0 KiB of 4.0 KiB"],
+  [30, "4.0 KiB of 4.0 KiB"],
+  [20, "4.0 KiB of "],
+])("a bar in a terminal of %i columns keeps to one line of it", (columns, last) => {
+  const text = write(true, columns);
+  expect(text.endsWith(`\r\u001b[Kwarming ${last}\n`)).toBe(true);
 });
