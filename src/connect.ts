@@ -37,6 +37,7 @@ export async function connect(
       ...(quota.minInterval !== undefined && { minIntervalMs: quota.minInterval }),
       reserve: quota.reserve,
       low: config.quota.low,
+      ...(config.quota.perClient !== undefined && { perClient: config.quota.perClient }),
       maxWaitMs: quota.maxWait,
       concurrency: quota.concurrency,
       ledger,

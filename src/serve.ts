@@ -7,9 +7,11 @@ import { close, connect, servedBy, tend } from "./connect.ts";
 import { govern } from "./govern.ts";
 import { openDoors } from "./doors.ts";
 import { answersOf } from "./http/app.ts";
+import type { ConnectionLimit } from "./http/connections.ts";
 import { listen } from "./http/listen.ts";
 import { statusPage } from "./http/page/page.ts";
 import { registryFace } from "./http/registry.ts";
+import { Streams } from "./http/streams.ts";
 import { statusFace } from "./http/status.ts";
 import { Mirror } from "./mirror/mirror.ts";
 import { observe } from "./observe.ts";
@@ -101,6 +103,7 @@ export async function serve(config: Config): Promise<void> {
     freshness,
     metrics,
     policy,
+    misses: { ...config.limits.misses, reached: () => metrics.limited.inc({ limit: "misses" }) },
     draining: stop.signal,
     ...(access && { access }),
   });
@@ -122,6 +125,10 @@ export async function serve(config: Config): Promise<void> {
   });
   open.defer(() => warming.close());
   const { stall: stallMs } = config.registry;
+  const { connections, connectionsPerAddress: perAddress, streamsPerClient } = config.limits;
+  const reached = (limit: ConnectionLimit | "streams"): void => metrics.limited.inc({ limit });
+  const limited = { connections, perAddress, stallMs, reached };
+  const streams = new Streams(streamsPerClient, () => reached("streams"));
   const registry = await listen(
     registryFace({
       mirror,
@@ -130,10 +137,12 @@ export async function serve(config: Config): Promise<void> {
       metrics,
       buckets,
       stallMs,
+      streams,
       ...observers,
       ...(identities && { identities }),
     }),
     config.registry.listen,
+    limited,
     tls.of("registry"),
   );
   open.defer(() => registry.close(0));
@@ -170,7 +179,7 @@ export async function serve(config: Config): Promise<void> {
     now: Date.now,
   });
   const face = answersOf(statusFace({ metrics, unready, degraded, api, page }));
-  const status = await listen(face, config.status.listen, tls.of("status"));
+  const status = await listen(face, config.status.listen, limited, tls.of("status"));
   open.defer(() => status.close(0));
   log.info(
     { registry: registry.url, status: status.url, upstreams: [...connected.keys()], storage: resolve(root) },

@@ -8,6 +8,7 @@ import { tls } from "./tls.ts";
 import { policy } from "./policy.ts";
 import { alerts } from "./alerts.ts";
 import { audit } from "./audit.ts";
+import { limits } from "./limits.ts";
 import { tracing } from "./tracing.ts";
 import { verification } from "./verify.ts";
 import {
@@ -229,9 +230,15 @@ export const schema = z.strictObject({
         .min(1)
         .prefault(6)
         .describe("How many times longer tags are believed below `low`."),
+      perClient: share()
+        .exactOptional()
+        .describe(
+          "The share of an upstream's limit that one client may spend in its window; without it, nobody is held back for others.",
+        ),
     })
     .prefault({})
     .describe("The steps taken as an upstream's quota runs out."),
+  limits: limits.prefault({}).describe("What clients may ask of Hubcap itself."),
   policy: policy.prefault({}).describe("What may be pulled, whoever asks: see docs/policy.md."),
   warm: warm.prefault({}).describe("Fetching images before anybody asks for them."),
   verify: z

@@ -53,6 +53,7 @@ export class Exchange {
     this.#address = incoming.socket.remoteAddress;
     this.ask = {
       client: this.#node ?? this.#address ?? "unknown",
+      ...(this.#address !== undefined && { address: this.#address }),
       userAgent: userAgent.slice(0, 256),
       head: incoming.method === "HEAD",
       until: performance.now() + patienceMs,

@@ -4,6 +4,7 @@ import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Certificates } from "./certificates.ts";
+import { limitConnections, type ConnectionLimits } from "./connections.ts";
 
 /** Where to listen: an IP address and a port, 0 for any free one. */
 export interface Address {
@@ -31,6 +32,8 @@ export interface Listener {
 const limits = {
   headersTimeout: 15_000,
   requestTimeout: 30_000,
+  // How often the two above are looked at.
+  connectionsCheckingInterval: 5000,
   // Longer than the 60 s of common load balancers and the 90 s of Go's clients, so that it is never us who close first.
   keepAliveTimeout: 95_000,
   maxHeaderSize: 16 * 1024,
@@ -47,8 +50,14 @@ const advices: Readonly<Record<string, string>> = {
 };
 
 /** Has `answer` answer requests at an address, over TLS if that is given. @throws an error that says why it cannot. */
-export async function listen(answer: RequestListener, { host, port }: Address, tls?: Tls): Promise<Listener> {
+export async function listen(
+  answer: RequestListener,
+  { host, port }: Address,
+  limited: ConnectionLimits,
+  tls?: Tls,
+): Promise<Listener> {
   const server = tls ? tlsServer(tls, answer) : createServer(limits, answer);
+  limitConnections(server, limited);
   server.listen(port, host);
   await once(server, "listening").catch((error: NodeJS.ErrnoException) => {
     const at = `${host.includes(":") ? `[${host}]` : host}:${port}`;

@@ -12,6 +12,7 @@ import { Exchange, type Books } from "./exchange.ts";
 import type { Identities } from "./identity.ts";
 import { rateLimitHeaders, type Buckets } from "./rateLimit.ts";
 import { commonHeaders, sendBlob, sendError, sendJson, sendManifest, staleHeaders } from "./reply.ts";
+import type { Streams } from "./streams.ts";
 
 export interface RegistryFaceOptions extends Books {
   readonly mirror: Mirror;
@@ -20,6 +21,8 @@ export interface RegistryFaceOptions extends Books {
   readonly stallMs: number;
   /** Who clients are; absent where nobody asks. */
   readonly identities?: Pick<Identities, "of" | "challengesPing">;
+  /** The blobs that are being sent. */
+  readonly streams: Streams;
 }
 
 // RFC 9110 section 7.2: a name or an address, perhaps with a port.
@@ -70,7 +73,7 @@ async function answer(
   exchange: Exchange,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
-  { mirror, buckets, stallMs, identities }: RegistryFaceOptions,
+  { mirror, buckets, stallMs, streams, identities }: RegistryFaceOptions,
 ): Promise<void> {
   const { ask } = exchange;
   const headers = commonHeaders("namespace" in target ? target.namespace : undefined);
@@ -91,12 +94,17 @@ async function answer(
     }
     case "blob": {
       exchange.digest = target.digest;
-      const found = await mirror.blob(target.repository, target.digest, ask);
-      exchange.outcome = found.outcome;
-      exchange.size = found.size;
-      // RFC 9110 section 14.2: ranges are for GET alone.
-      const range = ask.head ? undefined : incoming.headers.range;
-      return sendBlob(outgoing, found, target.digest, range, headers, stallMs);
+      const end = ask.head ? undefined : streams.begin(ask.client);
+      try {
+        const found = await mirror.blob(target.repository, target.digest, ask);
+        exchange.outcome = found.outcome;
+        exchange.size = found.size;
+        // RFC 9110 section 14.2: ranges are for GET alone.
+        const range = ask.head ? undefined : incoming.headers.range;
+        return await sendBlob(outgoing, found, target.digest, range, headers, stallMs);
+      } finally {
+        end?.();
+      }
     }
     case "tags": {
       const { items, outcome, stale } = await mirror.tags(target.repository, ask);

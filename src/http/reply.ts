@@ -6,6 +6,7 @@ import type { ManifestAnswer } from "../mirror/manifests.ts";
 import type { Digest } from "../oci/digest.ts";
 import { RegistryError } from "../oci/error.ts";
 import { formatContentRange, parseRange, type Span } from "../oci/range.ts";
+import { cutWhenStalled } from "./connections.ts";
 
 type Headers = { [name: string]: string };
 
@@ -109,9 +110,7 @@ export async function sendBlob(
   }
   // Clients wait for headers with a shorter patience than for bytes, and a fill's first ones may take a while.
   outgoing.flushHeaders();
-  outgoing.setTimeout(stallMs, () => {
-    if (outgoing.writableLength > 0) outgoing.destroy();
-  });
+  cutWhenStalled(outgoing, stallMs);
   await pour(content, asked === "whole" ? undefined : asked, outgoing);
 }
 

@@ -12,7 +12,10 @@ export interface Ask {
   asker?: Asker;
   /** Set when it was refused for who it is from, which its answer does not tell: by a rule, or for want of one. */
   denied?: "rule" | "private";
+  /** The node's name if it told one, else its address. */
   readonly client: string;
+  /** Where it asks from, which is not its own word. */
+  readonly address?: string;
   readonly userAgent: string;
   /** Only what the headers say is wanted: no bytes, and nothing may be fetched or spent to have them. */
   readonly head: boolean;

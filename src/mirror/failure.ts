@@ -4,6 +4,7 @@ import { FillError, IntegrityError } from "../store/error.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { Staleness } from "./ask.ts";
 import { ageSeconds } from "./freshness.ts";
+import { OverBudget } from "./misses.ts";
 import type { Served } from "./served.ts";
 
 /** When a client should try again if nobody knows better, in seconds. */
@@ -34,11 +35,14 @@ export function toRegistryError(
       return new RegistryError(absent, message, cause);
     case "denied":
       return new RegistryError("DENIED", message, cause);
-    case "limited":
-      return new RegistryError(whenExhausted === "hold" ? "TOOMANYREQUESTS" : "UNAVAILABLE", message, {
+    case "limited": {
+      // Who asks for too much is not to ask elsewhere instead.
+      const isHeld = whenExhausted === "hold" || error instanceof OverBudget;
+      return new RegistryError(isHeld ? "TOOMANYREQUESTS" : "UNAVAILABLE", message, {
         ...cause,
         retryAfter: error.retryAfter ?? tryAgain,
       });
+    }
     case "unreachable":
       return new RegistryError("UNAVAILABLE", message, {
         ...cause,

@@ -6,6 +6,7 @@ import { Flights, unlessAborted } from "../upstream/flight.ts";
 import type { Asked, Upstream } from "../upstream/registry.ts";
 import { Absences } from "./absences.ts";
 import { patienceMs, type Ask } from "./ask.ts";
+import type { Misses } from "./misses.ts";
 
 /** How long a question is waited for, in ms, when something stale can be served and the upstream has failed since it last answered. */
 const shortPatienceMs = 2_500;
@@ -36,9 +37,12 @@ export class Inquiries {
   readonly #ahead = new Map<string, AbortController>();
   readonly #draining: AbortSignal;
   readonly #absences: Absences;
+  readonly #misses: Misses | undefined;
 
-  constructor(draining: AbortSignal, now: () => number) {
+  /** Without `misses`, clients may ask as much as they like. */
+  constructor(draining: AbortSignal, now: () => number, misses?: Misses) {
     this.#draining = draining;
+    this.#misses = misses;
     this.#absences = new Absences(now);
   }
 
@@ -67,7 +71,9 @@ export class Inquiries {
       const isBehind = !ask.ahead && this.#ahead.has(id);
       if (isBehind) this.#ahead.get(id)?.abort(new Overtaken("a client waits for this now"));
       const isBegun = this.isAsked(question);
-      const run = this.#flights.join(id, () => this.#run(question, ask));
+      // Whoever begins a question pays for it, before anybody can join.
+      const pay = isBegun || ask.ahead ? undefined : this.#misses?.spend(ask.client, ask.address);
+      const run = this.#flights.join(id, () => this.#run(question, ask, pay));
       const answer = (): Promise<unknown> => inTime(run, ask, late(question.upstream));
       try {
         // The steps of a run are those of the pull that began it; the others only wait.
@@ -80,7 +86,7 @@ export class Inquiries {
     }
   }
 
-  async #run<T>(question: Question<T>, ask: Ask): Promise<T> {
+  async #run<T>(question: Question<T>, ask: Ask, pay?: (error?: unknown) => void): Promise<T> {
     const { upstream, reason, about, send } = question;
     const patience = question.haveStale && upstream.health.failures > 0 ? shortPatienceMs : patienceMs;
     const { client, userAgent, trace } = ask;
@@ -91,8 +97,11 @@ export class Inquiries {
     const purpose = { reason, client, userAgent, ...(trace && { trace }), ...overtaken };
     try {
       // The run belongs to the house: it goes on for the others when the client that began it leaves.
-      return await within(patience, late(upstream), (signal) => send({ purpose, signal }));
+      const answer = await within(patience, late(upstream), (signal) => send({ purpose, signal }));
+      pay?.();
+      return answer;
     } catch (error) {
+      pay?.(error);
       this.#absences.note(about, error);
       throw error;
     } finally {

@@ -21,6 +21,7 @@ import { Inquiries } from "./inquiry.ts";
 import type { LadderPolicy } from "./ladder.ts";
 import { Layers, type BlobAnswer } from "./layers.ts";
 import { Listings, type ListAnswer } from "./listings.ts";
+import { Misses, type MissLimits } from "./misses.ts";
 import { Manifests, type ManifestAnswer } from "./manifests.ts";
 import { Policy, type PolicySettings } from "./policy.ts";
 import type { Served } from "./served.ts";
@@ -40,6 +41,8 @@ export interface MirrorOptions {
   readonly freshness: LadderPolicy;
   readonly metrics: Metrics;
   readonly policy: PolicySettings;
+  /** What each client may have asked of upstreams. */
+  readonly misses: MissLimits;
   /** Aborted when the process is to end: from then on nothing is asked of upstreams any more. */
   readonly draining: AbortSignal;
   readonly now?: () => number;
@@ -57,10 +60,19 @@ export class Mirror {
   readonly #explanations: Explanations;
   readonly #access: Access | undefined;
 
-  constructor({ upstreams, metrics, policy, draining, now = Date.now, access, ...rooms }: MirrorOptions) {
+  constructor({
+    upstreams,
+    metrics,
+    policy,
+    misses,
+    draining,
+    now = Date.now,
+    access,
+    ...rooms
+  }: MirrorOptions) {
     this.#upstreams = upstreams;
     this.#metrics = metrics;
-    const inquiries = new Inquiries(draining, now);
+    const inquiries = new Inquiries(draining, now, new Misses(misses, now));
     const fetched = (upstream: string, bytes: number): void => metrics.fetchedBytes.inc({ upstream }, bytes);
     const failed = (upstream: string, reason: string): void => metrics.fillFailures.inc({ upstream, reason });
     const bypassed = (upstream: string, reason: string): void => metrics.bypasses.inc({ upstream, reason });

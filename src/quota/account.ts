@@ -1,18 +1,20 @@
 /** One bucket's books: what may be spent, what an answer teaches, and what is said when nothing may go. */
+import type { Claim } from "./claim.ts";
 import type { Clocks, LedgerClock } from "./clock.ts";
 import { Announcer } from "./event.ts";
 import { freeAt } from "./forecast.ts";
 import { readRetryAfter } from "./headers.ts";
-import type { Ledger, Outcome, Spender, Standing } from "./ledger.ts";
+import { outcomeOf, type Ledger, type Outcome, type Spender, type Standing } from "./ledger.ts";
 import { Lessons } from "./learn.ts";
 import { costOf, type Preset, type Quota } from "./presets.ts";
 import type { Answer, Errand, QuotaError, Reason } from "./quota.ts";
 import { exhausted, paused, rehearsed, reserved, unwritable, type Moment, type Owner } from "./refusal.ts";
 import { restore, type Restored } from "./restore.ts";
 import { Scribe } from "./scribe.ts";
+import { Shares } from "./shares.ts";
 import { snapshotOf, type Rehearsal, type RehearsalMode, type Snapshot, type State } from "./snapshot.ts";
 import { Stops } from "./stops.ts";
-import { Reckoning, type Fate, type Row } from "./window.ts";
+import { Reckoning, type Fate } from "./window.ts";
 
 export interface AccountOptions extends Owner {
   readonly preset: Preset;
@@ -21,18 +23,11 @@ export interface AccountOptions extends Owner {
   /** Shares of the limit, 0 to 1: what only first pulls may touch, and where saving begins. */
   readonly reserve: number;
   readonly low: number;
+  readonly perClient?: number;
   /** How long a pull may wait for one to come free. */
   readonly maxWaitMs: number;
   readonly ledger: Ledger;
   readonly clocks: Clocks;
-}
-
-/** A request on its way through the books. */
-export interface Claim {
-  readonly errand: Errand;
-  readonly row: Row;
-  /** The same request in the guard's window, once it is about to be sent. */
-  guarded?: Row;
 }
 
 /** How old the last news must be for a free question to be worth asking. */
@@ -47,6 +42,7 @@ export class Account {
   /** The rate of requests of any kind. It is short, so it is not persisted. */
   readonly #guard: Reckoning;
   readonly #stops: Stops;
+  readonly #shares: Shares;
   readonly events = new Announcer();
   readonly #lessons: Lessons;
   #hasAnswered: boolean;
@@ -65,6 +61,7 @@ export class Account {
     const { clock, standing, rows, word, stops } = restored;
     const now = clock.time();
     this.#options = options;
+    this.#shares = new Shares(options, options.perClient);
     const { upstream } = options;
     this.#scribe = new Scribe(options.ledger, bucket, (error) =>
       this.events.emit({ type: "ledger-failed", upstream, error }),
@@ -138,7 +135,7 @@ export class Account {
   }
 
   /** Whether `errand` may go now, may be able to go soon, or will not go. */
-  verdict({ kind, purpose: { reason } }: Errand): "go" | "wait" | QuotaError {
+  verdict({ kind, purpose }: Errand): "go" | "wait" | QuotaError {
     const { stop } = this;
     if (stop) return stop;
     const cost = costOf(kind);
@@ -146,7 +143,9 @@ export class Account {
     const owner = this.#options;
     const now = this.#clock.time();
     const { allowance } = this.#reckoning;
-    const floor = this.#floor(reason);
+    const over = this.#shares.refusal(purpose, allowance, now, this.#moment);
+    if (over) return over;
+    const floor = this.#floor(purpose.reason);
     if (this.tokens - floor >= cost) return "go";
     const free = this.#freeAt(now, floor + cost);
     const moment = this.#moment(free ?? now + allowance.windowMs);
@@ -158,7 +157,10 @@ export class Account {
 
   /** Sets aside what `errand` costs, right after a verdict of `go`. */
   reserve(errand: Errand): Claim {
-    return { errand, row: this.#reckoning.send(costOf(errand.kind), this.#clock.time()) };
+    return {
+      errand,
+      row: this.#shares.note(errand, this.#reckoning.send(costOf(errand.kind), this.#clock.time())),
+    };
   }
 
   /**
@@ -325,6 +327,7 @@ export class Account {
     const { row, guarded, errand } = claim;
     this.#reckoning.settle(row, fate, now);
     if (guarded) this.#guard.settle(guarded, "counted", now);
+    if (fate === "free") this.#shares.forget(errand.purpose.client, row);
     const cost = fate === "free" ? 0 : row.cost;
     if (row.id !== undefined) this.#scribe.settle(row.id, outcome, now, cost);
     const { upstream } = this.#options;
@@ -367,9 +370,10 @@ export class Account {
     return free === undefined ? undefined : Math.max(free, this.#stops.emptyUntil(now) ?? free);
   }
 
-  #moment(time: number): Moment {
-    return { at: this.#clock.wall(time), inMs: time - this.#clock.time() };
-  }
+  readonly #moment = (time: number): Moment => ({
+    at: this.#clock.wall(time),
+    inMs: time - this.#clock.time(),
+  });
 
   #spender({ repository, purpose: { client, userAgent, reason } }: Errand): Spender {
     return {
@@ -390,11 +394,4 @@ export class Account {
     this.#state = to;
     this.events.emit({ type: "state", upstream: this.#options.upstream, from, to });
   }
-}
-
-function outcomeOf(status: number): Exclude<Outcome, "sent"> {
-  if (status >= 200 && status < 400) return "counted";
-  if (status === 429) return "limited";
-  if (status === 404) return "absent";
-  return status === 401 || status === 403 ? "denied" : "failed";
 }

@@ -1,5 +1,6 @@
 /** One quota as an upstream counts it: the books, and the two lines in front of them. */
-import { Account, type Claim } from "./account.ts";
+import { Account } from "./account.ts";
+import type { Claim } from "./claim.ts";
 import { systemClocks, type Clocks } from "./clock.ts";
 import type { QuotaListener } from "./event.ts";
 import type { Ledger } from "./ledger.ts";
@@ -19,6 +20,8 @@ export interface BucketOptions {
   readonly reserve: number;
   /** The share of the limit below which saving begins. */
   readonly low: number;
+  /** The share of the limit that one client may spend in a window; without it, all of it. */
+  readonly perClient?: number;
   /** How long a request may wait for its turn. */
   readonly maxWaitMs: number;
   /** Milliseconds between two pulls; known upstreams bring their own. */

@@ -117,3 +117,11 @@ export interface Ledger {
   /** Drops the sums of hours before `at`, by the wall clock. */
   forget(at: number): Promise<void>;
 }
+
+/** What a status means for the books. */
+export function outcomeOf(status: number): Exclude<Outcome, "sent"> {
+  if (status >= 200 && status < 400) return "counted";
+  if (status === 429) return "limited";
+  if (status === 404) return "absent";
+  return status === 401 || status === 403 ? "denied" : "failed";
+}

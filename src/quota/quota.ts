@@ -54,8 +54,11 @@ export interface Bucket {
   learnToken(token: string): void;
 }
 
-/** Why a request may not be sent: nothing is left, the upstream asked for a pause, the wait would be too long, or an outage is rehearsed. */
-export type QuotaErrorKind = "exhausted" | "paused" | "busy" | "down";
+/**
+ * Why a request may not be sent: nothing is left, this client has had its share, the upstream asked for a pause, the wait
+ * would be too long, or an outage is rehearsed.
+ */
+export type QuotaErrorKind = "exhausted" | "share" | "paused" | "busy" | "down";
 
 /** A request was refused before it was sent. */
 export class QuotaError extends Error {

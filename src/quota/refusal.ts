@@ -46,6 +46,22 @@ export function reserved(
   );
 }
 
+/** A client has spent its share. */
+export function overShare(
+  { upstream }: Owner,
+  client: string,
+  share: number,
+  { limit, windowMs }: Allowance,
+  free: Moment,
+): QuotaError {
+  return refuse(
+    "share",
+    `${client} has spent its share of ${upstream}: ${share} of ${limit} pulls in ${duration(windowMs)} (quota.perClient); ` +
+      `it may pull again ${when(free)}; ${heldStill}`,
+    free,
+  );
+}
+
 /** The upstream asked for a pause, or seems to have. */
 export function paused(owner: Owner, until: Moment): QuotaError {
   return refuse(

@@ -172,6 +172,12 @@ export class Metrics {
     labelNames: ["listener"] as const,
     registers: this.#registers,
   });
+  readonly limited = new Counter({
+    name: "hubcap_limited_total",
+    help: "What a limit ended or refused: connections too many in all (connections) or from one address (address), readers that took nothing (stalled), blobs for one client (streams), and questions of a client that asks for too much that is not there (misses)",
+    labelNames: ["limit"] as const,
+    registers: this.#registers,
+  });
   readonly policyRefusals = new Counter({
     name: "hubcap_policy_refused_total",
     help: "Requests that a rule refused: by name (denied), by tag (tag), or for the image's age, size, platform or signature; blobs of no allowed image (blob)",

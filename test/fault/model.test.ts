@@ -132,6 +132,7 @@ async function openRooms(root: string, upstream: ShelfUpstream, now: () => numbe
     used: (repository, digest) => keeper.uses.note(repository, digest),
     freshness: { tagTtlMs: 0, staleIfErrorMs: 0, lowTtlFactor: 1 },
     metrics: new Metrics(),
+    misses: { burst: 1_000_000, perMinute: 1, reached: () => {} },
     policy: {
       rules: [],
       verify: [],

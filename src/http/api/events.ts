@@ -29,7 +29,7 @@ const stateEvent = z.strictObject({
 const refusedEvent = z.strictObject({
   at,
   upstream: z.string(),
-  kind: z.enum(["exhausted", "paused", "busy"]),
+  kind: z.enum(["exhausted", "share", "paused", "busy", "down"]),
   reason: z.enum(["pull", "revalidate", "warm"]),
   client: z.string(),
   repository: z.string(),

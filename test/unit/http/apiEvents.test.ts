@@ -86,7 +86,16 @@ function countListeners({ buckets }: ApiHouse): () => number {
 test("is forgotten when its client's connection breaks", async () => {
   const house = await openApiHouse();
   const listening = countListeners(house);
-  const listener = await listen(answersOf(house.api), { host: "127.0.0.1", port: 0 });
+  const listener = await listen(
+    answersOf(house.api),
+    { host: "127.0.0.1", port: 0 },
+    {
+      connections: 100,
+      perAddress: 100,
+      stallMs: 60_000,
+      reached: () => {},
+    },
+  );
   const responses = await Promise.all([1, 2, 3].map(() => openReply(`${listener.url}/quota/events`)));
   expect(listening()).toBe(3);
   for (const response of responses) {

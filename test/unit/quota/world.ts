@@ -1,5 +1,6 @@
 /** An upstream that counts, a clock that can be wrong, and a Hubcap that is killed: the model the books are held against. */
-import { Account, type AccountOptions, type Claim } from "../../../src/quota/account.ts";
+import { Account, type AccountOptions } from "../../../src/quota/account.ts";
+import type { Claim } from "../../../src/quota/claim.ts";
 import { presetOf } from "../../../src/quota/presets.ts";
 import { parseRepositoryName } from "../../../src/oci/reference.ts";
 import type { Errand, Reason, RequestKind } from "../../../src/quota/quota.ts";

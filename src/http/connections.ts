@@ -1,0 +1,57 @@
+/** Connections: how many there may be, in all and from one address, and an end for readers that take nothing. */
+import type { Server, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+
+/** What a connection was ended for. */
+export type ConnectionLimit = "connections" | "address" | "stalled";
+
+export interface ConnectionLimits {
+  readonly connections: number;
+  readonly perAddress: number;
+  /** For how many ms a client may take nothing of an answer. */
+  readonly stallMs: number;
+  /** Told of every connection that is ended. */
+  readonly reached: (limit: ConnectionLimit) => void;
+}
+
+/** Keeps `server` within `limits` from now on. What comes too much is closed unheard: to read it would cost more than it. */
+export function limitConnections(
+  server: Server,
+  { connections, perAddress, stallMs, reached }: ConnectionLimits,
+): void {
+  const open = new Map<string, number>();
+  let all = 0;
+  server.on("connection", (socket: Socket) => {
+    const address = socket.remoteAddress ?? "";
+    const count = open.get(address) ?? 0;
+    const limit = all >= connections ? "connections" : count >= perAddress ? "address" : undefined;
+    if (limit) {
+      reached(limit);
+      socket.destroy();
+      return;
+    }
+    all += 1;
+    open.set(address, count + 1);
+    socket.once("close", () => {
+      all -= 1;
+      const left = (open.get(address) ?? 1) - 1;
+      if (left > 0) open.set(address, left);
+      else open.delete(address);
+    });
+  });
+  server.on("request", (_, outgoing: ServerResponse) => {
+    // By then all of an answer is on its way, or waits for a client that does not take it.
+    outgoing.once("prefinish", () => {
+      if (outgoing.writableLength > 0) cutWhenStalled(outgoing, stallMs, () => reached("stalled"));
+    });
+  });
+}
+
+/** Cuts a client that takes nothing for `stallMs` of what waits for it, once it was told by `cut`. */
+export function cutWhenStalled(outgoing: ServerResponse, stallMs: number, cut: () => void = () => {}): void {
+  outgoing.setTimeout(stallMs, () => {
+    if (outgoing.destroyed || outgoing.writableLength === 0) return;
+    cut();
+    outgoing.destroy();
+  });
+}

@@ -1,0 +1,58 @@
+/** What each client has spent of a window: so that nobody has more than a share of it. Kept in memory. */
+import type { Errand, Purpose, QuotaError } from "./quota.ts";
+import { overShare, type Moment, type Owner } from "./refusal.ts";
+import type { Allowance, Row } from "./window.ts";
+
+/** How many clients are remembered; each has spent a pull, so a limit bounds them too. */
+const capacity = 10_000;
+
+export class Shares {
+  readonly #owner: Owner;
+  readonly #share: number | undefined;
+  /** Each client's pulls, oldest first. */
+  readonly #spent = new Map<string, Row[]>();
+
+  /** `share` is of the limit, 0 to 1; without it, nothing is counted and nobody refused. */
+  constructor(owner: Owner, share: number | undefined) {
+    this.#owner = owner;
+    this.#share = share;
+  }
+
+  /** Counts what an errand costs, and gives it back. */
+  note({ purpose: { client } }: Errand, row: Row): Row {
+    if (this.#share === undefined || row.cost === 0) return row;
+    this.#spent.getOrInsertComputed(client, () => []).push(row);
+    if (this.#spent.size > capacity) {
+      const oldest = this.#spent.keys().next();
+      if (!oldest.done) this.#spent.delete(oldest.value);
+    }
+    return row;
+  }
+
+  /** Takes back one that was not counted after all. */
+  forget(client: string, row: Row): void {
+    const rows = this.#spent.get(client);
+    const at = rows?.indexOf(row) ?? -1;
+    if (at < 0) return;
+    rows?.splice(at, 1);
+    if (rows?.length === 0) this.#spent.delete(client);
+  }
+
+  /** Why this client may not spend now, if it has had its share. What is warmed is nobody's. */
+  refusal(
+    { reason, client }: Purpose,
+    { limit, windowMs }: Allowance,
+    now: number,
+    moment: (time: number) => Moment,
+  ): QuotaError | undefined {
+    const rows = this.#spent.get(client);
+    if (this.#share === undefined || limit === undefined || reason === "warm" || !rows) return undefined;
+    const first = rows.findIndex(({ sentAt }) => sentAt > now - windowMs);
+    rows.splice(0, first < 0 ? rows.length : first);
+    const most = Math.max(1, Math.floor(limit * this.#share));
+    const oldest = rows.at(-most);
+    if (!oldest) return undefined;
+    const free = moment(oldest.sentAt + windowMs);
+    return overShare(this.#owner, client.slice(0, 200), most, { limit, windowMs }, free);
+  }
+}

@@ -1,0 +1,64 @@
+/** A client's share of a window: off unless asked for, and never in the way of others. */
+import { expect, test } from "vitest";
+import { QuotaError, type Reason } from "../../../src/quota/quota.ts";
+import { presetOf } from "../../../src/quota/presets.ts";
+import { errand, windowMs, World } from "./world.ts";
+
+async function open(perClient?: number) {
+  const world = new World({ limit: 20, hasHeaders: true });
+  await world.start({
+    preset: { guard: presetOf("quay.io", false).guard },
+    ...(perClient !== undefined && { perClient }),
+  });
+  const pull = async (client: string, fate: "counted" | "released" = "counted"): Promise<boolean> => {
+    const asked = errand("manifest-get", "pull", client);
+    if (world.account.verdict(asked) !== "go") return false;
+    const claim = world.account.reserve(asked);
+    await world.account.begin(claim);
+    if (fate === "released") world.account.release(claim);
+    else world.account.answered(claim, { status: 200, headers: {} });
+    world.time += 1000;
+    return true;
+  };
+  const pulls = async (client: string, most = 20): Promise<number> => {
+    let count = 0;
+    while (count < most && (await pull(client))) count += 1;
+    return count;
+  };
+  const verdict = (client: string, reason: Reason = "pull") =>
+    world.account.verdict(errand("manifest-get", reason, client));
+  return { world, pull, pulls, verdict };
+}
+
+test.each([
+  [undefined, 20],
+  [0.25, 5],
+  [0.01, 1],
+  [1, 20],
+])("with a share of %s, one client may spend %i of 20 pulls", async (share, expected) => {
+  const { pulls } = await open(share);
+  expect(await pulls("node-1")).toBe(expected);
+});
+
+test("whoever has had his share hears so, others pull on, and what is free stays free", async () => {
+  const { world, pulls, verdict } = await open(0.25);
+  await pulls("node-1");
+  const refused = verdict("node-1");
+  expect(refused).toBeInstanceOf(QuotaError);
+  expect(refused).toMatchObject({
+    kind: "share",
+    retryAfter: windowMs / 1000 - 5,
+    message: expect.stringMatching(/^node-1 has spent its share of docker\.io: 5 of 20 pulls in 1 min/),
+  });
+  expect(verdict("node-1", "revalidate")).toMatchObject({ kind: "share" });
+  expect(world.account.verdict(errand("manifest-head", "pull", "node-1"))).toBe("go");
+  expect(await pulls("node-2")).toBe(5);
+});
+
+test("a share comes back as it was spent, and what was not sent does not count", async () => {
+  const { world, pull, pulls } = await open(0.25);
+  for (let turn = 0; turn < 10; turn += 1) expect(await pull("node-1", "released")).toBe(true);
+  expect(await pulls("node-1")).toBe(5);
+  world.time += windowMs - 3000;
+  expect(await pulls("node-1", 5)).toBeGreaterThan(0);
+});
