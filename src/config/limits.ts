@@ -17,12 +17,12 @@ export const limits = z.strictObject({
   connectionsPerAddress: z
     .int()
     .min(1)
-    .prefault(2000)
+    .prefault(5000)
     .describe("How many of them come from one address; behind a load balancer, that is all of its clients."),
   streamsPerClient: z
     .int()
     .min(1)
-    .prefault(1000)
+    .prefault(2500)
     .describe("How many blobs are sent to one client at once; a client is a node's name, else an address."),
   misses: misses
     .prefault({})

@@ -4,6 +4,7 @@ import { applyEnvironment } from "./environment.ts";
 import { ConfigError, type Issue, type Report } from "./issue.ts";
 import { checkRules } from "./rules.ts";
 import { schema, type Settings } from "./schema.ts";
+import type { Glob } from "../oci/glob.ts";
 import type { Secret } from "./secret.ts";
 import { settingAt } from "./settings.ts";
 import { settle } from "./settle.ts";
@@ -20,7 +21,7 @@ export type Config = DeepReadonly<
   }
 >;
 
-type DeepReadonly<T> = T extends string | Secret | RegExp
+type DeepReadonly<T> = T extends string | Secret | RegExp | Glob
   ? T
   : { readonly [Key in keyof T]: DeepReadonly<T[Key]> };
 

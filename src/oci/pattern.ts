@@ -1,4 +1,5 @@
 /** Patterns of images, as pins and retention rules name them: `docker.io/library/*`, `ghcr.io/org/app:v1.*`, `sha256:…`. */
+import { parseGlob, type Glob } from "./glob.ts";
 import { parseDigest, type Digest } from "./digest.ts";
 import { formatRepository, type Repository } from "./reference.ts";
 
@@ -13,8 +14,8 @@ export interface Candidate {
 /** A pattern that was read. What it leaves out, it does not ask for. */
 export interface Pattern {
   readonly text: string;
-  readonly repository?: RegExp;
-  readonly tag?: RegExp;
+  readonly repository?: Glob;
+  readonly tag?: Glob;
   readonly digest?: Digest;
 }
 
@@ -43,8 +44,8 @@ export function parsePattern(text: string): Pattern | undefined {
   if (tag !== undefined && !tagGrammar.test(tag)) return undefined;
   return {
     text,
-    repository: glob(repository),
-    ...(tag !== undefined && { tag: glob(tag) }),
+    repository: parseGlob(repository),
+    ...(tag !== undefined && { tag: parseGlob(tag) }),
     ...(digest && { digest }),
   };
 }
@@ -82,12 +83,4 @@ function withLibrary(repository: string): string {
   return /^docker\.io\/[^/]+$/.test(repository) && !repository.includes("**")
     ? repository.replace("/", "/library/")
     : repository;
-}
-
-function glob(text: string): RegExp {
-  const parts = text.split(/(\*+)/).map((part) => {
-    if (!part.startsWith("*")) return RegExp.escape(part);
-    return part.length > 1 ? ".*" : "[^/]*";
-  });
-  return new RegExp(`^${parts.join("")}$`);
 }

@@ -1,0 +1,57 @@
+/** Globs: `*` stands for anything but a slash, `**` for anything. What they are tried on may be hostile, and so may they. */
+
+/** Something that a text can be tried on. */
+export interface Glob {
+  test(text: string): boolean;
+}
+
+/** A regular expression with more stars than this may take time without end. */
+const fewStars = 2;
+
+/** The glob that `text` spells; every text spells one. */
+export function parseGlob(text: string): Glob {
+  const parts = text.split(/(\*+)/).filter((part) => part !== "");
+  const stars = parts.filter((part) => part.startsWith("*")).length;
+  return stars > fewStars ? new Steps(parts) : expressionOf(parts);
+}
+
+function expressionOf(parts: readonly string[]): RegExp {
+  const sources = parts.map((part) => {
+    if (!part.startsWith("*")) return RegExp.escape(part);
+    return part.length > 1 ? ".*" : "[^/]*";
+  });
+  return new RegExp(`^${sources.join("")}$`, "s");
+}
+
+/** All ways through the glob at once, letter by letter: as many steps as it has, times the text's length, and no more. */
+class Steps implements Glob {
+  /** Letters, `*` and `**`. */
+  readonly #steps: readonly string[];
+
+  constructor(parts: readonly string[]) {
+    this.#steps = parts.flatMap((part) => (part.startsWith("*") ? [part.slice(0, 2)] : part.split("")));
+  }
+
+  test(text: string): boolean {
+    const steps = this.#steps;
+    let here = new Uint8Array(steps.length + 1);
+    let next = new Uint8Array(steps.length + 1);
+    here[0] = 1;
+    for (let at = 0; at <= text.length; at += 1) {
+      const letter = text[at];
+      next.fill(0);
+      for (const [step, wanted] of steps.entries()) {
+        if (here[step] !== 1) continue;
+        const isStar = wanted.startsWith("*");
+        // A star may stand for nothing.
+        if (isStar) here[step + 1] = 1;
+        if (letter === undefined) continue;
+        if (!isStar && wanted === letter) next[step + 1] = 1;
+        if (isStar && (wanted === "**" || letter !== "/")) next[step] = 1;
+      }
+      if (letter === undefined) break;
+      [here, next] = [next, here];
+    }
+    return here[steps.length] === 1;
+  }
+}
