@@ -37,7 +37,7 @@ function pullAll(fleet: Fleet, wanted: readonly Pull[]): Promise<PullResult[]> {
   return inTurns(wanted, 100, ({ node, repository, platform }) => fleet.pull(node, repository, { platform }));
 }
 
-test("500 nodes that start with 20 images spend a pull for each manifest, and nothing the second time", async () => {
+test("R49: 500 nodes that start with 20 images spend a pull for each manifest, and nothing the second time", async () => {
   const fleet = await open({});
   const { hub } = fleet;
   const first = await pullAll(fleet, pulls(20));

@@ -13,7 +13,7 @@ function setUp(): { health: Health; pass: (ms: number) => void; fail: (times: nu
   };
 }
 
-test("five failures in a row, and it is known to be down; fewer are not enough", () => {
+test("R35: five failures in a row, and it is known to be down; fewer are not enough", () => {
   const { health, fail } = setUp();
   fail(4);
   expect(health.knownDown).toBe(false);
@@ -33,7 +33,7 @@ test("while down, one probe every five seconds is let through", () => {
   expect(health.admit()).toBeUndefined();
 });
 
-test("a probe that succeeds ends it", () => {
+test("R35: a probe that succeeds ends it", () => {
   const { health, pass, fail } = setUp();
   fail(5);
   pass(5000);
@@ -42,7 +42,7 @@ test("a probe that succeeds ends it", () => {
   expect(health.admit()).toBeDefined();
 });
 
-test("a probe that never comes back does not keep the next from being sent", () => {
+test("R35: a probe that never comes back does not keep the next from being sent", () => {
   const { health, pass, fail } = setUp();
   fail(5);
   pass(5000);
@@ -55,7 +55,7 @@ test("a probe that never comes back does not keep the next from being sent", () 
   expect(health.knownDown).toBe(true);
 });
 
-test("a failure from before it recovered does not count against it", () => {
+test("R35: a failure from before it recovered does not count against it", () => {
   const { health, pass, fail } = setUp();
   const slow = health.admit();
   fail(5);
