@@ -1,5 +1,6 @@
 /** Rules of who may pull what, ready to be held against a request. */
 import { isIP, type BlockList } from "node:net";
+import type { Glob } from "../oci/glob.ts";
 import type { Asker } from "./asker.ts";
 
 /** Whom a rule is for. */
@@ -15,7 +16,7 @@ export interface Rule {
   /** A source host, or `*`. */
   readonly upstream: string;
   /** Names without the host. */
-  readonly repositories: readonly RegExp[];
+  readonly repositories: readonly Glob[];
   readonly allow: "pull" | "deny";
 }
 

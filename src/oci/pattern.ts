@@ -51,8 +51,8 @@ export function parsePattern(text: string): Pattern | undefined {
 }
 
 /** The names of repositories, without a host, that a glob such as `library/*` stands for; undefined when it is none. */
-export function parseRepositoryGlob(text: string): RegExp | undefined {
-  return text.length <= 255 && nameGlobGrammar.test(text) ? glob(text) : undefined;
+export function parseRepositoryGlob(text: string): Glob | undefined {
+  return text.length <= 255 && nameGlobGrammar.test(text) ? parseGlob(text) : undefined;
 }
 
 /** The one source host that `pattern` is for; undefined when it is for any, or has a glob there. */

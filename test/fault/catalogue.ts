@@ -11,6 +11,7 @@ export const cases: Readonly<Record<string, string>> = {
   S10: "a next page that is somewhere else",
   S11: "private blobs of another repository",
   S12: "what is gone from one repository and held by another",
+  S13: "who may have what, on every way to it",
   S14: "what a rule refuses looks like what is not there",
   S15: "digests that are none",
   S16: "names that are none",

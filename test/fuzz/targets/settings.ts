@@ -12,6 +12,9 @@ const grammars = [
   values.share(),
   values.platform(),
   values.repositoryPattern(),
+  values.repositoryGlob(),
+  values.network(),
+  values.client(),
 ];
 
 export const settings: FuzzTarget = {
@@ -25,6 +28,9 @@ export const settings: FuzzTarget = {
     "50GiB",
     "linux/arm/v7",
     "docker.io/library/*",
+    "10.0.0.0/8",
+    "network:fd00::/8",
+    "certificate:*.nodes.example",
   ],
   run(data) {
     const text = data.toString("latin1");
