@@ -30,18 +30,21 @@ async function statusOf({ hubcap }: AccessHouse, path: string, headers: Headers 
   return (await ask(`${hubcap.url}/v2/${path}`, { headers })).status;
 }
 
-describe("an upstream that does not say no to strangers as a registry does", () => {
-  const list = (body: string): Fault[] => [
+/** What an upstream answers that hides what it has behind a list of tags. */
+function hiddenBehind(body: string): Fault[] {
+  return [
     { kind: "status", status: 404, asks: "manifest" },
     { kind: "status", status: 404, asks: "blob" },
     { kind: "status", status: 200, headers: { "content-type": "application/json" }, body, asks: "tags" },
   ];
+}
 
+describe("an upstream that does not say no to strangers as a registry does", () => {
   test.each([
     ["a page to log in at", [htmlFault]],
-    ["an empty list", list('{"tags":[]}')],
-    ["Go's empty list", list('{"tags":null}')],
-    ["a list of nothing", list("{}")],
+    ["an empty list", hiddenBehind('{"tags":[]}')],
+    ["Go's empty list", hiddenBehind('{"tags":null}')],
+    ["a list of nothing", hiddenBehind("{}")],
   ] satisfies [string, Fault[]][])("keeps private what it hides behind %s", async (_, faults) => {
     const house = await open();
     const [layer] = house.image.platforms.get("linux/amd64")?.layers ?? [];
