@@ -121,9 +121,7 @@ export class Layers {
   /** Bytes that are here are this repository's too if its upstream knows them. */
   async #admit(content: Content, served: Served, repository: Repository, digest: Digest, ask: Ask) {
     try {
-      const said = await this.#exists(served, repository, digest, ask);
-      if (said !== undefined && said !== content.size)
-        throw new UpstreamError("corrupt", `${served.upstream.name} says that a blob has another size`);
+      await this.#agrees(served, repository, digest, content.size, ask);
     } catch (error) {
       await content.close();
       throw error;
@@ -150,6 +148,19 @@ export class Layers {
     return (await this.#options.inquiries.ask(question, ask)).value.size;
   }
 
+  /** The same of a blob whose size is known: an upstream that says another is not talking about it. */
+  async #agrees(
+    served: Served,
+    repository: Repository,
+    digest: Digest,
+    size: number | undefined,
+    ask: Ask,
+  ): Promise<void> {
+    const said = await this.#exists(served, repository, digest, ask);
+    if (said === undefined || size === undefined || said === size) return;
+    throw new UpstreamError("corrupt", `${served.upstream.name} says that ${digest} has another size`);
+  }
+
   async #join(
     fill: Fill,
     content: Content,
@@ -161,7 +172,7 @@ export class Layers {
     const proofs = this.#proofs.getOrInsertComputed(fill, () => new Set());
     if (!proofs.has(place)) {
       try {
-        await this.#exists(served, repository, fill.digest, ask);
+        await this.#agrees(served, repository, fill.digest, fill.size, ask);
       } catch (error) {
         await content.close();
         throw error;
