@@ -128,7 +128,7 @@ const statusRoutes: Readonly<Record<string, StatusRoute>> = {
 let house: AccessHouse;
 
 beforeAll(async () => {
-  house = await openAccessHouse();
+  house = await openAccessHouse({ storage: { pins: ["docker.io/private/app:1", "docker.io/private/*"] } });
 });
 afterAll(() => house.close());
 
@@ -183,9 +183,11 @@ test("every route of the status listener is in the table", async () => {
     page,
   });
   // The API is opened when it is first asked.
-  const routes = [...whole.routes, ...new Hono().route("/api/v1", api).routes].filter(
-    ({ method }) => method !== "ALL",
-  );
+  const all = [...whole.routes, ...new Hono().route("/api/v1", api).routes];
+  const routes = all.filter(({ method }) => method !== "ALL");
+  // What every request passes is no answer; anything else for all methods would be one that the table misses.
+  const passed = all.filter(({ method }) => method === "ALL").map(({ path }) => path);
+  expect(passed).toEqual(["/*", "/api/v1/*", "/api/v1/*"]);
   const names = new Set(
     routes.map(({ method, path }) => `${method} ${path.replace(/^\/assets\/.+/, "/assets/*")}`),
   );
@@ -333,6 +335,21 @@ test("the status listener names private repositories to the operator alone", asy
       expect([identity, text.includes("public/app")]).toEqual([identity, true]);
       expect([identity, text.includes("private/app")]).toEqual([identity, identity === "the admin token"]);
     }
+  }
+});
+
+test("no answer of the status listener names a private repository to anybody else", async () => {
+  await askAs("one that a rule names", "private/app/manifests/1", "GET");
+  await askAs("another one of ours", "private/app/manifests/1", "GET");
+  const questions = Object.keys(statusRoutes).filter((route) => route.startsWith("GET "));
+  // An explanation says again what it was asked.
+  for (const route of questions.filter((question) => question !== "GET /api/v1/explain")) {
+    const { query = "" } = route === "GET /" ? {} : (statusRoutes[route] ?? {});
+    const url = house.hubcap.statusUrl + (await real(route.slice("GET ".length))) + query;
+    const signal = AbortSignal.timeout(1500);
+    // Streams are read until then.
+    const { body } = await ask(url, { signal });
+    expect([route, /private\/\w+/.exec(body.toString())?.[0]]).toEqual([route, undefined]);
   }
 });
 
