@@ -2,8 +2,11 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import { Failures } from "./failures.ts";
 import { History } from "./history.ts";
+import { meanings } from "./meanings.ts";
 
-/** From a cached manifest to a large layer, in seconds. */
+type Name = keyof typeof meanings;
+
+/** From a held manifest to a large layer, in seconds. */
 const durations = [0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 20, 60, 300];
 
 /** From a minute to a month, in seconds. */
@@ -24,254 +27,66 @@ export class Metrics {
   readonly #registers = [this.registry];
   #cache: () => Promise<CacheTotals> = async () => ({ bytes: 0, blobs: 0, manifests: 0 });
 
-  readonly requests = new Counter({
-    name: "hubcap_requests_total",
-    help: "Requests of clients, by source host, what was asked for and how it was answered",
-    labelNames: ["upstream", "kind", "outcome"] as const,
-    registers: this.#registers,
-  });
-  readonly requestSeconds = new Histogram({
-    name: "hubcap_request_seconds",
-    help: "Time until the last byte of an answer was handed to the client's connection",
-    labelNames: ["kind", "outcome"] as const,
-    buckets: durations,
-    registers: this.#registers,
-  });
-  readonly servedBytes = new Counter({
-    name: "hubcap_served_bytes_total",
-    help: "Bytes of manifests and blobs sent to clients",
-    labelNames: ["upstream", "outcome"] as const,
-    registers: this.#registers,
-  });
-  readonly fetchedBytes = new Counter({
-    name: "hubcap_fetched_bytes_total",
-    help: "Bytes of manifests and blobs received from upstreams",
-    labelNames: ["upstream"] as const,
-    registers: this.#registers,
-  });
-  readonly staleServed = new Counter({
-    name: "hubcap_stale_served_total",
-    help: "Answers served although the upstream could not confirm them, by reason",
-    labelNames: ["upstream", "reason"] as const,
-    registers: this.#registers,
-  });
-  readonly staleAge = new Histogram({
-    name: "hubcap_stale_age_seconds",
-    help: "How long ago the upstream last confirmed what was served stale",
-    labelNames: ["upstream"] as const,
-    buckets: ages,
-    registers: this.#registers,
-  });
-  readonly fills = new Gauge({
-    name: "hubcap_fills_running",
-    help: "Blobs on their way in",
-    registers: this.#registers,
-  });
-  readonly fillFailures = new Counter({
-    name: "hubcap_fill_failures_total",
-    help: "Blobs that did not come in: the bytes were wrong (corrupt), did not arrive (broken) or were not taken by the disk",
-    labelNames: ["upstream", "reason"] as const,
-    registers: this.#registers,
-  });
-  readonly bypasses = new Counter({
-    name: "hubcap_bypass_total",
-    help: "Manifests and blobs that passed through without being stored, because the disk was full or failing",
-    labelNames: ["upstream", "reason"] as const,
-    registers: this.#registers,
-  });
-  readonly degraded = new Gauge({
-    name: "hubcap_storage_degraded",
-    help: "1 while nothing is stored because the disk is full or failing",
-    labelNames: ["reason"] as const,
-    registers: this.#registers,
-  });
-  readonly quarantined = new Counter({
-    name: "hubcap_quarantined_total",
-    help: "Blobs that were taken out of service: their bytes or their size were wrong, or they were unreadable",
-    labelNames: ["reason"] as const,
-    registers: this.#registers,
-  });
-  readonly scrubbedBytes = new Counter({
-    name: "hubcap_scrubbed_bytes_total",
-    help: "Bytes of held blobs that were read again to see that they have not rotted",
-    registers: this.#registers,
-  });
-  readonly catalogsReplaced = new Counter({
-    name: "hubcap_catalogs_replaced_total",
-    help: "Catalogs that were set aside because they were damaged",
-    registers: this.#registers,
-  });
-  readonly upstreamRequests = new Counter({
-    name: "hubcap_upstream_requests_total",
-    help: "Requests to upstreams, by kind and status; status is `error` when no answer came",
-    labelNames: ["upstream", "kind", "status"] as const,
-    registers: this.#registers,
-  });
-  readonly upstreamSeconds = new Histogram({
-    name: "hubcap_upstream_seconds",
-    help: "Time until an upstream's answer began",
-    labelNames: ["upstream", "kind"] as const,
-    buckets: durations,
-    registers: this.#registers,
-  });
-  readonly upstreamCertificateExpiry = new Gauge({
-    name: "hubcap_upstream_certificate_expiry_seconds",
-    help: "When the first certificate ends that the upstream's registry and token service showed last, in seconds since the epoch",
-    labelNames: ["upstream"] as const,
-    registers: this.#registers,
-  });
+  // Each sentence about them is in meanings.ts, in the same order.
 
-  readonly cacheBytes = new Gauge({
-    name: "hubcap_cache_bytes",
-    help: "Bytes of manifests and blobs that are held",
-    registers: this.#registers,
-    collect: async () => {
-      const { bytes, blobs, manifests } = await this.#cache();
-      this.cacheBytes.set(bytes);
-      this.cacheBlobs.set(blobs);
-      this.cacheManifests.set(manifests);
-    },
-  });
-  readonly cacheCapacity = new Gauge({
-    name: "hubcap_cache_capacity_bytes",
-    help: "Bytes that may be held",
-    registers: this.#registers,
-  });
-  readonly cacheBlobs = new Gauge({
-    name: "hubcap_cache_blobs",
-    help: "Blobs that are held, manifests among them",
-    registers: this.#registers,
-  });
-  readonly cacheManifests = new Gauge({
-    name: "hubcap_cache_manifests",
-    help: "Manifests that are held",
-    registers: this.#registers,
-  });
-  readonly evictedBytes = new Counter({
-    name: "hubcap_cache_evicted_bytes_total",
-    help: "Bytes that were let go of: for room (capacity), by a rule (age, unused), named by no manifest (orphan), or on demand (removed)",
-    labelNames: ["reason"] as const,
-    registers: this.#registers,
-  });
+  // What clients asked for
+  readonly requests = this.#counter("hubcap_requests_total", ["upstream", "kind", "outcome"]);
+  readonly requestSeconds = this.#histogram("hubcap_request_seconds", ["kind", "outcome"], durations);
+  readonly servedBytes = this.#counter("hubcap_served_bytes_total", ["upstream", "outcome"]);
+  readonly staleServed = this.#counter("hubcap_stale_served_total", ["upstream", "reason"]);
+  readonly staleAge = this.#histogram("hubcap_stale_age_seconds", ["upstream"], ages);
+  readonly bypasses = this.#counter("hubcap_bypass_total", ["upstream", "reason"]);
+  readonly policyRefusals = this.#counter("hubcap_policy_refused_total", ["upstream", "reason"]);
+  readonly immutableMoves = this.#counter("hubcap_immutable_tag_moves_total", ["upstream"]);
 
-  readonly certificateExpiry = new Gauge({
-    name: "hubcap_certificate_expiry_seconds",
-    help: "When the certificate that a listener serves ends, in seconds since the epoch",
-    labelNames: ["listener"] as const,
-    registers: this.#registers,
-  });
-  readonly certificateRefused = new Gauge({
-    name: "hubcap_certificate_refused",
-    help: "1 while the files of a listener hold a certificate that cannot be served, so that an older one is",
-    labelNames: ["listener"] as const,
-    registers: this.#registers,
-  });
-  readonly tlsFailures = new Counter({
-    name: "hubcap_tls_failures_total",
-    help: "Connections that came to nothing before their first request, for want of TLS or of a client's certificate",
-    labelNames: ["listener"] as const,
-    registers: this.#registers,
-  });
-  readonly limited = new Counter({
-    name: "hubcap_limited_total",
-    help: "What a limit ended or refused: connections too many in all (connections) or from one address (address), readers that took nothing (stalled), blobs for one client (streams), and questions of a client that asks for too much that is not there (misses)",
-    labelNames: ["limit"] as const,
-    registers: this.#registers,
-  });
-  readonly policyRefusals = new Counter({
-    name: "hubcap_policy_refused_total",
-    help: "Requests that a rule refused: by name (denied), by tag (tag), or for the image's age, size, platform or signature; blobs of no allowed image (blob)",
-    labelNames: ["upstream", "reason"] as const,
-    registers: this.#registers,
-  });
-  readonly immutableMoves = new Counter({
-    name: "hubcap_immutable_tag_moves_total",
-    help: "Immutable tags that were found to mean something else upstream than they did first",
-    labelNames: ["upstream"] as const,
-    registers: this.#registers,
-  });
-  readonly auditLost = new Counter({
-    name: "hubcap_audit_lost_lines_total",
-    help: "Lines of the audit log that the disk did not take",
-    registers: this.#registers,
-  });
-  readonly alertsSent = new Counter({
-    name: "hubcap_alert_messages_total",
-    help: "Messages to alert webhooks: taken (sent), not taken after all tries (failed), or too many at once (dropped)",
-    labelNames: ["event", "result"] as const,
-    registers: this.#registers,
-  });
-  readonly warmImages = new Counter({
-    name: "hubcap_warm_images_total",
-    help: "Images that were to be fetched ahead, by how that ended: held, failed, or left for want of quota",
-    labelNames: ["upstream", "result"] as const,
-    registers: this.#registers,
-  });
-  readonly warmBytes = new Counter({
-    name: "hubcap_warm_bytes_total",
-    help: "Bytes of configs and layers that were fetched ahead",
-    labelNames: ["upstream"] as const,
-    registers: this.#registers,
-  });
-  readonly warmJobs = new Gauge({
-    name: "hubcap_warm_jobs",
-    help: "Orders to fetch images ahead that have not ended, by state",
-    labelNames: ["state"] as const,
-    registers: this.#registers,
-  });
-  readonly clusterLists = new Counter({
-    name: "hubcap_cluster_lists_total",
-    help: "Attempts to list the images that the cluster's pods use, by result: ok or failed",
-    labelNames: ["result"] as const,
-    registers: this.#registers,
-  });
+  // What came from upstreams
+  readonly upstreamRequests = this.#counter("hubcap_upstream_requests_total", ["upstream", "kind", "status"]);
+  readonly upstreamSeconds = this.#histogram("hubcap_upstream_seconds", ["upstream", "kind"], durations);
+  readonly upstreamCertificateExpiry = this.#gauge("hubcap_upstream_certificate_expiry_seconds", [
+    "upstream",
+  ]);
+  readonly fetchedBytes = this.#counter("hubcap_fetched_bytes_total", ["upstream"]);
+  readonly fills = this.#gauge("hubcap_fills_running");
+  readonly fillFailures = this.#counter("hubcap_fill_failures_total", ["upstream", "reason"]);
 
-  readonly quotaLimit = this.#quotaGauge("limit", "Pulls that the upstream allows in its window");
-  readonly quotaRemaining = this.#quotaGauge("remaining", "Pulls that are left");
-  readonly quotaReserve = this.#quotaGauge("reserve", "Pulls that only images that are not held may spend");
-  readonly quotaEmptyAt = this.#quotaGauge(
-    "empty_at_seconds",
-    "When no pull will be left if the last hour goes on, in seconds since the epoch",
-  );
-  readonly quotaSavedPulls = this.#quotaGauge(
-    "saved_pulls_total",
-    "Pulls that were served without asking the upstream",
-  );
-  readonly quotaSavedBytes = this.#quotaGauge(
-    "saved_bytes_total",
-    "Bytes that were served without asking the upstream",
-  );
-  readonly quotaState = new Gauge({
-    name: "hubcap_quota_state",
-    help: "1 for the step of the ladder that the upstream's quota is on, 0 for the others",
-    labelNames: ["upstream", "account", "state"] as const,
-    registers: this.#registers,
-  });
-  readonly rehearsal = new Gauge({
-    name: "hubcap_rehearsal",
-    help: "1 for the outage of the upstream that an operator rehearses, 0 for the others",
-    labelNames: ["upstream", "account", "mode"] as const,
-    registers: this.#registers,
-  });
-  readonly quotaSpent = new Counter({
-    name: "hubcap_quota_spent_total",
-    help: "Pulls spent, by what they were spent for",
-    labelNames: ["upstream", "reason"] as const,
-    registers: this.#registers,
-  });
-  readonly quotaRefused = new Counter({
-    name: "hubcap_quota_refused_total",
-    help: "Requests that were not sent to the upstream for want of quota",
-    labelNames: ["upstream", "reason"] as const,
-    registers: this.#registers,
-  });
-  readonly quotaWait = new Histogram({
-    name: "hubcap_quota_wait_seconds",
-    help: "Time that requests to the upstream stood in line",
-    labelNames: ["upstream"] as const,
-    buckets: durations,
-    registers: this.#registers,
-  });
+  // What is held
+  readonly cacheBytes = this.#sum("hubcap_cache_bytes", "bytes");
+  readonly cacheCapacity = this.#gauge("hubcap_cache_capacity_bytes");
+  readonly cacheBlobs = this.#sum("hubcap_cache_blobs", "blobs");
+  readonly cacheManifests = this.#sum("hubcap_cache_manifests", "manifests");
+  readonly evictedBytes = this.#counter("hubcap_cache_evicted_bytes_total", ["reason"]);
+  readonly quarantined = this.#counter("hubcap_quarantined_total", ["reason"]);
+  readonly scrubbedBytes = this.#counter("hubcap_scrubbed_bytes_total");
+  readonly catalogsReplaced = this.#counter("hubcap_catalogs_replaced_total");
+  readonly degraded = this.#gauge("hubcap_storage_degraded", ["reason"]);
+
+  // What may be spent
+  readonly quotaLimit = this.#gauge("hubcap_quota_limit", ["upstream", "account"]);
+  readonly quotaRemaining = this.#gauge("hubcap_quota_remaining", ["upstream", "account"]);
+  readonly quotaReserve = this.#gauge("hubcap_quota_reserve", ["upstream", "account"]);
+  readonly quotaEmptyAt = this.#gauge("hubcap_quota_empty_at_seconds", ["upstream", "account"]);
+  readonly quotaSavedPulls = this.#gauge("hubcap_quota_saved_pulls_total", ["upstream", "account"]);
+  readonly quotaSavedBytes = this.#gauge("hubcap_quota_saved_bytes_total", ["upstream", "account"]);
+  readonly quotaState = this.#gauge("hubcap_quota_state", ["upstream", "account", "state"]);
+  readonly quotaSpent = this.#counter("hubcap_quota_spent_total", ["upstream", "reason"]);
+  readonly quotaRefused = this.#counter("hubcap_quota_refused_total", ["upstream", "reason"]);
+  readonly quotaWait = this.#histogram("hubcap_quota_wait_seconds", ["upstream"], durations);
+  readonly rehearsal = this.#gauge("hubcap_rehearsal", ["upstream", "account", "mode"]);
+
+  // What is fetched ahead
+  readonly warmImages = this.#counter("hubcap_warm_images_total", ["upstream", "result"]);
+  readonly warmBytes = this.#counter("hubcap_warm_bytes_total", ["upstream"]);
+  readonly warmJobs = this.#gauge("hubcap_warm_jobs", ["state"]);
+  readonly clusterLists = this.#counter("hubcap_cluster_lists_total", ["result"]);
+
+  // Listeners, limits, the audit log and alerts
+  readonly certificateExpiry = this.#gauge("hubcap_certificate_expiry_seconds", ["listener"]);
+  readonly certificateRefused = this.#gauge("hubcap_certificate_refused", ["listener"]);
+  readonly tlsFailures = this.#counter("hubcap_tls_failures_total", ["listener"]);
+  readonly limited = this.#counter("hubcap_limited_total", ["limit"]);
+  readonly auditLost = this.#counter("hubcap_audit_lost_lines_total");
+  readonly alertsSent = this.#counter("hubcap_alert_messages_total", ["event", "result"]);
+
   readonly #refreshes: (() => void)[] = [];
 
   constructor() {
@@ -322,12 +137,32 @@ export class Metrics {
     for (const refresh of this.#refreshes) refresh();
   }
 
-  #quotaGauge(name: string, help: string): Gauge<"upstream" | "account"> {
+  #counter<Label extends string = never>(name: Name, labelNames: readonly Label[] = []): Counter<Label> {
+    return new Counter({ name, help: meanings[name], labelNames, registers: this.#registers });
+  }
+
+  #gauge<Label extends string = never>(name: Name, labelNames: readonly Label[] = []): Gauge<Label> {
+    return new Gauge({ name, help: meanings[name], labelNames, registers: this.#registers });
+  }
+
+  /** A gauge that looks at the cache's sums itself whenever it is read. */
+  #sum(name: Name, of: keyof CacheTotals): Gauge<never> {
+    const totals = (): Promise<CacheTotals> => this.#cache();
     return new Gauge({
-      name: `hubcap_quota_${name}`,
-      help,
-      labelNames: ["upstream", "account"],
+      name,
+      help: meanings[name],
       registers: this.#registers,
+      async collect() {
+        this.set((await totals())[of]);
+      },
     });
+  }
+
+  #histogram<Label extends string>(
+    name: Name,
+    labelNames: readonly Label[],
+    buckets: number[],
+  ): Histogram<Label> {
+    return new Histogram({ name, help: meanings[name], labelNames, buckets, registers: this.#registers });
   }
 }
