@@ -1,5 +1,6 @@
 /** One quota as an upstream counts it: the books, and the two lines in front of them. */
 import { Account } from "./account.ts";
+import type { Balance } from "./balance.ts";
 import type { Claim } from "./claim.ts";
 import { systemClocks, type Clocks } from "./clock.ts";
 import type { QuotaListener } from "./event.ts";
@@ -63,6 +64,7 @@ function endOf({ kind, purpose: { overtaken } }: Errand, signal: AbortSignal | u
 /** A bucket that keeps its promises over restarts. */
 export class QuotaBucket implements Bucket {
   readonly #account: Account;
+  readonly #balance: Balance;
   readonly #maxWaitMs: number;
   readonly #minIntervalMs: number;
   /** Pulls, as the window allows them; a turn is over at once. */
@@ -76,11 +78,13 @@ export class QuotaBucket implements Bucket {
 
   /** See {@link openBucket}. */
   constructor({ concurrency, maxWaitMs }: BucketOptions, minIntervalMs: number, account: Account) {
+    const { balance } = account;
     this.#account = account;
+    this.#balance = balance;
     this.#maxWaitMs = Math.max(maxWaitMs, leastPatienceMs);
     this.#minIntervalMs = minIntervalMs;
-    this.#pulls = new Line({ maxConcurrent: null, minTime: minIntervalMs }, () => account.tokens);
-    this.#requests = new Line({ maxConcurrent: concurrency, minTime: 0 }, () => account.guardTokens);
+    this.#pulls = new Line({ maxConcurrent: null, minTime: minIntervalMs }, () => balance.tokens);
+    this.#requests = new Line({ maxConcurrent: concurrency, minTime: 0 }, () => balance.guardTokens);
   }
 
   async take(errand: Errand, caller?: AbortSignal): Promise<Permit> {
@@ -89,7 +93,7 @@ export class QuotaBucket implements Bucket {
     const started = performance.now();
     const patience = new AbortController();
     const leave = (): void => patience.abort(signal?.reason);
-    const tooLong = (): void => patience.abort(busy(this.#account.owner, this.#maxWaitMs));
+    const tooLong = (): void => patience.abort(busy(this.#balance.owner, this.#maxWaitMs));
     const timer = setTimeout(tooLong, this.#maxWaitMs).unref();
     signal?.addEventListener("abort", leave, { once: true });
     this.#waiting += 1;
@@ -109,7 +113,7 @@ export class QuotaBucket implements Bucket {
   }
 
   refusal(errand: Errand): QuotaError | undefined {
-    const verdict = this.#account.verdict(errand);
+    const verdict = this.#balance.verdict(errand);
     if (!(verdict instanceof QuotaError)) return undefined;
     this.#account.refuse(errand, verdict);
     return verdict;
@@ -121,16 +125,16 @@ export class QuotaBucket implements Bucket {
   }
 
   get state(): State {
-    return this.#account.state;
+    return this.#balance.state;
   }
 
   get rehearsal(): Rehearsal | undefined {
-    return this.#account.rehearsal;
+    return this.#balance.rehearsal;
   }
 
   /** One row of `GET /api/v1/quota`. */
   snapshot(): Snapshot {
-    return this.#account.snapshot(this.#waiting);
+    return this.#balance.snapshot(this.#waiting);
   }
 
   /** Calls `listener` with each event until the returned function is called. */
@@ -175,7 +179,7 @@ export class QuotaBucket implements Bucket {
       let isAdmitted = false;
       try {
         end = await this.#turn(this.#requests, priority, signal, () => {
-          if (this.#account.stop) throw this.#account.stop;
+          if (this.#balance.stop) throw this.#balance.stop;
           claim ??= this.#account.reserve(errand);
           isAdmitted = this.#account.admit(claim);
         });
@@ -196,18 +200,18 @@ export class QuotaBucket implements Bucket {
   /** Sets the cost of `errand` aside when it is its turn; undefined when it costs nothing. @throws QuotaError */
   async #claim(errand: Errand, priority: number, patience: AbortController): Promise<Claim | undefined> {
     for (;;) {
-      const verdict = this.#account.verdict(errand);
+      const verdict = this.#balance.verdict(errand);
       if (verdict instanceof QuotaError) throw verdict;
       if (costOf(errand.kind) === 0) return undefined;
       if (this.#pulls.waiting * this.#minIntervalMs >= this.#maxWaitMs) {
-        throw busy(this.#account.owner, this.#maxWaitMs);
+        throw busy(this.#balance.owner, this.#maxWaitMs);
       }
       this.#hopeful.set(patience, errand);
       let claim: Claim | undefined;
       try {
         const end = await this.#turn(this.#pulls, priority, patience.signal, () => {
           this.#hopeful.delete(patience);
-          if (this.#account.verdict(errand) === "go") claim = this.#account.reserve(errand);
+          if (this.#balance.verdict(errand) === "go") claim = this.#account.reserve(errand);
         });
         end();
       } finally {
@@ -245,7 +249,7 @@ export class QuotaBucket implements Bucket {
   }
 
   #granted({ kind, purpose: { reason } }: Errand, waitedMs: number): void {
-    const { upstream } = this.#account.owner;
+    const { upstream } = this.#balance.owner;
     this.#account.events.emit({ type: "granted", upstream, reason, cost: costOf(kind), waitedMs });
   }
 
@@ -254,21 +258,21 @@ export class QuotaBucket implements Bucket {
    * there will be more for the others.
    */
   #fill(): void {
-    const { tokens, guardTokens } = this.#account;
+    const { tokens, guardTokens } = this.#balance;
     this.#pulls.fill();
     this.#requests.fill();
     if (tokens < 1) this.#disappoint();
     clearTimeout(this.#wake);
     const soon: number[] = [];
-    if (this.#pulls.waiting > 0 && tokens < 1) soon.push(this.#account.pullFreeInMs ?? 0);
-    if (this.#requests.waiting > 0 && guardTokens < 1) soon.push(this.#account.requestFreeInMs ?? 0);
+    if (this.#pulls.waiting > 0 && tokens < 1) soon.push(this.#balance.pullFreeInMs ?? 0);
+    if (this.#requests.waiting > 0 && guardTokens < 1) soon.push(this.#balance.requestFreeInMs ?? 0);
     const inMs = Math.min(...soon.filter((ms) => ms > 0));
     if (inMs <= this.#maxWaitMs) this.#wake = setTimeout(() => this.#fill(), inMs + 1).unref();
   }
 
   #disappoint(): void {
     for (const [patience, errand] of this.#hopeful) {
-      const verdict = this.#account.verdict(errand);
+      const verdict = this.#balance.verdict(errand);
       if (verdict instanceof QuotaError) patience.abort(verdict);
     }
   }

@@ -12,11 +12,11 @@ describe("the ladder", () => {
   test("goes down step by step as pulls are spent, and up as they come back, each step announced", async () => {
     const world = await started(20);
     const events = heard(world.account);
-    expect(world.account.state).toBe("ok");
+    expect(world.account.balance.state).toBe("ok");
     const states = [];
     for (let spent = 1; spent <= 20; spent += 1) {
       await pulls(world, 1);
-      states.push(world.account.state);
+      states.push(world.account.balance.state);
       world.time += 1000;
     }
     expect(states.indexOf("low")).toBe(13);
@@ -43,17 +43,17 @@ describe("the ladder", () => {
     const last = flights.at(-1);
     if (!last) throw new Error("unreachable");
     world.answer(last);
-    expect(world.account.state).toBe("ok");
-    expect(world.account.snapshot(0).remaining).toBe(14);
+    expect(world.account.balance.state).toBe("ok");
+    expect(world.account.balance.snapshot(0).remaining).toBe(14);
     // It is not sure enough to send another pull, but well worth waiting for.
-    expect(world.account.tokens).toBeLessThan(1);
-    expect(world.account.verdict(errand("manifest-get"))).toBe("wait");
+    expect(world.account.balance.tokens).toBeLessThan(1);
+    expect(world.account.balance.verdict(errand("manifest-get"))).toBe("wait");
   });
 
   test("only first pulls may touch the reserve, and warming stops where saving begins", async () => {
     const world = await started(20);
     const may = (reason: "pull" | "revalidate" | "warm") =>
-      world.account.verdict(errand("manifest-get", reason)) === "go";
+      world.account.balance.verdict(errand("manifest-get", reason)) === "go";
     await pulls(world, 13);
     expect([may("pull"), may("revalidate"), may("warm")]).toEqual([true, true, true]);
     await pulls(world, 1);
@@ -63,7 +63,7 @@ describe("the ladder", () => {
     expect(refusal(world.account, "manifest-get", "revalidate").message).toMatch(
       /has 2 of 20 pulls in 1 min left, which are kept for images that clients wait for/,
     );
-    expect(world.account.verdict(errand("manifest-head", "revalidate"))).toBe("go");
+    expect(world.account.balance.verdict(errand("manifest-head", "revalidate"))).toBe("go");
   });
 });
 
@@ -72,7 +72,7 @@ describe("with nothing left", () => {
     const world = await started(1);
     await pulls(world, 1);
     for (const kind of ["manifest-head", "blob", "token", "ping", "tags", "referrers"] as const) {
-      expect(world.account.verdict(errand(kind))).toBe("go");
+      expect(world.account.balance.verdict(errand(kind))).toBe("go");
     }
   });
 
@@ -129,10 +129,10 @@ describe("with nothing left", () => {
     const world = await started(1, { maxWaitMs: 15_000 });
     await pulls(world, 1);
     world.time += windowMs - 15_000;
-    expect(world.account.verdict(errand("manifest-get"))).toBeInstanceOf(QuotaError);
+    expect(world.account.balance.verdict(errand("manifest-get"))).toBeInstanceOf(QuotaError);
     world.time += 1;
-    expect(world.account.verdict(errand("manifest-get"))).toBe("wait");
-    expect(world.account.pullFreeInMs).toBe(15_000);
+    expect(world.account.balance.verdict(errand("manifest-get"))).toBe("wait");
+    expect(world.account.balance.pullFreeInMs).toBe(15_000);
   });
 
   test("says in one sentence whose quota is spent, when the next pull is free, and what to do", async () => {
@@ -160,8 +160,8 @@ describe("a 429 about pulls", () => {
   test("empties the bucket at once, costs nothing, and repeats are not sent", async () => {
     const world = await started(100);
     await answered(world.account, limited);
-    expect(world.account.state).toBe("exhausted");
-    expect(world.account.snapshot(0)).toMatchObject({ remaining: 0, spentInWindow: 0 });
+    expect(world.account.balance.state).toBe("exhausted");
+    expect(world.account.balance.snapshot(0)).toMatchObject({ remaining: 0, spentInWindow: 0 });
     expect(world.ledger.entries).toMatchObject([{ outcome: "limited", cost: 0 }]);
     for (let repeat = 0; repeat < 5; repeat += 1) expect(refusal(world.account).kind).toBe("exhausted");
     expect(world.account.worthAsking()).toBe(false);
@@ -174,7 +174,7 @@ describe("a 429 about pulls", () => {
     await answered(world.account, { status: 429 });
     expect(refusal(world.account).retryAfter).toBe(31);
     world.time += 30_001;
-    expect(world.account.tokens).toBe(1);
+    expect(world.account.balance.tokens).toBe(1);
   });
 
   test("without any header, of an upstream that never said what is left, pauses it briefly", async () => {
@@ -183,7 +183,7 @@ describe("a 429 about pulls", () => {
     await pulls(world, 1);
     await answered(world.account, { status: 429 });
     expect(refusal(world.account)).toMatchObject({ kind: "paused", retryAfter: 10 });
-    expect(world.account.snapshot(0)).toMatchObject({ state: "ok", remaining: 999 });
+    expect(world.account.balance.snapshot(0)).toMatchObject({ state: "ok", remaining: 999 });
     world.time += 10_000;
     await pulls(world, 1);
   });
@@ -196,7 +196,7 @@ describe("a 429 about pulls", () => {
     await world.ask();
     expect(refusal(world.account).retryAfter).toBe(1);
     world.time += 1;
-    expect(world.account.verdict(errand("manifest-get"))).toBe("go");
+    expect(world.account.balance.verdict(errand("manifest-get"))).toBe("go");
   });
 
   test("is forgotten when a later question shows that something is left", async () => {
@@ -206,7 +206,7 @@ describe("a 429 about pulls", () => {
     expect(world.account.worthAsking()).toBe(true);
     expect(world.account.worthAsking()).toBe(false);
     await world.ask();
-    expect(world.account.tokens).toBe(100);
+    expect(world.account.balance.tokens).toBe(100);
   });
 });
 
@@ -217,9 +217,9 @@ describe("a 429 about the rate of requests", () => {
     for (const kind of ["manifest-get", "manifest-head", "blob", "token"] as const) {
       expect(refusal(world.account, kind)).toMatchObject({ kind: "paused", retryAfter: 60 });
     }
-    expect(world.account.snapshot(0)).toMatchObject({ state: "ok", remaining: 100 });
+    expect(world.account.balance.snapshot(0)).toMatchObject({ state: "ok", remaining: 100 });
     world.time += minute;
-    expect(world.account.verdict(errand("blob"))).toBe("go");
+    expect(world.account.balance.verdict(errand("blob"))).toBe("go");
   });
 
   test("pauses for as long as it says when that is longer, but not for ever", async () => {
@@ -253,15 +253,15 @@ describe("a rehearsal", () => {
     const world = await started(20);
     const events = heard(world.account);
     world.account.rehearse("empty", world.wall + 10 * minute);
-    expect(world.account.state).toBe("exhausted");
+    expect(world.account.balance.state).toBe("exhausted");
     expect(refusal(world.account)).toMatchObject({ kind: "exhausted", retryAfter: 600 });
-    expect(world.account.verdict(errand("manifest-head"))).toBe("go");
-    expect(world.account.snapshot(0)).toMatchObject({
+    expect(world.account.balance.verdict(errand("manifest-head"))).toBe("go");
+    expect(world.account.balance.snapshot(0)).toMatchObject({
       remaining: 0,
       rehearsal: { mode: "empty", until: "2026-11-22T00:10:00Z" },
     });
     world.time += 10 * minute;
-    expect(world.account.rehearsal).toBeUndefined();
+    expect(world.account.balance.rehearsal).toBeUndefined();
     expect(await pull(world)).toBe(true);
     expect(events.filter(({ type }) => type === "state")).toHaveLength(2);
   });
@@ -275,7 +275,7 @@ describe("a rehearsal", () => {
       /^an operator rehearses an outage of docker\.io; it ends at 2026-11-22T00:01:00Z/,
     );
     world.account.rehearse("down", world.wall);
-    expect(world.account.verdict(errand("blob"))).toBe("go");
+    expect(world.account.balance.verdict(errand("blob"))).toBe("go");
   });
 
   test("ends when it should though the wall clock jumps", async () => {
@@ -283,6 +283,6 @@ describe("a rehearsal", () => {
     world.account.rehearse("empty", world.wall + minute);
     world.jump(-hour);
     world.time += minute;
-    expect(world.account.rehearsal).toBeUndefined();
+    expect(world.account.balance.rehearsal).toBeUndefined();
   });
 });

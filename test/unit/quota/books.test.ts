@@ -14,18 +14,18 @@ describe("clocks and restarts", () => {
     await pulls(world, 2);
     world.jump(-365 * 24 * hour);
     await world.restart(0, () => false);
-    expect(world.account.tokens).toBe(0);
+    expect(world.account.balance.tokens).toBe(0);
     world.time += windowMs + 1;
-    expect(world.account.tokens).toBe(2);
+    expect(world.account.balance.tokens).toBe(2);
   });
 
   test("a clock that is set forward a year frees nothing", async () => {
     const world = await started(2, {}, false);
     await pulls(world, 2);
     world.jump(365 * 24 * hour);
-    expect(world.account.tokens).toBe(0);
+    expect(world.account.balance.tokens).toBe(0);
     await world.restart(0, () => false);
-    expect(world.account.tokens).toBe(0);
+    expect(world.account.balance.tokens).toBe(0);
   });
 
   test("time spent running counts after a restart, to the minute of the last tending", async () => {
@@ -34,7 +34,7 @@ describe("clocks and restarts", () => {
     world.time += windowMs + 1;
     await world.account.tend(0);
     await world.restart(10, () => false);
-    expect(world.account.tokens).toBe(2);
+    expect(world.account.balance.tokens).toBe(2);
   });
 
   test("a process that ends in order knows at the next start how long it ran", async () => {
@@ -43,14 +43,14 @@ describe("clocks and restarts", () => {
     world.time += windowMs + 1;
     await world.account.close();
     await world.restart(10, () => false);
-    expect(world.account.tokens).toBe(2);
+    expect(world.account.balance.tokens).toBe(2);
   });
 
   test("what was in flight when it was killed counts as spent", async () => {
     const world = await started(2, {}, false);
     await world.send("manifest-get");
     await world.restart(0, () => true);
-    expect(world.account.tokens).toBe(1);
+    expect(world.account.balance.tokens).toBe(1);
     expect(world.ledger.entries).toMatchObject([{ outcome: "failed", cost: 1 }]);
   });
 
@@ -62,16 +62,16 @@ describe("clocks and restarts", () => {
     await world.restart(4 * minute, () => false);
     expect(refusal(world.account, "blob")).toMatchObject({ kind: "paused", retryAfter: 300 });
     world.time += 5 * minute;
-    expect(world.account.verdict(errand("blob"))).toBe("go");
+    expect(world.account.balance.verdict(errand("blob"))).toBe("go");
   });
 
   test("pulls that an upstream refused until a moment wait for it over a restart", async () => {
     const world = await started(100);
     await answered(world.account, { status: 429, headers: { "retry-after": "600" } });
     await world.restart(4 * minute, () => false);
-    expect(world.account.state).toBe("exhausted");
+    expect(world.account.balance.state).toBe("exhausted");
     expect(refusal(world.account)).toMatchObject({ kind: "exhausted", retryAfter: 360 });
-    expect(world.account.verdict(errand("blob"))).toBe("go");
+    expect(world.account.balance.verdict(errand("blob"))).toBe("go");
     world.time += 6 * minute;
     expect(await world.send("manifest-get")).toBeDefined();
   });
@@ -90,7 +90,7 @@ describe("clocks and restarts", () => {
     const world = await started(2);
     await pulls(world, 2);
     await world.start({ account: undefined });
-    expect(world.account.tokens).toBe(2);
+    expect(world.account.balance.tokens).toBe(2);
   });
 });
 
@@ -103,7 +103,7 @@ describe("the ledger", () => {
     await world.account.tend(0);
     await world.ask();
     await world.restart(0, () => false);
-    expect(world.account.tokens).toBe(0);
+    expect(world.account.balance.tokens).toBe(0);
   });
 
   test("has each pull before it is sent, with who asked for it, and afterwards how it ended", async () => {
@@ -138,7 +138,7 @@ describe("the ledger", () => {
     await world.account.begin(claim);
     world.account.failed(claim);
     expect(world.ledger.entries).toMatchObject([{ outcome: "failed", cost: 1 }]);
-    expect(world.account.tokens).toBe(99);
+    expect(world.account.balance.tokens).toBe(99);
   });
 
   test("gets back what was never sent", async () => {
@@ -148,7 +148,7 @@ describe("the ledger", () => {
     await world.account.begin(claim);
     world.account.release(claim);
     expect(world.ledger.entries).toMatchObject([{ outcome: "released", cost: 0 }]);
-    expect(world.account.tokens).toBe(100);
+    expect(world.account.balance.tokens).toBe(100);
   });
 
   test("that cannot be written stops what a limit counts, and says so", async () => {
@@ -158,7 +158,7 @@ describe("the ledger", () => {
     const claim = world.account.reserve(errand("manifest-get"));
     await expect(world.account.begin(claim)).rejects.toMatchObject({ kind: "paused", retryAfter: 10 });
     world.account.release(claim);
-    expect(world.account.tokens).toBe(100);
+    expect(world.account.balance.tokens).toBe(100);
     await world.account.tend(0);
     await world.account.close();
     world.account.refuse(errand("manifest-get"), new QuotaError("busy", "later", 1));
@@ -176,7 +176,7 @@ describe("the ledger", () => {
     });
     world.ledger.failure = new Error("database or disk is full");
     await answered(world.account, {});
-    expect(world.account.state).toBe("unlimited");
+    expect(world.account.balance.state).toBe("unlimited");
   });
 
   test("counts refusals by who was refused", async () => {
@@ -222,9 +222,9 @@ describe("an upstream without a limit", () => {
       { upstream: "ghcr.io", preset: presetOf("ghcr.io", true), quota: undefined },
       false,
     );
-    expect(world.account.state).toBe("unknown");
+    expect(world.account.balance.state).toBe("unknown");
     for (let pulled = 0; pulled < 3; pulled += 1) await answered(world.account, {});
-    expect(world.account.snapshot(0)).toMatchObject({
+    expect(world.account.balance.snapshot(0)).toMatchObject({
       state: "unlimited",
       limit: null,
       remaining: null,
@@ -245,7 +245,11 @@ describe("an upstream without a limit", () => {
       quota: undefined,
     });
     await world.ask();
-    expect(world.account.snapshot(0)).toMatchObject({ limit: 5, remaining: 5, learntFrom: "headers" });
+    expect(world.account.balance.snapshot(0)).toMatchObject({
+      limit: 5,
+      remaining: 5,
+      learntFrom: "headers",
+    });
     await pulls(world, 5);
     expect(refusal(world.account).kind).toBe("exhausted");
   });
@@ -260,7 +264,7 @@ describe("the snapshot", () => {
     world.account.saved(1, 1);
     const flight = await world.send("manifest-head");
     expect(flight).toBeDefined();
-    expect(world.account.snapshot(3)).toEqual({
+    expect(world.account.balance.snapshot(3)).toEqual({
       name: "docker.io",
       account: "cluster",
       source: null,
@@ -288,10 +292,10 @@ describe("the snapshot", () => {
     await answered(world.account, { headers: { "docker-ratelimit-source": "192.0.2.1" } });
     await world.ask();
     world.account.saved(5, 50);
-    const { saved, source, learntFrom, observedAt } = world.account.snapshot(0);
+    const { saved, source, learntFrom, observedAt } = world.account.balance.snapshot(0);
     await world.account.close();
     await world.restart(minute, () => false);
-    expect(world.account.snapshot(0)).toMatchObject({ saved, source, learntFrom, observedAt });
+    expect(world.account.balance.snapshot(0)).toMatchObject({ saved, source, learntFrom, observedAt });
     expect({ saved, source, learntFrom }).toEqual({
       saved: { pulls: 5, bytes: 50 },
       source: "192.0.2.1",
@@ -303,7 +307,9 @@ describe("the snapshot", () => {
     const world = await started(20);
     const events = heard(world.account);
     await world.account.tend(2);
-    expect(events).toEqual([{ type: "sample", upstream: "docker.io", snapshot: world.account.snapshot(2) }]);
+    expect(events).toEqual([
+      { type: "sample", upstream: "docker.io", snapshot: world.account.balance.snapshot(2) },
+    ]);
   });
 });
 
@@ -314,12 +320,12 @@ describe("a token", () => {
       access: [{ parameters: { pull_limit: "200", pull_limit_interval: "21600" } }],
     });
     world.account.learnToken(`e30.${Buffer.from(claims).toString("base64url")}.x`);
-    expect(world.account.snapshot(0)).toMatchObject({
+    expect(world.account.balance.snapshot(0)).toMatchObject({
       limit: 200,
       windowSeconds: 21_600,
       learntFrom: "token",
     });
     world.account.learnToken("opaque");
-    expect(world.account.snapshot(0)).toMatchObject({ limit: 200 });
+    expect(world.account.balance.snapshot(0)).toMatchObject({ limit: 200 });
   });
 });

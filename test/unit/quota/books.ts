@@ -42,7 +42,7 @@ export async function answered(
 
 /** Why a request may not go, which it must not. */
 export function refusal(account: Account, kind: RequestKind = "manifest-get", reason: Reason = "pull") {
-  const verdict = account.verdict(errand(kind, reason));
+  const verdict = account.balance.verdict(errand(kind, reason));
   if (!(verdict instanceof QuotaError)) throw new Error(`it may ${verdict}`);
   return verdict;
 }

@@ -118,7 +118,7 @@ describe("nothing is held back for good", () => {
         world.answerAll();
         world.time += windowMs + 1;
         await world.ask();
-        expect(world.account.tokens).toBe(world.limit);
+        expect(world.account.balance.tokens).toBe(world.limit);
       }),
       runs,
     );
@@ -136,7 +136,7 @@ describe("nothing is held back for good", () => {
           await run(world);
           world.answerAll();
           await world.ask();
-          expect(world.account.tokens).toBe(world.remaining);
+          expect(world.account.balance.tokens).toBe(world.remaining);
         }
       }),
       runs,

@@ -12,7 +12,7 @@ async function open(perClient?: number) {
   });
   const pull = async (client: string, fate: "counted" | "released" = "counted"): Promise<boolean> => {
     const asked = errand("manifest-get", "pull", client);
-    if (world.account.verdict(asked) !== "go") return false;
+    if (world.account.balance.verdict(asked) !== "go") return false;
     const claim = world.account.reserve(asked);
     await world.account.begin(claim);
     if (fate === "released") world.account.release(claim);
@@ -26,7 +26,7 @@ async function open(perClient?: number) {
     return count;
   };
   const verdict = (client: string, reason: Reason = "pull") =>
-    world.account.verdict(errand("manifest-get", reason, client));
+    world.account.balance.verdict(errand("manifest-get", reason, client));
   return { world, pull, pulls, verdict };
 }
 
@@ -51,7 +51,7 @@ test("whoever has had his share hears so, others pull on, and what is free stays
     message: expect.stringMatching(/^node-1 has spent its share of docker\.io: 5 of 20 pulls in 1 min/),
   });
   expect(verdict("node-1", "revalidate")).toMatchObject({ kind: "share" });
-  expect(world.account.verdict(errand("manifest-head", "pull", "node-1"))).toBe("go");
+  expect(world.account.balance.verdict(errand("manifest-head", "pull", "node-1"))).toBe("go");
   expect(await pulls("node-2")).toBe(5);
 });
 

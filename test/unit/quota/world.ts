@@ -103,7 +103,7 @@ export class World {
 
   /** Sends a request if Hubcap lets it go. */
   async send(kind: RequestKind): Promise<Flight | undefined> {
-    if (this.account.verdict(errand(kind)) !== "go") return undefined;
+    if (this.account.balance.verdict(errand(kind)) !== "go") return undefined;
     const wasInformed = this.#heardAt >= this.#othersAt;
     const claim = this.account.reserve(errand(kind));
     this.account.admit(claim);

@@ -1,0 +1,200 @@
+/** What one bucket's books allow now, and what is said when nothing may go. Only reads them. */
+import type { LedgerClock } from "./clock.ts";
+import { freeAt } from "./forecast.ts";
+import type { Standing } from "./ledger.ts";
+import type { Lessons } from "./learn.ts";
+import { costOf } from "./presets.ts";
+import type { Errand, QuotaError, Reason } from "./quota.ts";
+import { exhausted, paused, rehearsed, reserved, type Moment, type Owner } from "./refusal.ts";
+import { snapshotOf, type Rehearsal, type Snapshot, type State } from "./snapshot.ts";
+import type { Shares } from "./shares.ts";
+import type { Stops } from "./stops.ts";
+import type { Reckoning } from "./window.ts";
+
+/** One bucket's books. */
+export interface Books {
+  readonly clock: LedgerClock;
+  readonly reckoning: Reckoning;
+  /** The rate of requests of any kind. It is short, so it is not persisted. */
+  readonly guard: Reckoning;
+  readonly stops: Stops;
+  /** What each client has spent. */
+  readonly shares: Shares;
+  readonly lessons: Lessons;
+  hasAnswered: boolean;
+  /** When the upstream last said what is left, on the wall clock. */
+  observedAt: number | undefined;
+  /** What was served without asking the upstream. */
+  readonly saved: { pulls: number; bytes: number };
+}
+
+export interface BalanceOptions extends Owner {
+  /** Shares of the limit, 0 to 1: what only first pulls may touch, and where saving begins. */
+  readonly reserve: number;
+  readonly low: number;
+  /** How long a pull may wait for one to come free. */
+  readonly maxWaitMs: number;
+}
+
+/** What may be spent of a bucket. Times and durations are in ms. */
+export class Balance {
+  readonly #options: BalanceOptions;
+  readonly #books: Books;
+
+  constructor(options: BalanceOptions, books: Books) {
+    this.#options = options;
+    this.#books = books;
+  }
+
+  get owner(): Owner {
+    return this.#options;
+  }
+
+  get state(): State {
+    const { reckoning, stops, hasAnswered } = this.#books;
+    const now = this.#now;
+    if (stops.emptyUntil(now)) return "exhausted";
+    if (reckoning.allowance.limit === undefined) return hasAnswered ? "unlimited" : "unknown";
+    const left = reckoning.hoped(now);
+    if (left <= 0) return "exhausted";
+    if (left <= this.#share("reserve")) return "reserve";
+    return left <= this.#share("low") ? "low" : "ok";
+  }
+
+  get rehearsal(): Rehearsal | undefined {
+    const { stops, clock } = this.#books;
+    const rehearsal = stops.rehearsal(this.#now);
+    return rehearsal && { mode: rehearsal.mode, until: clock.wall(rehearsal.until) };
+  }
+
+  /** Pulls that may be sent now: what the line's reservoir is set to. */
+  get tokens(): number {
+    const { stops, reckoning } = this.#books;
+    const now = this.#now;
+    return stops.emptyUntil(now) ? 0 : reckoning.tokens(now);
+  }
+
+  /** Requests of any kind that may be sent now. */
+  get guardTokens(): number {
+    return this.#books.guard.tokens(this.#now);
+  }
+
+  /** Milliseconds until a pull comes free; undefined when that is not known. */
+  get pullFreeInMs(): number | undefined {
+    const now = this.#now;
+    const free = this.freeAt(now, 1);
+    return free === undefined ? undefined : free - now;
+  }
+
+  /** Milliseconds until the guard lets another request through. */
+  get requestFreeInMs(): number | undefined {
+    const now = this.#now;
+    const free = freeAt(this.#books.guard.view(now), now, 1);
+    return free === undefined ? undefined : free - now;
+  }
+
+  /** Why nothing at all may be sent; undefined when that is not so. */
+  get stop(): QuotaError | undefined {
+    const { stops } = this.#books;
+    const now = this.#now;
+    const rehearsal = stops.rehearsal(now);
+    if (rehearsal?.mode === "down") return rehearsed(this.#options, this.#moment(rehearsal.until));
+    const pausedUntil = stops.pausedUntil(now);
+    return pausedUntil === undefined ? undefined : paused(this.#options, this.#moment(pausedUntil));
+  }
+
+  /** Whether `errand` may go now, may be able to go soon, or will not go. */
+  verdict({ kind, purpose }: Errand): "go" | "wait" | QuotaError {
+    const { stop } = this;
+    if (stop) return stop;
+    const cost = costOf(kind);
+    if (cost === 0) return "go";
+    const { reckoning, stops, shares } = this.#books;
+    const owner = this.#options;
+    const now = this.#now;
+    const { allowance } = reckoning;
+    const over = shares.refusal(purpose, allowance, now, (time) => this.#moment(time));
+    if (over) return over;
+    const floor = this.floor(purpose.reason);
+    if (this.tokens - floor >= cost) return "go";
+    const free = this.freeAt(now, floor + cost);
+    const moment = this.#moment(free ?? now + allowance.windowMs);
+    if (floor > 0) return reserved(owner, this.tokens, allowance, moment);
+    const isHoped = !stops.emptyUntil(now) && reckoning.hoped(now) >= cost;
+    const isSoon = free !== undefined && free > now && free - now <= owner.maxWaitMs;
+    return isHoped || isSoon ? "wait" : exhausted(owner, allowance, moment);
+  }
+
+  /** What `reason` must leave: warming stops where saving begins, revalidation at the reserve. */
+  floor(reason: Reason): number {
+    if (this.#books.reckoning.allowance.limit === undefined || reason === "pull") return 0;
+    return this.#share(reason === "warm" ? "low" : "reserve");
+  }
+
+  /** When `needed` pulls will be left, on the ledger's clock; undefined when that is not known. */
+  freeAt(now: number, needed: number): number | undefined {
+    const { reckoning, stops } = this.#books;
+    const free = freeAt(reckoning.view(now), now, needed);
+    return free === undefined ? undefined : Math.max(free, stops.emptyUntil(now) ?? free);
+  }
+
+  /** The books as the status API shows them. */
+  snapshot(waiting: number): Snapshot {
+    const { upstream, account } = this.#options;
+    const { clock, reckoning, guard, lessons, observedAt, saved } = this.#books;
+    const now = this.#now;
+    const hoped = this.state === "exhausted" ? 0 : Math.max(0, reckoning.hoped(now));
+    const left = Number.isFinite(hoped) ? hoped : undefined;
+    const facts = {
+      name: upstream,
+      account: account ?? "anonymous",
+      source: lessons.source,
+      state: this.state,
+      left,
+      reserve: this.#share("reserve"),
+      spent: reckoning.spent(now),
+      inFlight: guard.inFlight,
+      waiting,
+      nextFreeAt: this.freeAt(now, (left ?? 0) + 1),
+      learntFrom: lessons.from,
+      observedAt,
+      saved: { ...saved },
+      rehearsal: this.rehearsal,
+    };
+    return snapshotOf(facts, reckoning.view(now), clock);
+  }
+
+  /** The books as the ledger keeps them for the next process; `at` is the wall clock's time. */
+  standing(at: number): Standing {
+    const { reckoning, lessons, observedAt, saved, stops } = this.#books;
+    const time = this.#now;
+    const word = reckoning.told(time);
+    const { limit, windowMs } = reckoning.allowance;
+    return {
+      time,
+      at,
+      limit,
+      windowMs,
+      learntFrom: lessons.from,
+      remaining: word?.remaining,
+      since: word?.since ?? 0,
+      observedAt,
+      source: lessons.source,
+      savedPulls: saved.pulls,
+      savedBytes: saved.bytes,
+      ...stops.told(time),
+    };
+  }
+
+  get #now(): number {
+    return this.#books.clock.time();
+  }
+
+  #share(of: "reserve" | "low"): number {
+    return Math.ceil((this.#books.reckoning.allowance.limit ?? 0) * this.#options[of]);
+  }
+
+  #moment(time: number): Moment {
+    return { at: this.#books.clock.wall(time), inMs: time - this.#now };
+  }
+}
