@@ -13,9 +13,8 @@ import type {
   SpentRow,
   Standing,
 } from "./ledger.ts";
+import { hourMs, prepareLedger, type Place, type SpentHour, type Sum } from "./ledgerStatements.ts";
 import { migrateLedger } from "./ledgerTables.ts";
-
-const hourMs = 60 * 60 * 1000;
 
 /** How many entries are folded at once: less than ten milliseconds of work. */
 const foldBatch = 500;
@@ -29,36 +28,6 @@ const sumsPerHour = 2000;
 /** The key of what is over that bound. */
 const others = "(others)";
 
-interface Sum extends Spender {
-  readonly spent: number;
-  readonly refused: number;
-}
-
-/** What the columns of a key are called, here and nowhere else. */
-const columns: Readonly<Record<SpendKey, string>> = {
-  client: "client",
-  repository: "upstream || '/' || repository",
-  userAgent: "user_agent",
-  reason: "reason",
-};
-
-const sumKey =
-  "upstream = @upstream AND repository = @repository AND client = @client AND user_agent = @userAgent";
-
-/** An hour, or what is left of it after `since`, of one upstream or of all. */
-interface SpentHour {
-  readonly upstream: string | null;
-  readonly since: number;
-  readonly hour: number;
-  readonly end: number;
-}
-
-/** The entry after which the next step goes on. */
-interface Place {
-  readonly lastAt: number;
-  readonly id: number;
-}
-
 /**
  * Works on an open handle, which stays the caller's to close.
  *
@@ -69,7 +38,7 @@ interface Place {
  */
 export class SqliteLedger implements Ledger {
   readonly #database: Database.Database;
-  readonly #statements: ReturnType<typeof prepare>;
+  readonly #statements: ReturnType<typeof prepareLedger>;
   readonly #sums = new Map<number, number>();
   #folds = 0;
 
@@ -77,7 +46,7 @@ export class SqliteLedger implements Ledger {
   constructor(database: Database.Database) {
     migrateLedger(database);
     this.#database = database;
-    this.#statements = prepare(database);
+    this.#statements = prepareLedger(database);
   }
 
   async spend(entry: Entry): Promise<number> {
@@ -225,108 +194,4 @@ function addTo(rows: Map<string, SpendRow>, { key, spent, refused, lastAt }: Spe
 
 function mostFirst(one: SpendRow, other: SpendRow): number {
   return other.spent - one.spent || other.refused - one.refused || (one.key < other.key ? -1 : 1);
-}
-
-type StoredStanding = {
-  [key in keyof Standing]:
-    | Exclude<Standing[key], undefined>
-    | (undefined extends Standing[key] ? null : never);
-};
-
-function prepare(database: Database.Database) {
-  const oldest = `SELECT id FROM quota_entry WHERE bucket = @bucket AND time < @time AND outcome <> 'sent'
-    ORDER BY time LIMIT @count`;
-  const ofUpstream = "(@upstream IS NULL OR upstream = @upstream)";
-  const summed = (by: SpendKey) =>
-    database.prepare<[SpentHour], SpendRow>(
-      `SELECT ${columns[by]} AS key, sum(spent) AS spent, sum(refused) AS refused, max(last_at) AS lastAt
-       FROM quota_hour WHERE hour = @hour AND ${ofUpstream} GROUP BY key`,
-    );
-  const entered = (by: SpendKey) =>
-    database.prepare<[SpentHour & Place & { count: number }], SpendRow & Place>(
-      `SELECT id, ${columns[by]} AS key, cost AS spent, 0 AS refused, at AS lastAt FROM quota_entry
-       WHERE (at, id) > (@lastAt, @id) AND at < @end AND cost > 0 AND ${ofUpstream} ORDER BY at, id LIMIT @count`,
-    );
-  return {
-    spend: database.prepare<[Entry]>(
-      `INSERT INTO quota_entry (bucket, time, at, cost, outcome, upstream, repository, client, user_agent, reason)
-       VALUES (@bucket, @time, @at, @cost, 'sent', @upstream, @repository, @client, @userAgent, @reason)`,
-    ),
-    settle: database.prepare<[{ id: number; outcome: string; time: number; cost: number }]>(
-      "UPDATE quota_entry SET outcome = @outcome, time = @time, cost = @cost WHERE id = @id",
-    ),
-    recover: database.prepare<[{ bucket: string; time: number }]>(
-      "UPDATE quota_entry SET outcome = 'failed', time = @time WHERE bucket = @bucket AND outcome = 'sent'",
-    ),
-    rowsSince: database.prepare<[{ bucket: string; time: number }], SpentRow>(
-      `SELECT id, time, at, cost, outcome FROM quota_entry
-       WHERE bucket = @bucket AND time >= @time AND cost > 0 ORDER BY time, id`,
-    ),
-    latest: database.prepare<[{ bucket: string }], { time: number | null }>(
-      `SELECT max(time) AS time FROM (
-         SELECT max(time) AS time FROM quota_entry WHERE bucket = @bucket
-         UNION ALL SELECT time FROM quota_standing WHERE bucket = @bucket)`,
-    ),
-    standing: database.prepare<[{ bucket: string }], StoredStanding>(
-      `SELECT time, at, quota AS "limit", window_ms AS windowMs, learnt_from AS learntFrom, remaining, since,
-         observed_at AS observedAt, source, saved_pulls AS savedPulls, saved_bytes AS savedBytes,
-         paused_until AS pausedUntil, empty_until AS emptyUntil
-       FROM quota_standing WHERE bucket = @bucket`,
-    ),
-    keep: database.prepare<[StoredStanding & { bucket: string }]>(
-      `INSERT OR REPLACE INTO quota_standing VALUES (@bucket, @time, @at, @limit, @windowMs, @learntFrom, @remaining,
-         @since, @observedAt, @source, @savedPulls, @savedBytes, @pausedUntil, @emptyUntil)`,
-    ),
-    find: database.prepare<[Sum & { hour: number }], { spent: number }>(
-      `SELECT spent FROM quota_hour WHERE hour = @hour AND ${sumKey} AND reason = @reason`,
-    ),
-    count: database.prepare<[{ hour: number }], { count: number }>(
-      "SELECT count(*) AS count FROM quota_hour WHERE hour = @hour",
-    ),
-    add: database.prepare<[Sum & { hour: number }]>(
-      `INSERT INTO quota_hour VALUES
-         (@hour, @upstream, @repository, @client, @userAgent, @reason, @spent, @refused, @at)
-       ON CONFLICT DO UPDATE SET spent = spent + excluded.spent, refused = refused + excluded.refused,
-         last_at = max(last_at, excluded.last_at)`,
-    ),
-    oldest: database.prepare<[{ bucket: string; time: number; count: number }], Sum>(
-      `SELECT max(at) AS at, upstream, repository, client, user_agent AS userAgent, reason,
-         sum(cost) AS spent, 0 AS refused
-       FROM quota_entry WHERE id IN (${oldest}) AND cost > 0
-       GROUP BY at / ${hourMs}, upstream, repository, client, user_agent, reason`,
-    ),
-    deleteOldest: database.prepare<[{ bucket: string; time: number; count: number }]>(
-      `DELETE FROM quota_entry WHERE id IN (${oldest})`,
-    ),
-    first: database.prepare<[{ at: number; hour: number }], { at: number | null }>(
-      `SELECT min(at) AS at FROM (
-         SELECT min(at) AS at FROM quota_entry WHERE at >= @at
-         UNION ALL SELECT min(hour) FROM quota_hour WHERE hour >= @hour)`,
-    ),
-    forget: database.prepare<[{ at: number }]>("DELETE FROM quota_hour WHERE hour < @at"),
-    // A bound number is a REAL to SQLite, and its division would not be whole.
-    spendOver: database.prepare<
-      [{ upstream: string; since: number; hour: number; end: number; stepMs: number }],
-      SpendSlice
-    >(
-      `SELECT CAST(at / @stepMs AS INTEGER) * @stepMs AS at, sum(spent) AS spent FROM (
-         SELECT at, cost AS spent FROM quota_entry
-         WHERE at >= @since AND at < @end AND cost > 0 AND upstream = @upstream
-         UNION ALL
-         SELECT hour, spent FROM quota_hour WHERE hour = @hour AND spent > 0 AND upstream = @upstream
-       ) GROUP BY 1 ORDER BY 1`,
-    ),
-    summed: {
-      client: summed("client"),
-      repository: summed("repository"),
-      userAgent: summed("userAgent"),
-      reason: summed("reason"),
-    },
-    entered: {
-      client: entered("client"),
-      repository: entered("repository"),
-      userAgent: entered("userAgent"),
-      reason: entered("reason"),
-    },
-  };
 }
