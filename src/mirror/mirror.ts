@@ -7,7 +7,7 @@ import type { Reference, Repository } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
 import type { Catalog } from "../store/catalog.ts";
 import type { Custody } from "../store/custody.ts";
-import type { Fills } from "../store/fill.ts";
+import type { Fills } from "../store/fills.ts";
 import type { Health } from "../store/health.ts";
 import type { Intake } from "../store/intake.ts";
 import type { Metrics } from "../telemetry/metrics.ts";

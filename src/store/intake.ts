@@ -2,7 +2,7 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Blobs } from "./blobs.ts";
 import type { BypassReason } from "./bypass.ts";
-import type { Fills } from "./fill.ts";
+import type { Fills } from "./fills.ts";
 import type { Health } from "./health.ts";
 import type { Ingest } from "./ingest.ts";
 import type { Reservation, Room } from "./room.ts";

@@ -4,7 +4,7 @@ import type { Digest } from "../oci/digest.ts";
 import { DiskBlobs, type Blobs } from "./blobs.ts";
 import { SqliteCatalog, type Catalog } from "./catalog.ts";
 import { Custody, type Flaw } from "./custody.ts";
-import { Fills } from "./fill.ts";
+import { Fills } from "./fills.ts";
 import { lastingFindings } from "./findings.ts";
 import { forgiving } from "./forgiving.ts";
 import { Health, type Trouble } from "./health.ts";

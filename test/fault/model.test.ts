@@ -20,7 +20,7 @@ import { SqliteCatalog } from "../../src/store/catalog.ts";
 import { openDatabase } from "../../src/store/database.ts";
 import { Custody } from "../../src/store/custody.ts";
 import { SqliteFindings } from "../../src/store/findings.ts";
-import { Fills } from "../../src/store/fill.ts";
+import { Fills } from "../../src/store/fills.ts";
 import { Health } from "../../src/store/health.ts";
 import { Intake } from "../../src/store/intake.ts";
 import { SqliteHearsay } from "../../src/store/hearsay.ts";

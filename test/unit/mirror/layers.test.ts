@@ -9,7 +9,7 @@ import { Layers } from "../../../src/mirror/layers.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
 import type { Repository } from "../../../src/oci/reference.ts";
 import { Custody } from "../../../src/store/custody.ts";
-import { Fills } from "../../../src/store/fill.ts";
+import { Fills } from "../../../src/store/fills.ts";
 import { Health } from "../../../src/store/health.ts";
 import { Intake } from "../../../src/store/intake.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";

@@ -9,7 +9,7 @@ import { SqliteCatalog } from "../../../src/store/catalog.ts";
 import { Custody } from "../../../src/store/custody.ts";
 import { openDatabase } from "../../../src/store/database.ts";
 import { disk, type Files } from "../../../src/store/files.ts";
-import { Fills } from "../../../src/store/fill.ts";
+import { Fills } from "../../../src/store/fills.ts";
 
 const layer = Buffer.from("a layer");
 const config = Buffer.from("{}");

@@ -6,7 +6,8 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { digestOf, type Digest } from "../../../src/oci/digest.ts";
 import { DiskBlobs } from "../../../src/store/blobs.ts";
 import { FillError, IntegrityError } from "../../../src/store/error.ts";
-import { Fills, heldBack, type Fill, type FillOptions, type Source } from "../../../src/store/fill.ts";
+import { heldBack, type Fill, type FillOptions, type Source } from "../../../src/store/fill.ts";
+import { Fills } from "../../../src/store/fills.ts";
 import { bytesOf } from "../../support/pieces.ts";
 
 const bytes = randomBytes(300_000);

@@ -4,7 +4,7 @@ import { join, relative } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { digestOf, hexOf } from "../../../src/oci/digest.ts";
 import { DiskBlobs } from "../../../src/store/blobs.ts";
-import { Fills } from "../../../src/store/fill.ts";
+import { Fills } from "../../../src/store/fills.ts";
 import { disk, type Files, type OpenFile } from "../../../src/store/files.ts";
 
 const bytes = Buffer.from("a blob on its way in");

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { digestOf, hexOf } from "../../../src/oci/digest.ts";
 import { DiskBlobs } from "../../../src/store/blobs.ts";
-import { Fills, type Source } from "../../../src/store/fill.ts";
+import type { Source } from "../../../src/store/fill.ts";
+import { Fills } from "../../../src/store/fills.ts";
 import { keptForMs, worthKeeping } from "../../../src/store/leftovers.ts";
 
 const missing = Buffer.from("the rest");
