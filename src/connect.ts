@@ -1,4 +1,4 @@
-/** The second part of the composition: every configured upstream with its credential, its bucket and its alternates. */
+/** The part of the composition that is about upstreams: each with its credential, its bucket and its alternates. */
 import { announce } from "./announce.ts";
 import type { Config } from "./config/load.ts";
 import type { Served } from "./mirror/served.ts";

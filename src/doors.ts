@@ -1,4 +1,4 @@
-/** The part of the composition that is about who may pull what: who clients are, the rules, and what upstreams show to others. */
+/** The part of the composition that is about clients: who they are, what each may pull, and what upstreams show to others. */
 import { BlockList } from "node:net";
 import type { Network } from "./config/values.ts";
 import { ConfigError, type Issue } from "./config/issue.ts";

@@ -1,4 +1,4 @@
-/** The third part of the composition: what may be pulled, as the configuration says, and what it tells of itself. */
+/** The part of the composition that is about rules: what may be pulled, who judges signatures, and who hears of it. */
 import type { Config } from "./config/load.ts";
 import { ConfigError } from "./config/issue.ts";
 import type { PolicyEvent, PolicySettings } from "./mirror/policy.ts";

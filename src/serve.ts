@@ -13,24 +13,20 @@ import { statusPage } from "./http/page/page.ts";
 import { registryFace } from "./http/registry.ts";
 import { Streams } from "./http/streams.ts";
 import { statusFace } from "./http/status.ts";
+import { openKeeper } from "./keep.ts";
 import { Mirror } from "./mirror/mirror.ts";
 import { observe } from "./observe.ts";
 import { ledgerTables } from "./quota/ledgerTables.ts";
 import { SqliteLedger } from "./quota/sqliteLedger.ts";
 import { openTls } from "./secure.ts";
 import { Stop } from "./stop.ts";
-import { Checkpointer } from "./store/checkpoint.ts";
 import { Intake } from "./store/intake.ts";
-import { SqliteHearsay } from "./store/hearsay.ts";
-import { SqliteInventory } from "./store/inventory.ts";
-import { Keeper } from "./store/keeper.ts";
-import { Pins, SqlitePinTable } from "./store/pins.ts";
 import { Storage } from "./store/storage.ts";
 import { SqliteWarmJobTable } from "./store/warmJobs.ts";
 import { openLog } from "./telemetry/log.ts";
 import { Metrics } from "./telemetry/metrics.ts";
 import { storageEvents } from "./telemetry/storage.ts";
-import { pinsOf, Warming } from "./warming.ts";
+import { Warming } from "./warming.ts";
 
 /** How often buckets are told to write down where they stand. */
 const minuteMs = 60_000;
@@ -42,48 +38,32 @@ export async function serve(config: Config): Promise<void> {
   const log = openLog(config.log.level);
   const metrics = new Metrics();
   const { root } = config.storage;
+  const routing = {
+    upstreams: new Set(Object.keys(config.upstreams)),
+    defaultUpstream: config.defaultUpstream,
+  };
   const tls = await openTls(config, log, metrics);
   open.defer(() => tls.close());
   const observers = await observe(config, log, metrics);
   open.defer(() => observers.close());
 
+  // What is held.
   const events = storageEvents(log, metrics);
   const storage = await Storage.open({ ...config.storage, keep: ledgerTables, events });
   open.defer(() => storage.close());
   const { blobs, catalog, fills, custody, health } = storage;
-  const checkpointer = new Checkpointer(storage.database.path);
-  open.defer(() => checkpointer.close());
-  const routing = {
-    upstreams: new Set(Object.keys(config.upstreams)),
-    defaultUpstream: config.defaultUpstream,
-  };
-  const { capacity, highWater, lowWater, retention } = config.storage;
-  const pins = [...config.storage.pins, ...pinsOf(config.warm, routing)];
-  const keeper = new Keeper({
-    inventory: storage.database.over((database) => new SqliteInventory(database)),
-    blobs: custody,
-    hearsay: storage.database.over((database) => new SqliteHearsay(database)),
-    listAgeMs: config.freshness.staleIfError,
-    leftovers: () => blobs.keptInAll(),
-    marks: { capacity, high: capacity * highWater, low: capacity * lowWater },
-    pins: new Pins(new SqlitePinTable(storage.database.current), pins, Date.now),
-    retention,
-    rest: () => checkpointer.run(),
-    evicted: (reason, bytes) => {
-      metrics.evictedBytes.inc({ reason }, bytes);
-      log.debug({ reason, bytes }, "evicted");
-    },
-    failed: (error) => log.error({ err: error }, "housekeeping failed"),
-  });
-  open.defer(() => keeper.close());
-  metrics.watchCache(() => keeper.totals(), capacity);
+  const keeper = openKeeper(config, storage, routing, open, log, metrics);
+
+  // What others hold, and what may be spent there.
   const ledger = storage.database.over((database) => new SqliteLedger(database));
   const connected = await connect(config, ledger, log, metrics);
   open.defer(() => close(connected));
+  const buckets = new Map([...connected].map(([name, { bucket }]) => [name, bucket]));
+
+  // Who may pull what, and what is done about it.
   const doors = await openDoors(config, connected, storage, log);
   open.defer(() => doors.close());
   const { access, identities } = doors;
-  const buckets = new Map([...connected].map(([name, { bucket }]) => [name, bucket]));
   const freshness = {
     tagTtlMs: config.freshness.tagTtl,
     staleIfErrorMs: config.freshness.staleIfError,
@@ -108,7 +88,6 @@ export async function serve(config: Config): Promise<void> {
     ...(access && { access }),
   });
   await mirror.tidy();
-
   const warming = new Warming({
     settings: config.warm,
     mirror,
@@ -124,6 +103,8 @@ export async function serve(config: Config): Promise<void> {
     draining: stop.signal,
   });
   open.defer(() => warming.close());
+
+  // The two faces: one for clients, one for operators.
   const { stall: stallMs } = config.registry;
   const { connections, connectionsPerAddress: perAddress, streamsPerClient } = config.limits;
   const reached = (limit: ConnectionLimit | "streams"): void => metrics.limited.inc({ limit });
@@ -186,12 +167,15 @@ export async function serve(config: Config): Promise<void> {
     "serving",
   );
 
+  // All is open: from here on it works by itself, until it is told to stop.
   keeper.start();
   observers.alarm({ connected, disk: health });
   warming.start();
   const caring = storage.care(stop.signal);
   const tending = setInterval(() => void tend(connected), minuteMs);
   await stop.asked;
+
+  // Readers have their time, and then everything is closed.
   const { grace } = config.shutdown;
   log.info({ graceMs: grace }, "draining");
   await Promise.all([

@@ -1,4 +1,4 @@
-/** The part of the composition root that fetches ahead: orders, the configuration's lists, and what the cluster uses. */
+/** The part of the composition that fetches ahead: orders, the configuration's lists, and what the cluster uses. */
 import { setTimeout as wait } from "node:timers/promises";
 import { imagesUsed } from "./cluster/imageUse.ts";
 import { listUsedImages, type UsedImage } from "./cluster/pods.ts";
