@@ -1,10 +1,9 @@
 /** Hubcap in front of the stand-in, for the reliability tests: opened, filled with images, and looked at from outside. */
-import { mkdtemp, readdir, readlink, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readlink } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { vi } from "vitest";
 import { ask, type AskOptions, type Reply } from "../support/ask.ts";
+import { MovableClock } from "../support/clock.ts";
 import { allBytes } from "../support/content.ts";
 import { startHub, type Hub, type HubOptions } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap, type LogLine, type WrittenConfig } from "../support/hubcap.ts";
@@ -29,18 +28,15 @@ export interface Pushed {
 /** How long something that is bound to happen is waited for. */
 export const patience = { timeout: 10_000 } as const;
 
-const preloaded = fileURLToPath(new URL("movableClock.ts", import.meta.url));
-
 export class House {
   readonly hub: Hub;
   readonly hubcap: Hubcap;
-  readonly #folder: string;
-  #ahead = 0;
+  readonly #clock: MovableClock;
 
-  constructor(hub: Hub, hubcap: Hubcap, folder: string) {
+  constructor(hub: Hub, hubcap: Hubcap, clock: MovableClock) {
     this.hub = hub;
     this.hubcap = hubcap;
-    this.#folder = folder;
+    this.#clock = clock;
   }
 
   /** Pushes an image as `repository:1`. */
@@ -81,16 +77,13 @@ export class House {
   }
 
   /** Moves Hubcap's clock ahead; its timers stay as they are. */
-  async advance(ms: number): Promise<void> {
-    this.#ahead += ms;
-    await writeFile(join(this.#folder, "clock"), String(this.#ahead));
-    process.kill(this.hubcap.pid, "SIGUSR2");
-    await vi.waitUntil(() => this.hubcap.errors.includes(`the clock is ${this.#ahead} ms ahead`), patience);
+  advance(ms: number): Promise<void> {
+    return this.#clock.advance(this.hubcap, ms);
   }
 
   /** Starts Hubcap again. A moved clock is back at the system's time. */
   async restart(config?: WrittenConfig): Promise<void> {
-    this.#ahead = 0;
+    this.#clock.reset();
     await this.hubcap.restart(config);
   }
 
@@ -137,24 +130,23 @@ export class House {
   async close(): Promise<void> {
     await this.hubcap.dispose();
     await this.hub.stop();
-    await rm(this.#folder, { recursive: true, force: true });
+    await this.#clock.dispose();
   }
 }
 
 /** Opens a house: docker.io is the stand-in, without a limit unless told otherwise. Close it when done. */
 export async function openHouse(options: HouseOptions = {}): Promise<House> {
   const hub = await startHub({ limit: "unlimited", ...options.hub });
-  const folder = await mkdtemp(join(tmpdir(), "hubcap-clock-"));
+  const clock = await MovableClock.make("wall");
   try {
     const hubcap = await startHubcap({
       config: {
         upstreams: { "docker.io": upstreamOf(hub, options.upstream) },
         ...options.config,
       },
-      env: { MOVABLE_CLOCK: join(folder, "clock") },
-      nodeArgs: ["--import", preloaded],
+      ...clock.start,
     });
-    return new House(hub, hubcap, folder);
+    return new House(hub, hubcap, clock);
   } catch (error) {
     await hub.stop();
     throw error;

@@ -1,8 +1,7 @@
 /** A receiver of OpenTelemetry's traces over HTTP: it takes OTLP in JSON, and keeps what it was sent. */
-import { once } from "node:events";
-import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { json } from "node:stream/consumers";
+import { Receiver } from "./receiver.ts";
 
 /** A span as it came, with its attributes as a plain object. Ids are hexadecimal, times nanoseconds in decimal. */
 export interface ReceivedSpan {
@@ -42,11 +41,7 @@ interface Sent {
   }[];
 }
 
-export class Collector {
-  readonly #server = createServer((request, response) => {
-    this.requests.push({ path: request.url ?? "", headers: request.headers });
-    void this.#take(request, response);
-  });
+export class Collector extends Receiver {
   readonly requests: { readonly path: string; readonly headers: IncomingHttpHeaders }[] = [];
   /** Everything that came, as text. */
   readonly bodies: string[] = [];
@@ -54,27 +49,13 @@ export class Collector {
   /** What it answers; it takes spans only with 200. */
   status = 200;
 
-  get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
-  }
-
-  async #take(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  protected override async take(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.requests.push({ path: request.url ?? "", headers: request.headers });
     const body = await json(request);
     this.bodies.push(JSON.stringify(body));
     response.statusCode = this.status;
     if (this.status === 200) this.spans.push(...spansIn(body as Sent));
     response.setHeader("content-type", "application/json").end("{}");
-  }
-
-  async start(): Promise<this> {
-    this.#server.listen(0, "127.0.0.1");
-    await once(this.#server, "listening");
-    return this;
-  }
-
-  async stop(): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise((resolve) => this.#server.close(resolve));
   }
 }
 

@@ -1,12 +1,9 @@
 /** Nodes that pull through Hubcap from the stand-in, all by one clock: for tests of what is spent, and by whom. */
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { request } from "node:http";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
-import { vi } from "vitest";
 import { ask, type AskOptions, type Reply } from "./ask.ts";
+import { MovableClock } from "./clock.ts";
 import { startHub, type Hub, type HubOptions } from "./hub.ts";
 import { startHubcap, upstreamOf, type Hubcap, type WrittenConfig } from "./hubcap.ts";
 import { buildImage, type Image, type ImageOptions } from "./images.ts";
@@ -33,23 +30,18 @@ const states = ["ok", "low", "reserve", "exhausted", "unlimited", "unknown"];
 export class Fleet {
   readonly hub: Hub;
   readonly hubcap: Hubcap;
-  readonly #folder: string;
-  #ahead = 0;
+  readonly #clock: MovableClock;
 
-  constructor(hub: Hub, hubcap: Hubcap, folder: string) {
+  constructor(hub: Hub, hubcap: Hubcap, clock: MovableClock) {
     this.hub = hub;
     this.hubcap = hubcap;
-    this.#folder = folder;
+    this.#clock = clock;
   }
 
   /** Has time pass, for the stand-in and for Hubcap, whose timers stay as they are. */
   async pass(seconds: number): Promise<void> {
-    this.#ahead += seconds * 1000;
     this.hub.advance(seconds * 1000);
-    await writeFile(join(this.#folder, "clock"), String(this.#ahead));
-    process.kill(this.hubcap.pid, "SIGUSR2");
-    const said = `the clock is ${this.#ahead} ms ahead`;
-    await vi.waitUntil(() => this.hubcap.errors.includes(said), { timeout: 10_000, interval: 10 });
+    await this.#clock.advance(this.hubcap, seconds * 1000);
   }
 
   /** Pushes a small image, an index of two platforms, as `repository:1`. */
@@ -163,24 +155,23 @@ export class Fleet {
   async close(): Promise<void> {
     await this.hubcap.dispose();
     await this.hub.stop();
-    await rm(this.#folder, { recursive: true, force: true });
+    await this.#clock.dispose();
   }
 }
 
 /** Opens a fleet: docker.io is the stand-in. Close it when done. */
 export async function openFleet(options: FleetOptions = {}): Promise<Fleet> {
   const hub = await startHub(options.hub);
-  const folder = await mkdtemp(join(tmpdir(), "hubcap-fleet-"));
+  const clock = await MovableClock.make("both");
   try {
     const hubcap = await startHubcap({
       config: {
         ...options.config,
         upstreams: { "docker.io": upstreamOf(hub, options.upstream), ...options.others },
       },
-      env: { MOVABLE_CLOCK: join(folder, "clock") },
-      nodeArgs: ["--import", fileURLToPath(new URL("fleetClock.ts", import.meta.url))],
+      ...clock.start,
     });
-    return new Fleet(hub, hubcap, folder);
+    return new Fleet(hub, hubcap, clock);
   } catch (error) {
     await hub.stop();
     throw error;

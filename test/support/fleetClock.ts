@@ -1,5 +1,5 @@
 /** Loaded into Hubcap with `--import`: time passes for it when told so, also by the clock that otherwise never jumps. */
-import "../fault/movableClock.ts";
+import "./movableClock.ts";
 
 const systemMonotonic = performance.now.bind(performance);
 let ahead = 0;
