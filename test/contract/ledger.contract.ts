@@ -1,6 +1,7 @@
 /** What every implementation of Ledger must do. */
 import { expect, it } from "vitest";
 import type { Entry, Ledger, Standing } from "../../src/quota/ledger.ts";
+import { ledgerEntry } from "../support/ledgerEntry.ts";
 
 const hour = 60 * 60 * 1000;
 const day = 24 * hour;
@@ -8,18 +9,7 @@ const day = 24 * hour;
 const noon = Date.UTC(2026, 10, 22, 12);
 
 function entry(time: number, more: Partial<Entry> = {}): Entry {
-  return {
-    bucket: "docker.io",
-    upstream: "docker.io",
-    repository: "library/nginx",
-    client: "node-1",
-    userAgent: "containerd/2.3.4",
-    reason: "pull",
-    cost: 1,
-    time,
-    at: noon + time,
-    ...more,
-  };
+  return ledgerEntry(time, { at: noon + time, ...more });
 }
 
 const standing: Standing = {

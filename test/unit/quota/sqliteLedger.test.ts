@@ -9,32 +9,18 @@ import type { Entry } from "../../../src/quota/ledger.ts";
 import { LedgerError } from "../../../src/quota/ledgerTables.ts";
 import { SqliteLedger } from "../../../src/quota/sqliteLedger.ts";
 import { openDatabase } from "../../../src/store/database.ts";
+import { ledgerEntry } from "../../support/ledgerEntry.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "hubcap-ledger-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const hour = 60 * 60 * 1000;
 
-function entry(time: number, more: Partial<Entry> = {}): Entry {
-  return {
-    bucket: "docker.io",
-    upstream: "docker.io",
-    repository: "library/nginx",
-    client: "node-1",
-    userAgent: "containerd/2.3.4",
-    reason: "pull",
-    cost: 1,
-    time,
-    at: time,
-    ...more,
-  };
-}
-
 describe("the ledger's file", () => {
   test("is the catalog's, and each minds its own version", async () => {
     const file = path.join(folder, "shared.sqlite");
     const first = openDatabase(file);
-    const id = await new SqliteLedger(first).spend(entry(1));
+    const id = await new SqliteLedger(first).spend(ledgerEntry(1));
     first.close();
     const second = openDatabase(file);
     expect(await new SqliteLedger(second).rowsSince("docker.io", 0)).toMatchObject([{ id, outcome: "sent" }]);
@@ -78,7 +64,7 @@ describe("the ledger's file", () => {
       import { SqliteLedger } from ${JSON.stringify(path.resolve("src/quota/sqliteLedger.ts"))};
       const ledger = new SqliteLedger(openDatabase(${JSON.stringify(file)}));
       for (;;) {
-        const id = await ledger.spend(${JSON.stringify(entry(1))});
+        const id = await ledger.spend(${JSON.stringify(ledgerEntry(1))});
         if (!process.stdout.write(id + "\\n")) await new Promise((resolve) => process.stdout.once("drain", resolve));
       }`;
     const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
@@ -112,7 +98,8 @@ describe("a long history", () => {
         `INSERT INTO quota_entry (bucket, time, at, cost, outcome, upstream, repository, client, user_agent, reason)
          VALUES (@bucket, @time, @at, @cost, 'counted', @upstream, @repository, @client, @userAgent, @reason)`,
       );
-      for (let row = 0; row < rows; row += 1) insert.run(entry(row * 1000, { client: `node-${row % 500}` }));
+      for (let row = 0; row < rows; row += 1)
+        insert.run(ledgerEntry(row * 1000, { client: `node-${row % 500}` }));
     })();
   }
 
@@ -128,7 +115,7 @@ describe("a long history", () => {
   test("is never read as a whole for a pull, nor for opening a bucket", async () => {
     fill();
     run.length = 0;
-    const id = await ledger.spend(entry(rows * 1000));
+    const id = await ledger.spend(ledgerEntry(rows * 1000));
     await ledger.settle(id, "counted", rows * 1000, 1);
     await ledger.latest("docker.io");
     await ledger.recover("docker.io", rows * 1000);
@@ -182,7 +169,7 @@ describe("a long history", () => {
 test("what is folded while it is summed counts once", async () => {
   const ledger = new SqliteLedger(new Database(":memory:"));
   for (const time of [0, hour, 2 * hour, 3 * hour]) {
-    await ledger.settle(await ledger.spend(entry(time)), "counted", time, 1);
+    await ledger.settle(await ledger.spend(ledgerEntry(time)), "counted", time, 1);
   }
   const sums = ledger.spendBy({ by: "client", since: 0 });
   await ledger.fold("docker.io", 4 * hour);
@@ -193,9 +180,9 @@ describe("what clients can make it write", () => {
   test("is bounded: beyond two thousand spenders in an hour the rest are one", async () => {
     const ledger = new SqliteLedger(new Database(":memory:"));
     for (let client = 0; client < 2500; client += 1) {
-      await ledger.refuse(entry(5, { userAgent: `agent-${client}`, repository: `library/${client}` }));
+      await ledger.refuse(ledgerEntry(5, { userAgent: `agent-${client}`, repository: `library/${client}` }));
     }
-    await ledger.refuse(entry(6, { userAgent: "agent-7", repository: "library/7" }));
+    await ledger.refuse(ledgerEntry(6, { userAgent: "agent-7", repository: "library/7" }));
     const agents = await ledger.spendBy({ by: "userAgent", since: 0 });
     expect(agents.slice(0, 2)).toMatchObject([
       { key: "(others)", refused: 500 },

@@ -1,0 +1,18 @@
+/** An entry of the ledger as one pull of a node makes it. */
+import type { Entry } from "../../src/quota/ledger.ts";
+
+/** Spent at `time` by both clocks, unless `more` says otherwise. */
+export function ledgerEntry(time: number, more: Partial<Entry> = {}): Entry {
+  return {
+    bucket: "docker.io",
+    upstream: "docker.io",
+    repository: "library/nginx",
+    client: "node-1",
+    userAgent: "containerd/2.3.4",
+    reason: "pull",
+    cost: 1,
+    time,
+    at: time,
+    ...more,
+  };
+}
