@@ -3,7 +3,7 @@
 /** What to do, as the end of a sentence. A cause may know better. */
 export const verdicts = {
   ok: "there is nothing to do",
-  "mirror-disk": "give the mirror's volume room, or lower storage.capacity; until then nothing new is cached",
+  "mirror-disk": "give the mirror's volume room, or lower storage.capacity; until then nothing new is kept",
   "name-invalid": "write it as HOST/NAME:TAG, in lower case",
   "name-unknown": "correct the image's name",
   "tag-unknown": "correct the tag",
@@ -29,8 +29,7 @@ export const verdicts = {
   "mirror-status-port": "use the port of registry.listen, 5000 unless configured",
   "mirror-login": "give the node the token, login or certificate that Hubcap asks of its clients",
   "host-not-served": "add it under upstreams: in Hubcap's configuration",
-  "upstream-down":
-    "wait for the registry, or look at the mirror's way out; what is cached is served meanwhile",
+  "upstream-down": "wait for the registry, or look at the mirror's way out; what is held is served meanwhile",
   "upstream-broken": "look at what stands between here and the registry",
   "layer-unreachable": "let nodes and Hubcap reach the hosts that this registry redirects to",
 } as const;
