@@ -156,6 +156,11 @@ withClient("helm", () => {
       expect(seconds).toBeLessThan(preStop.sleep.seconds + grace / 1000 + 20);
     });
 
+    it("is one pod, which an update replaces even where it never became ready", () => {
+      const { replicas, podManagementPolicy, updateStrategy } = only(manifests, "StatefulSet").spec;
+      expect([replicas, podManagementPolicy, updateStrategy.type]).toEqual([1, "Parallel", "RollingUpdate"]);
+    });
+
     it("selects the pod by its Services, and nothing else", () => {
       const { metadata } = only(manifests, "StatefulSet").spec.template;
       const agents = manifests.filter(({ kind }) => kind === "DaemonSet");
