@@ -32,7 +32,13 @@ export function statusFace({ metrics, unready, degraded, api, page }: StatusFace
   );
   let opened: Promise<Hono> | undefined;
   app.all("/api/v1/*", async (c) => {
-    opened ??= api().then((resources) => new Hono().route("/api/v1", resources).notFound(nothing));
+    opened ??= api().then(
+      (resources) => new Hono().route("/api/v1", resources).notFound(nothing),
+      (error: unknown) => {
+        opened = undefined;
+        throw error;
+      },
+    );
     return (await opened).fetch(c.req.raw, c.env);
   });
   app.route("/", page);

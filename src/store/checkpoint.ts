@@ -4,6 +4,9 @@ import { stat } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import { logLimit } from "./database.ts";
 
+/** File systems tell times by the second at worst: what was written so shortly before may be followed by more at the same time. */
+const grainMs = 2000;
+
 /** A thread takes some 10 MB: it is ended when nothing was written for this long, and another is begun when something is. */
 const restMs = 60_000;
 
@@ -11,7 +14,7 @@ export class Checkpointer {
   readonly #path: string;
   #worker: Worker | undefined;
   #running: Promise<void> | undefined;
-  /** When the log was last written to, as of the last checkpoint. */
+  /** When the log was last written to, if the last checkpoint has surely brought in all of it. */
   #done: number | undefined;
 
   /** For the database at `path`, which is there. */
@@ -49,7 +52,7 @@ export class Checkpointer {
     // eslint-disable-next-line unicorn/require-post-message-target-origin -- windows have origins, threads have none
     worker.postMessage("checkpoint");
     await once(worker, "message");
-    this.#done = written;
+    this.#done = written !== undefined && now - written > grainMs ? written : undefined;
   }
 
   #begin(): Worker {
