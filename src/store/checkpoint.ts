@@ -1,4 +1,7 @@
-/** Checkpoints in a thread of their own: to bring the log's pages into the file is to wait for the disk, which the event loop must not. */
+/**
+ * Checkpoints in a thread of their own: to bring the log's pages into the file is to wait for the disk, which the event loop must
+ * not. A thread takes some 10 MB, so it is ended when nothing was written since the last run, and another is begun when something is.
+ */
 import { once } from "node:events";
 import { stat } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
@@ -6,9 +9,6 @@ import { logLimit } from "./database.ts";
 
 /** File systems tell times by the second at worst: what was written so shortly before may be followed by more at the same time. */
 const grainMs = 2000;
-
-/** A thread takes some 10 MB: it is ended when nothing was written for this long, and another is begun when something is. */
-const restMs = 60_000;
 
 export class Checkpointer {
   readonly #path: string;
@@ -45,7 +45,7 @@ export class Checkpointer {
     const written = log?.mtimeMs;
     // A log that stays too long has a reader in the way, and is tried again without having changed.
     if (log && log.size <= logLimit && written === this.#done) {
-      if (now - log.mtimeMs > restMs) await this.#worker?.terminate();
+      await this.#worker?.terminate();
       return;
     }
     const worker = (this.#worker ??= this.#begin());
