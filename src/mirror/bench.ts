@@ -10,7 +10,7 @@ import type { Signed } from "../trust/signature.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import { Flights } from "../upstream/flight.ts";
 import type { Ask } from "./ask.ts";
-import { examine, foreign, isCompanion, isWanted, type ImageConfig } from "./demands.ts";
+import { examine, foreign, isCompanion, isDocument, isWanted, type ImageConfig } from "./demands.ts";
 import { readImageConfig } from "./imageConfig.ts";
 import { inTime, type Inquiries } from "./inquiry.ts";
 import type { Layers } from "./layers.ts";
@@ -40,6 +40,10 @@ export interface Exhibit {
 
 /** The largest config that is read, in bytes. */
 const maxConfigBytes = 4 * 1024 * 1024;
+
+/** Signatures, attestations and SBOMs that are looked into to see that they are no images, and the largest, in bytes. */
+const maxDocuments = 64;
+const maxDocumentBytes = 32 * 1024 * 1024;
 
 /** How much is known without the catalog: verdicts, and parts of what is allowed. */
 const remembered = 20_000;
@@ -178,7 +182,7 @@ export class Bench {
     { demands, policy }: Ruling,
     ask: Ask,
   ): Promise<Verdict> {
-    if (isCompanion(manifest)) return {};
+    if (isCompanion(manifest) && (await this.#areDocuments(served, repository, manifest, ask))) return {};
     const { findings, now } = this.#options;
     const { digest } = image;
     const facts = {
@@ -195,6 +199,38 @@ export class Bench {
     return isVouchedFor ? {} : this.#signatures.verdict(served, repository, image, signature, ask);
   }
 
+  /** Are the layers of a manifest what their types say? Those that are not there, or too large to look at, are not. */
+  async #areDocuments(
+    served: Served,
+    repository: Repository,
+    { layers }: Manifest,
+    ask: Ask,
+  ): Promise<boolean> {
+    if (layers.length > maxDocuments || layers.some(({ size }) => size > maxDocumentBytes)) return false;
+    for (const { digest } of layers) {
+      const bytes = await this.#read(served, repository, digest, maxDocumentBytes, ask);
+      if (!bytes || !isDocument(bytes)) return false;
+    }
+    return true;
+  }
+
+  /** A small blob; undefined when it is not there, or larger. */
+  async #read(
+    served: Served,
+    repository: Repository,
+    digest: Digest,
+    limit: number,
+    ask: Ask,
+  ): Promise<Buffer | undefined> {
+    try {
+      return await readWhole(await this.#options.layers.get(served, repository, digest, ask), limit);
+    } catch (error) {
+      // One that is not there says nothing of itself; one that cannot be had now may.
+      if (error instanceof UpstreamError && error.kind === "absent") return undefined;
+      throw error;
+    }
+  }
+
   async #config(
     served: Served,
     repository: Repository,
@@ -202,17 +238,8 @@ export class Bench {
     ask: Ask,
   ): Promise<ImageConfig> {
     if (!config || config.size > maxConfigBytes) return {};
-    try {
-      const bytes = await readWhole(
-        await this.#options.layers.get(served, repository, config.digest, ask),
-        maxConfigBytes,
-      );
-      return bytes ? readImageConfig(bytes) : {};
-    } catch (error) {
-      // An image whose config is not there says nothing of itself; one that cannot be had now may.
-      if (error instanceof UpstreamError && error.kind === "absent") return {};
-      throw error;
-    }
+    const bytes = await this.#read(served, repository, config.digest, maxConfigBytes, ask);
+    return bytes ? readImageConfig(bytes) : {};
   }
 }
 

@@ -24,15 +24,20 @@ const oldest = Date.UTC(2013, 2, 20);
 const clockSkew = 24 * 60 * 60 * 1000;
 
 /**
- * What runtimes do not run, though it comes as a manifest: signatures, attestations and the like. They are about images
- * and have neither their platform nor signatures of their own. Whoever builds one of these types gets nothing to run.
+ * What is about images, though it comes as a manifest: signatures, attestations and the like. They have neither a platform
+ * nor signatures of their own. All of these types are JSON. That has to be seen: podman and CRI-O unpack a layer of any type.
  */
 const companions =
   /^application\/(?:vnd\.dev\.cosign\.simplesigning\.v1\+json|vnd\.dev\.sigstore\.bundle[.a-z0-9]*\+json|vnd\.dsse\.envelope\.v1\+json|vnd\.in-toto\+json)$/;
 
-/** Is a manifest about an image, and not one? */
+/** Does a manifest say that it is about an image, and not one? */
 export function isCompanion({ kind, layers }: Manifest): boolean {
   return kind === "image" && layers.length > 0 && layers.every(({ mediaType }) => companions.test(mediaType));
+}
+
+/** Is a layer a document, of which nothing can be unpacked and run: no archive, compressed or not, and no program? */
+export function isDocument(bytes: Buffer): boolean {
+  return /^\s*\{/.test(bytes.toString("latin1", 0, 64)) && !bytes.includes(0);
 }
 
 /** What `demands` but for signatures say of an image. An index is served as it is: what it names is looked at when it is asked for. */

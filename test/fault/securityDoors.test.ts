@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect, type TLSSocket } from "node:tls";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { digestOf } from "../../src/oci/digest.ts";
 import { ask } from "../support/ask.ts";
 import { makeAuthority } from "../support/certificates.ts";
 import { htmlFault, type Fault } from "../support/faults.ts";
@@ -188,6 +189,33 @@ describe("rules of what may be pulled", () => {
     await hubcap.start({ ...config, policy: { rules: [{ match: ["**"], maxSize: "20kB" }] } });
     expect(await get(blob)).toBe(403);
     expect(await get(blob, { headers: { range: "bytes=0-9" } })).toBe(403);
+  });
+
+  test("take no image for an attestation because its layers say that they are one", async () => {
+    const hub = await openHub();
+    const image = await buildImage({ seed: "disguised", platforms: ["linux/amd64"] });
+    const { manifest, layers, config } = image.platforms.get("linux/amd64") ?? {};
+    const type = "application/vnd.in-toto+json";
+    // podman and CRI-O unpack and run it.
+    const bytes = Buffer.from(
+      JSON.stringify({
+        schemaVersion: 2,
+        mediaType: manifest?.mediaType,
+        config,
+        layers: layers?.map((layer) => ({ ...layer, mediaType: type })),
+      }),
+    );
+    const digest = digestOf(bytes);
+    const mediaType = manifest?.mediaType ?? "";
+    const root = { mediaType, digest, size: bytes.length };
+    hub.push({ ...image, root, manifests: new Map([[digest, { mediaType, bytes }]]) }, "team/app", "1");
+    const rules = [{ match: ["**"], maxSize: "1B", minAge: "1000d" }];
+    const hubcap = await startHubcap({
+      config: { upstreams: { "docker.io": upstreamOf(hub) }, policy: { rules } },
+    });
+    onTestFinished(() => hubcap.dispose());
+    for (const path of ["manifests/1", `manifests/${digest}`, `blobs/${layers?.[0]?.digest}`])
+      expect([path, (await ask(`${hubcap.url}/v2/team/app/${path}`)).status]).toEqual([path, 403]);
   });
 
   test.each([

@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { digestOf } from "../../src/oci/digest.ts";
 import { ask } from "../support/ask.ts";
 import { makeAuthority } from "../support/certificates.ts";
+import { bytesContent } from "../support/content.ts";
 import { startHub, type Hub } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
 import {
@@ -220,7 +221,10 @@ describe("an image that is not signed", () => {
     const trick: Bundle = {
       root,
       manifests: new Map([[root.digest, { mediaType: root.mediaType, bytes }]]),
-      blobs: new Map(),
+      // The document that it is, as a blob.
+      blobs: new Map([
+        [manifest.digest, bytesContent(image.manifests.get(manifest.digest)?.bytes ?? Buffer.alloc(0))],
+      ]),
     };
     hub.push(trick, repository, "trick");
     await open();

@@ -1,6 +1,6 @@
 /** What a rule demands of an image: dates that anybody may have written, sizes and platforms. */
 import { describe, expect, it } from "vitest";
-import { examine, isCompanion } from "../../../src/mirror/demands.ts";
+import { examine, isCompanion, isDocument } from "../../../src/mirror/demands.ts";
 import { readImageConfig } from "../../../src/mirror/imageConfig.ts";
 import type { Descriptor } from "../../../src/oci/descriptor.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
@@ -78,6 +78,14 @@ it.each([
   ];
   const { refusal } = await examine(image(), { platforms }, facts(config), now);
   expect(refusal?.reason).toBe(served ? undefined : "platform");
+});
+
+it("takes for a document nothing that can be unpacked or run", () => {
+  const tar = Buffer.alloc(1024);
+  tar.write('{"a": 1}');
+  expect(isDocument(Buffer.from('\n {"_type": "https://in-toto.io/Statement/v1"}'))).toBe(true);
+  for (const bytes of [tar, Buffer.alloc(0), Buffer.from([0x1f, 0x8b, 8]), Buffer.from("#!/bin/sh\n")])
+    expect(isDocument(bytes)).toBe(false);
 });
 
 it("takes for a companion only what nothing can be run of", () => {
