@@ -10,7 +10,9 @@ export function shown(path: readonly string[], value: unknown): string {
   if (Array.isArray(value)) return "a list";
   if (typeof value === "object") return "a mapping";
   const type = settingAt(path)?.type ?? "section";
-  if (type === "section") return typeof value === "string" ? "text" : `a ${typeof value}`;
+  // A token that was written where a list of mappings belongs is a secret too.
+  if (type === "section" || type === "list of sections")
+    return typeof value === "string" ? "text" : `a ${typeof value}`;
   if (type === "secret") return "***";
   // A URL may carry a password before its host, or a token in its query.
   return JSON.stringify(value)

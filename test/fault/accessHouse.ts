@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { hash } from "bcrypt";
+import { canaryOf } from "../support/canary.ts";
 import type { AskOptions } from "../support/ask.ts";
 import { startHub, type Hub, type HubOptions } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap, type WrittenConfig } from "../support/hubcap.ts";
@@ -10,13 +11,13 @@ import { buildImage, type Image } from "../support/images.ts";
 
 /** What clients send, and nobody may ever read again. */
 export const secrets = {
-  ci: "canary-token-of-ci-1f7a",
-  other: "canary-token-of-other-2b8c",
-  admin: "canary-token-of-admin-3c9d",
-  wrong: "canary-token-of-nobody-4dae",
-  alice: "canary-password-of-alice-5ebf",
-  cluster: "canary-password-of-cluster-6fc0",
-  dev: "canary-password-of-dev-70d1",
+  ci: canaryOf("ci"),
+  other: canaryOf("other"),
+  admin: canaryOf("admin"),
+  wrong: canaryOf("nobody"),
+  alice: canaryOf("alice"),
+  cluster: canaryOf("cluster"),
+  dev: canaryOf("dev"),
 } as const;
 
 export function bearer(token: string): Record<string, string> {

@@ -3,13 +3,14 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { ask, type Reply } from "../support/ask.ts";
+import { canaryOf } from "../support/canary.ts";
 import { allBytes } from "../support/content.ts";
 import { startHub, type Hub } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
 import { buildImage, type Image } from "../support/images.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
 
-const secret = "canary-5f2c9a";
+const secret = canaryOf("credential");
 const basic = Buffer.from(`cluster:${secret}`).toString("base64");
 
 let hub: Hub;

@@ -3,6 +3,7 @@ import { spawn, type ChildProcessByStdio } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { canary, formsOf } from "./canary.ts";
 
 export interface Exit {
   readonly code: number | null;
@@ -11,6 +12,12 @@ export interface Exit {
 
 /** As `npm start` and the image have it: without, every start strips the types of all files again. */
 const compileCache = fileURLToPath(new URL("../../node_modules/.cache/hubcap", import.meta.url));
+
+const secretForms = formsOf(canary);
+
+function holdsSecret(text: string): boolean {
+  return secretForms.some((form) => text.includes(form));
+}
 
 /** A program of ours that runs under the Node that runs the tests. */
 export class Child {
@@ -30,6 +37,7 @@ export class Child {
     createInterface({ input: this.#process.stdout }).on("line", (line) => this.#read(line));
     this.#process.stderr.on("data", (piece: Buffer) => {
       this.#errors += piece.toString();
+      if (holdsSecret(piece.toString())) throw new Error("a secret was written to standard error");
     });
     this.exit = new Promise((resolve, reject) => {
       this.#process.once("error", reject);
@@ -74,6 +82,8 @@ export class Child {
   }
 
   #read(line: string): void {
+    // Fails the run, whatever the test at hand is about.
+    if (holdsSecret(line)) throw new Error("a secret was written to standard output");
     this.lines.push(line);
     for (const waiter of this.#waiting.filter(({ fits }) => fits(line))) {
       waiter.resolve(line);
