@@ -14,6 +14,7 @@ import { registryFace } from "./http/registry.ts";
 import { Streams } from "./http/streams.ts";
 import { statusFace } from "./http/status.ts";
 import { openKeeper } from "./keep.ts";
+import { sumsOf } from "./http/sums.ts";
 import { Mirror } from "./mirror/mirror.ts";
 import { observe } from "./observe.ts";
 import { ledgerTables } from "./quota/ledgerTables.ts";
@@ -23,10 +24,11 @@ import { Stop } from "./stop.ts";
 import { Intake } from "./store/intake.ts";
 import { Storage } from "./store/storage.ts";
 import { SqliteWarmJobTable } from "./store/warmJobs.ts";
-import { openLog } from "./telemetry/log.ts";
+import { openLog, openOutput } from "./telemetry/log.ts";
 import { Metrics } from "./telemetry/metrics.ts";
 import { storageEvents } from "./telemetry/storage.ts";
 import { Warming } from "./warming.ts";
+import { openWorkers, type Workers } from "./workers.ts";
 
 /** How often buckets are told to write down where they stand. */
 const minuteMs = 60_000;
@@ -35,7 +37,8 @@ const minuteMs = 60_000;
 export async function serve(config: Config): Promise<void> {
   // Everything that was opened is closed in reverse, after a start that failed half-way too.
   await using open = new AsyncDisposableStack();
-  const log = openLog(config.log.level);
+  const output = openOutput();
+  const log = openLog(config.log.level, output);
   const metrics = new Metrics();
   const { root } = config.storage;
   const routing = {
@@ -48,7 +51,15 @@ export async function serve(config: Config): Promise<void> {
   open.defer(() => observers.close());
 
   // What is held.
-  const events = storageEvents(log, metrics);
+  let workers: Workers | undefined;
+  const told = storageEvents(log, metrics);
+  const events = {
+    ...told,
+    replaced: (aside: string, error: unknown) => {
+      told.replaced(aside, error);
+      workers?.renew();
+    },
+  };
   const storage = await Storage.open({ ...config.storage, keep: ledgerTables, events });
   open.defer(() => storage.close());
   const { blobs, catalog, fills, custody, health } = storage;
@@ -110,23 +121,28 @@ export async function serve(config: Config): Promise<void> {
   const reached = (limit: ConnectionLimit | "streams"): void => metrics.limited.inc({ limit });
   const limited = { connections, perAddress, stallMs, reached };
   const streams = new Streams(streamsPerClient, () => reached("streams"));
-  const registry = await listen(
-    registryFace({
-      mirror,
-      routing,
-      log,
-      metrics,
-      buckets,
-      stallMs,
-      streams,
-      ...observers,
-      ...(identities && { identities }),
-    }),
-    config.registry.listen,
-    limited,
-    tls.of("registry"),
-  );
+  const face = {
+    mirror,
+    routing,
+    log,
+    sums: sumsOf(metrics, buckets),
+    failures: metrics.failures,
+    buckets,
+    stallMs,
+    streams,
+    ...observers,
+    ...(identities && { identities }),
+  };
+  const isShared = config.workers > 1;
+  const address = { ...config.registry.listen, isShared };
+  const registry = await listen(registryFace(face), address, limited, tls.of("registry"));
   open.defer(() => registry.close(0));
+  if (isShared) {
+    const { port } = registry;
+    const used = keeper.uses.note.bind(keeper.uses);
+    workers = await openWorkers({ config, address: { ...address, port }, face, used, metrics, output });
+  }
+  open.defer(() => workers?.close(0));
   const unready = (): string | undefined => (stop.signal.aborted ? "draining" : undefined);
   const degraded = (): string | undefined => health.trouble && `the disk is ${health.trouble}`;
   const { token: adminToken } = config.admin;
@@ -159,8 +175,8 @@ export async function serve(config: Config): Promise<void> {
     log,
     now: Date.now,
   });
-  const face = answersOf(statusFace({ metrics, unready, degraded, api, page }));
-  const status = await listen(face, config.status.listen, limited, tls.of("status"));
+  const operators = answersOf(statusFace({ metrics, unready, degraded, api, page }));
+  const status = await listen(operators, config.status.listen, limited, tls.of("status"));
   open.defer(() => status.close(0));
   log.info(
     { registry: registry.url, status: status.url, upstreams: [...connected.keys()], storage: resolve(root) },
@@ -180,6 +196,7 @@ export async function serve(config: Config): Promise<void> {
   log.info({ graceMs: grace }, "draining");
   await Promise.all([
     registry.close(grace),
+    workers?.close(grace),
     Promise.race([fills.idle(), pause(grace, undefined, { ref: false })]),
   ]);
   clearInterval(tending);

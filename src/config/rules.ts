@@ -24,6 +24,9 @@ export function checkRules(settings: Settings, hosts: readonly string[], report:
 
   checkAccess(settings, hosts, report);
 
+  if (settings.workers > 1 && isDecidedByOne(settings))
+    report(["workers"], "1 beside access, policy, verify or tracing, which only one process can see to");
+
   if (!hosts.includes(defaultUpstream))
     report(["defaultUpstream"], `one of the configured upstreams: ${hosts.join(", ")}`);
 
@@ -58,6 +61,16 @@ export function checkRules(settings: Settings, hosts: readonly string[], report:
     if (own.reserve !== undefined && quota.low < own.reserve)
       report([...at, "quota", "reserve"], "no more than quota.low");
   }
+}
+
+/** Does every pull need more than what the catalog says? */
+function isDecidedByOne({ access, policy, verify, tracing }: Settings): boolean {
+  const { rules, immutableTags } = policy;
+  return (
+    access !== undefined ||
+    rules.length + immutableTags.length + verify.length > 0 ||
+    tracing.endpoint !== undefined
+  );
 }
 
 /** A rule that can never fit is a mistake, and here one that may open a door. */

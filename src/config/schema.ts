@@ -247,6 +247,14 @@ export const schema = z.strictObject({
     .describe(
       "Which images have to be signed, and by whom: each entry has `repositories` and `cosign`, and the first that matches counts. See docs/policy.md.",
     ),
+  workers: z
+    .int()
+    .min(1)
+    .max(64)
+    .prefault(1)
+    .describe(
+      "How many processes answer clients (Linux): one decides and fetches, the others serve what is held. Not above 1 beside `access`, `policy`, `verify` or `tracing`.",
+    ),
   shutdown: z
     .strictObject({
       grace: duration({ max: "1h" })

@@ -8,9 +8,9 @@ import type { Target } from "../oci/target.ts";
 import type { Step } from "../quota/step.ts";
 import type { Audit } from "../telemetry/audit.ts";
 import type { Log } from "../telemetry/log.ts";
-import type { Metrics } from "../telemetry/metrics.ts";
+import type { Failures } from "../telemetry/failures.ts";
 import type { Tracing } from "../telemetry/tracing.ts";
-import type { Buckets } from "./rateLimit.ts";
+import type { Sums } from "./sums.ts";
 
 /** A node's name as Kubernetes allows it (RFC 1123 subdomain); anything else in the header is not a name. */
 const nodeName = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
@@ -18,12 +18,23 @@ const nodeName = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
 /** Where a request is written down. */
 export interface Books {
   readonly log: Log;
-  readonly metrics: Metrics;
-  readonly buckets: Buckets;
+  readonly sums: Sums;
+  readonly failures: Failures;
   /** While pulls are traced. */
   readonly tracing?: Tracing;
   /** While pulls are audited. */
   readonly audit?: Audit;
+  /** The client's address, where it is not that of the connection. */
+  readonly addressOf?: (incoming: IncomingMessage) => string | undefined;
+}
+
+/** The name by which a client is known: its node's, or else its address. */
+export function clientOf(incoming: IncomingMessage, address = incoming.socket.remoteAddress): string {
+  return nodeOf(incoming) ?? address ?? "unknown";
+}
+
+function nodeOf({ headers: { "x-hubcap-node": node } }: IncomingMessage): string | undefined {
+  return typeof node === "string" && nodeName.test(node) ? node : undefined;
 }
 
 /** One request, from its first byte until its connection is done with it. */
@@ -47,12 +58,12 @@ export class Exchange {
   #span: Step | undefined;
 
   constructor(incoming: IncomingMessage, outgoing: ServerResponse, books: Books) {
-    const { "x-hubcap-node": node, "user-agent": userAgent = "" } = incoming.headers;
-    this.#node = typeof node === "string" && nodeName.test(node) ? node : undefined;
+    const { "user-agent": userAgent = "" } = incoming.headers;
+    this.#node = nodeOf(incoming);
     // Of a connection that has ended, nobody knows any more.
-    this.#address = incoming.socket.remoteAddress;
+    this.#address = books.addressOf ? books.addressOf(incoming) : incoming.socket.remoteAddress;
     this.ask = {
-      client: this.#node ?? this.#address ?? "unknown",
+      client: clientOf(incoming, this.#address),
       ...(this.#address !== undefined && { address: this.#address }),
       userAgent: userAgent.slice(0, 256),
       head: incoming.method === "HEAD",
@@ -97,19 +108,15 @@ export class Exchange {
 
   #write(sent: number): void {
     const { target, ask, outcome } = this;
-    const { log, metrics, buckets, audit } = this.#books;
+    const { log, sums, failures, audit } = this.#books;
     const kind = target?.kind ?? "unknown";
     const ms = performance.now() - this.#started;
     // What went over the connection, headers included: that is what a client that left half-way has cost.
     const bytes = sent - this.#sentBefore;
-    metrics.requestSeconds.observe({ kind, outcome }, ms / 1000);
     const repository = target && "repository" in target ? target.repository : undefined;
-    metrics.requests.inc({ upstream: repository?.upstream ?? "", kind, outcome });
-    if (repository) metrics.servedBytes.inc({ upstream: repository.upstream, outcome }, bytes);
-    const saved = this.#saved(bytes);
-    if (repository && saved) buckets.get(repository.upstream)?.saved(saved.pulls, saved.bytes);
-    if (isContent(target)) metrics.history.count(outcome, saved?.bytes ?? 0);
-    this.#fail(metrics);
+    const upstream = repository?.upstream ?? "";
+    sums.add({ upstream, kind, outcome, seconds: [ms / 1000], bytes, ...this.#saved(bytes) });
+    this.#fail(failures);
     const { statusCode: status, writableFinished: complete } = this.#outgoing;
     log.info(
       {
@@ -176,14 +183,14 @@ export class Exchange {
   }
 
   /** What the client got without the upstream being asked for it: a manifest is a pull, a blob only its bytes. */
-  #saved(sent: number): { readonly pulls: number; readonly bytes: number } | undefined {
+  #saved(sent: number): { readonly savedPulls?: number; readonly savedBytes?: number } {
     const { target, ask, outcome, size = sent } = this;
     const isHeld = outcome === "hit" || outcome === "join" || outcome === "stale";
-    if (!isContent(target) || !isHeld || ask.head || this.#outgoing.statusCode >= 300) return undefined;
-    return { pulls: target.kind === "manifest" ? 1 : 0, bytes: Math.min(sent, size) };
+    if (!isContent(target) || !isHeld || ask.head || this.#outgoing.statusCode >= 300) return {};
+    return { savedPulls: target.kind === "manifest" ? 1 : 0, savedBytes: Math.min(sent, size) };
   }
 
-  #fail({ failures }: Metrics): void {
+  #fail(failures: Failures): void {
     const { target, ask, reason } = this;
     if (reason === undefined || !target || !isContent(target)) return;
     const image = formatImage(target.repository, target.kind === "blob" ? target.digest : target.reference);

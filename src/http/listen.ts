@@ -10,6 +10,8 @@ import { limitConnections, type ConnectionLimits } from "./connections.ts";
 export interface Address {
   readonly host: string;
   readonly port: number;
+  /** Other processes of this user listen there as well, and the system spreads connections over all (Linux). */
+  readonly isShared?: boolean;
 }
 
 /** TLS for a listener. */
@@ -25,6 +27,7 @@ export interface Tls {
 export interface Listener {
   /** `http://` or `https://` with the address and port it really has. */
   readonly url: string;
+  readonly port: number;
   /** Takes no new connections; settles when those that are open have ended, or were cut after `graceMs`. */
   close(graceMs: number): Promise<void>;
 }
@@ -52,20 +55,30 @@ const advices: Readonly<Record<string, string>> = {
 /** Has `answer` answer requests at an address, over TLS if that is given. @throws an error that says why it cannot. */
 export async function listen(
   answer: RequestListener,
-  { host, port }: Address,
+  { host, port, isShared = false }: Address,
   limited: ConnectionLimits,
   tls?: Tls,
 ): Promise<Listener> {
   const server = tls ? tlsServer(tls, answer) : createServer(limits, answer);
   limitConnections(server, limited);
-  server.listen(port, host);
+  server.listen({ port, host, reusePort: isShared });
   await once(server, "listening").catch((error: NodeJS.ErrnoException) => {
     const at = `${host.includes(":") ? `[${host}]` : host}:${port}`;
     const advice = advices[error.code ?? ""] ?? error.message;
     throw new Error(`cannot listen on ${at}: ${advice} (${error.code})`, { cause: error });
   });
-  const url = urlOf(server, tls ? "https" : "http");
-  return { url, close: (graceMs) => close(server, graceMs) };
+  // A TCP server that listens has an address of this form.
+  const address = server.address() as AddressInfo;
+  const url = urlOf(address, tls ? "https" : "http");
+  return { url, port: address.port, close: (graceMs) => close(server, graceMs) };
+}
+
+/** Has `answer` answer requests at a Unix socket, for who may reach its path. */
+export async function listenAt(path: string, answer: RequestListener): Promise<Pick<Listener, "close">> {
+  const server = createServer(limits, answer);
+  server.listen(path);
+  await once(server, "listening");
+  return { close: (graceMs) => close(server, graceMs) };
 }
 
 function tlsServer({ certificates, clientCertificates, failed }: Tls, answer: RequestListener): Server {
@@ -86,9 +99,7 @@ function tlsServer({ certificates, clientCertificates, failed }: Tls, answer: Re
   return server;
 }
 
-function urlOf(server: Server, scheme: "http" | "https"): string {
-  // A TCP server that listens has an address of this form.
-  const { address, family, port } = server.address() as AddressInfo;
+function urlOf({ address, family, port }: AddressInfo, scheme: "http" | "https"): string {
   return `${scheme}://${family === "IPv6" ? `[${address}]` : address}:${port}`;
 }
 

@@ -17,6 +17,7 @@ import type { Streams } from "./streams.ts";
 export interface RegistryFaceOptions extends Books {
   readonly mirror: Mirror;
   readonly routing: Routing;
+  readonly buckets: Buckets;
   /** For how many ms a client may take nothing of what waits for it. */
   readonly stallMs: number;
   /** Who clients are; absent where nobody asks. */
@@ -41,7 +42,7 @@ export function registryFace(options: RegistryFaceOptions): RequestListener {
  * Could this be a pull or any other request that is worth an answer of ours? What a front may read otherwise than we do is
  * not: a host that is none (RFC 9112 section 3.2), no path, or a body whose end is yet to be found.
  */
-function isPull({ method, url, headers }: IncomingMessage): boolean {
+export function isPull({ method, url, headers }: IncomingMessage): boolean {
   const isRead = method === "GET" || method === "HEAD";
   return (
     hostGrammar.test(headers.host ?? "") &&
@@ -151,7 +152,12 @@ function referrersIndex(manifests: readonly Descriptor[]) {
   return { schemaVersion: 2, mediaType: ociIndex, manifests };
 }
 
-function render(error: unknown, exchange: Exchange, outgoing: ServerResponse, { log, buckets }: Books): void {
+function render(
+  error: unknown,
+  exchange: Exchange,
+  outgoing: ServerResponse,
+  { log, buckets }: RegistryFaceOptions,
+): void {
   const known = error instanceof RegistryError ? error : new RegistryError("UNKNOWN");
   exchange.outcome = "error";
   exchange.reason = known.message;

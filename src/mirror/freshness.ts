@@ -8,7 +8,7 @@ export interface FreshnessPolicy {
 }
 
 /** May it be served without asking? A time that lies in the future says that the clock was set back: then no. */
-export function isFresh(checkedAt: number, now: number, policy: FreshnessPolicy): boolean {
+export function isFresh(checkedAt: number, now: number, policy: Pick<FreshnessPolicy, "tagTtlMs">): boolean {
   return checkedAt <= now && now - checkedAt < policy.tagTtlMs;
 }
 

@@ -16,10 +16,10 @@ export class Uses {
     this.#now = now;
   }
 
-  /** An image that is held was asked for. */
-  note(repository: Repository, digest: Digest): void {
+  /** An image that is held was asked for, so many times. */
+  note(repository: Repository, digest: Digest, times = 1): void {
     const key = `${formatRepository(repository)}@${digest}`;
-    const count = (this.#noted.get(key)?.count ?? 0) + 1;
+    const count = (this.#noted.get(key)?.count ?? 0) + times;
     this.#noted.set(key, { repository, digest, at: this.#now(), count });
   }
 

@@ -11,19 +11,22 @@ const unescaped = /[\u007f-\u009f\u2028\u2029]/g;
 /** Lines that are written together at most, in characters: those of one turn of the event loop under load are fewer. */
 const most = 64 * 1024;
 
+/** Where lines go, whole. */
+export type Output = DestinationStream;
+
 /** A log whose lines carry RFC 3339 times and level names. No value can end its line or command a terminal. */
-export function openLog(level: LogLevel): Log {
+export function openLog(level: LogLevel, output: Output = openOutput()): Log {
   const options = {
     level,
     base: null,
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label: string) => ({ level: label }) },
   };
-  return pino(options, turnByTurn());
+  return pino(options, output);
 }
 
-/** Writes the lines of each turn of the event loop at once: one by one they were a tenth of what a manifest costs. */
-function turnByTurn(): DestinationStream & { flushSync: () => void } {
+/** Standard output. The lines of each turn of the event loop are written at once: one by one they were a tenth of what a manifest costs. */
+export function openOutput(): Output & { flushSync: () => void } {
   const output = destination(1);
   let pending = "";
   const flushSync = (): void => {

@@ -69,6 +69,7 @@ export const meanings = {
     "Connections that came to nothing before their first request, for want of TLS or of a client's certificate",
   hubcap_limited_total:
     "What a limit ended or refused: connections too many in all (connections) or from one address (address), readers that took nothing (stalled), blobs for one client (streams), and questions of a client that asks for too much that is not there (misses)",
+  hubcap_worker_restarts_total: "Workers that ended unasked and were started anew",
   hubcap_audit_lost_lines_total: "Lines of the audit log that the disk did not take",
   hubcap_alert_messages_total:
     "Messages to alert webhooks: taken (sent), not taken after all tries (failed), or too many at once (dropped)",

@@ -84,6 +84,7 @@ export class Metrics {
   readonly certificateRefused = this.#gauge("hubcap_certificate_refused", ["listener"]);
   readonly tlsFailures = this.#counter("hubcap_tls_failures_total", ["listener"]);
   readonly limited = this.#counter("hubcap_limited_total", ["limit"]);
+  readonly workerRestarts = this.#counter("hubcap_worker_restarts_total");
   readonly auditLost = this.#counter("hubcap_audit_lost_lines_total");
   readonly alertsSent = this.#counter("hubcap_alert_messages_total", ["event", "result"]);
 

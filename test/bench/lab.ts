@@ -69,9 +69,12 @@ export class Lab implements AsyncDisposable {
     return machine.onServerCore(() => startHubcapServer(this.hub, nodeArgs));
   }
 
-  /** A Hubcap that holds all the goods. */
-  async startFullHubcap(): Promise<HubcapServer> {
-    const hubcap = await this.startHubcap();
+  /** A Hubcap that holds all the goods; with more processes than one, it has the load's core as well. */
+  async startFullHubcap(workers = 1): Promise<HubcapServer> {
+    const { machine, nodeArgs } = this.#options;
+    const hubcap = await (workers === 1
+      ? this.startHubcap()
+      : machine.onAllCores(() => startHubcapServer(this.hub, nodeArgs, workers)));
     const { shop } = this;
     for (const { path, bytes } of [shop.blobTag, shop.blob, shop.manifestTag, shop.manifest]) {
       const pulled = await pull(hubcap, path);

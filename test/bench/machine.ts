@@ -38,13 +38,22 @@ export class Machine {
    * that are moved only once they run have counted the cores by then and start too many threads.
    */
   async onServerCore<T>(start: () => Promise<T>): Promise<T> {
-    if (!this.cores) return start();
+    return this.cores ? this.#on(this.cores.server, this.cores.load, start) : start();
+  }
+
+  /** Runs `start`, whose child processes get every core. */
+  async onAllCores<T>(start: () => Promise<T>): Promise<T> {
+    const { cores } = this;
+    return cores ? this.#on(`${cores.server},${cores.load}`, cores.load, start) : start();
+  }
+
+  async #on<T>(theirs: string, load: string, start: () => Promise<T>): Promise<T> {
     const own = String(process.pid);
-    await runProgram("taskset", "-pc", this.cores.server, own);
+    await runProgram("taskset", "-pc", theirs, own);
     try {
       return await start();
     } finally {
-      await runProgram("taskset", "-pc", this.cores.load, own);
+      await runProgram("taskset", "-pc", load, own);
     }
   }
 }

@@ -59,6 +59,7 @@ export class HubcapServer implements Server {
 export async function startHubcapServer(
   { addresses }: HubProcess,
   nodeArgs: readonly string[],
+  workers = 1,
 ): Promise<HubcapServer> {
   const upstream = {
     url: addresses.registry,
@@ -67,7 +68,7 @@ export async function startHubcapServer(
   };
   return new HubcapServer(
     await startHubcap({
-      config: { upstreams: { "docker.io": upstream } },
+      config: { workers, upstreams: { "docker.io": upstream } },
       nodeArgs: [...nodeArgs, "--import", fileURLToPath(new URL("logToFile.ts", import.meta.url))],
     }),
   );

@@ -34,6 +34,17 @@ test("the audit log goes to one place", () => {
   expect(load("audit: {file: audit.jsonl}").audit.file).toBe(`${process.cwd()}/audit.jsonl`);
 });
 
+test.each([
+  ["access", { access: [{ who: ["*"], allow: "pull" }] }],
+  ["rules", { policy: { rules: [{ match: ["docker.io/*"], pull: "deny" }] } }],
+  ["immutable tags", { policy: { immutableTags: ["docker.io/library/*:*"] } }],
+  ["verify", { verify: [{ repositories: ["docker.io/library/*"] }] }],
+  ["tracing", { tracing: { endpoint: "http://collector.example:4318" } }],
+])("more processes than one are refused beside %s, of which only one can decide", (_what, section) => {
+  expect(issuesOf(JSON.stringify({ workers: 2, ...section })).map(({ path }) => path)).toEqual(["workers"]);
+  expect(load(JSON.stringify(section)).workers).toBe(1);
+});
+
 test("headers for the collector are lines of a file, and secret", () => {
   const headersFile = fileWith(`Authorization: Bearer ${canary}\r\nX-Scope:house\n\n`, "headers");
   const endpoint = "http://collector.example:4318";

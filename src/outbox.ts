@@ -1,0 +1,120 @@
+/** What a worker has to tell its owner: written down as it happens, and sent together a few times a second. */
+import type { ConnectionLimit } from "./http/connections.ts";
+import type { Answers, Sums } from "./http/sums.ts";
+import type { Digest } from "./oci/digest.ts";
+import { formatImage, type Repository } from "./oci/reference.ts";
+import type { Audit, AuditedPull } from "./telemetry/audit.ts";
+import type { Output } from "./telemetry/log.ts";
+
+/** An image that was asked for, so many times. */
+export interface Used {
+  readonly repository: Repository;
+  readonly digest: Digest;
+  times: number;
+}
+
+/** What happened in a worker since the last one. */
+export interface Batch {
+  /** Lines of the log, each with its end. */
+  readonly lines: string;
+  readonly uses: readonly Used[];
+  readonly answers: readonly Answers[];
+  readonly audited: readonly AuditedPull[];
+  readonly tlsFailures: number;
+  /** How many connections were ended for which limit. */
+  readonly limited: readonly (readonly [limit: ConnectionLimit, count: number])[];
+}
+
+/** How long something waits at most to be told, in ms: what a worker that is killed takes with it. */
+const everyMs = 100;
+
+type Sent = (error?: Error | null) => void;
+
+export class Outbox implements Sums, Output {
+  readonly #send: (batch: Batch, sent?: Sent) => void;
+  readonly #answers = new Map<string, Answers & { bytes: number; savedPulls: number; savedBytes: number }>();
+  readonly #uses = new Map<string, Used>();
+  #audited: AuditedPull[] = [];
+  #lines = "";
+  #tlsFailures = 0;
+  readonly #limited = new Map<ConnectionLimit, number>();
+  #isDue = false;
+
+  constructor(send: (batch: Batch, sent?: Sent) => void) {
+    this.#send = send;
+  }
+
+  readonly audit: Audit = {
+    write: (pull) => {
+      this.#audited.push(pull);
+      this.#plan();
+    },
+    close: async () => {},
+  };
+
+  write(line: string): void {
+    this.#lines += line;
+    this.#plan();
+  }
+
+  add({ upstream, kind, outcome, seconds, bytes, savedPulls = 0, savedBytes = 0 }: Answers): void {
+    const sums = this.#answers.getOrInsertComputed(`${upstream} ${kind} ${outcome}`, () => ({
+      upstream,
+      kind,
+      outcome,
+      seconds: [],
+      bytes: 0,
+      savedPulls: 0,
+      savedBytes: 0,
+    }));
+    (sums.seconds as number[]).push(...seconds.map((each) => Math.round(each * 1e6) / 1e6));
+    sums.bytes += bytes;
+    sums.savedPulls += savedPulls;
+    sums.savedBytes += savedBytes;
+    this.#plan();
+  }
+
+  readonly used = (repository: Repository, digest: Digest): void => {
+    const key = formatImage(repository, digest);
+    this.#uses.getOrInsertComputed(key, () => ({ repository, digest, times: 0 })).times += 1;
+    this.#plan();
+  };
+
+  readonly tlsFailed = (): void => {
+    this.#tlsFailures += 1;
+    this.#plan();
+  };
+
+  readonly reached = (limit: ConnectionLimit): void => {
+    this.#limited.set(limit, (this.#limited.get(limit) ?? 0) + 1);
+    this.#plan();
+  };
+
+  /** Sends what there is. */
+  flush(sent?: Sent): void {
+    this.#isDue = false;
+    const batch = {
+      lines: this.#lines,
+      uses: [...this.#uses.values()],
+      answers: [...this.#answers.values()],
+      audited: this.#audited,
+      tlsFailures: this.#tlsFailures,
+      limited: [...this.#limited],
+    };
+    this.#lines = "";
+    this.#uses.clear();
+    this.#answers.clear();
+    this.#audited = [];
+    this.#tlsFailures = 0;
+    this.#limited.clear();
+    this.#send(batch, sent);
+  }
+
+  #plan(): void {
+    if (this.#isDue) return;
+    this.#isDue = true;
+    setTimeout(() => {
+      if (this.#isDue) this.flush();
+    }, everyMs);
+  }
+}
