@@ -26,7 +26,7 @@ RUN mkdir -p /out/etc/hubcap /out/usr/local/bin /data \
 USER 65532:65532
 RUN NODE_COMPILE_CACHE=.cache node src/main.ts --version \
     && NODE_COMPILE_CACHE=.cache node --input-type=module --eval \
-    'for (const room of ["cli/configuration", "serve", "store/checkpointThread", "http/api/api", "http/passwords", "telemetry/tracing", "cli/quota"]) await import(`/opt/hubcap/src/${room}.ts`)' \
+    'for (const room of ["cli/configuration", "serve", "store/checkpointThread", "http/api/api", "http/passwords", "telemetry/tracing", "cli/quota", "worker"]) await import(`/opt/hubcap/src/${room}.ts`)' \
     && chmod -R a+rX .cache
 
 FROM ${NODE_IMAGE}
