@@ -83,7 +83,7 @@ test("prints an aligned table without colour where nobody looks", async () => {
   expect(lines).toHaveLength(4);
   expect(lines[0]).toMatch(/^UPSTREAM +ACCOUNT +STATE +LEFT +SPENT +PER HOUR +EMPTY IN +MORE IN +SAVED$/);
   expect(lines[1]).toMatch(
-    /^docker\.io +cluster +low +27 of 100 +73 in 6 h +14\.\d +\d+ d \d+ h +- +1234 pulls, 5\.2 GiB$/,
+    /^docker\.io +cluster +low +27 of 100 +73 in 6 h +14\.\d +\d+ d(?: \d+ h)? +- +1234 pulls, 5\.2 GiB$/,
   );
   expect(lines[2]).toMatch(/^ghcr\.io +cluster +unlimited +unlimited +/);
   expect(lines[3]).toMatch(/^quay\.io +cluster +unknown +unknown +/);
