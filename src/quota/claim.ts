@@ -1,6 +1,6 @@
 /** A request on its way through the books, from its verdict until its answer. */
 import type { Errand } from "./quota.ts";
-import type { Row } from "./window.ts";
+import type { Row } from "./row.ts";
 
 /** A request on its way through the books. */
 export interface Claim {

@@ -4,7 +4,8 @@
  * What may be sent is reckoned in window.ts and never relies on these. The difference: after a restart the wall clock is
  * believed about how old carried rows are, and they are expected to come back to the upstream's `remaining`.
  */
-import type { Row, View } from "./window.ts";
+import type { Row } from "./row.ts";
+import type { View } from "./window.ts";
 
 const hourMs = 60 * 60 * 1000;
 

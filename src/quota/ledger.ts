@@ -32,6 +32,8 @@ export interface SpentRow {
   readonly at: number;
   readonly cost: number;
   readonly outcome: Outcome;
+  /** Null where entries are added up. */
+  readonly client: string | null;
 }
 
 /** Where what is known of a limit comes from; `none` is a preset. */
@@ -100,8 +102,11 @@ export interface Ledger {
   settle(id: number, outcome: Exclude<Outcome, "sent">, time: number, cost: number): Promise<void>;
   /** Settles as `failed`, at `time`, what an earlier process had sent and not settled. */
   recover(bucket: string, time: number): Promise<void>;
-  /** Entries that cost something and were settled, or sent, at or after `time`, oldest first. */
-  rowsSince(bucket: string, time: number): Promise<readonly SpentRow[]>;
+  /**
+   * Entries that cost something and were settled, or sent, at or after `time`, oldest first. Those before `exact` are
+   * added up by the second ({@link addUp}), since a day of an upstream without a limit can be millions.
+   */
+  rowsSince(bucket: string, time: number, exact?: number): Promise<readonly SpentRow[]>;
   /** The latest time of the ledger's clock that is written down for a bucket. */
   latest(bucket: string): Promise<number | undefined>;
   standing(bucket: string): Promise<Standing | undefined>;
@@ -116,6 +121,24 @@ export interface Ledger {
   fold(bucket: string, time: number): Promise<number>;
   /** Drops the sums of hours before `at`, by the wall clock. */
   forget(at: number): Promise<void>;
+}
+
+/** `rows`, oldest first, of which all before `exact` that were settled in the same second are one, as young as the youngest. */
+export function addUp(rows: Iterable<SpentRow>, exact: number): readonly SpentRow[] {
+  const sums: SpentRow[] = [];
+  for (const row of rows) {
+    const last = sums.at(-1);
+    const isSameSecond = last && Math.floor(last.time / 1000) === Math.floor(row.time / 1000);
+    if (row.time >= exact || !isSameSecond) {
+      sums.push(row.time < exact ? { ...row, client: null } : row);
+      continue;
+    }
+    const outcome = last.outcome === row.outcome ? row.outcome : "failed";
+    const id = Math.max(last.id, row.id);
+    const at = Math.max(last.at, row.at);
+    sums[sums.length - 1] = { ...row, id, at, outcome, cost: last.cost + row.cost, client: null };
+  }
+  return sums;
 }
 
 /** What a status means for the books. */

@@ -1,6 +1,6 @@
 /** Every statement that the ledger puts to SQLite, prepared once. */
 import type Database from "better-sqlite3";
-import type { Entry, SpendKey, SpendRow, SpendSlice, Spender, SpentRow, Standing } from "./ledger.ts";
+import type { Entry, SpendKey, SpendRow, Spender, SpentRow, Standing } from "./ledger.ts";
 
 /** Sums are by the hour. */
 export const hourMs = 60 * 60 * 1000;
@@ -68,8 +68,8 @@ export function prepareLedger(database: Database.Database) {
     recover: database.prepare<[{ bucket: string; time: number }]>(
       "UPDATE quota_entry SET outcome = 'failed', time = @time WHERE bucket = @bucket AND outcome = 'sent'",
     ),
-    rowsSince: database.prepare<[{ bucket: string; time: number }], SpentRow>(
-      `SELECT id, time, at, cost, outcome FROM quota_entry
+    rowsSince: database.prepare<[{ bucket: string; time: number; exact: number }], SpentRow>(
+      `SELECT id, time, at, cost, outcome, iif(time >= @exact, client, NULL) AS client FROM quota_entry
        WHERE bucket = @bucket AND time >= @time AND cost > 0 ORDER BY time, id`,
     ),
     latest: database.prepare<[{ bucket: string }], { time: number | null }>(
@@ -114,18 +114,6 @@ export function prepareLedger(database: Database.Database) {
          UNION ALL SELECT min(hour) FROM quota_hour WHERE hour >= @hour)`,
     ),
     forget: database.prepare<[{ at: number }]>("DELETE FROM quota_hour WHERE hour < @at"),
-    // A bound number is a REAL to SQLite, and its division would not be whole.
-    spendOver: database.prepare<
-      [{ upstream: string; since: number; hour: number; end: number; stepMs: number }],
-      SpendSlice
-    >(
-      `SELECT CAST(at / @stepMs AS INTEGER) * @stepMs AS at, sum(spent) AS spent FROM (
-         SELECT at, cost AS spent FROM quota_entry
-         WHERE at >= @since AND at < @end AND cost > 0 AND upstream = @upstream
-         UNION ALL
-         SELECT hour, spent FROM quota_hour WHERE hour = @hour AND spent > 0 AND upstream = @upstream
-       ) GROUP BY 1 ORDER BY 1`,
-    ),
     summed: {
       client: summed("client"),
       repository: summed("repository"),

@@ -1,13 +1,13 @@
 /** Opens a bucket's books where the last process left them. */
 import { LedgerClock, type Clocks } from "./clock.ts";
-import type { Ledger, Standing } from "./ledger.ts";
+import type { Ledger, SpentRow, Standing } from "./ledger.ts";
 import type { Told } from "./stops.ts";
 import { keepMs, type CarriedRow, type CarriedWord } from "./window.ts";
 
 export interface Restored {
   readonly clock: LedgerClock;
   readonly standing: Standing | undefined;
-  readonly rows: readonly CarriedRow[];
+  readonly rows: readonly (CarriedRow & Pick<SpentRow, "client">)[];
   readonly word: CarriedWord | undefined;
   /** What upstreams' 429s still hold back. */
   readonly stops: Told;
@@ -29,14 +29,15 @@ export async function restore(ledger: Ledger, bucket: string, clocks: Clocks): P
   const ending = (until: number | undefined): number =>
     standing === undefined || until === undefined ? 0 : expected(standing.at + until - standing.time, until);
   const span = Math.max(keepMs, standing?.windowMs ?? 0);
-  const rows = await ledger.rowsSince(bucket, time - span);
+  const rows = await ledger.rowsSince(bucket, time - span, exactSince(standing, time));
   return {
     clock,
     standing,
-    rows: rows.map(({ id, cost, time: settledAt, at, outcome }) => {
+    rows: rows.map(({ id, cost, time: settledAt, at, outcome, client }) => {
       return {
         id,
         cost,
+        client,
         settledAt,
         expectedAt: isTold ? expected(at, settledAt) : settledAt,
         counted: outcome === "counted",
@@ -54,4 +55,9 @@ export async function restore(ledger: Ledger, bucket: string, clocks: Clocks): P
           },
     stops: { pausedUntil: ending(standing?.pausedUntil), emptyUntil: ending(standing?.emptyUntil) },
   };
+}
+
+/** Since when each pull is looked at by itself: the others matter only if there is another limit, or a longer window, one day. */
+function exactSince(standing: Standing | undefined, now: number): number {
+  return standing?.limit === undefined ? now + 1 : now - 2 * standing.windowMs;
 }

@@ -1,17 +1,18 @@
 /** The ledger in SQLite, in the catalog's file. */
 import type Database from "better-sqlite3";
-import type {
-  Entry,
-  Ledger,
-  Outcome,
-  SpendCourse,
-  SpendKey,
-  SpendQuery,
-  SpendRow,
-  SpendSlice,
-  Spender,
-  SpentRow,
-  Standing,
+import {
+  addUp,
+  type Entry,
+  type Ledger,
+  type Outcome,
+  type SpendCourse,
+  type SpendKey,
+  type SpendQuery,
+  type SpendRow,
+  type SpendSlice,
+  type Spender,
+  type SpentRow,
+  type Standing,
 } from "./ledger.ts";
 import { hourMs, prepareLedger, type Place, type SpentHour, type Sum } from "./ledgerStatements.ts";
 import { migrateLedger } from "./ledgerTables.ts";
@@ -40,7 +41,8 @@ export class SqliteLedger implements Ledger {
   readonly #database: Database.Database;
   readonly #statements: ReturnType<typeof prepareLedger>;
   readonly #sums = new Map<number, number>();
-  #folds = 0;
+  /** The hours that are being read, each by somebody who has to know when entries of it are folded. */
+  readonly #readings = new Set<{ readonly hour: number; isStale: boolean }>();
 
   /** @throws LedgerError when a newer Hubcap wrote the tables. */
   constructor(database: Database.Database) {
@@ -61,8 +63,8 @@ export class SqliteLedger implements Ledger {
     this.#statements.recover.run({ bucket, time });
   }
 
-  async rowsSince(bucket: string, time: number): Promise<readonly SpentRow[]> {
-    return this.#statements.rowsSince.all({ bucket, time });
+  async rowsSince(bucket: string, time: number, exact = time): Promise<readonly SpentRow[]> {
+    return addUp(this.#statements.rowsSince.iterate({ bucket, time, exact }), exact);
   }
 
   async latest(bucket: string): Promise<number | undefined> {
@@ -97,58 +99,75 @@ export class SqliteLedger implements Ledger {
 
   async spendBy({ by, upstream, since }: SpendQuery): Promise<readonly SpendRow[]> {
     const rows = new Map<string, SpendRow>();
-    for (let next: number | undefined = since; (next = this.#hourFrom(next)) !== undefined; next += hourMs) {
-      const hour = {
-        upstream: upstream ?? null,
-        since: Math.max(since, next),
-        hour: next,
-        end: next + hourMs,
-      };
-      for (const row of await this.#spentIn(hour, by)) addTo(rows, row);
+    for (const hour of this.#hours(upstream, since)) {
+      for (const row of await this.#spentIn(hour, by, ({ key }) => key)) addTo(rows, row);
     }
     return [...rows.values()].toSorted(mostFirst).slice(0, 1000);
   }
 
   async spendOver({ upstream, since, stepMs }: SpendCourse): Promise<readonly SpendSlice[]> {
     const slices = new Map<number, number>();
-    for (let next: number | undefined = since; (next = this.#hourFrom(next)) !== undefined; next += hourMs) {
-      const hour = { upstream, since: Math.max(since, next), hour: next, end: next + hourMs, stepMs };
-      for (const { at, spent } of this.#statements.spendOver.all(hour)) {
-        slices.set(at, (slices.get(at) ?? 0) + spent);
+    const sliceOf = (_: SpendRow, at: number): string => String(Math.floor(at / stepMs) * stepMs);
+    for (const hour of this.#hours(upstream, since)) {
+      for (const { key, spent } of await this.#spentIn(hour, "reason", sliceOf)) {
+        if (spent > 0) slices.set(Number(key), (slices.get(Number(key)) ?? 0) + spent);
       }
-      await new Promise(setImmediate);
     }
     return [...slices].map(([at, spent]) => ({ at, spent }));
   }
 
-  /** What was spent in an hour, some entries at a time, so that nothing else waits for long. */
-  async #spentIn(hour: SpentHour, by: SpendKey): Promise<Iterable<SpendRow>> {
-    for (;;) {
-      const folds = this.#folds;
-      const rows = new Map<string, SpendRow>();
-      for (const row of this.#statements.summed[by].all(hour)) addTo(rows, row);
-      let last: Place | undefined = { lastAt: hour.since, id: 0 };
-      while (last) {
-        const some: (SpendRow & Place)[] = this.#statements.entered[by].all({
-          ...hour,
-          ...last,
-          count: entriesPerStep,
-        });
-        for (const row of some) addTo(rows, row);
-        await new Promise(setImmediate);
-        last = some.length < entriesPerStep ? undefined : some.at(-1);
-      }
-      // What was folded meanwhile has moved from the entries to the sums, and may have been missed.
-      if (folds === this.#folds) return rows.values();
+  /** The hours since that of `since` in which anything was written down. */
+  *#hours(upstream: string | undefined, since: number): Iterable<SpentHour> {
+    for (let next: number | undefined = since; (next = this.#hourFrom(next)) !== undefined; next += hourMs) {
+      yield { upstream: upstream ?? null, since: Math.max(since, next), hour: next, end: next + hourMs };
     }
   }
 
+  /**
+   * What was spent in an hour, some entries at a time, so that nothing else waits for long. `keyOf` gives what to sum by:
+   * it is told when a row was spent, or the hour where that is all that is known.
+   */
+  async #spentIn(
+    hour: SpentHour,
+    by: SpendKey,
+    keyOf: (row: SpendRow, at: number) => string,
+  ): Promise<Iterable<SpendRow>> {
+    const reading = { hour: hour.hour, isStale: true };
+    const rows = new Map<string, SpendRow>();
+    const take = (row: SpendRow, at: number): void => addTo(rows, { ...row, key: keyOf(row, at) });
+    this.#readings.add(reading);
+    try {
+      // What was folded meanwhile has moved from the entries to the sums, and may have been missed.
+      while (reading.isStale) {
+        reading.isStale = false;
+        rows.clear();
+        for (const row of this.#statements.summed[by].all(hour)) take(row, hour.hour);
+        let last: Place | undefined = { lastAt: hour.since, id: 0 };
+        while (last) {
+          const some: (SpendRow & Place)[] = this.#statements.entered[by].all({
+            ...hour,
+            ...last,
+            count: entriesPerStep,
+          });
+          for (const row of some) take(row, row.lastAt);
+          await new Promise(setImmediate);
+          last = some.length < entriesPerStep ? undefined : some.at(-1);
+        }
+      }
+    } finally {
+      this.#readings.delete(reading);
+    }
+    return rows.values();
+  }
+
   async fold(bucket: string, time: number): Promise<number> {
-    this.#folds += 1;
     return this.#database
       .transaction(() => {
         const batch = { bucket, time, count: foldBatch };
-        for (const sum of this.#statements.oldest.all(batch)) this.#add(sum);
+        for (const sum of this.#statements.oldest.all(batch)) {
+          this.#add(sum);
+          for (const reading of this.#readings) reading.isStale ||= reading.hour === hourOf(sum.at);
+        }
         return this.#statements.deleteOldest.run(batch).changes;
       })
       .immediate();

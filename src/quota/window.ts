@@ -27,35 +27,13 @@
  * reckon is believed only when rows leave.
  */
 
+import { Past } from "./past.ts";
+import { mergeInto, type BookedRow, type Row } from "./row.ts";
+
 /** What an upstream allows: `limit` pulls in any `windowMs` milliseconds. Without a limit everything goes. */
 export interface Allowance {
   readonly limit: number | undefined;
   readonly windowMs: number;
-}
-
-/** One request in the reckoning; costs are whole pulls, times are the ledger's. */
-export interface Row {
-  readonly cost: number;
-  readonly sentAt: number;
-  readonly carried: boolean;
-  /** When it was settled; for a carried row that the wall clock knows better, when that was: an estimate. */
-  readonly expectedAt: number;
-  readonly settledAt: number;
-  /** The upstream surely counted it. */
-  readonly counted: boolean;
-  /** What the upstream said last takes it into account. */
-  readonly covered: boolean;
-  /** The ledger's number of it, once written. */
-  id: number | undefined;
-}
-
-interface MutableRow extends Row {
-  readonly tick: number;
-  settledTick: number;
-  expectedAt: number;
-  settledAt: number;
-  counted: boolean;
-  covered: boolean;
 }
 
 /** What an earlier process wrote of the upstream's last word. `since` is the first row that it may not cover. */
@@ -89,7 +67,7 @@ interface Answer {
 /** What the forecast looks at. */
 export interface View {
   readonly allowance: Allowance;
-  /** Settled rows by age, those that have left the window included. */
+  /** Settled rows by age, also those that have left the window, as far as they say anything about what will be left. */
   readonly rows: readonly Row[];
   /** The cost of what is in flight. */
   readonly flying: number;
@@ -99,21 +77,24 @@ export interface View {
   readonly observedAt: number;
 }
 
+/** How far the forecast looks back at least. */
+const hourMs = 60 * 60 * 1000;
+
 /** Rows are kept for a day, the longest window that any registry is known to have, in case a window turns out longer. */
 export const keepMs = 24 * 60 * 60 * 1000;
 
 /** One window. Holds no clock: `now` never goes back between calls. */
 export class Reckoning {
   #allowance: Allowance;
-  readonly #keepMs: number;
   #tick = 0;
-  readonly #inFlight = new Set<MutableRow>();
+  readonly #inFlight = new Set<BookedRow>();
   #flying = 0;
-  /** By `settledAt`; those before `#head` have left the window. */
-  #settled: MutableRow[] = [];
+  readonly #past: Past;
+  /** By `settledAt`; those before `#head` have left the window. Without a limit by the second. */
+  #settled: BookedRow[] = [];
   #head = 0;
   #spent = 0;
-  readonly #uncovered = new Set<MutableRow>();
+  readonly #uncovered = new Set<BookedRow>();
   /** The last answers, none of which is surely newer than another. */
   #answers: Answer[] = [];
   /** Whether they still say anything about what is left. */
@@ -128,7 +109,7 @@ export class Reckoning {
   /** Rows that have left the window are kept until they are `keep` milliseconds old. */
   constructor(allowance: Allowance, keep = keepMs) {
     this.#allowance = allowance;
-    this.#keepMs = keep;
+    this.#past = new Past(keep);
   }
 
   /** What holds: of limits that answers named at the same time, the smallest. */
@@ -142,6 +123,7 @@ export class Reckoning {
     if (allowance.limit === undefined) this.#hasWord = false;
     if (isLower(allowance.limit, limit)) this.#isOverdrawn = true;
     if (allowance.windowMs === windowMs) return;
+    this.#settled = [...this.#past.takeAll(), ...this.#settled];
     this.#head = 0;
     this.#returned = 0;
     this.#spent = total(this.#settled);
@@ -169,7 +151,7 @@ export class Reckoning {
   /** Reserves `cost` for a request that is about to be sent. */
   send(cost: number, now: number): Row {
     const tick = ++this.#tick;
-    const row: MutableRow = {
+    const row: BookedRow = {
       cost,
       tick,
       settledTick: tick,
@@ -188,7 +170,7 @@ export class Reckoning {
 
   /** The request has ended. */
   settle(sent: Row, fate: Fate, now: number): void {
-    const row = sent as MutableRow;
+    const row = sent as BookedRow;
     if (!this.#inFlight.delete(row)) return;
     this.#flying -= row.cost;
     row.settledTick = ++this.#tick;
@@ -196,8 +178,9 @@ export class Reckoning {
     if (fate === "free" || row.cost === 0) return;
     row.settledAt = row.expectedAt = now;
     row.counted = fate === "counted";
-    this.#settled.push(row);
     this.#spent += row.cost;
+    if (this.#allowance.limit === undefined && mergeInto(this.#settled.at(-1), row)) return;
+    this.#settled.push(row);
     this.#uncovered.add(row);
   }
 
@@ -205,7 +188,7 @@ export class Reckoning {
   observe(sent: Row, remaining: number, now: number): void {
     const { limit } = this.#allowance;
     if (limit === undefined) return;
-    const row = sent as MutableRow;
+    const row = sent as BookedRow;
     this.#lastSentTick = Math.max(this.#lastSentTick, row.tick);
     this.#answers.push({ tick: ++this.#tick, limit, remaining: Math.min(remaining, limit) });
     this.#answers = this.#answers.filter(({ tick }) => tick > this.#lastSentTick);
@@ -248,9 +231,11 @@ export class Reckoning {
 
   view(now: number): View {
     this.#advance(now);
+    const since = now - Math.max(2 * this.#allowance.windowMs, hourMs);
+    const past = this.#past.since(since);
     return {
       allowance: this.#allowance,
-      rows: this.#settled,
+      rows: past.length === 0 ? this.#settled : [...past, ...this.#settled],
       flying: this.#flying,
       remaining: this.#told(),
       observedAt: this.#expectedAt,
@@ -276,7 +261,7 @@ export class Reckoning {
     return this.#hasWord ? this.#smallest() + this.#returned - total(this.#uncovered) : undefined;
   }
 
-  #cover(row: MutableRow): void {
+  #cover(row: BookedRow): void {
     row.covered = true;
     this.#uncovered.delete(row);
   }
@@ -284,7 +269,7 @@ export class Reckoning {
   /** Lets go of what has left the window by `now`. */
   #advance(now: number): void {
     const { windowMs } = this.#allowance;
-    let row: MutableRow | undefined;
+    let row: BookedRow | undefined;
     while ((row = this.#settled[this.#head]) !== undefined && row.settledAt + windowMs < now) {
       this.#head += 1;
       this.#spent -= row.cost;
@@ -297,13 +282,12 @@ export class Reckoning {
     this.#forget(now);
   }
 
-  /** Rows that are too old to matter go a thousand at a time, so that it costs little. */
+  /** Rows that have left the window are put away a thousand at a time, so that it costs little. */
   #forget(now: number): void {
-    const lot = 1000;
-    while (this.#head >= lot && (this.#settled[lot - 1]?.settledAt ?? now) + this.#keepMs < now) {
-      this.#settled = this.#settled.slice(lot);
-      this.#head -= lot;
-    }
+    if (this.#head < 1000) return;
+    this.#past.add(this.#settled.slice(0, this.#head), now);
+    this.#settled = this.#settled.slice(this.#head);
+    this.#head = 0;
   }
 
   /** Of the rows whose age is not known, no more can count than are used and not surely by this process's. */
@@ -315,11 +299,14 @@ export class Reckoning {
     for (const row of this.#settled.slice(this.#head)) {
       if (row.carried || (row.counted && row.covered && row.sentAt > since)) excess += row.cost;
     }
-    const dropped = new Set<MutableRow>();
+    const dropped = new Set<BookedRow>();
     for (const row of this.#settled.slice(this.#head)) {
-      if (!row.carried || excess < row.cost) break;
-      excess -= row.cost;
-      this.#spent -= row.cost;
+      if (!row.carried || excess <= 0) break;
+      const cost = Math.min(excess, row.cost);
+      excess -= cost;
+      this.#spent -= cost;
+      row.cost -= cost;
+      if (row.cost > 0) break;
       this.#uncovered.delete(row);
       dropped.add(row);
     }

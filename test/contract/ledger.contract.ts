@@ -42,7 +42,7 @@ export function ledgerContract(make: () => Ledger): void {
     const ledger = make();
     const id = await ledger.spend(entry(10));
     expect(await ledger.rowsSince("docker.io", 0)).toEqual([
-      { id, time: 10, at: noon + 10, cost: 1, outcome: "sent" },
+      { id, time: 10, at: noon + 10, cost: 1, outcome: "sent", client: "node-1" },
     ]);
     expect(await ledger.latest("docker.io")).toBe(10);
   });
@@ -54,7 +54,7 @@ export function ledgerContract(make: () => Ledger): void {
     await ledger.settle(counted, "counted", 40, 1);
     await ledger.settle(limited, "limited", 41, 0);
     expect(await ledger.rowsSince("docker.io", 0)).toEqual([
-      { id: counted, time: 40, at: noon + 10, cost: 1, outcome: "counted" },
+      { id: counted, time: 40, at: noon + 10, cost: 1, outcome: "counted", client: "node-1" },
     ]);
     expect(await ledger.latest("docker.io")).toBe(41);
   });
@@ -67,6 +67,27 @@ export function ledgerContract(make: () => Ledger): void {
     await ledger.spend(entry(9));
     const ids = (await ledger.rowsSince("docker.io", 20)).map(({ id }) => id);
     expect(ids).toEqual([second, first]);
+  });
+
+  it("adds up by the second what need not be known one by one, as young as the youngest of it", async () => {
+    const ledger = make();
+    const spendAt = async (time: number, outcome: "counted" | "failed" = "counted"): Promise<number> => {
+      const id = await ledger.spend(entry(time));
+      await ledger.settle(id, outcome, time, 1);
+      return id;
+    };
+    for (const time of [1000, 1001]) await spendAt(time);
+    const second = await spendAt(1999);
+    await spendAt(2500, "failed");
+    const last = await spendAt(2999);
+    const young = [await spendAt(3000), await spendAt(3001)];
+    const rows = await ledger.rowsSince("docker.io", 1001, 3000);
+    expect(rows).toEqual([
+      { id: second, time: 1999, at: noon + 1999, cost: 2, outcome: "counted", client: null },
+      { id: last, time: 2999, at: noon + 2999, cost: 2, outcome: "failed", client: null },
+      { id: young[0], time: 3000, at: noon + 3000, cost: 1, outcome: "counted", client: "node-1" },
+      { id: young[1], time: 3001, at: noon + 3001, cost: 1, outcome: "counted", client: "node-1" },
+    ]);
   });
 
   it("settles as failed what a killed process had sent, in its own bucket only", async () => {
@@ -195,6 +216,15 @@ export function ledgerContract(make: () => Ledger): void {
     const asked = ledger.spendBy({ by: "client", since: noon });
     while ((await ledger.fold("docker.io", 2 * hour)) > 0);
     expect(await asked).toMatchObject([{ key: "node-1", spent: 1200, lastAt: noon + 1200 }]);
+  });
+
+  it("tells the same of how spending went on while a busy hour is being folded", async () => {
+    const ledger = make();
+    for (let time = 1; time <= 1200; time++)
+      await ledger.settle(await ledger.spend(entry(time)), "counted", time, 1);
+    const asked = ledger.spendOver({ upstream: "docker.io", since: noon, stepMs: hour });
+    while ((await ledger.fold("docker.io", 2 * hour)) > 0);
+    expect(await asked).toEqual([{ at: noon, spent: 1200 }]);
   });
 
   it("never folds what is still under way, nor another bucket's", async () => {

@@ -1,16 +1,17 @@
 /** A ledger in memory, for tests of what writes into it. */
-import type {
-  Entry,
-  Ledger,
-  Outcome,
-  SpendCourse,
-  SpendKey,
-  SpendQuery,
-  SpendRow,
-  SpendSlice,
-  Spender,
-  SpentRow,
-  Standing,
+import {
+  addUp,
+  type Entry,
+  type Ledger,
+  type Outcome,
+  type SpendCourse,
+  type SpendKey,
+  type SpendQuery,
+  type SpendRow,
+  type SpendSlice,
+  type Spender,
+  type SpentRow,
+  type Standing,
 } from "../../src/quota/ledger.ts";
 
 const hourMs = 60 * 60 * 1000;
@@ -54,11 +55,12 @@ export class FakeLedger implements Ledger {
     );
   }
 
-  async rowsSince(bucket: string, time: number): Promise<readonly SpentRow[]> {
-    return this.entries
+  async rowsSince(bucket: string, time: number, exact = time): Promise<readonly SpentRow[]> {
+    const rows = this.entries
       .filter((entry) => entry.bucket === bucket && entry.time >= time && entry.cost > 0)
-      .map(({ id, time, at, cost, outcome }) => ({ id, time, at, cost, outcome }))
+      .map(({ id, time, at, cost, outcome, client }) => ({ id, time, at, cost, outcome, client }))
       .toSorted((one, other) => one.time - other.time || one.id - other.id);
+    return addUp(rows, exact);
   }
 
   async latest(bucket: string): Promise<number | undefined> {

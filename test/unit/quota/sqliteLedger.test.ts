@@ -16,6 +16,20 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 const hour = 60 * 60 * 1000;
 
+/** How often others had their turn while `work` was done. */
+async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
+  let turns = 0;
+  let isDone = false;
+  const turn = (): void => {
+    turns += 1;
+    if (!isDone) setImmediate(turn);
+  };
+  setImmediate(turn);
+  await work();
+  isDone = true;
+  return turns;
+}
+
 describe("the ledger's file", () => {
   test("is the catalog's, and each minds its own version", async () => {
     const file = path.join(folder, "shared.sqlite");
@@ -143,15 +157,7 @@ describe("a long history", () => {
 
   test("is summed an hour at a time, and others have their turn between two hours", async () => {
     run.length = 0;
-    let turns = 0;
-    let isDone = false;
-    const turn = (): void => {
-      turns += 1;
-      if (!isDone) setImmediate(turn);
-    };
-    setImmediate(turn);
-    await ledger.spendBy({ by: "client", since: 0 });
-    isDone = true;
+    const turns = await turnsDuring(() => ledger.spendBy({ by: "client", since: 0 }));
     expect(turns).toBeGreaterThanOrEqual(56);
     expect(run.length).toBeGreaterThanOrEqual(56);
     for (const sql of new Set(run.splice(0))) expect(planOf(sql)).not.toMatch(/SCAN quota_/);
@@ -163,6 +169,39 @@ describe("a long history", () => {
     const reads = run.filter((sql) => /^(?:SELECT|DELETE)/.test(sql));
     expect(reads.length).toBeGreaterThan(0);
     for (const sql of reads) expect(planOf(sql)).not.toMatch(/SCAN quota_/);
+  });
+});
+
+describe("a busy hour", () => {
+  const run: string[] = [];
+  const database = new Database(":memory:", { verbose: (sql) => void run.push(String(sql)) });
+  const ledger = new SqliteLedger(database);
+  const rows = 20_000;
+  database.transaction(() => {
+    for (let row = 0; row < rows; row += 1) void ledger.spend(ledgerEntry(row * 100));
+    database.exec("UPDATE quota_entry SET outcome = 'counted'");
+  })();
+
+  test.each([
+    ["by client", () => ledger.spendBy({ by: "client", since: 0 })],
+    ["over time", () => ledger.spendOver({ upstream: "docker.io", since: 0, stepMs: hour })],
+  ])("is summed %s some entries at a time, and others have their turn meanwhile", async (_, sum) => {
+    let summed: unknown;
+    const turns = await turnsDuring(async () => void (summed = await sum()));
+    expect(turns).toBeGreaterThanOrEqual(rows / 500);
+    expect(summed).toMatchObject([{ spent: rows }]);
+  });
+
+  test("is summed once, though other hours are folded meanwhile", async () => {
+    const now = ledgerEntry(5 * hour);
+    await ledger.settle(await ledger.spend(now), "counted", 5 * hour, 1);
+    const asked = ledger.spendBy({ by: "client", since: 4 * hour });
+    run.length = 0;
+    while ((await ledger.fold("docker.io", 2 * hour)) > 0) await new Promise(setImmediate);
+    expect(await asked).toMatchObject([{ spent: 1 }]);
+    expect(run.filter((sql) => /FROM quota_hour WHERE hour/.test(sql) && /GROUP BY key/.test(sql))).toEqual(
+      [],
+    );
   });
 });
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { Reckoning, type Fate, type Row } from "../../../src/quota/window.ts";
+import type { Row } from "../../../src/quota/row.ts";
+import { Reckoning, type Fate } from "../../../src/quota/window.ts";
 
 const windowMs = 60_000;
 
@@ -70,6 +71,37 @@ describe("what was spent", () => {
     // Of one pull each tenth of a second, 601 are no older than a minute.
     expect(window.spent(499_900)).toBe(601);
     expect(window.view(499_900).rows.length).toBeLessThan(2000);
+  });
+});
+
+describe("a long history", () => {
+  test("without a limit takes no more room than the seconds that it lasted", () => {
+    const window = new Reckoning({ limit: undefined, windowMs });
+    for (let pull = 0; pull < 5000; pull += 1) spend(window, pull * 4);
+    expect(window.view(20_000).rows.length).toBeLessThanOrEqual(21);
+    expect(window.spent(20_000)).toBe(5000);
+    // Those of a second leave with the youngest of them, never before.
+    expect(window.spent(996 + windowMs)).toBe(5000);
+    expect(window.spent(997 + windowMs)).toBe(4750);
+    expect(window.spent(20_000 + windowMs)).toBe(0);
+  });
+
+  test("that has left the window is counted again when the window turns out longer, by the second", () => {
+    const window = new Reckoning({ limit: 100_000, windowMs });
+    for (let pull = 0; pull < 50_000; pull += 1) spend(window, pull * 100);
+    const now = 50_000 * 100;
+    expect(window.spent(now)).toBe(600);
+    window.allowance = { limit: 100_000, windowMs: 10_000_000 };
+    expect(window.spent(now)).toBe(50_000);
+    // What was in the window is still known one by one.
+    expect(window.view(now).rows.length).toBeLessThan(5000 + 1600);
+  });
+
+  test("does not make the forecast look at what can say nothing any more", () => {
+    const window = new Reckoning({ limit: 100_000, windowMs });
+    for (let pull = 0; pull < 100_000; pull += 1) spend(window, pull * 100);
+    // An hour by the second, and the window with what has left it lately one by one.
+    expect(window.view(100_000 * 100).rows.length).toBeLessThan(3600 + 1600);
   });
 });
 
@@ -225,6 +257,15 @@ describe("after a restart", () => {
     expect(window.tokens(30)).toBe(9);
     expect(window.spent(30)).toBe(1);
     expect(window.view(30).rows.map(({ id }) => id)).toEqual([3]);
+  });
+
+  test("of pulls that are known by the second only, as many are dropped as can no longer count", () => {
+    const window = reckoning(10);
+    window.carry([{ ...carried(9, 0), cost: 9 }]);
+    expect(window.tokens(0)).toBe(1);
+    ask(window, 6, 1);
+    expect(window.tokens(1)).toBe(6);
+    expect(window.spent(1)).toBe(4);
   });
 
   test("what this process surely spent is not taken for what earlier ones spent", () => {

@@ -1,0 +1,44 @@
+/** One request as the reckoning knows it, and how several become one where nobody needs them one by one. */
+
+/** One request in the reckoning; costs are whole pulls, times are the ledger's. */
+export interface Row {
+  readonly cost: number;
+  readonly sentAt: number;
+  readonly carried: boolean;
+  /** When it was settled; for a carried row that the wall clock knows better, when that was: an estimate. */
+  readonly expectedAt: number;
+  readonly settledAt: number;
+  /** The upstream surely counted it. */
+  readonly counted: boolean;
+  /** What the upstream said last takes it into account. */
+  readonly covered: boolean;
+  /** The ledger's number of it, once written. */
+  id: number | undefined;
+}
+
+/** The same as the books change it. */
+export interface BookedRow extends Row {
+  readonly tick: number;
+  cost: number;
+  sentAt: number;
+  settledTick: number;
+  expectedAt: number;
+  settledAt: number;
+  counted: boolean;
+  covered: boolean;
+}
+
+/** Adds `row` to an older one, if both were settled in the same second and nothing tells them apart. */
+export function mergeInto(older: BookedRow | undefined, row: BookedRow): boolean {
+  if (!older || Math.floor(older.settledAt / 1000) !== Math.floor(row.settledAt / 1000)) return false;
+  if (older.carried !== row.carried || older.covered !== row.covered) return false;
+  older.cost += row.cost;
+  // In each respect the one of which less can be hoped for.
+  older.sentAt = Math.min(older.sentAt, row.sentAt);
+  older.expectedAt = Math.max(older.expectedAt, row.expectedAt);
+  older.settledAt = row.settledAt;
+  older.settledTick = Math.max(older.settledTick, row.settledTick);
+  older.counted &&= row.counted;
+  if (row.id !== undefined) older.id = Math.min(older.id ?? row.id, row.id);
+  return true;
+}
