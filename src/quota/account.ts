@@ -227,8 +227,8 @@ export class Account {
     return {
       upstream: this.#options.upstream,
       repository: repository.name,
-      // Both are the client's to choose.
-      client: client.slice(0, 200),
+      // Both are the client's to choose. A node's name is no longer than this.
+      client: client.slice(0, 253),
       userAgent: userAgent.slice(0, 200),
       reason,
       at: this.#options.clocks.now(),
@@ -252,12 +252,14 @@ function booksOf(options: AccountOptions, restored: Restored): Books {
   const lessons = new Lessons(said, standing, clock.time());
   const reckoning = new Reckoning(lessons.allowance);
   reckoning.carry(rows, word);
+  const shares = new Shares(options, perClient);
+  shares.carry(rows);
   return {
     clock,
     reckoning,
     guard: new Reckoning(preset.guard, 0),
     stops: new Stops(stops),
-    shares: new Shares(options, perClient),
+    shares,
     lessons,
     hasAnswered: standing?.observedAt !== undefined,
     observedAt: standing?.observedAt,

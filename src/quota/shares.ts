@@ -1,7 +1,8 @@
-/** What each client has spent of a window: so that nobody has more than a share of it. Kept in memory. */
+/** What each client has spent of a window: so that nobody has more than a share of it. */
 import type { Errand, Purpose, QuotaError } from "./quota.ts";
 import { overShare, type Moment, type Owner } from "./refusal.ts";
-import type { Allowance, Row } from "./window.ts";
+import type { Row } from "./row.ts";
+import type { Allowance } from "./window.ts";
 
 /** How many clients are remembered; each has spent a pull, so a limit bounds them too. */
 const capacity = 10_000;
@@ -10,7 +11,7 @@ export class Shares {
   readonly #owner: Owner;
   readonly #share: number | undefined;
   /** Each client's pulls, oldest first. */
-  readonly #spent = new Map<string, Row[]>();
+  readonly #spent = new Map<string, Pick<Row, "sentAt">[]>();
 
   /** `share` is of the limit, 0 to 1; without it, nothing is counted and nobody refused. */
   constructor(owner: Owner, share: number | undefined) {
@@ -18,14 +19,16 @@ export class Shares {
     this.#share = share;
   }
 
+  /** Takes over what clients spent under earlier processes, oldest first. */
+  carry(rows: readonly { readonly client: string | null; readonly settledAt: number }[]): void {
+    for (const { client, settledAt } of rows) {
+      if (client !== null) this.#add(client, { sentAt: settledAt });
+    }
+  }
+
   /** Counts what an errand costs, and gives it back. */
   note({ purpose: { client } }: Errand, row: Row): Row {
-    if (this.#share === undefined || row.cost === 0) return row;
-    this.#spent.getOrInsertComputed(client, () => []).push(row);
-    if (this.#spent.size > capacity) {
-      const oldest = this.#spent.keys().next();
-      if (!oldest.done) this.#spent.delete(oldest.value);
-    }
+    if (row.cost > 0) this.#add(client, row);
     return row;
   }
 
@@ -54,5 +57,13 @@ export class Shares {
     if (!oldest) return undefined;
     const free = moment(oldest.sentAt + windowMs);
     return overShare(this.#owner, client.slice(0, 200), most, { limit, windowMs }, free);
+  }
+
+  #add(client: string, row: Pick<Row, "sentAt">): void {
+    if (this.#share === undefined) return;
+    this.#spent.getOrInsertComputed(client, () => []).push(row);
+    if (this.#spent.size <= capacity) return;
+    const oldest = this.#spent.keys().next();
+    if (!oldest.done) this.#spent.delete(oldest.value);
   }
 }

@@ -6,10 +6,12 @@ import { errand, windowMs, World } from "./world.ts";
 
 async function open(perClient?: number) {
   const world = new World({ limit: 20, hasHeaders: true });
-  await world.start({
-    preset: { guard: presetOf("quay.io", false).guard },
-    ...(perClient !== undefined && { perClient }),
-  });
+  const restart = () =>
+    world.start({
+      preset: { guard: presetOf("quay.io", false).guard },
+      ...(perClient !== undefined && { perClient }),
+    });
+  await restart();
   const pull = async (client: string, fate: "counted" | "released" = "counted"): Promise<boolean> => {
     const asked = errand("manifest-get", "pull", client);
     if (world.account.balance.verdict(asked) !== "go") return false;
@@ -27,7 +29,7 @@ async function open(perClient?: number) {
   };
   const verdict = (client: string, reason: Reason = "pull") =>
     world.account.balance.verdict(errand("manifest-get", reason, client));
-  return { world, pull, pulls, verdict };
+  return { world, pull, pulls, verdict, restart };
 }
 
 test.each([
@@ -61,4 +63,15 @@ test("a share comes back as it was spent, and what was not sent does not count",
   expect(await pulls("node-1")).toBe(5);
   world.time += windowMs - 3000;
   expect(await pulls("node-1", 5)).toBeGreaterThan(0);
+});
+
+test("a restart gives nobody a second share, and nobody is held back for longer", async () => {
+  const { world, pulls, restart } = await open(0.25);
+  expect(await pulls("node-1")).toBe(5);
+  expect(await pulls("node-2", 2)).toBe(2);
+  await restart();
+  expect(await pulls("node-1")).toBe(0);
+  expect(await pulls("node-2")).toBe(3);
+  world.time += windowMs + 1;
+  expect(await pulls("node-1")).toBe(5);
 });
