@@ -83,9 +83,11 @@ export class Account {
     const { row, errand } = claim;
     const time = this.#books.clock.time();
     if (row.cost === 0) return;
-    row.id = await this.#scribe.spend({ ...this.#spender(errand), time, cost: row.cost });
-    if (row.id === undefined && this.#books.reckoning.allowance.limit !== undefined)
-      throw unwritable(this.#options);
+    const isLimited = this.#books.reckoning.allowance.limit !== undefined;
+    // An upstream that has never said what is left will not tell us either what a power cut has taken from the ledger.
+    const mustLast = isLimited && this.#books.observedAt === undefined;
+    row.id = await this.#scribe.spend({ ...this.#spender(errand), time, cost: row.cost }, mustLast);
+    if (row.id === undefined && isLimited) throw unwritable(this.#options);
     this.#announce();
   }
 

@@ -96,8 +96,11 @@ export interface SpendCourse {
 
 /** What must outlive the process. Every method may reject when the disk does not take it. */
 export interface Ledger {
-  /** Writes `entry` down as `sent` and gives its number; numbers only grow. It survives the process from here on. */
-  spend(entry: Entry): Promise<number>;
+  /**
+   * Writes `entry` down as `sent` and gives its number; numbers only grow. It survives the process from here on, and a
+   * power cut as well if it `mustLast`.
+   */
+  spend(entry: Entry, mustLast?: boolean): Promise<number>;
   /** Notes how an entry ended, when (the ledger's time), and what it cost in the end. */
   settle(id: number, outcome: Exclude<Outcome, "sent">, time: number, cost: number): Promise<void>;
   /** Settles as `failed`, at `time`, what an earlier process had sent and not settled. */

@@ -20,9 +20,9 @@ export class Scribe {
   }
 
   /** Writes an entry down; undefined when the disk does not take it. */
-  async spend(entry: Omit<Entry, "bucket">): Promise<number | undefined> {
+  async spend(entry: Omit<Entry, "bucket">, mustLast: boolean): Promise<number | undefined> {
     try {
-      return await this.#ledger.spend({ ...entry, bucket: this.#bucket });
+      return await this.#ledger.spend({ ...entry, bucket: this.#bucket }, mustLast);
     } catch (error) {
       this.#failed(error);
       return undefined;

@@ -32,10 +32,11 @@ const others = "(others)";
 /**
  * Works on an open handle, which stays the caller's to close.
  *
- * The handle's `synchronous = NORMAL` (WAL) is enough: an entry is in the operating system's hands before its request is
- * sent, so killing the process loses nothing. A power cut may lose the last seconds of entries. They are not paid for
- * with an fsync per pull, because the loss does not go unnoticed: what was spent is missing from the upstream's
+ * The handle's `synchronous = NORMAL` (WAL) is enough for most: an entry is in the operating system's hands before its
+ * request is sent, so killing the process loses nothing. A power cut may lose the last seconds of entries. Where the
+ * upstream says what is left, they are not paid for with an fsync per pull: what was spent is missing from its
  * `remaining`, and the first answer after the start, which most often is to a HEAD and free, corrects the reckoning.
+ * Where nobody but this file knows what was spent, an entry must last, and is synced.
  */
 export class SqliteLedger implements Ledger {
   readonly #database: Database.Database;
@@ -51,8 +52,14 @@ export class SqliteLedger implements Ledger {
     this.#statements = prepareLedger(database);
   }
 
-  async spend(entry: Entry): Promise<number> {
-    return Number(this.#statements.spend.run(entry).lastInsertRowid);
+  async spend(entry: Entry, mustLast = false): Promise<number> {
+    if (!mustLast) return this.#insert(entry);
+    this.#database.pragma("synchronous = FULL");
+    try {
+      return this.#insert(entry);
+    } finally {
+      this.#database.pragma("synchronous = NORMAL");
+    }
   }
 
   async settle(id: number, outcome: Exclude<Outcome, "sent">, time: number, cost: number): Promise<void> {
@@ -114,6 +121,10 @@ export class SqliteLedger implements Ledger {
       }
     }
     return [...slices].map(([at, spent]) => ({ at, spent }));
+  }
+
+  #insert(entry: Entry): number {
+    return Number(this.#statements.spend.run(entry).lastInsertRowid);
   }
 
   /** The hours since that of `since` in which anything was written down. */

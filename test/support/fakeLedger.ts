@@ -26,15 +26,18 @@ type Written = Entry & { id: number; outcome: Outcome };
 export class FakeLedger implements Ledger {
   /** Everything written and not folded, in the order of writing. */
   readonly entries: Written[] = [];
+  /** The numbers of the entries that must survive a power cut. */
+  readonly lasting = new Set<number>();
   /** Set to make every write reject with it, as a full disk does. */
   failure: Error | undefined;
   readonly #standings = new Map<string, Standing>();
   #sums: Sum[] = [];
   #lastId = 0;
 
-  async spend(entry: Entry): Promise<number> {
+  async spend(entry: Entry, mustLast = false): Promise<number> {
     this.#write();
     this.#lastId += 1;
+    if (mustLast) this.lasting.add(this.#lastId);
     this.entries.push({ ...entry, id: this.#lastId, outcome: "sent" });
     return this.#lastId;
   }

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { presetOf } from "../../../src/quota/presets.ts";
 import { QuotaError } from "../../../src/quota/quota.ts";
-import { answered, heard, pulls, refusal, started } from "./books.ts";
+import { answered, heard, pull, pulls, refusal, started } from "./books.ts";
 import { errand, windowMs } from "./world.ts";
 
 const minute = 60_000;
@@ -129,6 +129,20 @@ describe("the ledger", () => {
     await answered(world.account, {}, "manifest-head");
     const outcomes = world.ledger.entries.map(({ outcome, cost }) => `${outcome} ${cost}`);
     expect(outcomes).toEqual(["absent 1", "counted 1", "counted 1", "denied 1", "denied 1", "failed 1"]);
+  });
+
+  test("must outlast a power cut where the upstream never says what is left, as nobody else knows what was spent", async () => {
+    const silent = await started(5, {}, false);
+    await pulls(silent, 2);
+    expect([...silent.ledger.lasting]).toEqual(silent.ledger.entries.map(({ id }) => id));
+    const telling = await started(5);
+    await pull(telling, "manifest-head");
+    await pulls(telling, 2);
+    expect(telling.ledger.entries).toHaveLength(2);
+    expect(telling.ledger.lasting.size).toBe(0);
+    const paid = await started(5, { preset: presetOf("ghcr.io", true), quota: undefined }, false);
+    await pulls(paid, 2);
+    expect(paid.ledger.lasting.size).toBe(0);
   });
 
   test("keeps what a request that got no answer may have cost", async () => {

@@ -99,6 +99,18 @@ describe("the ledger's file", () => {
   });
 });
 
+test("an entry that must last is synced to the disk, and no other", async () => {
+  const run: string[] = [];
+  const ledger = new SqliteLedger(new Database(":memory:", { verbose: (sql) => void run.push(String(sql)) }));
+  run.length = 0;
+  await ledger.spend(ledgerEntry(1));
+  await ledger.spend(ledgerEntry(2), true);
+  await ledger.spend(ledgerEntry(3));
+  const said = run.map((sql) => (sql.startsWith("INSERT") ? "INSERT" : sql));
+  const synced = ["PRAGMA synchronous = FULL", "INSERT", "PRAGMA synchronous = NORMAL"];
+  expect(said).toEqual(["INSERT", ...synced, "INSERT"]);
+});
+
 describe("a long history", () => {
   /** Every statement that the ledger runs, as it was run. */
   const run: string[] = [];
