@@ -116,7 +116,7 @@ function first(value: string | string[] | undefined): string | undefined {
   return typeof value === "string" ? value : value?.[0];
 }
 
-/** A quota as it is told to clients. Whole pulls and seconds. */
+/** A quota as it is told to clients, in pulls and seconds. */
 export interface ToldQuota {
   readonly upstream: string;
   readonly limit: number;
@@ -130,11 +130,11 @@ export interface ToldQuota {
 export function formatRateLimit(
   quota: ToldQuota,
 ): Readonly<Record<"RateLimit-Policy" | "RateLimit", string>> {
-  // Host names need no escaping in a structured field's string (RFC 9651, 3.3.3).
+  // Host names need no escaping in a structured field's string (RFC 9651, 3.3.3); the parameters are whole numbers.
   const name = `"${quota.upstream.replaceAll(/[^\w.:-]/g, "")}"`;
   const reset = quota.resetSeconds === undefined ? "" : `;t=${Math.ceil(quota.resetSeconds)}`;
   return {
-    "RateLimit-Policy": `${name};q=${quota.limit};w=${quota.windowSeconds}`,
+    "RateLimit-Policy": `${name};q=${quota.limit};w=${Math.ceil(quota.windowSeconds)}`,
     RateLimit: `${name};r=${Math.max(0, quota.remaining)}${reset}`,
   };
 }

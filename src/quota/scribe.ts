@@ -11,6 +11,7 @@ export class Scribe {
   readonly #failed: (error: unknown) => void;
   /** What the standing said when it was last written. */
   #written = "";
+  #isFolding = false;
 
   /** `failed` hears of every write that the disk did not take. */
   constructor(ledger: Ledger, bucket: string, failed: (error: unknown) => void) {
@@ -57,6 +58,9 @@ export class Scribe {
 
   /** Adds up, by the hour, what no window needs any more, and drops the oldest sums. */
   async fold({ time, at, windowMs }: Standing): Promise<void> {
+    // A long history takes longer than the minute after which this is called again.
+    if (this.#isFolding) return;
+    this.#isFolding = true;
     const old = time - Math.max(keepMs, 2 * windowMs);
     try {
       // Batch by batch, so that nothing else waits for long.
@@ -64,6 +68,8 @@ export class Scribe {
       await this.#ledger.forget(at - historyMs);
     } catch (error) {
       this.#failed(error);
+    } finally {
+      this.#isFolding = false;
     }
   }
 

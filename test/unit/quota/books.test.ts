@@ -1,5 +1,5 @@
 /** What is written down, what is known after a restart, and what is shown of it. */
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { presetOf } from "../../../src/quota/presets.ts";
 import { QuotaError } from "../../../src/quota/quota.ts";
 import { answered, heard, pull, pulls, refusal, started } from "./books.ts";
@@ -227,6 +227,24 @@ describe("the ledger", () => {
     await world.account.tend(0);
     expect(await world.ledger.spendBy({ by: "client", since: 0 })).toEqual([]);
   });
+});
+
+test("a history whose folding takes longer than a minute is not folded twice at a time", async () => {
+  const world = await started(10);
+  await pulls(world, 2);
+  world.time += 2 * 24 * 60 * 60 * 1000;
+  let under = 0;
+  let most = 0;
+  const fold = world.ledger.fold.bind(world.ledger);
+  vi.spyOn(world.ledger, "fold").mockImplementation(async (bucket, time) => {
+    most = Math.max(most, (under += 1));
+    await new Promise(setImmediate);
+    under -= 1;
+    return fold(bucket, time);
+  });
+  await Promise.all([world.account.tend(0), world.account.tend(0)]);
+  expect(most).toBe(1);
+  expect(world.ledger.entries).toEqual([]);
 });
 
 describe("an upstream without a limit", () => {

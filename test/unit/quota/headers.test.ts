@@ -142,6 +142,8 @@ describe("RateLimit", () => {
       RateLimit: '"docker.io";r=137;t=1200',
     });
     expect(formatRateLimit({ ...told, remaining: -3 }).RateLimit).toBe('"docker.io";r=0');
+    const odd = formatRateLimit({ ...told, windowSeconds: 1.5 });
+    expect(odd["RateLimit-Policy"]).toBe('"docker.io";q=200;w=2');
   });
 
   test("cannot be broken out of by a name", () => {
