@@ -51,7 +51,10 @@ export async function openDoors(
   });
   const doors = new Map<string, Door>();
   for (const [name, upstream] of connected) {
-    const buckets = await Promise.all([openFreeBucket(name), openFreeBucket(name)]);
+    const buckets = await Promise.all([
+      openFreeBucket(name, upstream.bucket),
+      openFreeBucket(name, upstream.bucket),
+    ]);
     for (const bucket of buckets) open.defer(() => bucket.close());
     const door = doorOf(upstream, buckets, ownCredentials.includes(name));
     doors.set(name, { ...door, hasSecrets: hasSecrets(name, config) });

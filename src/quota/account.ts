@@ -1,5 +1,5 @@
 /** One bucket's books as they are kept: what is set aside and spent, what an answer teaches, and what is written down. */
-import { Balance, type BalanceOptions, type Books } from "./balance.ts";
+import { Balance, type BalanceOptions, type Books, type Common } from "./balance.ts";
 import type { Claim } from "./claim.ts";
 import type { Clocks } from "./clock.ts";
 import { Announcer } from "./event.ts";
@@ -24,6 +24,8 @@ export interface AccountOptions extends BalanceOptions {
   readonly perClient?: number;
   readonly ledger: Ledger;
   readonly clocks: Clocks;
+  /** What another bucket of the upstream shares with this one. */
+  readonly common?: Common;
 }
 
 /** How old the last news must be for a free question to be worth asking. */
@@ -55,6 +57,11 @@ export class Account {
     this.#books = booksOf(options, restored);
     this.balance = new Balance(options, this.#books);
     this.#state = this.balance.state;
+  }
+
+  /** What other buckets of the upstream have to share. */
+  get common(): Common {
+    return this.#books;
   }
 
   /** Sets aside what `errand` costs, right after a verdict of `go`. */
@@ -248,8 +255,9 @@ export class Account {
 
 /** The books as the last process left them. */
 function booksOf(options: AccountOptions, restored: Restored): Books {
-  const { quota: configured, preset, account, perClient } = options;
-  const { clock, standing, rows, word, stops } = restored;
+  const { quota: configured, preset, account, perClient, common } = options;
+  const { standing, rows, word, stops } = restored;
+  const { clock } = common ?? restored;
   const said = { configured, preset: preset.quota, hasAccount: account !== undefined };
   const lessons = new Lessons(said, standing, clock.time());
   const reckoning = new Reckoning(lessons.allowance);
@@ -259,8 +267,8 @@ function booksOf(options: AccountOptions, restored: Restored): Books {
   return {
     clock,
     reckoning,
-    guard: new Reckoning(preset.guard, 0),
-    stops: new Stops(stops),
+    guard: common?.guard ?? new Reckoning(preset.guard, 0),
+    stops: new Stops(stops, common?.stops),
     shares,
     lessons,
     hasAnswered: standing?.observedAt !== undefined,

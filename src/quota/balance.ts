@@ -28,6 +28,9 @@ export interface Books {
   readonly saved: { pulls: number; bytes: number };
 }
 
+/** What all buckets of an upstream have in common: it counts their requests by address, whoever's account they use. */
+export type Common = Pick<Books, "clock" | "guard" | "stops">;
+
 export interface BalanceOptions extends Owner {
   /** Shares of the limit, 0 to 1: what only first pulls may touch, and where saving begins. */
   readonly reserve: number;

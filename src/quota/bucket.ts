@@ -1,6 +1,6 @@
 /** One quota as an upstream counts it: the books, and the two lines in front of them. */
 import { Account } from "./account.ts";
-import type { Balance } from "./balance.ts";
+import type { Balance, Common } from "./balance.ts";
 import type { Claim } from "./claim.ts";
 import { systemClocks, type Clocks } from "./clock.ts";
 import type { QuotaListener } from "./event.ts";
@@ -31,17 +31,26 @@ export interface BucketOptions {
   readonly concurrency: number;
   readonly ledger: Ledger;
   readonly clocks?: Clocks;
+  /** Another bucket of the same upstream: what the upstream counts by address, they may spend together. */
+  readonly beside?: QuotaBucket;
 }
 
 /** Opens the bucket of an upstream and account, where the last process left it. @throws what the ledger throws. */
 export async function openBucket(options: BucketOptions): Promise<QuotaBucket> {
-  const { upstream, account, quota, clocks = systemClocks } = options;
+  const { upstream, account, quota, clocks = systemClocks, beside } = options;
   const preset = presetOf(upstream, account !== undefined);
   const minIntervalMs = options.minIntervalMs ?? preset.minIntervalMs ?? 0;
   return new QuotaBucket(
     options,
     minIntervalMs,
-    await Account.open({ ...options, account, quota, clocks, preset }),
+    await Account.open({
+      ...options,
+      account,
+      quota,
+      clocks,
+      preset,
+      ...(beside && { common: beside.common }),
+    }),
   );
 }
 
@@ -130,6 +139,11 @@ export class QuotaBucket implements Bucket {
 
   get rehearsal(): Rehearsal | undefined {
     return this.#balance.rehearsal;
+  }
+
+  /** What {@link BucketOptions.beside} is about. */
+  get common(): Common {
+    return this.#account.common;
   }
 
   /** One row of `GET /api/v1/quota`. */

@@ -18,7 +18,8 @@ const forgetful: Ledger = {
   forget: async () => {},
 };
 
-/** A bucket beside the account's, for what others than the account ask of `upstream`. */
-export function openFreeBucket(upstream: string): Promise<QuotaBucket> {
-  return openBucket({ upstream, reserve: 0, low: 0, maxWaitMs: 5000, concurrency: 4, ledger: forgetful });
+/** A bucket beside the account's, for what others than the account ask of `upstream` from the same address. */
+export function openFreeBucket(upstream: string, beside: QuotaBucket): Promise<QuotaBucket> {
+  const ledger = forgetful;
+  return openBucket({ upstream, reserve: 0, low: 0, maxWaitMs: 5000, concurrency: 4, ledger, beside });
 }

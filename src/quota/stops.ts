@@ -26,12 +26,18 @@ export interface Told {
 
 export class Stops {
   #emptyUntil: number;
-  #pausedUntil: number;
+  #pausedUntil = 0;
+  /** The pause after too many requests of any kind, which are counted by address, whoever sends them. */
+  #abusedUntil: number;
+  readonly #beside: Stops | undefined;
   #rehearsal: { readonly mode: RehearsalMode; readonly until: number } | undefined;
 
-  constructor({ pausedUntil, emptyUntil }: Told) {
-    this.#pausedUntil = pausedUntil;
+  /** `beside` are those of the bucket whose address this one's requests come from, too. */
+  constructor({ pausedUntil, emptyUntil }: Told, beside?: Stops) {
+    // Of which kind it was is not known any more.
+    this.#abusedUntil = pausedUntil;
     this.#emptyUntil = emptyUntil;
+    this.#beside = beside;
   }
 
   limited({ isPulls, isAbuse, retryAfterMs }: Limited, now: number): void {
@@ -42,7 +48,8 @@ export class Stops {
     }
     const least = isAbuse ? abusePauseMs : retryAfterMs === undefined ? blindPauseMs : shortestPauseMs;
     const ms = Math.min(Math.max(retryAfterMs ?? 0, least), longestPauseMs);
-    this.#pausedUntil = Math.max(this.#pausedUntil, now + ms);
+    if (isAbuse) this.#source.#abusedUntil = Math.max(this.#source.#abusedUntil, now + ms);
+    else this.#pausedUntil = Math.max(this.#pausedUntil, now + ms);
   }
 
   rehearse(mode: RehearsalMode, until: number): void {
@@ -58,7 +65,8 @@ export class Stops {
 
   /** Until when nothing at all is sent. */
   pausedUntil(now: number): number | undefined {
-    return now < this.#pausedUntil ? this.#pausedUntil : undefined;
+    const until = Math.max(this.#pausedUntil, this.#source.#abusedUntil);
+    return now < until ? until : undefined;
   }
 
   /** What to persist: a rehearsal ends with the process, an upstream's word does not. */
@@ -71,5 +79,10 @@ export class Stops {
 
   rehearsal(now: number): { readonly mode: RehearsalMode; readonly until: number } | undefined {
     return this.#rehearsal && now < this.#rehearsal.until ? this.#rehearsal : undefined;
+  }
+
+  /** Where the pauses are kept that are all buckets' of an address. */
+  get #source(): Stops {
+    return this.#beside ?? this;
   }
 }

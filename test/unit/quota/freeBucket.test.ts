@@ -1,0 +1,73 @@
+/** What others than the account ask of an upstream costs the account nothing, but comes from the same address. */
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { openBucket, type QuotaBucket } from "../../../src/quota/bucket.ts";
+import { openFreeBucket } from "../../../src/quota/freeBucket.ts";
+import type { Answer } from "../../../src/quota/quota.ts";
+import { FakeLedger } from "../../support/fakeLedger.ts";
+import { errand } from "./world.ts";
+
+const head = errand("manifest-head");
+const good = { status: 200, headers: {} };
+const abused = { status: 429, headers: { "retry-after": "90" }, abuse: true };
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date", "performance"] }));
+afterEach(() => void vi.useRealTimers());
+
+async function open(upstream = "docker.io", ledger = new FakeLedger()) {
+  const common = { upstream, account: "cluster", reserve: 0.1, low: 0.3, maxWaitMs: 15_000, concurrency: 16 };
+  const account = await openBucket({ ...common, ledger });
+  return {
+    account,
+    free: await openFreeBucket(upstream, account),
+    guest: await openFreeBucket(upstream, account),
+    ledger,
+  };
+}
+
+async function ask(bucket: QuotaBucket, answer: Answer = good): Promise<void> {
+  (await bucket.take(head)).answered(answer);
+}
+
+test.each(["account", "free", "guest"] as const)(
+  "the abuse limit, met by the %s, pauses all of them",
+  async (who) => {
+    const buckets = await open();
+    await ask(buckets[who], abused);
+    for (const bucket of [buckets.account, buckets.free, buckets.guest]) {
+      await expect(bucket.take(head)).rejects.toMatchObject({ kind: "paused", retryAfter: 90 });
+    }
+    await vi.advanceTimersByTimeAsync(90_000);
+    for (const bucket of [buckets.account, buckets.free, buckets.guest]) await ask(bucket);
+  },
+);
+
+test("the abuse limit pauses all of them over a restart", async () => {
+  const { free, account, ledger } = await open();
+  await ask(free, abused);
+  await account.close();
+  const again = await open("docker.io", ledger);
+  await expect(again.guest.take(head)).rejects.toMatchObject({ kind: "paused" });
+});
+
+test("any other 429 is an account's own", async () => {
+  const { account, free, guest } = await open();
+  await ask(guest, { status: 429, headers: { "retry-after": "3600" } });
+  await expect(guest.take(head)).rejects.toMatchObject({ kind: "paused" });
+  await ask(account);
+  await ask(free);
+});
+
+test("all of them together send no more requests than the upstream is sent", async () => {
+  const { account, free } = await open("quay.io");
+  for (let request = 0; request < 30; request += 1) await ask(free);
+  let isLet = false;
+  const late = (async () => {
+    await ask(account);
+    isLet = true;
+  })();
+  await vi.advanceTimersByTimeAsync(4000);
+  expect(isLet).toBe(false);
+  await vi.advanceTimersByTimeAsync(2000);
+  await late;
+  expect(isLet).toBe(true);
+});
