@@ -1,4 +1,5 @@
 /** What the stand-in holds: repositories with their tags, manifests and blobs. */
+import { createHash } from "node:crypto";
 import type { Content } from "../content.ts";
 import type { Bundle, ContentDescriptor, ManifestBytes } from "../images.ts";
 
@@ -84,10 +85,12 @@ export class Shelf {
     if (manifest !== undefined) {
       return manifest;
     }
-    const subject = /^sha256-(?<hex>[0-9a-f]{64})$/.exec(reference)?.groups?.["hex"];
-    const referrers =
-      tagSchema && subject !== undefined ? this.referrers(repository, `sha256:${subject}`) : [];
-    return referrers.length === 0 ? undefined : { mediaType: indexType, bytes: indexOf(referrers) };
+    if (!tagSchema) return undefined;
+    // It is a manifest like any other, which is found by its digest too.
+    const index = this.#referrersTags(repository).find(({ tag, digest }) =>
+      [tag, digest].includes(reference),
+    );
+    return index && { mediaType: indexType, bytes: index.bytes };
   }
 
   blob(repository: string, digest: string): Content | undefined {
@@ -127,6 +130,19 @@ export class Shelf {
       }
     }
     return found.toSorted((a, b) => (a.digest < b.digest ? -1 : 1));
+  }
+
+  /** The indexes that the spec's "Referrers Tag Schema" asks whoever pushes to keep. */
+  #referrersTags(repository: string): { tag: string; digest: string; bytes: Buffer }[] {
+    const manifests = this.#repositories.get(repository)?.manifests.values() ?? [];
+    const subjects = new Set(
+      [...manifests].flatMap(({ bytes }) => (JSON.parse(bytes.toString()) as Document).subject?.digest ?? []),
+    );
+    return [...subjects].map((subject) => {
+      const bytes = indexOf(this.referrers(repository, subject));
+      const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+      return { tag: subject.replace(":", "-"), digest, bytes };
+    });
   }
 
   #known(repository: string): Shelved {
