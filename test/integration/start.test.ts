@@ -22,6 +22,18 @@ afterAll(async () => {
   await hub.stop();
 });
 
+it("says in one line where it listens, what it serves and where it stores", async () => {
+  const lines = hubcap.logs().filter(({ msg }) => msg === "serving");
+  expect(lines).toEqual([
+    expect.objectContaining({
+      registry: hubcap.url,
+      status: hubcap.statusUrl,
+      upstreams: ["docker.io"],
+      storage: hubcap.root,
+    }),
+  ]);
+});
+
 it.each(["registry", "status"])("ends with one line when the port of the %s is taken", async (section) => {
   const other = createServer().listen(0, "127.0.0.1");
   await new Promise((listening) => other.once("listening", listening));
