@@ -1,4 +1,8 @@
 /** SIGTERM and SIGINT: the first asks to drain, the second ends the process at once. */
+
+/** What follows the first one within so many ms is its echo: what a terminal sends to npm and to us, npm passes on. */
+const echoMs = 500;
+
 export class Stop {
   readonly #controller = new AbortController();
   /** Aborted by the first signal. */
@@ -9,8 +13,13 @@ export class Stop {
   constructor() {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.asked = promise;
+    let heardAt = 0;
     const hear = (): void => {
-      if (this.signal.aborted) process.exit(1);
+      if (this.signal.aborted) {
+        if (performance.now() - heardAt > echoMs) process.exit(1);
+        return;
+      }
+      heardAt = performance.now();
       this.#controller.abort();
       resolve();
     };
