@@ -1,47 +1,28 @@
 /** Faults.md R20-R23: a disk that is full, fills up, or cannot be written: hits go on, the rest passes through, all recovers. */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmdirSync } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, expect, it } from "vitest";
 import { ask } from "../support/ask.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
+import { withSmallDisk, type SmallDisk } from "../support/smallDisk.ts";
 import { whole } from "./reader.ts";
 import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
 
 const mib = 1024 * 1024;
 const patience = { timeout: 15_000 };
 
-let folder: string;
+let disk: SmallDisk;
 let house: House;
 let held: Pushed;
 
-function mount(...args: string[]): void {
-  execFileSync("mount", args, { stdio: "ignore" });
-}
-
-/** A file system of its own needs the rights to mount one. */
-function mayMount(): boolean {
-  const place = mkdtempSync(join(tmpdir(), "hubcap-mount-"));
-  try {
-    mount("-t", "tmpfs", "tmpfs", place);
-    execFileSync("umount", [place]);
-    return true;
-  } catch {
-    return false;
-  } finally {
-    rmdirSync(place);
-  }
-}
-
-const ballast = (): string => join(folder, "ballast");
+const ballast = (): string => join(disk.folder, "ballast");
 
 /** Takes what is left of the disk, but for `spare` bytes. */
 async function takeAll(spare: number): Promise<void> {
   await rm(ballast(), { force: true });
   const free = Number(
-    execFileSync("df", ["--output=avail", "-B1", folder]).toString().split("\n")[1] ?? Number.NaN,
+    execFileSync("df", ["--output=avail", "-B1", disk.folder]).toString().split("\n")[1] ?? Number.NaN,
   );
   await writeFile(ballast(), Buffer.alloc(Math.max(0, free - spare))).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
@@ -88,13 +69,12 @@ async function stored(pushed: Pushed): Promise<void> {
 
 const bypassed = (reason: string): Promise<number> => house.hubcap.metric("hubcap_bypass_total", { reason });
 
-describe.skipIf(!mayMount())("a disk of 48 MiB", () => {
+withSmallDisk("48m", (mount) => {
   beforeEach(async () => {
-    folder = mkdtempSync(join(tmpdir(), "hubcap-disk-"));
-    mount("-t", "tmpfs", "-o", "size=48m", "tmpfs", folder);
+    disk = mount();
     house = await openHouse({
       config: {
-        storage: { root: join(folder, "storage"), minFree: "8MiB" },
+        storage: { root: join(disk.folder, "storage"), minFree: "8MiB" },
         // A tag is asked for each time, so that every pull wants to write to the catalog.
         freshness: { tagTtl: "0s" },
         quota: {},
@@ -106,8 +86,7 @@ describe.skipIf(!mayMount())("a disk of 48 MiB", () => {
   });
   afterEach(async () => {
     await house.close();
-    execFileSync("umount", ["--lazy", folder]);
-    rmdirSync(folder);
+    disk.unmount();
   });
 
   it("R21 without room for blobs passes them through, and stores them again when there is room", async () => {

@@ -2,7 +2,8 @@
 import { spawnSync } from "node:child_process";
 import { accessSync, constants, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, it } from "vitest";
+import { describe } from "vitest";
+import { missing } from "./missing.ts";
 
 /** A program of this machine. `path` is absolute. */
 export interface Client {
@@ -121,24 +122,11 @@ function isProgram(path: string): boolean {
   }
 }
 
-/**
- * Tests that run a real program. Where it is missing they become one skip that says why; on CI, where everything is
- * installed, one failure. Starting and pulling takes longer than an ordinary test is given.
- */
+/** Tests that run a real program, if it is there. Starting and pulling takes longer than an ordinary test is given. */
 export function withClient(name: ClientName, tests: (client: Client) => void): void {
   const known = client(name);
-  const version = typeof known === "string" ? "" : known.version;
-  const suite = typeof known === "string" ? () => missing(known) : () => tests(known);
-  describe(`${name} ${version}`, { timeout: 120_000 }, () => {
-    suite();
-  });
-}
-
-function missing(reason: string): void {
-  it("is installed", (context) => {
-    if (process.env["CI"] === "true") {
-      throw new Error(reason);
-    }
-    context.skip(reason);
+  describe(`${name} ${typeof known === "string" ? "" : known.version}`, { timeout: 120_000 }, () => {
+    if (typeof known === "string") missing(known);
+    else tests(known);
   });
 }
