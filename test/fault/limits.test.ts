@@ -1,10 +1,9 @@
 /** What a client may make Hubcap do, wait for or keep open: each limit met, counted, and no burden to others. */
-import { hash } from "node:crypto";
 import { Agent } from "node:http";
 import { connect, type Socket } from "node:net";
-import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { ask, openReply, type AskOptions, type Reply } from "../support/ask.ts";
+import { digestOf } from "../support/content.ts";
 import { startHub, type Hub } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
 import { buildImage, type Bundle, type Image } from "../support/images.ts";
@@ -68,7 +67,7 @@ function largeArtifact(): Bundle {
   const mediaType = "application/vnd.oci.image.manifest.v1+json";
   const empty = {
     mediaType: "application/vnd.oci.empty.v1+json",
-    digest: digestOf(Buffer.from("{}")),
+    digest: digestOf("{}"),
     size: 2,
   };
   const filler = "x".repeat(3.5 * mib);
@@ -78,20 +77,17 @@ function largeArtifact(): Bundle {
   return { root, manifests: new Map([[root.digest, { mediaType, bytes }]]), blobs: new Map() };
 }
 
-function digestOf(bytes: Buffer): string {
-  return `sha256:${hash("sha256", bytes)}`;
-}
-
-/** A connection from one of the loopback's addresses; whether it is still open a moment later. */
-async function open(localAddress: string): Promise<boolean> {
+/** A connection from one of the loopback's addresses; whether it is answered, and stays, or is closed. */
+function open(localAddress: string): Promise<boolean> {
   const { hostname, port } = new URL(hubcap.url);
   const socket = connect({ host: hostname, port: Number(port), localAddress });
   sockets.push(socket);
-  const closed = new Promise<boolean>((resolve) => {
+  socket.write("GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n");
+  return new Promise<boolean>((resolve) => {
     socket.on("error", () => {});
+    socket.once("data", () => resolve(true));
     socket.once("close", () => resolve(false));
   });
-  return Promise.race([closed, wait(300, true)]);
 }
 
 describe("connections", () => {

@@ -2,10 +2,11 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { ask, openReply } from "../support/ask.ts";
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from "vitest";
+import { ask, errorOf, openReply, type AskOptions } from "../support/ask.ts";
+import { MovableClock } from "../support/clock.ts";
 import { startHub, type Hub } from "../support/hub.ts";
-import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
+import { startHubcap, upstreamOf, type Hubcap, type HubcapOptions } from "../support/hubcap.ts";
 import { buildArtifact, buildImage, type Image, type ImageOptions } from "../support/images.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
 
@@ -24,8 +25,9 @@ afterEach(async () => {
   await hub.stop();
 });
 
-async function open(policy: object, more: object = {}): Promise<Hubcap> {
-  hubcap = await startHubcap({ config: { upstreams: { "docker.io": upstreamOf(hub) }, policy, ...more } });
+async function open(policy: object, more: object = {}, start: HubcapOptions = {}): Promise<Hubcap> {
+  const config = { upstreams: { "docker.io": upstreamOf(hub) }, policy, ...more };
+  hubcap = await startHubcap({ config, ...start });
   return hubcap;
 }
 
@@ -35,17 +37,13 @@ async function push(options: ImageOptions = {}, tag = "1", to = repository): Pro
   return image;
 }
 
-interface Told {
-  readonly status: number;
-  readonly code: string | undefined;
-  readonly message: string;
+async function get(path: string, options: AskOptions = {}) {
+  const reply = await ask(`${hubcap?.url}/v2/${path}`, options);
+  return { status: reply.status, ...errorOf(reply) };
 }
 
-async function get(path: string, options: Parameters<typeof ask>[1] = {}): Promise<Told> {
-  const { status, body } = await ask(`${hubcap?.url}/v2/${path}`, options);
-  const read = status < 400 || body.length === 0 ? {} : (JSON.parse(body.toString()) as object);
-  const [error] = "errors" in read ? (read.errors as { code: string; message: string }[]) : [];
-  return { status, code: error?.code, message: error?.message ?? "" };
+function pull(reference: string) {
+  return pullLikeContainerd({ mirror: hubcap?.url ?? "", ns: "docker.io", repository, reference });
 }
 
 const manifest = (reference: string, name = repository): string => `${name}/manifests/${reference}`;
@@ -111,15 +109,10 @@ describe("a rule by name", () => {
   it("lets a runtime pull by an allowed tag all that belongs to it, and nothing else", async () => {
     const image = await push({}, "v1");
     const other = await push({ seed: "other" }, "dev");
-    const house = await open({
+    await open({
       rules: [{ match: ["docker.io/team/app:v*"] }, { match: ["**"], pull: "deny" }],
     });
-    const result = await pullLikeContainerd({
-      mirror: house.url,
-      ns: "docker.io",
-      repository,
-      reference: "v1",
-    });
+    const result = await pull("v1");
     expect(result.errors).toEqual([]);
     hub.counts.reset();
     expect((await get(manifest("dev"))).status).toBe(403);
@@ -173,12 +166,7 @@ describe("the size of an image", () => {
       expect((await get(blob(digest), { headers: { range: "bytes=0-0" } })).status).toBe(403);
     }
     expect(hub.counts.cdnGets.total).toBe(0);
-    const result = await pullLikeContainerd({
-      mirror: house.url,
-      ns: "docker.io",
-      repository,
-      reference: "small",
-    });
+    const result = await pull("small");
     expect(result.errors).toEqual([]);
     expect(result.manifest).toBe(child(small).digest);
     expect(await house.metric("hubcap_policy_refused_total", { reason: "size" })).toBeGreaterThan(0);
@@ -259,12 +247,7 @@ describe("the age of an image", () => {
       upstreams: { "docker.io": upstreamOf(hub) },
       policy: { rules: [{ match: ["**"], minAge: `${Math.floor(ageDays - 1)}d` }] },
     });
-    const result = await pullLikeContainerd({
-      mirror: house.url,
-      ns: "docker.io",
-      repository,
-      reference: "1",
-    });
+    const result = await pull("1");
     expect(result.errors).toEqual([]);
   });
 
@@ -272,11 +255,14 @@ describe("the age of an image", () => {
     // Artifacts have the empty config.
     const artifact = buildArtifact({ artifactType: "application/vnd.example" });
     hub.push(artifact, repository, "undated");
-    await open({ rules: [{ match: ["**"], minAge: "2s" }] });
+    const clock = await MovableClock.make("wall");
+    onTestFinished(() => clock.dispose());
+    const house = await open({ rules: [{ match: ["**"], minAge: "1d" }] }, {}, clock.start);
     const told = await get(manifest("undated"));
     expect(told.status).toBe(403);
     expect(told.message).toMatch(/when Hubcap first saw it, since its config has no date/);
-    await expect.poll(async () => (await get(manifest("undated"))).status, patience).toBe(200);
+    await clock.advance(house, 86_400_000);
+    expect((await get(manifest("undated"))).status).toBe(200);
   });
 
   it("is not guessed while the config cannot be had", async () => {

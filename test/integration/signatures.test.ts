@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { digestOf } from "../../src/oci/digest.ts";
-import { ask } from "../support/ask.ts";
+import { ask, errorOf, type AskOptions } from "../support/ask.ts";
 import { makeAuthority } from "../support/certificates.ts";
 import { bytesContent } from "../support/content.ts";
 import { startHub, type Hub } from "../support/hub.ts";
@@ -68,11 +68,9 @@ const ways = {
 } as const;
 const wayNames = Object.keys(ways) as (keyof typeof ways)[];
 
-async function get(path: string, options: Parameters<typeof ask>[1] = {}) {
-  const { status, body, headers } = await ask(`${hubcap?.url}/v2/${repository}/${path}`, options);
-  const read = status < 400 || body.length === 0 ? {} : (JSON.parse(body.toString()) as object);
-  const [error] = "errors" in read ? (read.errors as { code: string; message: string }[]) : [];
-  return { status, code: error?.code, message: error?.message ?? "", retryAfter: headers["retry-after"] };
+async function get(path: string, options: AskOptions = {}) {
+  const reply = await ask(`${hubcap?.url}/v2/${repository}/${path}`, options);
+  return { status: reply.status, ...errorOf(reply), retryAfter: reply.headers["retry-after"] };
 }
 
 function pull(reference: string) {

@@ -30,6 +30,19 @@ export interface Reply {
   readonly broken: Error | undefined;
 }
 
+/** What a registry says went wrong. */
+export interface Told {
+  readonly code: string | undefined;
+  readonly message: string;
+}
+
+/** The first error that an answer tells, as the distribution specification has it; without a code when it tells none. */
+export function errorOf({ status, body }: Reply): Told {
+  const read = status < 400 || body.length === 0 ? "{}" : body.toString();
+  const { errors: [first] = [] } = JSON.parse(read) as { errors?: Told[] };
+  return first ?? { code: undefined, message: "" };
+}
+
 /** Sends a request and resolves with the answer as soon as its headers are there. Rejects when there are none. */
 export function openReply(url: string, options: AskOptions = {}): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {

@@ -1,4 +1,5 @@
 /** Bytes that can be read again and from any offset, held in memory, in a file or not at all. */
+import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { Readable } from "node:stream";
 
@@ -6,6 +7,11 @@ import { Readable } from "node:stream";
 export interface Content {
   readonly size: number;
   read(start: number, end: number): Readable;
+}
+
+/** The digest of these bytes, as reckoned here and not by what is tested. */
+export function digestOf(bytes: Uint8Array | string): string {
+  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 
 /** Content that is held in memory. */

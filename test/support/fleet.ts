@@ -2,6 +2,7 @@
 import { request } from "node:http";
 import { join } from "node:path";
 import Database from "better-sqlite3";
+import { vi } from "vitest";
 import { ask, type AskOptions, type Reply } from "./ask.ts";
 import { MovableClock } from "./clock.ts";
 import { startHub, type Hub, type HubOptions } from "./hub.ts";
@@ -61,6 +62,13 @@ export class Fleet {
       headers: { "x-hubcap-node": node },
       ...options,
     });
+  }
+
+  /** Pulls `repository:1`, and waits until all of it is held: what a client has got is safe on disk a moment later. */
+  async hold(node: string, repository: string): Promise<void> {
+    const { errors, digests } = await this.pull(node, repository);
+    if (errors.length > 0) throw new Error(errors.join("; "));
+    await vi.waitUntil(() => digests.every((digest) => this.#isHeld(repository, digest)), 10_000);
   }
 
   /** Asks for a manifest, once. */
@@ -130,6 +138,11 @@ export class Fleet {
         .pluck()
         .get(repository),
     );
+  }
+
+  #isHeld(repository: string, digest: string): boolean {
+    const held = "SELECT 1 FROM held WHERE upstream = 'docker.io' AND repository = ? AND digest = ?";
+    return this.#read((database) => database.prepare(held).get(repository, digest)) !== undefined;
   }
 
   #read<T>(query: (database: Database.Database) => T): T {
