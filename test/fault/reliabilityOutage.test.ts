@@ -1,8 +1,8 @@
 /** Faults.md R27 and R28: what is held is served whatever the upstream does, and nobody waits for what is not. */
-import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ask } from "../support/ask.ts";
 import { makeAuthority } from "../support/certificates.ts";
+import { digestOf } from "../support/content.ts";
 import type { FaultAction } from "../support/faults.ts";
 import { startHub, type Hub } from "../support/hub.ts";
 import { upstreamOf, type WrittenConfig } from "../support/hubcap.ts";
@@ -81,11 +81,6 @@ afterAll(async () => {
   await stranger.stop();
 });
 
-/** A digest that nobody has, another for each host. */
-function unknownDigest(host: string): string {
-  return `sha256:${createHash("sha256").update(host).digest("hex")}`;
-}
-
 describe("an upstream that", () => {
   // At once, because one of them takes its 15 seconds. Each answer must have begun after 20.
   it.concurrent.for(outages)(
@@ -106,7 +101,7 @@ describe("an upstream that", () => {
     "R28 $what: what is not held is refused",
     { timeout: 30_000 },
     async ({ host, uncached = 503 }, { expect }) => {
-      const asked = ["manifests/unknown", `blobs/${unknownDigest(host)}`].map((what) =>
+      const asked = ["manifests/unknown", `blobs/${digestOf(host)}`].map((what) =>
         ask(`${house.hubcap.url}/v2/team/${host}/${what}?ns=${host}`, { headerTimeout: 20_000 }),
       );
       for (const { status, headers } of await Promise.all(asked)) {
@@ -122,7 +117,7 @@ describe("an upstream that", () => {
     async ({ expect }) => {
       house.hub.fault({ kind: "hang", path: /^\/v2\/team\/hang[0-9]\// });
       const asked = [1, 2, 3].map((number) =>
-        ask(`${house.hubcap.url}/v2/team/hang${number}/blobs/${unknownDigest("in three")}?ns=hang.test`, {
+        ask(`${house.hubcap.url}/v2/team/hang${number}/blobs/${digestOf("in three")}?ns=hang.test`, {
           headerTimeout: 20_000,
         }),
       );

@@ -1,7 +1,7 @@
 /** Whom we call: the configured upstreams, and nobody because a client, a manifest or an upstream names them. */
-import { createHash } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { ask, type Reply } from "../support/ask.ts";
+import { digestOf } from "../support/content.ts";
 import { startHub, type Hub } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
 import { buildImage } from "../support/images.ts";
@@ -149,7 +149,7 @@ test("S9: addresses that a manifest names for its layers are nobody we call", as
       layers: [{ mediaType: "application/vnd.oci.image.layer.v1.tar", digest: missing, size: 20, urls }],
     }),
   );
-  const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+  const digest = digestOf(bytes);
   const root = { mediaType: manifestType, digest, size: bytes.length };
   const manifests = new Map([[digest, { mediaType: manifestType, bytes }]]);
   hub.push({ root, manifests, blobs: new Map() }, "foreign/layers", "1");

@@ -1,9 +1,8 @@
 /** What an upstream sends is believed as far as its bytes prove it, and nothing else of it is kept or passed on. */
-import { createHash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { ask, type Reply } from "../support/ask.ts";
-import { allBytes } from "../support/content.ts";
+import { allBytes, digestOf } from "../support/content.ts";
 import type { Fault } from "../support/faults.ts";
 import { startHub, type Hub } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
@@ -32,10 +31,6 @@ afterEach(() => {
   hub.faults.clear();
   hub.counts.reset();
 });
-
-function digestOf(bytes: string | Uint8Array): string {
-  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
-}
 
 interface Place {
   readonly repository: string;

@@ -26,6 +26,7 @@ interface Course {
 }
 
 const hub = { namespace: "registry", upstream: "docker.io" };
+const pod = { namespace: "registry", pod: "hubcap-0" };
 const account = { ...hub, account: "cluster" };
 const day = 86_400;
 
@@ -95,22 +96,20 @@ const courses: Readonly<Record<string, Course>> = {
   },
   HubcapStorageDegraded: {
     series: {
-      [series("hubcap_storage_degraded", { namespace: "registry", pod: "hubcap-0", reason: "full" })]:
-        "0x5 1x20",
+      [series("hubcap_storage_degraded", { ...pod, reason: "full" })]: "0x5 1x20",
     },
     silent: "10m",
     fires: "12m",
-    labels: { namespace: "registry", pod: "hubcap-0", reason: "full" },
+    labels: { ...pod, reason: "full" },
   },
   HubcapBlobsQuarantined: {
     // The first time that it is told, it is not 0 any more.
     series: {
-      [series("hubcap_quarantined_total", { namespace: "registry", pod: "hubcap-0", reason: "bytes" })]:
-        "_x9 1x30",
+      [series("hubcap_quarantined_total", { ...pod, reason: "bytes" })]: "_x9 1x30",
     },
     silent: "8m",
     fires: "12m",
-    labels: { namespace: "registry", pod: "hubcap-0" },
+    labels: pod,
   },
   HubcapUpstreamCertificateExpires: {
     series: { [series("hubcap_upstream_certificate_expiry_seconds", hub)]: `${14 * day + 3600}x180` },
@@ -139,23 +138,21 @@ const courses: Readonly<Record<string, Course>> = {
   },
   HubcapAuditLinesLost: {
     series: {
-      [series("hubcap_audit_lost_lines_total", { namespace: "registry", pod: "hubcap-0" })]: "0x5 1+1x10",
+      [series("hubcap_audit_lost_lines_total", pod)]: "0x5 1+1x10",
     },
     silent: "5m",
     fires: "7m",
-    labels: { namespace: "registry", pod: "hubcap-0" },
+    labels: pod,
   },
   HubcapClusterListsFail: {
     // One in two fails for an hour, which is put up with; then all do.
     series: {
-      [series("hubcap_cluster_lists_total", { namespace: "registry", pod: "hubcap-0", result: "ok" })]:
-        "0+1x60 60x180",
-      [series("hubcap_cluster_lists_total", { namespace: "registry", pod: "hubcap-0", result: "failed" })]:
-        "0+1x240",
+      [series("hubcap_cluster_lists_total", { ...pod, result: "ok" })]: "0+1x60 60x180",
+      [series("hubcap_cluster_lists_total", { ...pod, result: "failed" })]: "0+1x240",
     },
     silent: "130m",
     fires: "140m",
-    labels: { namespace: "registry", pod: "hubcap-0" },
+    labels: pod,
   },
 };
 

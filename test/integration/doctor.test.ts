@@ -52,6 +52,11 @@ const straight = (to = hub, settings: object = {}): string[] => [
 
 const mirrored = (): string[] => ["--mirror", hubcap.url, "--status", hubcap.statusUrl];
 
+const ways: [name: string, args: () => string[]][] = [
+  ["straight", () => []],
+  ["through the mirror", mirrored],
+];
+
 describe("a pull that works", () => {
   test("straight: nothing is spent, and what a pull would cost is not read", async () => {
     const { verdict, works, steps, spent } = await diagnose({ args: [image, ...straight()] });
@@ -144,10 +149,7 @@ describe("the image", () => {
     },
   );
 
-  test.each([
-    ["straight", () => []],
-    ["through the mirror", mirrored],
-  ])("%s: tag-unknown, with the tag that was meant", async (_way, way) => {
+  test.each(ways)("%s: tag-unknown, with the tag that was meant", async (_way, way) => {
     const [code, sentence] = await failure("docker.io/library/app:1.92", ...way(), ...straight());
     expect(code).toBe("tag-unknown");
     expect(sentence).toBe(
@@ -170,10 +172,7 @@ describe("the image", () => {
     expect(sentence).toContain("is not built for linux/s390x, only for linux/amd64, linux/arm64");
   });
 
-  test.each([
-    ["straight", () => []],
-    ["through the mirror", mirrored],
-  ])("%s: no-access to what is private, or not there", async (_way, way) => {
+  test.each(ways)("%s: no-access to what is private, or not there", async (_way, way) => {
     const [code, sentence] = await failure("docker.io/team/secret:1", ...way(), ...straight());
     expect(code).toBe("no-access");
     expect(sentence).toContain("or it does not exist");

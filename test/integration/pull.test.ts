@@ -1,9 +1,8 @@
 /** Runtimes pull through Hubcap, request by request as they do it: right bytes, each fetched once, and all of it on record. */
-import { createHash } from "node:crypto";
 import { Agent } from "node:http";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { ask } from "../support/ask.ts";
-import { bytesContent } from "../support/content.ts";
+import { bytesContent, digestOf } from "../support/content.ts";
 import { startHub, type Hub } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
 import { buildImage } from "../support/images.ts";
@@ -80,7 +79,7 @@ describe.each([1, 2])("with %i processes,", (workers) => {
     });
 
     it("of a blob without a byte ends like any other, uncached and held, and the connection goes on", async () => {
-      const digest = `sha256:${createHash("sha256").digest("hex")}`;
+      const digest = digestOf("");
       const image = await buildImage();
       hub.push({ ...image, blobs: new Map([[digest, bytesContent("")]]) }, repository, "1");
       const url = `${hubcap.url}/v2/${repository}/blobs/${digest}`;

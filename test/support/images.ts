@@ -1,6 +1,5 @@
 /** Deterministic images and artifacts, as real clients accept them, with everything that they consist of. */
-import { createHash } from "node:crypto";
-import { bytesContent, type Content } from "./content.ts";
+import { bytesContent, digestOf, type Content } from "./content.ts";
 import { buildLayer, type Layer } from "./layers.ts";
 
 /** A descriptor as image-spec's descriptor.md has it; `size` in bytes. */
@@ -93,10 +92,6 @@ class Packing {
     this.blobs.set(layer.digest, layer.content);
     return { mediaType, digest: layer.digest, size: layer.content.size };
   }
-}
-
-function digestOf(bytes: Uint8Array | string): string {
-  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 
 /** Builds an image in memory; layers over 4 MiB are made once in the temporary folder and read from there. */

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGzip, gzipSync } from "node:zlib";
-import { bytesContent, fileContent, type Content } from "./content.ts";
+import { bytesContent, digestOf, fileContent, type Content } from "./content.ts";
 import { tarBytes, type TarEntry } from "./tar.ts";
 
 /** A layer: its compressed content, that content's digest, and the digest of the tar inside. */
@@ -20,10 +20,6 @@ export interface Layer {
 const inMemory = 4 * 1024 * 1024;
 // Stored, not deflated: the bytes do not compress, and a layer of hundreds of MiB is made at disk speed.
 const gzipOptions = { level: 0 };
-
-function sha256(bytes: Uint8Array): string {
-  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
-}
 
 /** `size` bytes that depend on `seed` alone and look random (AES in counter mode). */
 export function* seededBytes(seed: string, size: number): Generator<Buffer> {
@@ -55,7 +51,7 @@ export async function buildLayer(seed: string, size: number): Promise<Layer> {
   }
   const tar = Buffer.concat([...tarBytes(entriesOf(seed, size))]);
   const bytes = gzipSync(tar, gzipOptions);
-  return { digest: sha256(bytes), diffId: sha256(tar), content: bytesContent(bytes) };
+  return { digest: digestOf(bytes), diffId: digestOf(tar), content: bytesContent(bytes) };
 }
 
 interface Note {

@@ -9,7 +9,7 @@ import {
   type KeyObject,
 } from "node:crypto";
 import type { Authority, KeyAndCertificate, SignerOptions } from "./certificates.ts";
-import { bytesContent, type Content } from "./content.ts";
+import { bytesContent, digestOf, type Content } from "./content.ts";
 import type { Bundle, ContentDescriptor, ManifestBytes } from "./images.ts";
 
 export const bundleType = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -18,7 +18,6 @@ const manifestType = "application/vnd.oci.image.manifest.v1+json";
 const signPredicate = "https://sigstore.dev/cosign/sign/v1";
 
 const sha256 = (bytes: Uint8Array | string): Buffer => createHash("sha256").update(bytes).digest();
-const digestOf = (bytes: Uint8Array | string): string => `sha256:${sha256(bytes).toString("hex")}`;
 const base64 = (bytes: Uint8Array | string): string => Buffer.from(bytes).toString("base64");
 
 /** What may be wrong with a signature. */

@@ -1,8 +1,8 @@
 /** Clients that fetch an image into a folder: skopeo, crane and oras. All take every platform. */
-import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Client } from "../clients.ts";
+import { digestOf } from "../content.ts";
 import { run, sealed } from "./process.ts";
 import { imageIdOf, type Pulled } from "./pulled.ts";
 
@@ -15,7 +15,7 @@ export async function pullWithSkopeo(client: Client, reference: string, folder: 
     sealed(folder),
   );
   const root = await readFile(join(image, "manifest.json"));
-  const manifest = `sha256:${createHash("sha256").update(root).digest("hex")}`;
+  const manifest = digestOf(root);
   return {
     manifest,
     image: await imageIdOf(manifest, (digest) =>

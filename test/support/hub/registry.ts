@@ -1,5 +1,5 @@
 /** The registry's honest answers: what Docker Hub's registry-1.docker.io says to a pull. */
-import { createHash } from "node:crypto";
+import { digestOf } from "../content.ts";
 import { answer, contentAnswer, errorAnswer, jsonAnswer, type Answer, type AnswerHeaders } from "./answer.ts";
 import { readBasic, uuidOf, type Accounts } from "./accounts.ts";
 import type { PullWindows } from "./limit.ts";
@@ -155,7 +155,7 @@ function manifestAnswer(parts: RegistryParts, request: HubRequest): Answer {
   if (manifest === undefined) {
     return errorAnswer(404, "MANIFEST_UNKNOWN", "manifest unknown", headers, { Tag: reference });
   }
-  const digest = `sha256:${createHash("sha256").update(manifest.bytes).digest("hex")}`;
+  const digest = digestOf(manifest.bytes);
   request.digest = digest;
   return answer(
     200,
