@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { parseGlob } from "../../../src/oci/glob.ts";
-import { growth } from "./speed.ts";
+import { growth } from "../../support/speed.ts";
 
 test.each([
   ["a*b*c*d", "a1b2c3d", true],

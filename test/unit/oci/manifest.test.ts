@@ -11,7 +11,7 @@ import {
 } from "../../../src/oci/descriptor.ts";
 import { artifactTypeOf, ManifestError, readManifest } from "../../../src/oci/manifest.ts";
 import { failure, outcome } from "./outcome.ts";
-import { growth } from "./speed.ts";
+import { growth } from "../../support/speed.ts";
 
 const digest = (digit: string) => `sha256:${digit.repeat(64)}`;
 const config = { mediaType: "application/vnd.oci.image.config.v1+json", digest: digest("a"), size: 7023 };

@@ -5,7 +5,7 @@ import { RegistryError, type ErrorCode } from "../../../src/oci/error.ts";
 import type { Routing } from "../../../src/oci/routing.ts";
 import { parseTarget, type Target } from "../../../src/oci/target.ts";
 import { failure, outcome } from "./outcome.ts";
-import { growth, leastTime } from "./speed.ts";
+import { growth, leastTime } from "../../support/speed.ts";
 
 const routing: Routing = {
   upstreams: new Set(["docker.io", "ghcr.io", "harbor", "registry.test:5000"]),

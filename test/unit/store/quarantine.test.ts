@@ -2,7 +2,6 @@
 import { mkdir, mkdtemp, readdir, stat, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as wait } from "node:timers/promises";
 import { beforeEach, expect, it } from "vitest";
 import { quarantinedForMs, sweepQuarantine } from "../../../src/store/quarantine.ts";
 
@@ -12,12 +11,19 @@ beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "hubcap-quarantine-"));
 });
 
-/** Something of 100 bytes. */
+/** When the last one was laid, in ms. */
+let laid = 0;
+
+/** Something of 100 bytes that comes later than what was laid before, however seldom the disk's clock ticks. */
 async function lay(name: string): Promise<void> {
-  await writeFile(join(folder, name), Buffer.alloc(100));
-  // Blobs keep the time at which they were fetched, which may be long ago.
-  await utimes(join(folder, name), 1, 1);
-  await wait(5);
+  const path = join(folder, name);
+  await writeFile(path, Buffer.alloc(100));
+  const earlier = laid;
+  while (laid < earlier + 2) {
+    // Blobs keep the time at which they were fetched, which may be long ago.
+    await utimes(path, 1, 1);
+    laid = (await stat(path)).ctimeMs;
+  }
 }
 
 const left = async (): Promise<string[]> => (await readdir(folder)).toSorted();

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { nextLink } from "../../../src/upstream/link.ts";
+import { leastTime } from "../../support/speed.ts";
 
 const base = new URL("https://r.example/v2/a/tags/list?n=2");
 const next = "https://r.example/v2/a/tags/list?n=2&last=b";
@@ -38,8 +39,7 @@ test("whatever comes, it neither throws nor hangs", () => {
     }),
   );
   for (const text of ["<", "<>", "<>;", '<>;rel="', "<>;a=b", " ", "<> "]) {
-    const started = performance.now();
-    nextLink(text.repeat(300_000), base);
-    expect(performance.now() - started).toBeLessThan(500);
+    const header = text.repeat(300_000);
+    expect(leastTime(() => nextLink(header, base))).toBeLessThan(500);
   }
 });
