@@ -5,6 +5,8 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     testTimeout: 20_000,
     hookTimeout: 120_000,
+    // How long something that is bound to happen is waited for. Where a time is promised, a test says it itself.
+    expect: { poll: { timeout: 15_000 } },
     retry: 0,
   },
 });

@@ -75,7 +75,7 @@ describe("what is private", () => {
     expect(await statusesOf(house, "private/app", ci)).toEqual([200]);
     await statusesOf(house, "public/app", {});
     await statusesOf(house, "made-up/one", {}, bearer(secrets.other));
-    await vi.waitUntil(() => visibility(house).length === 2);
+    await expect.poll(() => visibility(house)).toHaveLength(2);
     expect(visibility(house)).toMatchObject([
       { repository: "private/app", public: 0 },
       { repository: "public/app", public: 1 },

@@ -10,7 +10,6 @@ import { whole } from "./reader.ts";
 import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
 
 const mib = 1024 * 1024;
-const patience = { timeout: 15_000 };
 
 let disk: SmallDisk;
 let house: House;
@@ -63,7 +62,7 @@ async function stored(pushed: Pushed): Promise<void> {
       house.hub.counts.reset();
       await pulled(pushed);
       return house.hub.counts.blobGets.total;
-    }, patience)
+    })
     .toBe(0);
 }
 
@@ -94,12 +93,12 @@ withSmallDisk("48m", (mount) => {
     await takeAll(6 * mib);
     await pulled(fresh);
     expect(await bypassed("full")).toBeGreaterThan(0);
-    await expect.poll(readiness, patience).toEqual(full);
+    await expect.poll(readiness).toEqual(full);
     expect(await house.hubcap.metric("hubcap_storage_degraded", { reason: "full" })).toBe(1);
     await hitsGoOn();
     await pulled(fresh);
     await rm(ballast());
-    await expect.poll(readiness, patience).toEqual(well);
+    await expect.poll(readiness).toEqual(well);
     await stored(fresh);
   });
 
@@ -123,7 +122,7 @@ withSmallDisk("48m", (mount) => {
     expect(await bypassed("full")).toBe(1);
     await hitsGoOn();
     await rm(ballast());
-    await expect.poll(readiness, patience).toEqual(well);
+    await expect.poll(readiness).toEqual(well);
     await stored(fresh);
   });
 
@@ -136,7 +135,7 @@ withSmallDisk("48m", (mount) => {
     // What cannot be written to the ledger is not spent.
     expect(house.hub.spent()).toBe(spent);
     await rm(ballast());
-    await expect.poll(readiness, patience).toEqual(well);
+    await expect.poll(readiness).toEqual(well);
     await stored(fresh);
   });
 });

@@ -13,7 +13,6 @@ import { buildImage } from "../support/images.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
 import { Reader, whole } from "./reader.ts";
 
-const patience = { timeout: 15_000 };
 const source = "registry.example";
 const preloaded = fileURLToPath(new URL("brokenDisk.ts", import.meta.url));
 
@@ -70,9 +69,9 @@ describe("a disk that fails", () => {
     await broken("sync EIO");
     // Its bytes were proven, so the client has them all.
     expect(await new Reader(layer.url, layer).ended).toEqual(whole(layer.bytes));
-    await expect.poll(readiness, patience).toBe("200 degraded: the disk is failing");
+    await expect.poll(readiness).toBe("200 degraded: the disk is failing");
     expect(hubcap.errors.match(/sync failed/g)).toHaveLength(1);
-    await expect.poll(() => readdir(join(hubcap.root, "ingest")), patience).toEqual([]);
+    await expect.poll(() => readdir(join(hubcap.root, "ingest"))).toEqual([]);
     expect(await hubcap.metric("hubcap_fill_failures_total", { reason: "disk" })).toBe(1);
 
     expect(await new Reader(layer.url, layer).ended).toEqual(whole(layer.bytes));
@@ -80,14 +79,14 @@ describe("a disk that fails", () => {
     expect(await fsck(hubcap)).toMatchObject({ code: 0 });
 
     await mended();
-    await expect.poll(readiness, patience).toBe("200 ok");
+    await expect.poll(readiness).toBe("200 ok");
     expect(await pull(layer.repository)).toEqual([]);
     await expect
       .poll(async () => {
         hub.counts.reset();
         await pull(layer.repository);
         return hub.counts.blobGets.total;
-      }, patience)
+      })
       .toBe(0);
   });
 
@@ -107,7 +106,7 @@ describe("a disk that fails", () => {
       expect(await pull(held.repository)).toEqual([]);
       expect(await readiness()).toMatch(/^200 degraded: the disk is (?:failing|full)$/);
       await mended();
-      await expect.poll(readiness, patience).toBe("200 ok");
+      await expect.poll(readiness).toBe("200 ok");
       expect((await fsck(hubcap)).findings).toEqual([]);
     },
   );

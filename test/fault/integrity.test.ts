@@ -13,8 +13,6 @@ import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
 
 const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 
-const patience = { timeout: 10_000 };
-
 let house: House;
 let pushed: Pushed;
 
@@ -101,9 +99,7 @@ describe("a blob that is not what its row says", () => {
     await pull();
     await rot(blobPath(pushed.layer.digest), 100_000);
     await house.restart({ ...(await written()), storage: { scrub: { rate: "1GB" } } });
-    await expect
-      .poll(() => house.hubcap.metric("hubcap_quarantined_total", { reason: "bytes" }), patience)
-      .toBe(1);
+    await expect.poll(() => house.hubcap.metric("hubcap_quarantined_total", { reason: "bytes" })).toBe(1);
     expect(await quarantined()).toHaveLength(1);
     house.hub.counts.reset();
     expect(await house.read(pushed).ended).toEqual(whole(pushed.bytes));

@@ -1,7 +1,7 @@
 /** Buffers are lent to one reader after the other: none of them may ever see what another one reads. */
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { endingsOf, whole, type Reader } from "./reader.ts";
-import { openHouse, patience, type House, type Pushed } from "./reliabilityHouse.ts";
+import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
 
 const mib = 1024 * 1024;
 /** More than the system keeps for a connection, so that buffers are waited with for slow ones. */
@@ -44,5 +44,5 @@ it("serves nobody a byte of another blob, or from elsewhere in the same one", as
   const idle = pushed.flatMap((one) => Array.from({ length: 15 }, () => house.read(one, { idle: true })));
   await Promise.all([expectRight(crowd()), expectRight(crowd())]);
   for (const reader of idle) reader.leave();
-  await expect.poll(() => house.openBlobs(), patience).toEqual([]);
+  await expect.poll(() => house.openBlobs()).toEqual([]);
 });

@@ -1,6 +1,6 @@
 /** Every endpoint by every method as everybody: what is answered, decided in one table. A route that is not in it fails. */
 import { Hono } from "hono";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { statusPage } from "../../src/http/page/page.ts";
 import { statusFace } from "../../src/http/status.ts";
 import { endpointNames } from "../../src/oci/target.ts";
@@ -354,7 +354,7 @@ test("no answer of the status listener names a private repository to anybody els
 });
 
 test("S30: what clients show is in no log line, metric or answer, and pulls are the shared account's", async () => {
-  await vi.waitUntil(async () => (await house.hubcap.metric("hubcap_requests_total")) > 0);
+  await expect.poll(() => house.hubcap.metric("hubcap_requests_total")).toBeGreaterThan(0);
   const shown = [
     JSON.stringify(house.hubcap.logs()),
     house.hubcap.errors,

@@ -3,7 +3,7 @@ import { Agent } from "node:http";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ask } from "../support/ask.ts";
 import { whole, type Reader } from "./reader.ts";
-import { openHouse, patience, type House, type Pushed } from "./reliabilityHouse.ts";
+import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
 
 const mib = 1024 * 1024;
 
@@ -22,8 +22,8 @@ afterAll(() => house.close());
 
 /** No blob is open any more, and no client's connection but those that it keeps for later. */
 async function expectNothingLeftOpen(): Promise<void> {
-  await expect.poll(() => house.openBlobs(), patience).toEqual([]);
-  await expect.poll(() => house.connections(), patience).toBeLessThanOrEqual(base + kept);
+  await expect.poll(() => house.openBlobs()).toEqual([]);
+  await expect.poll(() => house.connections()).toBeLessThanOrEqual(base + kept);
 }
 
 describe("clients", () => {
@@ -32,9 +32,9 @@ describe("clients", () => {
     expect(await house.read(pushed).ended).toEqual(whole(pushed.bytes));
     await house.held(pushed);
     const idle = Array.from({ length: 10 }, () => house.read(pushed, { idle: true }));
-    await expect.poll(() => house.openBlobs(), patience).toHaveLength(10);
+    await expect.poll(() => house.openBlobs()).toHaveLength(10);
     const cut = () => house.pulls(pushed).filter((line) => line["cut"] === true);
-    await expect.poll(cut, patience).toHaveLength(10);
+    await expect.poll(cut).toHaveLength(10);
     await expectNothingLeftOpen();
     for (const reader of idle) reader.leave();
   });

@@ -2,7 +2,7 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { endingsOf, whole } from "./reader.ts";
-import { openHouse, patience, type House } from "./reliabilityHouse.ts";
+import { openHouse, type House } from "./reliabilityHouse.ts";
 
 const mib = 1024 * 1024;
 
@@ -72,7 +72,7 @@ describe("a fill", () => {
     await Promise.all(readers.map((reader) => reader.reached(3 * mib)));
     for (const reader of readers) reader.leave();
     const cut = (): number => house.pulls(pushed).filter((line) => line["cut"] === true).length;
-    await expect.poll(cut, patience).toBe(20);
+    await expect.poll(cut).toBe(20);
     half.release();
     await house.held(pushed);
     expect(await house.read(pushed).ended).toEqual(whole(pushed.bytes));

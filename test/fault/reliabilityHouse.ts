@@ -26,7 +26,7 @@ export interface Pushed {
 }
 
 /** How long something that is bound to happen is waited for. */
-export const patience = { timeout: 10_000 } as const;
+const patience = { timeout: 10_000 } as const;
 
 export class House {
   readonly hub: Hub;

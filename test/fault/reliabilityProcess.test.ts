@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { ask } from "../support/ask.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
 import { endingsOf, whole, type Reader } from "./reader.ts";
-import { openHouse, patience, type House, type Pushed } from "./reliabilityHouse.ts";
+import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
 
 const mib = 1024 * 1024;
 
@@ -28,7 +28,7 @@ describe("SIGTERM", () => {
     house = await openHouse();
     const { pushed, readers, release } = await downloads();
     const ended = house.hubcap.stop();
-    await expect.poll(readiness, patience).toBe(503);
+    await expect.poll(readiness).toBe(503);
     release();
     for (const one of pushed) {
       const ending = endingsOf(readers.splice(0, 5));
@@ -51,7 +51,7 @@ describe("SIGTERM", () => {
     if (first === undefined) throw new Error("no blob");
     const connection = await keepAsking(house.blobUrl(first));
     const ended = house.hubcap.stop();
-    await expect.poll(readiness, patience).toBe(503);
+    await expect.poll(readiness).toBe(503);
     connection.ask(house.blobUrl(fresh));
     release();
     const answers = await connection.answers;
@@ -89,7 +89,7 @@ describe("SIGTERM", () => {
     await downloads();
     const { exit } = house.hubcap;
     process.kill(house.hubcap.pid, "SIGTERM");
-    await expect.poll(readiness, patience).toBe(503);
+    await expect.poll(readiness).toBe(503);
     const sent = performance.now();
     // One that comes at once is taken for what npm passes on.
     const insisting = setInterval(() => process.kill(house.hubcap.pid, "SIGTERM"), 100);

@@ -1,7 +1,7 @@
 /** An upstream that sends its blobs itself, and slowly: more of them than may run at once keep nothing else waiting. */
-import { afterEach, expect, test, vi } from "vitest";
+import { afterEach, expect, test } from "vitest";
 import { ask } from "../support/ask.ts";
-import { openHouse, patience, type House, type Pushed } from "./reliabilityHouse.ts";
+import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
 import type { Reader } from "./reader.ts";
 
 /** As many downloads from one origin run at once. */
@@ -26,7 +26,7 @@ async function open(count: number): Promise<{ house: House; images: Pushed[] }> 
 async function occupy({ hub }: House, images: readonly Pushed[], read: (pushed: Pushed) => Reader) {
   const fault = hub.fault({ kind: "stall", asks: "blob", method: "GET", after: 100_000 });
   const readers = images.slice(0, most).map(read);
-  await vi.waitUntil(() => hub.counts.blobGets.total === most, patience);
+  await expect.poll(() => hub.counts.blobGets.total).toBe(most);
   return { fault, readers };
 }
 

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { ask } from "../support/ask.ts";
 import type { FaultAction } from "../support/faults.ts";
 import { whole } from "./reader.ts";
-import { openHouse, patience, type House } from "./reliabilityHouse.ts";
+import { openHouse, type House } from "./reliabilityHouse.ts";
 
 const mib = 1024 * 1024;
 const cdnBlob = { origin: "cdn", asks: "blob" } as const;
@@ -80,7 +80,7 @@ describe("an upstream in the middle of a blob", () => {
       expect(await ended).toMatchObject({ status: 200, complete: false, right: true });
     }
     expect(ranges()).toHaveLength(4);
-    await expect.poll(() => readdir(join(house.hubcap.root, "ingest")), patience).toEqual([]);
+    await expect.poll(() => readdir(join(house.hubcap.root, "ingest"))).toEqual([]);
 
     house.hub.faults.clear();
     expect(await house.read(pushed).ended).toEqual(whole(pushed.bytes));

@@ -67,7 +67,7 @@ async function hold(repository: string, digest: string): Promise<void> {
   await vi.waitUntil(async () => {
     await askFor(repository, "blobs", digest, "GET");
     return (await hits()) > before;
-  });
+  }, 10_000);
 }
 
 function askedFor(repository: string): number {

@@ -2,13 +2,11 @@
 import { mkdtemp, readFile, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, expect, it } from "vitest";
 import { ask } from "../support/ask.ts";
 import { startHub, type Hub } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
 import { buildImage, type Image } from "../support/images.ts";
-
-const patience = { timeout: 10_000 };
 
 let hub: Hub;
 let hubcap: Hubcap;
@@ -123,10 +121,10 @@ it("begins a new file when the old one was renamed, and on SIGHUP, and loses not
   await start({ file });
   const moved = [join(folder, "1"), join(folder, "2")] as const;
   await pull("1", "first");
-  await vi.waitFor(async () => expect(await linesIn(file)).toHaveLength(1), patience);
+  await expect.poll(() => linesIn(file)).toHaveLength(1);
   await rename(file, moved[0]);
   await pull("1", "second");
-  await vi.waitFor(async () => expect(await linesIn(file)).toHaveLength(1), patience);
+  await expect.poll(() => linesIn(file)).toHaveLength(1);
   await rename(file, moved[1]);
   process.kill(hubcap.pid, "SIGHUP");
   await pull("1", "third");
@@ -151,10 +149,7 @@ it("loses lines, and never a pull, when the disk is full: told once", async () =
   for (const node of ["first", "second", "third"]) {
     expect(await pull("1", node)).toBe(200);
     const lost = node === "first" ? 1 : node === "second" ? 2 : 3;
-    await vi.waitFor(
-      async () => expect(await hubcap.metric("hubcap_audit_lost_lines_total")).toBe(lost),
-      patience,
-    );
+    await expect.poll(() => hubcap.metric("hubcap_audit_lost_lines_total")).toBe(lost);
   }
   const told = hubcap.logs().filter(({ msg }) => String(msg).startsWith("the audit log cannot be written"));
   expect(told).toHaveLength(1);

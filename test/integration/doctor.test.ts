@@ -129,7 +129,7 @@ describe("a pull that works", () => {
   test("though the disk of the mirror is full: mirror-disk", async () => {
     const full = await frontOf(hub, { credential }, { minFree: "900TiB" });
     await expect
-      .poll(async () => (await ask(`${full.statusUrl}/readyz`)).body.toString(), { timeout: 15_000 })
+      .poll(async () => (await ask(`${full.statusUrl}/readyz`)).body.toString())
       .toContain("degraded");
     const { verdict, works } = await diagnose({
       args: [image, "--mirror", full.url, "--status", full.statusUrl, ...straight()],

@@ -11,7 +11,6 @@ import { buildArtifact, buildImage, type Image, type ImageOptions } from "../sup
 import { pullLikeContainerd } from "../support/pull.ts";
 
 const repository = "team/app";
-const patience = { timeout: 10_000 };
 
 let hub: Hub;
 let hubcap: Hubcap | undefined;
@@ -271,7 +270,7 @@ describe("the age of an image", () => {
     hub.fault({ kind: "status", status: 429, headers: { "retry-after": "1" }, asks: "blob" });
     expect((await get(manifest(child(image).digest))).status).toBe(429);
     hub.faults.clear();
-    await expect.poll(async () => (await get(manifest(child(image).digest))).status, patience).toBe(200);
+    await expect.poll(async () => (await get(manifest(child(image).digest))).status).toBe(200);
   });
 });
 
@@ -298,7 +297,7 @@ describe("an immutable tag", () => {
     expect(line).toMatchObject({ tag: "v1", first: first.root.digest, level: "error" });
     expect(await house.metric("hubcap_immutable_tag_moves_total")).toBe(1);
     await expect
-      .poll(() => /event: moved\ndata: (.*)\n/.exec(told)?.[1], patience)
+      .poll(() => /event: moved\ndata: (.*)\n/.exec(told)?.[1])
       .toContain(`"tag":"v1","first":"${first.root.digest}","now":"${second.root.digest}"`);
     events.destroy();
 

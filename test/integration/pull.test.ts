@@ -1,6 +1,6 @@
 /** Runtimes pull through Hubcap, request by request as they do it: right bytes, each fetched once, and all of it on record. */
 import { Agent } from "node:http";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ask } from "../support/ask.ts";
 import { bytesContent, digestOf } from "../support/content.ts";
 import { startHub, type Hub } from "../support/hub.ts";
@@ -14,7 +14,6 @@ let hub: Hub;
 let hubcap: Hubcap;
 
 /** How long something that is bound to happen is waited for. */
-const patience = { timeout: 10_000 };
 
 /** Whether Hubcap answers for a blob by itself. */
 async function isHeld(url: string): Promise<boolean> {
@@ -90,7 +89,7 @@ describe.each([1, 2])("with %i processes,", (workers) => {
       };
       const empty = { status: 200, size: "0" };
       expect(await pull()).toEqual(empty);
-      await vi.waitUntil(() => isHeld(url), patience);
+      await expect.poll(() => isHeld(url)).toBe(true);
       expect([await pull(), await pull(), await pull()]).toEqual([empty, empty, empty]);
       agent.destroy();
     });
@@ -121,7 +120,7 @@ describe.each([1, 2])("with %i processes,", (workers) => {
           await hubcap.metric("hubcap_request_seconds_count", { kind: "blob", outcome }),
         ).toBeGreaterThan(0);
         expect(await hubcap.metric("hubcap_served_bytes_total", { outcome })).toBeGreaterThanOrEqual(size);
-        await vi.waitUntil(() => isHeld(url), patience);
+        await expect.poll(() => isHeld(url)).toBe(true);
       }
       expect(await hubcap.metric("hubcap_fetched_bytes_total")).toBe(size);
       expect(await hubcap.metric("hubcap_upstream_requests_total", { kind: "blob", status: "307" })).toBe(1);
@@ -140,10 +139,10 @@ describe.each([1, 2])("with %i processes,", (workers) => {
       const running = (): Promise<number> => hubcap.metric("hubcap_fills_running");
       const pull = pullLikeContainerd({ mirror: hubcap.url, reference: "1", repository });
       await half.held();
-      await expect.poll(running, patience).toBe(1);
+      await expect.poll(running).toBe(1);
       half.release();
       expect((await pull).errors).toEqual([]);
-      await expect.poll(running, patience).toBe(0);
+      await expect.poll(running).toBe(0);
     });
   });
 });

@@ -141,7 +141,7 @@ test("a client that wants what is being warmed gets it at once, at a pull's righ
   const hang = hub.fault({ kind: "hang", repository: "library/a", asks: "manifest" });
   const { body } = await call(hubcap, "POST", "", { images: names.map((name) => `${name}:1`) });
   await hang.held();
-  await expect.poll(async () => (await snapshot(hubcap)).waiting, { timeout: 10_000 }).toBe(3);
+  await expect.poll(async () => (await snapshot(hubcap)).waiting).toBe(3);
   const head = request(`${hubcap.url}/v2/library/d/manifests/1?ns=docker.io`, { method: "HEAD" }).end();
   const answered = once(head, "response");
   await once(head, "finish");

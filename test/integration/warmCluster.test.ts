@@ -91,10 +91,10 @@ test("the server follows the cluster by itself, and one failed list lets go of n
   expect(await hubcap.metric("hubcap_cluster_lists_total", { result: "failed" })).toBe(1);
 
   kubernetes.run({ containers: [{ image: "b:1" }] });
-  await expect.poll(() => pins(hubcap), { timeout: 15_000 }).toEqual(["cluster docker.io/library/b:1"]);
+  await expect.poll(() => pins(hubcap)).toEqual(["cluster docker.io/library/b:1"]);
   // Only the last look at the cluster is remembered.
   await expect
-    .poll(() => hubcap.status("/api/v1/warm"), { timeout: 10_000 })
+    .poll(() => hubcap.status("/api/v1/warm"))
     .toMatchObject({
       jobs: [{ origin: "cluster", state: "done", held: 1, totalBytes: expect.any(Number) as number }],
     });

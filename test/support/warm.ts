@@ -57,6 +57,6 @@ export interface WarmJob {
 /** The job, as soon as it fits. */
 export async function until(hubcap: Hubcap, id: string, fits: (job: WarmJob) => boolean): Promise<WarmJob> {
   const job = async (): Promise<WarmJob> => (await hubcap.status(`/api/v1/warm/${id}`)) as WarmJob;
-  await expect.poll(async () => fits(await job()), { timeout: 15_000 }).toBe(true);
+  await expect.poll(async () => fits(await job())).toBe(true);
   return job();
 }

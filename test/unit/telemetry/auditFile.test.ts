@@ -28,13 +28,13 @@ withSmallDisk("64k", (mount) => {
     const path = join(disk.folder, "audit");
     const file = new AuditFile({ path, ...told });
     for (let number = 0; number < 12; number++) file.add(lineOf(number));
-    await vi.waitFor(() => expect(told.failed).toHaveBeenCalledOnce());
+    await expect.poll(() => told.failed).toHaveBeenCalledOnce();
     const before = await readFile(path, "utf8");
     expect(before.endsWith("\n")).toBe(false);
 
     await rm(join(disk.folder, "ballast"));
     file.add(lineOf(99));
-    await vi.waitFor(() => expect(told.recovered).toHaveBeenCalledOnce());
+    await expect.poll(() => told.recovered).toHaveBeenCalledOnce();
     await file.close();
     const lines = (await readFile(path, "utf8")).trimEnd().split("\n");
     const numbers = lines.map((line) => (JSON.parse(line) as { number: number }).number);

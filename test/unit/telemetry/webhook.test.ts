@@ -46,7 +46,7 @@ it("sends one after the other, what failed before what is new", async () => {
   server.statuses.push(503, 0);
   webhook.send(message("a"));
   webhook.send(message("b"));
-  await vi.waitFor(() => expect(ended).toHaveBeenCalledTimes(2));
+  await expect.poll(() => ended).toHaveBeenCalledTimes(2);
   expect(server.posted.map(({ body }) => (body as AlertMessage).subject)).toEqual(["a", "a", "a", "b"]);
   expect(server.posted[0]?.body).toEqual(message("a"));
   expect(ended.mock.calls.map(([, result]) => result)).toEqual(["sent", "sent"]);
@@ -60,7 +60,7 @@ it.each([
   const ended = open();
   server.statuses.push(...statuses);
   webhook.send(message("a"));
-  await vi.waitFor(() => expect(ended).toHaveBeenCalledOnce());
+  await expect.poll(() => ended).toHaveBeenCalledOnce();
   expect(server.posted).toHaveLength(tries);
   expect(ended).toHaveBeenCalledWith(message("a"), "failed", reason);
 });
@@ -69,7 +69,7 @@ it("never says where it sends to", async () => {
   const ended = open("json", []);
   await server.stop();
   webhook.send(message("a"));
-  await vi.waitFor(() => expect(ended).toHaveBeenCalledOnce());
+  await expect.poll(() => ended).toHaveBeenCalledOnce();
   expect(JSON.stringify(ended.mock.calls)).not.toContain(secret);
   expect(ended.mock.calls[0]?.[2]).toBe("ECONNREFUSED");
   server = await new HookServer().start();
@@ -86,7 +86,7 @@ it("drops the oldest when too many wait", async () => {
 it("speaks to Slack as Slack reads it", async () => {
   const ended = open("slack");
   webhook.send(message("storage"));
-  await vi.waitFor(() => expect(ended).toHaveBeenCalledOnce());
+  await expect.poll(() => ended).toHaveBeenCalledOnce();
   expect(server.posted[0]?.body).toEqual({
     text: "Hubcap house: *disk* of storage: It is &lt;full&gt; &amp; sad.",
   });

@@ -1,5 +1,5 @@
 import type { ServerResponse } from "node:http";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { digestOf, type Digest } from "../../../src/oci/digest.ts";
 import { blobConnections } from "../../../src/upstream/wire.ts";
 import type { BlobStream } from "../../../src/upstream/blobReply.ts";
@@ -39,7 +39,7 @@ async function slowRegistry(options: Partial<RegistryOptions> = {}) {
 /** Resolves when as many requests for blobs have arrived. */
 async function blobs(server: { readonly asked: string[] }, count: number): Promise<void> {
   const arrived = (): number => server.asked.filter((line) => line.includes("/blobs/")).length;
-  await vi.waitUntil(() => arrived() >= count);
+  await expect.poll(arrived).toBeGreaterThanOrEqual(count);
   expect(arrived()).toBe(count);
 }
 
