@@ -2,7 +2,6 @@
 import { afterEach, expect, test } from "vitest";
 import { ask } from "../support/ask.ts";
 import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
-import type { Reader } from "./reader.ts";
 
 /** As many downloads from one origin run at once. */
 const most = 48;
@@ -23,16 +22,16 @@ async function open(count: number): Promise<{ house: House; images: Pushed[] }> 
 }
 
 /** Begins as many downloads as may run; none of them ends until the fault is released. */
-async function occupy({ hub }: House, images: readonly Pushed[], read: (pushed: Pushed) => Reader) {
-  const fault = hub.fault({ kind: "stall", asks: "blob", method: "GET", after: 100_000 });
-  const readers = images.slice(0, most).map(read);
-  await expect.poll(() => hub.counts.blobGets.total).toBe(most);
+async function occupy(house: House, images: readonly Pushed[]) {
+  const fault = house.hub.fault({ kind: "stall", asks: "blob", method: "GET", after: 100_000 });
+  const readers = images.slice(0, most).map((pushed) => house.read(pushed));
+  await expect.poll(() => house.hub.counts.blobGets.total).toBe(most);
   return { fault, readers };
 }
 
 test("with every connection for downloads taken, manifests are answered at once and downloads in their turn", async () => {
   const { house, images } = await open(most + 27);
-  const { fault, readers } = await occupy(house, images, (pushed) => house.read(pushed));
+  const { fault, readers } = await occupy(house, images);
   const waiting = images.slice(most).map((pushed) => house.read(pushed));
   const manifests = await Promise.all(
     images.map(({ repository, image }) => house.manifest(repository, image.root.digest)),
@@ -48,7 +47,7 @@ test("with every connection for downloads taken, manifests are answered at once 
 
 test("a download whose turn does not come is sent away with 503, the reason and when to come back", async () => {
   const { house, images } = await open(most + 1);
-  const { fault, readers } = await occupy(house, images, (pushed) => house.read(pushed));
+  const { fault, readers } = await occupy(house, images);
   const [last] = images.slice(-1);
   const refused = await ask(last ? house.blobUrl(last) : "", { headerTimeout: 20_000 });
   expect(refused.status).toBe(503);
