@@ -51,7 +51,7 @@ test("every dependency has its reason in the decision about them, and nothing el
     names.split(", "),
   );
   expect(rows.toSorted()).toEqual(Object.keys(dependencies).toSorted());
-  const forTests = /never gets into the image: ([^.]*(?:\.[^.\s][^.]*)*)\./.exec(text)?.[1] ?? "";
+  const forTests = /never gets into the image:\s([^.]*(?:\.[^.\s][^.]*)*)\./.exec(text)?.[1] ?? "";
   expect(forTests.split(/,\s+/).toSorted()).toEqual(Object.keys(devDependencies).toSorted());
 });
 
