@@ -1,17 +1,15 @@
 /** Faults.md R12-R14, R24, R26, R50: whatever becomes of the files, clients get right bytes, and the store finds back. */
 import { copyFile, mkdir, open, readFile, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { Child } from "../support/child.ts";
 import { fsck } from "../support/fsck.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
+import { door } from "../support/run.ts";
 import { whole } from "./reader.ts";
 import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
-
-const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 
 let house: House;
 let pushed: Pushed;
@@ -166,7 +164,7 @@ describe("the catalog", () => {
 describe("a second process on one data root", () => {
   it("R50 refuses to start while the first lives, and starts after its kill -9", async () => {
     const config = join(dirname(house.hubcap.root), "hubcap.yaml");
-    const second = new Child([main, "serve", "--config", config], process.env);
+    const second = new Child([door, "serve", "--config", config], process.env);
     expect(await second.exit).toEqual({ code: 1, signal: null });
     expect(second.errors).toMatch(/^hubcap: another Hubcap is using .*: stop it first.*\n$/);
     await house.hubcap.kill9();
@@ -221,7 +219,7 @@ describe("hubcap fsck", () => {
   it("repairs a catalog that is damaged or missing", async () => {
     await pull();
     await house.hubcap.stop();
-    await copyFile(main, catalogPath());
+    await copyFile(door, catalogPath());
     expect((await fsck(house.hubcap)).findings).toContainEqual({
       problem: "catalog",
       what: "catalog.sqlite",

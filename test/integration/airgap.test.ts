@@ -1,10 +1,8 @@
 /** `hubcap export` and `hubcap import`: images cross an air gap byte for byte, to Hubcap and to other tools. */
-import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { stringify } from "yaml";
 import { lockRoot } from "../../src/store/lock.ts";
@@ -15,8 +13,8 @@ import { startHub, type Hub } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
 import { buildArtifact, buildImage, type Bundle, type Image } from "../support/images.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
+import { runHubcap, type Ended } from "../support/run.ts";
 
-const door = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const platforms = ["linux/amd64", "linux/arm64"];
 
 let hub: Hub;
@@ -26,20 +24,6 @@ let signature: Bundle;
 let folder: string;
 /** The whole archive of both images. */
 let archive: string;
-
-interface Ended {
-  readonly code: number;
-  readonly output: string;
-  readonly errors: string;
-}
-
-function hubcap(...args: string[]): Promise<Ended> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, [door, ...args], (error, output, errors) =>
-      resolve({ code: error === null ? 0 : Number(error.code), output, errors }),
-    );
-  });
-}
 
 /** A configuration file for a store at `root`, with the stand-in as docker.io and as ghcr.io. */
 async function configured(root: string): Promise<string> {
@@ -51,14 +35,14 @@ async function configured(root: string): Promise<string> {
 
 async function exported(name: string, ...args: string[]): Promise<string> {
   const file = join(folder, name);
-  const { code, errors } = await hubcap(
+  const { code, errors } = await runHubcap([
     "export",
     "--config",
     await configured(source.root),
     "-o",
     file,
     ...args,
-  );
+  ]);
   expect([code, code === 0 ? "" : errors]).toEqual([0, ""]);
   return file;
 }
@@ -69,7 +53,7 @@ async function servedFrom(file: string, ...args: string[]): Promise<{ mirror: Hu
     config: { upstreams: { "docker.io": upstreamOf(hub), "ghcr.io": upstreamOf(hub) } },
   });
   await mirror.stop();
-  const ended = await hubcap("import", "--config", await configured(mirror.root), file, ...args);
+  const ended = await runHubcap(["import", "--config", await configured(mirror.root), file, ...args]);
   await mirror.start();
   return { mirror, ended };
 }
@@ -127,7 +111,7 @@ describe("an export", () => {
   it("says what is not held, and leaves nothing behind", async () => {
     const config = await configured(source.root);
     const file = join(folder, "nothing.tar");
-    const { code, errors } = await hubcap("export", "--config", config, "-o", file, "app:2");
+    const { code, errors } = await runHubcap(["export", "--config", config, "-o", file, "app:2"]);
     expect([code, errors]).toEqual([
       1,
       "hubcap: docker.io/library/app:2 is not held: pull it through Hubcap first\n",
@@ -166,7 +150,7 @@ describe("an import", () => {
   it("refuses a store that is in use", async () => {
     const root = await mkdtemp(join(tmpdir(), "hubcap-used-"));
     const lock = lockRoot(root);
-    const { code, errors } = await hubcap("import", "--config", await configured(root), archive);
+    const { code, errors } = await runHubcap(["import", "--config", await configured(root), archive]);
     lock.release();
     expect(code).toBe(1);
     expect(errors).toMatch(/^hubcap: another Hubcap is using .*: stop it first.*\n$/);
@@ -174,7 +158,12 @@ describe("an import", () => {
 
   it("makes no store for an archive that is not there", async () => {
     const root = join(await mkdtemp(join(tmpdir(), "hubcap-none-")), "store");
-    const missing = await hubcap("import", "--config", await configured(root), join(folder, "missing.tar"));
+    const missing = await runHubcap([
+      "import",
+      "--config",
+      await configured(root),
+      join(folder, "missing.tar"),
+    ]);
     expect([missing.code, missing.output]).toEqual([1, ""]);
     expect(missing.errors).toMatch(/^hubcap: \S+missing\.tar cannot be read: ENOENT\n$/);
     expect(existsSync(root)).toBe(false);

@@ -1,9 +1,7 @@
 /** The cache API, every answer held against the served document, and `hubcap cache`, on a real Hubcap that has pulled. */
-import { execFile } from "node:child_process";
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { z } from "zod";
 import { cacheImages, cacheSummary } from "../../src/http/api/cache.ts";
@@ -15,8 +13,8 @@ import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
 import { buildImage } from "../support/images.ts";
 import { OpenApiChecker } from "../support/openapi.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
+import { runHubcap, type Ended } from "../support/run.ts";
 
-const door = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const token = "an-admin-token";
 
 let hub: Hub;
@@ -49,13 +47,8 @@ async function body<S extends z.ZodType>(schema: S, reply: Promise<Reply>): Prom
   return schema.parse(JSON.parse(body.toString()));
 }
 
-function cli(...args: string[]): Promise<{ code: number; output: string; errors: string }> {
-  const all = [door, "cache", ...args, "--status", hubcap.statusUrl];
-  return new Promise((resolve) => {
-    execFile(process.execPath, all, (error, output, errors) =>
-      resolve({ code: error === null ? 0 : Number(error.code), output, errors }),
-    );
-  });
+function cli(...args: string[]): Promise<Ended> {
+  return runHubcap(["cache", ...args, "--status", hubcap.statusUrl]);
 }
 
 /** A client has its last byte before the blob is safe on disk. Each of three images is an index, a manifest, a config, a layer, and the layer that all share. */

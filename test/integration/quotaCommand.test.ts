@@ -1,15 +1,12 @@
 /** `hubcap quota`, run as people run it: against a status listener that says what the test wants. */
-import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { fileURLToPath } from "node:url";
 import { stripVTControlCharacters } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startHub } from "../support/hub.ts";
 import { startHubcap, upstreamOf } from "../support/hubcap.ts";
-
-const door = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+import { runHubcap, type Ended } from "../support/run.ts";
 
 const row = {
   name: "docker.io",
@@ -58,21 +55,13 @@ beforeAll(async () => {
 afterAll(() => void server.close());
 
 /** Runs `hubcap quota` to its end. */
-function quota(...args: string[]): Promise<{ code: number; output: string; errors: string }> {
+function quota(...args: string[]): Promise<Ended> {
   return quotaWith({}, ...args);
 }
 
 /** The same with `env` beside the machine's own, without what it says about colours. */
-function quotaWith(env: NodeJS.ProcessEnv, ...args: string[]) {
-  const { FORCE_COLOR: _force, NO_COLOR: _no, ...machine } = process.env;
-  return new Promise<{ code: number; output: string; errors: string }>((resolve) => {
-    execFile(
-      process.execPath,
-      [door, "quota", ...args],
-      { env: { ...machine, ...env } },
-      (error, output, errors) => resolve({ code: error === null ? 0 : Number(error.code), output, errors }),
-    );
-  });
+function quotaWith(env: NodeJS.ProcessEnv, ...args: string[]): Promise<Ended> {
+  return runHubcap(["quota", ...args], { FORCE_COLOR: undefined, NO_COLOR: undefined, ...env });
 }
 
 test("prints an aligned table without colour where nobody looks", async () => {

@@ -1,14 +1,12 @@
 /** What a cluster uses is held and pinned, by the command and by the server, and stays so when the Kubernetes API fails. */
-import { execFile } from "node:child_process";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
 import type { Hubcap } from "../support/hubcap.ts";
 import { buildImage } from "../support/images.ts";
 import { startKubernetes, type Kubernetes } from "../support/kubernetes.ts";
+import { runHubcap } from "../support/run.ts";
 import { folder, house, tokenFile } from "../support/warm.ts";
 
-const door = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const kubeconfig = join(folder, "kubeconfig");
 
 async function cluster(): Promise<Kubernetes> {
@@ -18,18 +16,11 @@ async function cluster(): Promise<Kubernetes> {
   return kubernetes;
 }
 
-/** Runs `hubcap warm --from-cluster` to its end. */
-function warm(hubcap: Hubcap, ...args: readonly string[]) {
+/** Runs `hubcap warm --from-cluster` to its end; what it says on standard error, by lines. */
+async function warm(hubcap: Hubcap, ...args: readonly string[]) {
   const own = ["--status", hubcap.statusUrl, "--token-file", tokenFile, "--kubeconfig", kubeconfig];
-  return new Promise<{ code: number; output: string; errors: string[] }>((resolve) => {
-    execFile(process.execPath, [door, "warm", "--from-cluster", ...own, ...args], (error, output, errors) =>
-      resolve({
-        code: error === null ? 0 : Number(error.code),
-        output,
-        errors: errors.trimEnd().split("\n"),
-      }),
-    );
-  });
+  const { code, output, errors } = await runHubcap(["warm", "--from-cluster", ...own, ...args]);
+  return { code, output, errors: errors.trimEnd().split("\n") };
 }
 
 async function pins(hubcap: Hubcap): Promise<string[]> {

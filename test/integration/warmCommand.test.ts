@@ -2,34 +2,17 @@
 import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import type { Hubcap } from "../support/hubcap.ts";
 import { buildImage } from "../support/images.ts";
+import { door, runHubcap } from "../support/run.ts";
 import { folder, house, tokenFile } from "../support/warm.ts";
 
-const door = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
-
-interface Ended {
-  readonly code: number;
-  readonly output: string;
-  /** Lines of standard error. */
-  readonly errors: readonly string[];
-}
-
-/** Runs `hubcap warm` to its end. */
-function warm(hubcap: Hubcap | undefined, args: readonly string[], input = ""): Promise<Ended> {
+/** Runs `hubcap warm` to its end; what it says on standard error, by lines. */
+async function warm(hubcap: Hubcap | undefined, args: readonly string[], input = "") {
   const own = hubcap ? ["--status", hubcap.statusUrl, "--token-file", tokenFile] : [];
-  return new Promise((resolve) => {
-    const child = execFile(process.execPath, [door, "warm", ...own, ...args], (error, output, errors) =>
-      resolve({
-        code: error === null ? 0 : Number(error.code),
-        output,
-        errors: errors.trimEnd().split("\n"),
-      }),
-    );
-    child.stdin?.end(input);
-  });
+  const { code, output, errors } = await runHubcap(["warm", ...own, ...args], {}, input);
+  return { code, output, errors: errors.trimEnd().split("\n") };
 }
 
 test("a list with comments and blank lines is fetched, a line for each image, and all held is 0", async () => {

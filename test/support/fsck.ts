@@ -1,8 +1,7 @@
 /** `hubcap fsck`, run as operators run it. */
-import { execFile } from "node:child_process";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { Hubcap } from "./hubcap.ts";
+import { runHubcap } from "./run.ts";
 
 export interface Checkup {
   readonly code: number;
@@ -10,21 +9,10 @@ export interface Checkup {
   readonly errors: string;
 }
 
-const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
-
 /** Checks the storage of `hubcap`, which may be running. */
-export function fsck(hubcap: Hubcap, ...flags: string[]): Promise<Checkup> {
+export async function fsck(hubcap: Hubcap, ...flags: string[]): Promise<Checkup> {
   const config = join(dirname(hubcap.root), "hubcap.yaml");
-  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("HUBCAP_")));
-  return new Promise((resolve) => {
-    execFile(
-      process.execPath,
-      [main, "fsck", "--json", "--config", config, ...flags],
-      { env },
-      (error, output, errors) => {
-        const { findings } = JSON.parse(output || '{"findings":[]}') as Pick<Checkup, "findings">;
-        resolve({ code: error === null ? 0 : Number(error.code), findings, errors });
-      },
-    );
-  });
+  const { code, output, errors } = await runHubcap(["fsck", "--json", "--config", config, ...flags]);
+  const { findings } = JSON.parse(output || '{"findings":[]}') as Pick<Checkup, "findings">;
+  return { code, findings, errors };
 }

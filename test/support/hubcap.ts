@@ -4,12 +4,12 @@ import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { stringify } from "yaml";
 import { ask, type AskOptions, type Reply } from "./ask.ts";
 import { Child, type Exit } from "./child.ts";
 import type { Hub } from "./hub.ts";
 import { sumOfMetric, type MetricLabels } from "./metrics.ts";
+import { door } from "./run.ts";
 
 /** A configuration as it is written; what it leaves out of `registry`, `status` and `storage` is filled in. */
 export interface WrittenConfig {
@@ -33,7 +33,6 @@ export interface HubcapOptions {
 /** One line of the log. */
 export type LogLine = Readonly<Record<string, unknown>>;
 
-const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const startSeconds = 20;
 
 /** The section of `upstreams` that leads to a stand-in. */
@@ -116,7 +115,7 @@ export class Hubcap {
     await writeFile(path, this.#document(config));
     this.#earlier.push(...(this.#child?.lines ?? []));
     const machine = Object.entries(process.env).filter(([name]) => !name.startsWith("HUBCAP_"));
-    const child = new Child([...(this.#options.nodeArgs ?? []), main, "serve", "--config", path], {
+    const child = new Child([...(this.#options.nodeArgs ?? []), door, "serve", "--config", path], {
       ...Object.fromEntries(machine),
       ...this.#options.env,
     });

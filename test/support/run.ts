@@ -11,17 +11,23 @@ export interface Ended {
   readonly errors: string;
 }
 
-/** Runs `hubcap` with these arguments, in this machine's environment without settings of Hubcap, and with `env`. */
+/**
+ * Runs `hubcap` with these arguments and `input`, in this machine's environment without settings of Hubcap, and with `env`;
+ * what is undefined there is left out.
+ */
 export function runHubcap(
   args: readonly string[],
-  env: Readonly<Record<string, string>> = {},
+  env: Readonly<NodeJS.ProcessEnv> = {},
+  input = "",
 ): Promise<Ended> {
   const machine = Object.fromEntries(
     Object.entries(process.env).filter(([name]) => !name.startsWith("HUBCAP_")),
   );
   return new Promise((resolve) => {
-    execFile(process.execPath, [door, ...args], { env: { ...machine, ...env } }, (error, output, errors) =>
+    const options = { env: { ...machine, ...env } };
+    const child = execFile(process.execPath, [door, ...args], options, (error, output, errors) =>
       resolve({ code: error === null ? 0 : Number(error.code), output, errors }),
     );
+    child.stdin?.end(input);
   });
 }
