@@ -1,22 +1,21 @@
 /** Alert webhooks of a running Hubcap: what they are told of quota, upstreams, blobs and tags. */
-import { open, writeFile } from "node:fs/promises";
+import { open, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, expect, it, onTestFinished } from "vitest";
 import { ask } from "../support/ask.ts";
+import { MovableClock } from "../support/clock.ts";
 import { HookServer } from "../support/hook.ts";
 import { startHub, type Hub } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
 import { buildImage } from "../support/images.ts";
-
-const patience = { timeout: 15_000 };
 
 let hub: Hub;
 let hook: HookServer;
 let hubcap: Hubcap;
 
 beforeEach(async () => {
-  hub = await startHub({ limit: 3, window: 8 });
+  hub = await startHub({ limit: 3 });
   hook = await new HookServer().start();
 });
 afterEach(async () => {
@@ -36,22 +35,23 @@ it("a quota that runs out is told at once, and again when it is over", async () 
   const urlFile = join(tmpdir(), `hubcap-hook-${process.pid}`);
   await writeFile(urlFile, `${hook.url}/s3cret\n`);
   const alerts = [{ urlFile, on: ["quota-low", "quota-exhausted"], minInterval: "0s" }];
-  hubcap = await startHubcap({ config: { alerts, upstreams: { "docker.io": upstreamOf(hub) } } });
+  const clock = await MovableClock.make("both");
+  onTestFinished(() => clock.dispose());
+  const config = { alerts, upstreams: { "docker.io": upstreamOf(hub) } };
+  hubcap = await startHubcap({ config, ...clock.start });
   for (const seed of ["a", "b", "c"]) {
     const image = await buildImage({ seed });
     hub.push(image, "library/app", seed);
     await ask(`${hubcap.url}/v2/library/app/manifests/${image.root.digest}`);
   }
-  await vi.waitFor(
-    () => expect(told()).toEqual(["quota-low firing docker.io", "quota-exhausted firing docker.io"]),
-    patience,
-  );
-  await vi.waitFor(() => expect(told()).toContain("quota-exhausted resolved docker.io"), {
-    timeout: 25_000,
-    interval: 200,
-  });
+  await expect.poll(told).toEqual(["quota-low firing docker.io", "quota-exhausted firing docker.io"]);
+  const sixHours = 6 * 3600_000;
+  hub.advance(sixHours);
+  await clock.advance(hubcap, sixHours);
+  await expect.poll(told).toContain("quota-exhausted resolved docker.io");
   expect(JSON.stringify(hubcap.logs())).not.toContain("s3cret");
-  expect(await hubcap.metric("hubcap_alert_messages_total", { result: "sent" })).toBeGreaterThanOrEqual(3);
+  const sent = (): Promise<number> => hubcap.metric("hubcap_alert_messages_total", { result: "sent" });
+  await expect.poll(sent).toBeGreaterThanOrEqual(3);
 }, 40_000);
 
 it("an upstream that is down, and tags that are served stale for that", async () => {
@@ -63,18 +63,15 @@ it("an upstream that is down, and tags that are served stale for that", async ()
   await ask(`${hubcap.url}/v2/library/app/manifests/1`);
   const outage = hub.fault({ kind: "status", status: 503 });
   for (let count = 0; count < 6; count++) await ask(`${hubcap.url}/v2/library/app/manifests/1`);
-  await vi.waitFor(
-    () => expect(told().toSorted()).toEqual(["stale firing docker.io", "upstream-down firing docker.io"]),
-    patience,
-  );
+  await expect
+    .poll(() => told().toSorted())
+    .toEqual(["stale firing docker.io", "upstream-down firing docker.io"]);
   outage.remove();
-  await vi.waitFor(
-    async () => {
-      await ask(`${hubcap.url}/v2/library/app/manifests/1`);
-      expect(told()).toContain("upstream-down resolved docker.io");
-    },
-    { ...patience, interval: 500 },
-  );
+  const toldLater = async (): Promise<string[]> => {
+    await ask(`${hubcap.url}/v2/library/app/manifests/1`);
+    return told();
+  };
+  await expect.poll(toldLater, { interval: 500 }).toContain("upstream-down resolved docker.io");
   expect(JSON.stringify(hubcap.logs())).not.toContain("s3cret");
 }, 40_000);
 
@@ -87,11 +84,11 @@ it("a blob that has rotted", async () => {
   const hex = layer?.digest.slice("sha256:".length) ?? "";
   await ask(`${hubcap.url}/v2/library/app/blobs/sha256:${hex}`);
   const path = join(hubcap.root, "blobs/sha256", hex.slice(0, 2), hex);
-  await vi.waitFor(async () => (await open(path)).close(), patience);
+  await expect.poll(async () => (await stat(path)).isFile()).toBe(true);
   const file = await open(path, "r+");
   await file.truncate(10);
   await file.close();
   await ask(`${hubcap.url}/v2/library/app/blobs/sha256:${hex}`);
-  await vi.waitFor(() => expect(hook.posted).toHaveLength(1), patience);
+  await expect.poll(() => hook.posted).toHaveLength(1);
   expect(hook.posted[0]?.body).toEqual({ text: expect.stringMatching(/\*corrupt-blob\* of storage: /) });
 });

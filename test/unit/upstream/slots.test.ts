@@ -7,7 +7,10 @@ import type { RegistryOptions } from "../../../src/upstream/registry.ts";
 import { asked, collect, manifest, nginx, reply, replyManifest, serve, upstream } from "./server.ts";
 
 const patient = { ...asked, signal: new AbortController().signal };
+/** For who is to be refused, and nobody is to be served after a wait. */
 const soon = { timeouts: { slotMs: 50 } };
+/** For who is to be refused beside others who are to be served. */
+const later = { timeouts: { slotMs: 1000 } };
 const tooMany = {
   kind: "unreachable",
   status: undefined,
@@ -58,7 +61,7 @@ describe("when all connections for downloads are taken", () => {
   });
 
   test("one that ends makes room for one", async () => {
-    const { get, fill } = await slowRegistry(soon);
+    const { get, fill } = await slowRegistry(later);
     const [first] = await fill();
     first?.cancel();
     await get(100);
@@ -79,7 +82,7 @@ describe("when all connections for downloads are taken", () => {
   });
 
   test("a download that goes on where it broke off is first in line, and does not give up", async () => {
-    const { registry, get, fill, server } = await slowRegistry(soon);
+    const { registry, get, fill, server } = await slowRegistry(later);
     const [first, second] = await fill();
     const late = get(100);
     const resumed = registry.getBlob(nginx, digestOfBlob(7), 3, asked);
@@ -120,7 +123,7 @@ describe("a connection is free for the next download", () => {
   ];
 
   test.each(ends)("%s", async (_, end) => {
-    const slow = await slowRegistry(soon);
+    const slow = await slowRegistry();
     const [first] = await slow.fill();
     if (first) await end(first, slow);
     (await slow.get(100)).cancel();
@@ -158,7 +161,7 @@ describe("a connection is free for the next download", () => {
     const server = await serve((request, response) => {
       if (request.url === "/v2/" || !isSilent) reply(response, 200);
     });
-    const { registry } = upstream(server.url, soon);
+    const { registry } = upstream(server.url);
     const leaver = new AbortController();
     const by = { ...asked, signal: leaver.signal };
     const all = Array.from({ length: blobConnections }, (_, index) =>
