@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 /** The door: `hubcap COMMAND`; without a command, serve. Commands are imported when they are run, so that all start fast. */
-import { readFileSync } from "node:fs";
 import type { CommandName, Given } from "./cli/commands.ts";
-import { endOf } from "./cli/exit.ts";
+import { endOf, exitCodes, UsageError } from "./cli/exit.ts";
 import { commandHelp, generalHelp } from "./cli/help.ts";
 import { readLine } from "./cli/line.ts";
+import packageJson from "../package.json" with { type: "json" };
 
 const runs: { readonly [Name in CommandName]: (given: Given<Name>) => Promise<void> } = {
   async serve({ values }) {
@@ -18,7 +18,6 @@ const runs: { readonly [Name in CommandName]: (given: Given<Name>) => Promise<vo
     await showQuota({ ...values, failBelow: values["fail-below"] });
   },
   async export({ values, positionals }) {
-    const { UsageError } = await import("./cli/exit.ts");
     if (values.output === undefined || positionals.length === 0) {
       throw new UsageError("export needs an image and -o FILE. See hubcap export --help");
     }
@@ -27,7 +26,6 @@ const runs: { readonly [Name in CommandName]: (given: Given<Name>) => Promise<vo
     await exportImages({ images: positionals, file, platform, ...(await storeOf(values.config)) });
   },
   async import({ values, positionals }) {
-    const { UsageError } = await import("./cli/exit.ts");
     const [file, ...more] = positionals;
     if (file === undefined || more.length > 0) {
       throw new UsageError("import needs one FILE. See hubcap import --help");
@@ -46,7 +44,6 @@ const runs: { readonly [Name in CommandName]: (given: Given<Name>) => Promise<vo
   },
   async doctor({ values, positionals }) {
     const { doctor } = await import("./cli/doctor/doctor.ts");
-    const { exitCodes } = await import("./cli/exit.ts");
     const works = await doctor(positionals, { ...values, tokenFile: values["token-file"] });
     if (!works) process.exitCode = exitCodes.failure.code;
   },
@@ -94,7 +91,7 @@ async function main(args: readonly string[]): Promise<void> {
     case "help":
       return console.log(line.command === undefined ? generalHelp() : commandHelp(line.command));
     case "version":
-      return console.log(version());
+      return console.log(packageJson.version);
     case "run":
       return run(line.command, line.given);
   }
@@ -102,13 +99,6 @@ async function main(args: readonly string[]): Promise<void> {
 
 async function run<Name extends CommandName>(command: Name, given: Given<Name>): Promise<void> {
   await runs[command](given);
-}
-
-function version(): string {
-  const manifest = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
-    version: string;
-  };
-  return manifest.version;
 }
 
 try {
