@@ -1,11 +1,11 @@
 /** `hubcap client-config`: the files that make a container runtime pull through this mirror. */
-import { readFileSync } from "node:fs";
-import { canonicalHost } from "../oci/routing.ts";
+import { canonicalHost, sourceHostGrammar } from "../oci/routing.ts";
 import { shippedUpstreams } from "./configuration.ts";
 import { UsageError } from "./exit.ts";
 import { removeFiles, writeFiles, type Deed } from "./nodeFiles.ts";
 import { runtimes } from "./runtimes/runtimes.ts";
 import { placeOf, type Runtime, type Wish } from "./runtimes/wish.ts";
+import { parseOrigin, readText } from "./typed.ts";
 
 /** The command's options as they were typed. */
 export interface ClientConfigOptions {
@@ -106,9 +106,8 @@ function readWish(runtime: string, options: ClientConfigOptions): Wish {
 }
 
 function readMirror(text: string | undefined): URL {
-  const url = text === undefined ? null : URL.parse(text);
-  const isOrigin = url !== null && url.href === `${url.origin}/`;
-  if (isOrigin && (url.protocol === "http:" || url.protocol === "https:")) return url;
+  const url = text === undefined ? undefined : parseOrigin(text);
+  if (url) return url;
   throw new UsageError(
     `--mirror takes the address of Hubcap's registry listener without a path, such as http://hubcap.example:5000. ${help}`,
   );
@@ -117,7 +116,7 @@ function readMirror(text: string | undefined): URL {
 /** It becomes the name of a folder. */
 function readHost(text: string): string {
   const host = canonicalHost(text);
-  if (/^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[0-9]{1,5})?$/.test(host)) return host;
+  if (sourceHostGrammar.test(host)) return host;
   throw new UsageError(`--upstream takes a source host, such as ghcr.io or harbor.example.com:8443. ${help}`);
 }
 
@@ -131,12 +130,4 @@ function readAuthority(file: string): string {
   const text = readText("--ca", file);
   if (text.includes("-----BEGIN CERTIFICATE-----")) return `${text.trimEnd()}\n`;
   throw new UsageError(`--ca ${file} does not hold a certificate in PEM`);
-}
-
-function readText(option: string, file: string): string {
-  try {
-    return readFileSync(file, "utf8");
-  } catch (error) {
-    throw new UsageError(`${option} ${file} cannot be read`, { cause: error });
-  }
 }

@@ -1,12 +1,12 @@
 /** What belongs to an image that is held: its manifests, config, layers and referrers, as an export needs them. */
-import type { Descriptor } from "../oci/descriptor.ts";
+import type { Descriptor, Platform } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { listedAs, readManifest } from "../oci/manifest.ts";
+import { formatPlatform, isPlatform } from "../oci/platform.ts";
 import { formatRepository, type Repository } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
 import type { Catalog, HeldManifest } from "../store/catalog.ts";
 import type { Inventory } from "../store/inventory.ts";
-import { isPlatform, platformText } from "./platform.ts";
 
 /** The store, as far as it is read. */
 export interface Shelves {
@@ -35,7 +35,7 @@ export async function collect(
   repository: Repository,
   manifest: HeldManifest,
   into: Collection,
-  wanted?: string,
+  wanted?: Platform,
 ): Promise<void> {
   const { catalog, inventory, blobs } = shelves;
   const { digest, size, mediaType } = manifest;
@@ -46,7 +46,7 @@ export async function collect(
   into.blobs.set(digest, size);
   const { children, config, layers } = readManifest(bytes, mediaType);
   for (const child of children) {
-    if (wanted !== undefined && !isPlatform(child.platform, wanted)) continue;
+    if (wanted && !(child.platform && isPlatform(child.platform, wanted))) continue;
     const held = await catalog.manifest(repository, child.digest);
     if (held) await collect(shelves, repository, held, into, wanted);
     else into.missing.push(platformName(child));
@@ -79,5 +79,5 @@ async function describe(blobs: Pick<Blobs, "read">, held: HeldManifest): Promise
 }
 
 function platformName({ platform, digest }: Descriptor): string {
-  return platform ? platformText(platform) : digest;
+  return platform ? formatPlatform(platform) : digest;
 }

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { once } from "node:events";
 import { pipeline } from "node:stream/promises";
 import { pack, type Pack } from "tar-stream";
-import type { Descriptor } from "../oci/descriptor.ts";
+import type { Descriptor, Platform } from "../oci/descriptor.ts";
 import { algorithmOf, finish, hashFor, type Digest } from "../oci/digest.ts";
 import { parseImage, referenceOf, type Image } from "../oci/image.ts";
 import {
@@ -17,6 +17,7 @@ import {
   refAnnotation,
   writeLayoutIndex,
 } from "../oci/layout.ts";
+import { parsePlatform, platformExpected } from "../oci/platform.ts";
 import { formatImage, isDigest } from "../oci/reference.ts";
 import type { Routing } from "../oci/routing.ts";
 import { DiskBlobs } from "../store/blobs.ts";
@@ -24,13 +25,14 @@ import { SqliteCatalog, type HeldManifest } from "../store/catalog.ts";
 import { openBeside } from "../store/database.ts";
 import { SqliteInventory } from "../store/inventory.ts";
 import { collect, emptyCollection, type Collection, type Shelves } from "./collect.ts";
+import { UsageError } from "./exit.ts";
 import { Progress } from "./progress.ts";
 import { bytesText } from "../telemetry/bytes.ts";
 
 export interface ExportOptions {
   readonly images: readonly string[];
   readonly file: string;
-  /** `os/architecture` or `os/architecture/variant`; all that are held without it. */
+  /** Such as `linux/amd64`; all that are held without it. */
   readonly platform: string | undefined;
   readonly root: string;
   readonly routing: Routing;
@@ -42,9 +44,10 @@ interface Named {
   readonly manifest: HeldManifest;
 }
 
-/** Writes the archive, all of it or nothing. @throws Error with what is not held. */
+/** Writes the archive, all of it or nothing. @throws UsageError; Error with what is not held. */
 export async function exportImages(options: ExportOptions): Promise<void> {
   const { file, root } = options;
+  const platform = readPlatform(options.platform);
   const path = join(root, "catalog.sqlite");
   if (!existsSync(path)) throw new Error(`there is no store at ${root}`);
   const database = openBeside(path);
@@ -59,7 +62,7 @@ export async function exportImages(options: ExportOptions): Promise<void> {
     for (const text of options.images) {
       const image = parseImage(text, options.routing);
       const manifest = await find(shelves, image);
-      await collect(shelves, image, manifest, collection, options.platform);
+      await collect(shelves, image, manifest, collection, platform);
       named.push({ image, manifest });
     }
     for (const platform of collection.missing) console.error(`not held, so left out: ${platform}`);
@@ -69,6 +72,12 @@ export async function exportImages(options: ExportOptions): Promise<void> {
   } finally {
     database.close();
   }
+}
+
+function readPlatform(text: string | undefined): Platform | undefined {
+  const platform = text === undefined ? undefined : parsePlatform(text);
+  if (text === undefined || platform) return platform;
+  throw new UsageError(`--platform takes ${platformExpected}. See hubcap export --help`);
 }
 
 async function find({ catalog }: Shelves, image: Image): Promise<HeldManifest> {

@@ -1,7 +1,7 @@
 /** A running Hubcap's status API, asked over HTTP. */
-import { readFileSync } from "node:fs";
 import { request } from "undici";
 import { UsageError } from "./exit.ts";
+import { readText } from "./typed.ts";
 
 type Method = "GET" | "PUT" | "POST" | "DELETE";
 
@@ -49,7 +49,10 @@ export class StatusApi {
       );
     }
     this.#base = `${url.origin}${url.pathname.replace(/\/$/, "")}`;
-    this.#headers = tokenFile === undefined ? {} : { authorization: `Bearer ${readToken(tokenFile)}` };
+    this.#headers =
+      tokenFile === undefined
+        ? {}
+        : { authorization: `Bearer ${readText("--token-file", tokenFile).trim()}` };
     this.#patienceMs = patienceMs;
   }
 
@@ -89,14 +92,6 @@ export class StatusApi {
     } catch (error) {
       throw new Error(`no Hubcap answers at ${address}: ${reasonOf(error)}`, { cause: error });
     }
-  }
-}
-
-function readToken(file: string): string {
-  try {
-    return readFileSync(file, "utf8").trim();
-  } catch (error) {
-    throw new UsageError(`--token-file ${file} cannot be read`, { cause: error });
   }
 }
 

@@ -2,7 +2,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { imagesUsed } from "../cluster/imageUse.ts";
 import { listUsedImages } from "../cluster/pods.ts";
-import { formatPlatform, parsePlatform, platformExpected } from "../oci/platform.ts";
+import { parsePlatform, platformExpected } from "../oci/platform.ts";
 import { duration } from "../quota/refusal.ts";
 import { UsageError } from "./exit.ts";
 import { readImageFile, type ListedImage } from "./imageList.ts";
@@ -74,10 +74,7 @@ function readPlatforms(given: readonly string[] | undefined): readonly string[] 
       `--platform takes ${platformExpected}, or all; not ${bad.map((text) => JSON.stringify(text)).join(", ")}`,
     );
   }
-  return given.flatMap((text) => {
-    const platform = parsePlatform(text);
-    return platform ? [formatPlatform(platform)] : [];
-  });
+  return given;
 }
 
 /** The images that the cluster's pods use, which are pinned in the place of those that they used before. */

@@ -4,6 +4,8 @@ import { isIP } from "node:net";
 import { resolve } from "node:path";
 import { z } from "zod";
 import { parsePattern, parseRepositoryGlob, patternExpected } from "../oci/pattern.ts";
+import { parsePlatform, platformExpected, platformGrammar } from "../oci/platform.ts";
+import { sourceHostGrammar } from "../oci/routing.ts";
 import { Secret } from "./secret.ts";
 import { durationGrammar, parseDuration, parseShare, parseSize, shareGrammar, sizeGrammar } from "./units.ts";
 
@@ -63,10 +65,9 @@ export function listen() {
 
 /** The name of a registry as it stands in image names. Clients' names are looked up in lower case and without `:443`. */
 export function sourceHost() {
-  const grammar = /^(?!.*:443$)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?$/;
   const expected =
     "a lower-case host as in image names, such as ghcr.io or harbor.example:8443, without :443";
-  return written("host", grammar, expected, (text) => text);
+  return written("host", sourceHostGrammar, expected, (text) => text);
 }
 
 /** A pattern of images, in the grammar of oci/pattern. */
@@ -85,12 +86,7 @@ export function repositoryPattern() {
 
 /** A platform as images name it; without a variant, any will do. */
 export function platform() {
-  const grammar = /^([a-z0-9]+)\/([a-z0-9_]+)(?:\/([a-z0-9.]+))?$/;
-  const expected = "a platform such as linux/amd64 or linux/arm/v7";
-  return written("platform", grammar, expected, (text) => {
-    const [, os = "", architecture = "", variant] = grammar.exec(text) ?? [];
-    return { os, architecture, ...(variant !== undefined && { variant }) };
-  });
+  return written("platform", platformGrammar, platformExpected, parsePlatform);
 }
 
 /** A regular expression, which matches anywhere unless it is anchored, as cosign's do. */

@@ -3,10 +3,9 @@ import { Cron } from "croner";
 import { z } from "zod";
 import { parseImage } from "../oci/image.ts";
 import { RegistryError } from "../oci/error.ts";
-import { parsePlatform, platformExpected } from "../oci/platform.ts";
 import type { Routing } from "../oci/routing.ts";
 import type { Report } from "./issue.ts";
-import { duration, written } from "./values.ts";
+import { duration, platform, written } from "./values.ts";
 
 const cronExpected =
   'a cron expression of five parts in quotes, such as "30 3 * * *" for half past three each night';
@@ -38,10 +37,6 @@ function timeZone() {
 function namespace() {
   const grammar = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
   return written("namespace", grammar, "the name of a namespace", (text) => text);
-}
-
-function platform() {
-  return written("platform", /./, platformExpected, parsePlatform);
 }
 
 const list = z.strictObject({

@@ -4,7 +4,8 @@ import type { Descriptor, Platform } from "./descriptor.ts";
 /** One sentence for people whose platform is none. */
 export const platformExpected = "a platform such as linux/amd64 or linux/arm/v7";
 
-const grammar = /^([a-z0-9]+)\/([a-z0-9_]+)(?:\/([a-z0-9.]+))?$/;
+/** What a platform looks like. */
+export const platformGrammar = /^([a-z0-9]+)\/([a-z0-9_]+)(?:\/([a-z0-9.]+))?$/;
 
 /** The variant that is meant where none is written, and those that run what was built for the ones after them. */
 const variants: Readonly<Record<string, { readonly usual: string; readonly ladder: readonly string[] }>> = {
@@ -15,13 +16,20 @@ const variants: Readonly<Record<string, { readonly usual: string; readonly ladde
 
 /** The platform that `text` spells, or undefined. */
 export function parsePlatform(text: string): Platform | undefined {
-  const [, os, architecture, variant] = grammar.exec(text) ?? [];
+  const [, os, architecture, variant] = platformGrammar.exec(text) ?? [];
   return os && architecture ? { os, architecture, ...(variant && { variant }) } : undefined;
 }
 
 /** `linux/arm/v7`. */
 export function formatPlatform({ os, architecture, variant }: Platform): string {
   return [os, architecture, variant].filter(Boolean).join("/");
+}
+
+/** Whether a platform is the one that is wanted; a wanted one without a variant takes any. */
+export function isPlatform(platform: Platform, wanted: Platform): boolean {
+  const { os, architecture, variant } = wanted;
+  const isSame = platform.os === os && platform.architecture === architecture;
+  return isSame && (variant === undefined || platform.variant === variant);
 }
 
 /**

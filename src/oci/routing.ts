@@ -15,6 +15,9 @@ const aliases: ReadonlyMap<string, string> = new Map([
   ["index.docker.io", "docker.io"],
 ]);
 
+/** What a source host looks like in its one spelling, as a name in a configuration or a folder: no address in brackets. */
+export const sourceHostGrammar = /^(?!.*:443$)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?$/;
+
 // A name, an IPv4 or a bracketed IPv6 address, perhaps with a port.
 const hostGrammar = /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$/i;
 

@@ -119,6 +119,23 @@ describe("an export", () => {
     await expect(readFile(file)).rejects.toThrow("ENOENT");
     await expect(readFile(`${file}.part`)).rejects.toThrow("ENOENT");
   });
+
+  it("ends with 2 for a platform that is none, since it would hold nothing that runs", async () => {
+    const config = await configured(source.root);
+    const file = join(folder, "none.tar");
+    const { code, errors } = await hubcap(
+      "export",
+      "--config",
+      config,
+      "-o",
+      file,
+      "--platform",
+      "amd64",
+      "app:1",
+    );
+    expect(code).toBe(2);
+    expect(errors).toMatch(/^hubcap: --platform takes a platform such as linux\/amd64 [^\n]+\n$/);
+  });
 });
 
 describe("an import", () => {

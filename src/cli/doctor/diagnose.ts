@@ -1,6 +1,8 @@
 /** The whole diagnosis: the name, the way through the mirror, the way straight to the registry, and the one verdict. */
 import { getCACertificates } from "node:tls";
 import type { Config } from "../../config/load.ts";
+import type { Platform } from "../../oci/descriptor.ts";
+import { formatPlatform } from "../../oci/platform.ts";
 import { Clock } from "./clock.ts";
 import { readImage, type Wanted } from "./image.ts";
 import { Journal, type Step } from "./journal.ts";
@@ -10,8 +12,7 @@ import { Finding, isHarmless, sentenceOf, type VerdictCode } from "./verdicts.ts
 
 export interface DiagnoseOptions {
   readonly image: string;
-  /** Such as `linux/amd64`. */
-  readonly platform: string;
+  readonly platform: Platform;
   readonly mirror?: URL;
   readonly status?: URL;
   readonly token?: string;
@@ -28,6 +29,7 @@ export interface DiagnoseOptions {
 
 export interface Diagnosis {
   readonly image: string;
+  /** Such as `linux/amd64`. */
   readonly platform: string;
   readonly steps: readonly Step[];
   /** Pulls that the diagnosis itself has spent, as the mirror tells it. */
@@ -46,7 +48,7 @@ export async function diagnose(options: DiagnoseOptions): Promise<Diagnosis> {
   const clock = new Clock(options.now);
   const end = (finding: Finding, spent = 0, name = image): Diagnosis => ({
     image: name,
-    platform,
+    platform: formatPlatform(platform),
     steps: journal.steps,
     spent,
     works: isHarmless(finding.code),
@@ -57,7 +59,7 @@ export async function diagnose(options: DiagnoseOptions): Promise<Diagnosis> {
   try {
     await journal.run("image", "name", () => {
       wanted = readImage(image);
-      return `it is ${wanted.name}, for ${platform}`;
+      return `it is ${wanted.name}, for ${formatPlatform(platform)}`;
     });
   } catch (error) {
     if (!(error instanceof Finding)) throw error;
@@ -85,7 +87,7 @@ function authorities(): string[] {
 
 function judge(
   { name }: Wanted,
-  platform: string,
+  platform: Platform,
   through: MirrorReport | undefined,
   straight: StraightReport,
   mirror: URL | undefined,
@@ -106,5 +108,5 @@ function judge(
   const only = straight.finding
     ? `, and only there, since straight from here ${straight.finding.message}`
     : "";
-  return new Finding("ok", `${name} for ${platform} comes through ${mirror?.origin}${only}`);
+  return new Finding("ok", `${name} for ${formatPlatform(platform)} comes through ${mirror?.origin}${only}`);
 }

@@ -1,7 +1,8 @@
 /** `hubcap doctor`: why an image cannot be pulled from here, step by step and in one sentence. */
-import { readFileSync } from "node:fs";
+import { parsePlatform } from "../../oci/platform.ts";
 import { readConfiguration } from "../configuration.ts";
 import { UsageError } from "../exit.ts";
+import { parseOrigin, readText } from "../typed.ts";
 import { diagnose, type Diagnosis } from "./diagnose.ts";
 import type { Step } from "./journal.ts";
 
@@ -19,21 +20,15 @@ export interface DoctorOptions {
 
 const help = "See hubcap doctor --help";
 
+const ownPlatform = `linux/${process.arch === "x64" ? "amd64" : process.arch}`;
+
 /** Prints the steps and the verdict; whether the pull would work. @throws UsageError, ConfigError */
 export async function doctor(images: readonly string[], options: DoctorOptions): Promise<boolean> {
   const [image] = images;
   if (image === undefined || images.length > 1) throw new UsageError(`doctor takes one IMAGE. ${help}`);
-  const {
-    platform = `linux/${process.arch === "x64" ? "amd64" : process.arch}`,
-    mirror,
-    status,
-    tokenFile,
-    ca,
-  } = options;
-  if (!/^[a-z0-9]+\/[a-z0-9_]+(?:\/v?[a-z0-9]+)?$/.test(platform)) {
-    throw new UsageError(`--platform takes OS/ARCH, such as linux/arm64. ${help}`);
-  }
-  const { timeout } = options;
+  const { mirror, status, tokenFile, ca, timeout } = options;
+  const platform = parsePlatform(options.platform ?? ownPlatform);
+  if (!platform) throw new UsageError(`--platform takes OS/ARCH, such as linux/arm64. ${help}`);
   if (timeout !== undefined && !/^\d{1,4}(?:\.\d+)?$/.test(timeout)) {
     throw new UsageError(`--timeout takes seconds, such as 5. ${help}`);
   }
@@ -80,17 +75,9 @@ function ending({ spent, verdict }: Diagnosis): string {
 }
 
 function readUrl(option: string, text: string): URL {
-  const url = URL.parse(text);
-  if (url && (url.protocol === "http:" || url.protocol === "https:") && url.pathname === "/") return url;
+  const url = parseOrigin(text);
+  if (url) return url;
   throw new UsageError(
     `${option} takes an http or https URL without a path, such as http://hubcap.example:5000. ${help}`,
   );
-}
-
-function readText(option: string, file: string): string {
-  try {
-    return readFileSync(file, "utf8");
-  } catch (error) {
-    throw new UsageError(`${option} ${file} cannot be read`, { cause: error });
-  }
 }

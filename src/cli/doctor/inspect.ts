@@ -2,8 +2,8 @@
 import { maxManifestBytes, type Descriptor, type Platform } from "../../oci/descriptor.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { readManifest, type Manifest } from "../../oci/manifest.ts";
+import { formatPlatform, isPlatform } from "../../oci/platform.ts";
 import type { Reference } from "../../oci/reference.ts";
-import { isPlatform, platformText } from "../platform.ts";
 import type { Journal, Way } from "./journal.ts";
 import { Finding } from "./verdicts.ts";
 
@@ -21,8 +21,7 @@ export interface InspectOptions {
   readonly reference: Reference;
   /** The image's whole name, for messages. */
   readonly name: string;
-  /** Such as `linux/amd64`. */
-  readonly platform: string;
+  readonly platform: Platform;
 }
 
 /** Reads what a node would read. The smallest layer, if the image has any. @throws Finding */
@@ -35,9 +34,9 @@ export async function inspect(options: InspectOptions): Promise<Descriptor | und
       const own = await platformOf(root, source);
       if (own && !isPlatform(own, platform)) throw missing(name, platform, [own]);
       image = root;
-      return own ? `it is one image, for ${platformText(own)}` : "it is one image, which says no platform";
+      return own ? `it is one image, for ${formatPlatform(own)}` : "it is one image, which says no platform";
     }
-    const child = root.children.find((entry) => isPlatform(entry.platform, platform));
+    const child = root.children.find((entry) => entry.platform && isPlatform(entry.platform, platform));
     if (!child) {
       throw missing(
         name,
@@ -46,7 +45,7 @@ export async function inspect(options: InspectOptions): Promise<Descriptor | und
       );
     }
     image = await read(source, child.digest);
-    return `${platform} is among its ${root.children.length} manifests`;
+    return `${formatPlatform(platform)} is among its ${root.children.length} manifests`;
   });
   const [layer] = (image?.layers ?? []).toSorted((one, other) => one.size - other.size);
   if (!layer) journal.skip(way, "layer", "the image has no layers");
@@ -92,10 +91,10 @@ async function platformOf({ config }: Manifest, source: Source): Promise<Platfor
   }
 }
 
-function missing(name: string, wanted: string, there: readonly Platform[]): Finding {
-  const names = [...new Set(there.map(platformText))].filter((text) => !text.startsWith("unknown"));
+function missing(name: string, wanted: Platform, there: readonly Platform[]): Finding {
+  const names = [...new Set(there.map(formatPlatform))].filter((text) => !text.startsWith("unknown"));
   return new Finding(
     "platform-missing",
-    `${name} is not built for ${wanted}, only for ${names.join(", ") || "nothing"}`,
+    `${name} is not built for ${formatPlatform(wanted)}, only for ${names.join(", ") || "nothing"}`,
   );
 }

@@ -1,5 +1,5 @@
 /** The way through the mirror: what a container runtime would meet on it. */
-import { manifestTypes, type Descriptor } from "../../oci/descriptor.ts";
+import { manifestTypes, type Descriptor, type Platform } from "../../oci/descriptor.ts";
 import { isDigest, parseTag, type Reference } from "../../oci/reference.ts";
 import { parseDigest } from "../../oci/digest.ts";
 import { nearest } from "../../config/suggest.ts";
@@ -18,7 +18,7 @@ export interface MirrorWayOptions {
   readonly journal: Journal;
   readonly clock: Clock;
   readonly wanted: Wanted;
-  readonly platform: string;
+  readonly platform: Platform;
   readonly mirror: URL;
   /** The mirror's status listener; guessed unless given. */
   readonly status: URL | undefined;

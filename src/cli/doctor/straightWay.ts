@@ -1,6 +1,6 @@
 /** The way straight to the registry, with Hubcap's own upstream room and credential. Nothing on it costs a pull. */
 import type { Config } from "../../config/load.ts";
-import type { Descriptor } from "../../oci/descriptor.ts";
+import type { Descriptor, Platform } from "../../oci/descriptor.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { Reference } from "../../oci/reference.ts";
 import { openCredential } from "../../upstream/account.ts";
@@ -24,7 +24,7 @@ export interface StraightWayOptions {
   readonly journal: Journal;
   readonly clock: Clock;
   readonly wanted: Wanted;
-  readonly platform: string;
+  readonly platform: Platform;
   /** As the upstream is configured; undefined when it is not. */
   readonly settings: Config["upstreams"][string] | undefined;
   readonly ca: readonly string[];
