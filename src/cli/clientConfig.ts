@@ -44,7 +44,7 @@ export async function clientConfig(names: readonly string[], options: ClientConf
 function print(runtime: Runtime, wish: Wish): void {
   for (const { path, text } of runtime.files(wish)) {
     // JSON takes no comment, and what is printed shall be the file.
-    if (!text.startsWith("#")) console.error(`# ${placeOf(runtime, path)}`);
+    if (!text.startsWith("#")) console.error(`# ${placeOf(runtime.folder, path)}`);
     console.log(text.trimEnd());
   }
   for (const line of runtime.advice(wish)) console.error(`# ${line}`);

@@ -1,10 +1,9 @@
 /** BuildKit: `buildkitd.toml` (its docs/buildkitd.toml.md). */
 import { cannotNameNode, cannotShowToken } from "./limits.ts";
-import { headOf, quoted, type Runtime, type Wish } from "./wish.ts";
+import { authorityAt, authorityFile, quoted, signed, type Runtime, type Wish } from "./wish.ts";
 
 const folder = "/etc/buildkit";
 const path = "buildkitd.toml";
-const caFile = "hubcap-ca.crt";
 
 export const buildkit: Runtime = {
   folder,
@@ -16,10 +15,7 @@ export const buildkit: Runtime = {
       cannotNameNode(wish) ?? cannotShowToken(wish, `who builds logs in: docker login ${wish.mirror.host}`)
     );
   },
-  files: (wish) => [
-    { path, text: [headOf({ folder }, path), ...registries(wish), ""].join("\n") },
-    ...(wish.ca === undefined ? [] : [{ path: caFile, text: `${headOf({ folder }, caFile)}\n${wish.ca}` }]),
-  ],
+  files: (wish) => [signed(folder, path, registries(wish)), ...authorityAt(folder, authorityFile, wish)],
   advice: () => ["buildkitd reads it when it starts; docker buildx create takes it as --buildkitd-config"],
 };
 
@@ -31,7 +27,7 @@ function registries({ mirror, upstreams, ca }: Wish): string[] {
   ]);
   const trust = [
     ...(mirror.protocol === "http:" ? ["http = true"] : []),
-    ...(ca === undefined ? [] : [`ca = [${quoted(`${folder}/${caFile}`)}]`]),
+    ...(ca === undefined ? [] : [`ca = [${quoted(`${folder}/${authorityFile}`)}]`]),
   ];
   return trust.length === 0
     ? mirrors.slice(0, -1)

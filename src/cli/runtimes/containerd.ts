@@ -1,9 +1,16 @@
 /** containerd: one `hosts.toml` for each registry (containerd's docs/hosts.md). */
 import { presetOf } from "../../upstream/presets.ts";
-import { headOf, quoted, type NodeFile, type Runtime, type Wish } from "./wish.ts";
+import {
+  authorityAt,
+  authorityFile,
+  quoted,
+  signed,
+  type NodeFile,
+  type Runtime,
+  type Wish,
+} from "./wish.ts";
 
 const folder = "/etc/containerd/certs.d";
-const caFile = "hubcap-ca.crt";
 
 // Long enough for one lost packet (it is sent again after 1 s), short enough that a dead mirror delays a pull little.
 // containerd before 2.1 does not know the key and waits 30 s.
@@ -14,14 +21,13 @@ export const containerd: Runtime = {
   owns: /^(?:[^/]+\/hosts\.toml|hubcap-ca\.crt)$/,
   cannot: () => undefined,
   files: (wish) => [
-    ...(wish.ca === undefined ? [] : [{ path: caFile, text: `${headOf({ folder }, caFile)}\n${wish.ca}` }]),
+    ...authorityAt(folder, authorityFile, wish),
     ...wish.upstreams.map((upstream) => hostsFile(upstream, wish)),
   ],
   advice: () => [],
 };
 
 function hostsFile(upstream: string, wish: Wish): NodeFile {
-  const path = `${upstream}/hosts.toml`;
   const mirror = wish.mirror.origin;
   const table = `host.${quoted(mirror)}`;
   // Hosts are asked in their order and `server` last. As the server, the mirror is the only one that is asked.
@@ -34,8 +40,7 @@ function hostsFile(upstream: string, wish: Wish): NodeFile {
         ...headers(`${table}.header`, wish),
       ]
     : [`server = ${quoted(mirror)}`, ...settings(wish), ...headers("header", wish)];
-  const text = [headOf({ folder }, path), ...lines, ""].join("\n");
-  return { path, text };
+  return signed(folder, `${upstream}/hosts.toml`, lines);
 }
 
 function serverOf(upstream: string): string {
@@ -47,7 +52,7 @@ function settings({ ca }: Wish): string[] {
     'capabilities = ["pull", "resolve"]',
     `dial_timeout = ${quoted(dialTimeout)}`,
     // Relative paths begin at the file's folder, so it holds wherever certs.d is.
-    ...(ca === undefined ? [] : [`ca = ${quoted(`../${caFile}`)}`]),
+    ...(ca === undefined ? [] : [`ca = ${quoted(`../${authorityFile}`)}`]),
   ];
 }
 

@@ -1,6 +1,6 @@
 /** Docker Engine: `registry-mirrors` of `daemon.json`, which serve Docker Hub's images only. */
 import { cannotNameNode, cannotShowToken } from "./limits.ts";
-import { dockerLabel, headOf, type Runtime } from "./wish.ts";
+import { authorityAt, authorityFile, dockerLabel, type Runtime } from "./wish.ts";
 
 const folder = "/etc/docker";
 
@@ -14,12 +14,12 @@ export const docker: Runtime = {
     if (!wish.fallback) return "always goes to Docker Hub when a mirror fails, so there is no --no-fallback";
     return cannotNameNode(wish) ?? cannotShowToken(wish, "let it in by its network");
   },
-  files({ mirror, ca }) {
-    const path = `certs.d/${mirror.host}/hubcap-ca.crt`;
+  files(wish) {
+    const { mirror } = wish;
     const text = `{ "labels": ["${dockerLabel}"],\n  "registry-mirrors": ["${mirror.origin}"]\n}\n`;
     return [
       { path: "daemon.json", text },
-      ...(ca === undefined ? [] : [{ path, text: `${headOf({ folder }, path)}\n${ca}` }]),
+      ...authorityAt(folder, `certs.d/${mirror.host}/${authorityFile}`, wish),
     ];
   },
   advice: () => [

@@ -1,8 +1,6 @@
 /** k3s and RKE2: `registries.yaml`, of which they make containerd's files themselves. */
 import { cannotNameNode } from "./limits.ts";
-import { headOf, quoted, type NodeFile, type Runtime, type Wish } from "./wish.ts";
-
-const caFile = "hubcap-ca.crt";
+import { authorityAt, authorityFile, quoted, signed, type Runtime, type Wish } from "./wish.ts";
 
 export const k3s = rancher(
   "/etc/rancher/k3s",
@@ -15,16 +13,12 @@ export const rke2 = rancher(
 );
 
 function rancher(folder: string, advice: string): Runtime {
-  const file = (path: string, lines: readonly string[]): NodeFile => ({
-    path,
-    text: [headOf({ folder }, path), ...lines, ""].join("\n"),
-  });
   return {
     folder,
     owns: /^(?:registries\.yaml|hubcap-ca\.crt|config\.yaml\.d\/50-hubcap\.yaml)$/,
     cannot: cannotNameNode,
     files: (wish) => [
-      file("registries.yaml", [
+      signed(folder, "registries.yaml", [
         "mirrors:",
         ...wish.upstreams.flatMap((name) => endpoint(name, wish)),
         ...trust(wish, folder),
@@ -32,8 +26,8 @@ function rancher(folder: string, advice: string): Runtime {
       // Whether there is a way round the mirrors is a flag of the node.
       ...(wish.fallback
         ? []
-        : [file("config.yaml.d/50-hubcap.yaml", ["disable-default-registry-endpoint: true"])]),
-      ...(wish.ca === undefined ? [] : [file(caFile, [wish.ca.trimEnd()])]),
+        : [signed(folder, "config.yaml.d/50-hubcap.yaml", ["disable-default-registry-endpoint: true"])]),
+      ...authorityAt(folder, authorityFile, wish),
     ],
     advice: () => [advice],
   };
@@ -49,7 +43,7 @@ function trust({ mirror, ca, token }: Wish, folder: string): string[] {
     ...(token === undefined
       ? []
       : ["    auth:", '      username: "token"', `      password: ${quoted(token)}`]),
-    ...(ca === undefined ? [] : ["    tls:", `      ca_file: ${quoted(`${folder}/${caFile}`)}`]),
+    ...(ca === undefined ? [] : ["    tls:", `      ca_file: ${quoted(`${folder}/${authorityFile}`)}`]),
   ];
   return lines.length === 0 ? [] : ["configs:", `  ${quoted(mirror.host)}:`, ...lines];
 }

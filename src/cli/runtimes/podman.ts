@@ -1,6 +1,6 @@
 /** podman, skopeo and buildah, and CRI-O with the same library: a drop-in for `registries.conf` (containers-registries.conf(5)). */
 import { cannotNameNode, cannotShowToken } from "./limits.ts";
-import { headOf, quoted, type Runtime, type Wish } from "./wish.ts";
+import { authorityAt, authorityFile, quoted, signed, type Runtime, type Wish } from "./wish.ts";
 
 const folder = "/etc/containers";
 const path = "registries.conf.d/50-hubcap.conf";
@@ -10,13 +10,12 @@ export const podman: Runtime = {
   owns: /^(?:registries\.conf\.d\/50-hubcap\.conf|certs\.d\/[^/]+\/hubcap-ca\.crt)$/,
   cannot: (wish) => cannotNameNode(wish) ?? cannotShowToken(wish, `log in: podman login ${wish.mirror.host}`),
   files: (wish) => [
-    {
+    signed(
+      folder,
       path,
-      text: [headOf({ folder }, path), ...wish.upstreams.flatMap((name) => registry(name, wish)), ""].join(
-        "\n",
-      ),
-    },
-    ...authority(wish),
+      wish.upstreams.flatMap((name) => registry(name, wish)),
+    ),
+    ...authorityAt(folder, `certs.d/${wish.mirror.host}/${authorityFile}`, wish),
   ],
   advice: () => [],
 };
@@ -37,10 +36,4 @@ function registry(upstream: string, { mirror, fallback }: Wish): string[] {
   return fallback
     ? [...head, `location = ${quoted(upstream)}`, "", "[[registry.mirror]]", ...target]
     : [...head, ...target];
-}
-
-function authority({ mirror, ca }: Wish) {
-  if (ca === undefined) return [];
-  const path = `certs.d/${mirror.host}/hubcap-ca.crt`;
-  return [{ path, text: `${headOf({ folder }, path)}\n${ca}` }];
 }

@@ -1,6 +1,6 @@
 /** Talos: a patch of the machine configuration, which is applied by `talosctl` and not by a file on the node. */
 import { cannotNameNode } from "./limits.ts";
-import { headOf, quoted, type Runtime, type Wish } from "./wish.ts";
+import { quoted, signed, type Runtime, type Wish } from "./wish.ts";
 
 const path = "hubcap-talos.yaml";
 
@@ -9,18 +9,13 @@ export const talos: Runtime = {
   owns: /^hubcap-talos\.yaml$/,
   cannot: cannotNameNode,
   files: (wish) => [
-    {
-      path,
-      text: [
-        headOf({ folder: undefined }, path),
-        "machine:",
-        "  registries:",
-        "    mirrors:",
-        ...wish.upstreams.flatMap((upstream) => mirror(upstream, wish)),
-        ...trust(wish),
-        "",
-      ].join("\n"),
-    },
+    signed(undefined, path, [
+      "machine:",
+      "  registries:",
+      "    mirrors:",
+      ...wish.upstreams.flatMap((upstream) => mirror(upstream, wish)),
+      ...trust(wish),
+    ]),
   ],
   advice: () => [`apply it: talosctl patch machineconfig --nodes NODE --patch @${path}`],
 };

@@ -38,13 +38,21 @@ export interface Runtime {
 
 const signature = "written by hubcap client-config";
 
-/** The first line of a file that takes comments: where it belongs, and who wrote it. */
-export function headOf(runtime: Pick<Runtime, "folder">, path: string): string {
-  return `# ${placeOf(runtime, path)}, ${signature}`;
+/** A file that takes comments: its first line says where it belongs, and who wrote it. */
+export function signed(folder: Runtime["folder"], path: string, lines: readonly string[]): NodeFile {
+  return { path, text: [`# ${placeOf(folder, path)}, ${signature}`, ...lines, ""].join("\n") };
+}
+
+/** The name of the file with the authority of the mirror's certificate. */
+export const authorityFile = "hubcap-ca.crt";
+
+/** That file, where an authority is named. */
+export function authorityAt(folder: string, path: string, { ca }: Wish): NodeFile[] {
+  return ca === undefined ? [] : [signed(folder, path, [ca.trimEnd()])];
 }
 
 /** Where a file belongs, as people are told. */
-export function placeOf({ folder }: Pick<Runtime, "folder">, path: string): string {
+export function placeOf(folder: Runtime["folder"], path: string): string {
   return folder === undefined ? path : `${folder}/${path}`;
 }
 
