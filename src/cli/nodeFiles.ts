@@ -1,7 +1,8 @@
 /** Files of other programs on a node: written whole or not at all, and never over what somebody else wrote. */
 import { randomBytes } from "node:crypto";
-import { open, readdir, readFile, rename, rmdir, mkdir, unlink } from "node:fs/promises";
+import { open, readdir, readFile, rename, rmdir, unlink } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
+import { makeFolder } from "../store/folder.ts";
 import { isOurs, type NodeFile, type Runtime } from "./runtimes/wish.ts";
 
 /** What was done to a file. */
@@ -63,7 +64,7 @@ export async function removeFiles(
 }
 
 async function put(path: string, text: string, mode: number): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
+  makeFolder(dirname(path));
   // With a dot and another ending: no runtime takes it for one of its files.
   const draft = join(dirname(path), `.hubcap-${randomBytes(6).toString("hex")}.tmp`);
   try {

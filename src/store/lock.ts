@@ -1,7 +1,7 @@
 /** One process for a data root: a lock that the kernel takes back when its holder ends, however it ends. */
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
+import { makeFolder } from "./folder.ts";
 
 /** Somebody else works in this data root; the message says what to do. */
 export class LockedError extends Error {
@@ -17,7 +17,7 @@ export interface RootLock {
  * empty. @throws LockedError when another process holds it.
  */
 export function lockRoot(root: string): RootLock {
-  mkdirSync(root, { recursive: true });
+  makeFolder(root);
   const database = new Database(join(root, "lock"), { timeout: 0 });
   try {
     database.exec("BEGIN EXCLUSIVE");

@@ -271,6 +271,19 @@ test.each(["containerd", "crio", "podman", "docker", "buildkit", "k3s", "rke2", 
   },
 );
 
+test("a folder that cannot be made is said in one line, also where the system never says no for good", async () => {
+  const { code, output, errors } = await clientConfig(
+    "containerd",
+    ...mirror,
+    "--write",
+    "/proc/hubcap/certs.d",
+  );
+  expect([code, output]).toEqual([1, ""]);
+  expect(errors).toMatch(
+    /^hubcap: the files below \/proc\/hubcap\/certs\.d cannot be changed: ENOENT[^\n]+\n$/,
+  );
+});
+
 test("--stay keeps the files until SIGTERM", async () => {
   const root = folder();
   const args = [door, "client-config", "containerd", ...mirror, ...two, "--write", root, "--stay"];
