@@ -56,6 +56,14 @@ capabilities:
 {{- mulf (trimSuffix $unit . | float64) (get $units $unit) | ceil | int -}}
 {{- end }}
 
+{{/* A size of Hubcap's configuration, such as 50GiB, or a quantity of Kubernetes, such as 60Gi, in bytes. */}}
+{{- define "hubcap.bytes" -}}
+{{- $units := dict "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 0x1p10 "Mi" 0x1p20 "Gi" 0x1p30 "Ti" 0x1p40 "Pi" 0x1p50 "Ei" 0x1p60 -}}
+{{- $text := trimSuffix "B" . -}}
+{{- $unit := regexFind "[A-Za-z]*$" $text -}}
+{{- mulf (trimSuffix $unit $text | float64) (get $units $unit) -}}
+{{- end }}
+
 {{/* The secret with a listener's certificate; empty for a listener without TLS. */}}
 {{- define "hubcap.tlsSecret" -}}
 {{- $tls := get .root.Values.tls .listener -}}

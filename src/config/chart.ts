@@ -10,7 +10,7 @@ const texts = z.record(z.string(), z.string());
 const list = z.array(foreign);
 const name = z.string();
 const port = z.int().min(1).max(65_535);
-const quantity = z.string().regex(/^\d+(\.\d+)?([EPTGMk]i?)?$/);
+const quantity = z.string().regex(/^\d+(\.\d+)?([EPTGM]i?|k|Ki)?$/);
 // What Go's time.ParseDuration and Prometheus' both read.
 const goDuration = z.string().regex(/^(\d+(ms|s|m|h))+$/);
 const serviceType = z.enum(["ClusterIP", "NodePort", "LoadBalancer"]);

@@ -203,6 +203,14 @@ withClient("helm", () => {
       /config\/storage\/capacity.*50G.*does not match pattern/,
     ],
     [
+      { ...least, config: { storage: { capacity: "61GiB" } } },
+      "config.storage.capacity 61GiB is more than persistence.size 60Gi: leave a tenth of the volume free",
+    ],
+    [
+      { ...least, persistence: { enabled: false, size: "53G" } },
+      "config.storage.capacity 50GiB is more than persistence.size 53G",
+    ],
+    [
       { ...least, config: { storage: { capasity: "50GiB" } } },
       /config\/storage.*additional properties 'capasity' not allowed/,
     ],

@@ -69,8 +69,17 @@ export const houses: Readonly<Record<string, Values>> = {
       status: { enabled: true, existingSecret: "tls-status", clientCaSecret: "people-ca" },
     },
   },
-  "no volume": { ...least, persistence: { enabled: false, size: "20Gi" }, serviceAccount: { create: false } },
-  "a claim that is there": { ...least, persistence: { existingClaim: "cache" } },
+  "no volume": {
+    ...least,
+    persistence: { enabled: false, size: "20Gi" },
+    config: { storage: { capacity: "18GiB" } },
+    serviceAccount: { create: false },
+  },
+  "a claim that is there": {
+    ...least,
+    persistence: { existingClaim: "cache" },
+    config: { storage: { capacity: "2TB" } },
+  },
   "a volume to its wishes": {
     ...least,
     persistence: {
