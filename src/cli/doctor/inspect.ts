@@ -1,5 +1,6 @@
 /** What is behind a manifest: the platform that the node needs, and a first byte of a layer. The same steps on both ways. */
 import { maxManifestBytes, type Descriptor, type Platform } from "../../oci/descriptor.ts";
+import { readImageConfig } from "../../mirror/imageConfig.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { readManifest, type Manifest } from "../../oci/manifest.ts";
 import { formatPlatform, isPlatform } from "../../oci/platform.ts";
@@ -76,19 +77,10 @@ async function read(source: Source, reference: Reference): Promise<Manifest> {
   }
 }
 
-/** What a single image says that it was built for (image-spec config.md). */
+/** What a single image says that it was built for. */
 async function platformOf({ config }: Manifest, source: Source): Promise<Platform | undefined> {
   if (!config || config.size > maxManifestBytes) return undefined;
-  try {
-    const { os, architecture, variant } = JSON.parse(
-      (await source.blob(config.digest, config.size)).toString(),
-    ) as Platform;
-    if (typeof os !== "string" || typeof architecture !== "string") return undefined;
-    return { os, architecture, ...(typeof variant === "string" && { variant }) };
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
+  return readImageConfig(await source.blob(config.digest, config.size)).platform;
 }
 
 function missing(name: string, wanted: Platform, there: readonly Platform[]): Finding {

@@ -35,6 +35,11 @@ export class Omission {
 /** What a step has to say. */
 export type Said = string | Doubt | Omission;
 
+/** Milliseconds since a moment of `performance.now()`, as people read them. */
+export function msSince(started: number): number {
+  return Math.round((performance.now() - started) * 10) / 10;
+}
+
 export class Journal {
   readonly steps: Step[] = [];
   readonly #tell: (step: Step) => void;
@@ -46,14 +51,13 @@ export class Journal {
   /** Runs a step and writes down what it says. @throws what `work` throws, written down as a failure. */
   async run(way: Way, name: string, work: () => Promise<Said> | Said): Promise<void> {
     const started = performance.now();
-    const passed = (): number => Math.round((performance.now() - started) * 10) / 10;
     try {
       const said = await work();
       const { state, text } = typeof said === "string" ? { state: "ok" as const, text: said } : said;
-      this.note({ way, name, state, ms: passed(), text });
+      this.note({ way, name, state, ms: msSince(started), text });
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);
-      this.note({ way, name, state: "failed", ms: passed(), text });
+      this.note({ way, name, state: "failed", ms: msSince(started), text });
       throw error;
     }
   }

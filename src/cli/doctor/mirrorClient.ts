@@ -1,6 +1,7 @@
 /** The mirror, asked as a container runtime asks it. */
 import { Agent, ProxyAgent, type Dispatcher } from "undici";
 import { maxManifestBytes } from "../../oci/descriptor.ts";
+import { beginningOf } from "./beginning.ts";
 
 export interface MirrorClientOptions {
   readonly url: URL;
@@ -52,14 +53,7 @@ export class MirrorClient {
       headersTimeout: timeoutMs,
       bodyTimeout: timeoutMs,
     });
-    const pieces: Buffer[] = [];
-    let length = 0;
-    for await (const piece of answer.body as AsyncIterable<Buffer>) {
-      pieces.push(piece);
-      length += piece.length;
-      if (length >= limit) break;
-    }
-    const body = Buffer.concat(pieces).subarray(0, limit);
+    const body = await beginningOf(answer.body as AsyncIterable<Buffer>, limit);
     return { status: answer.statusCode, headers: answer.headers, body };
   }
 

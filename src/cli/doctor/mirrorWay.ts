@@ -1,8 +1,8 @@
 /** The way through the mirror: what a container runtime would meet on it. */
 import { manifestTypes, type Descriptor, type Platform } from "../../oci/descriptor.ts";
-import { isDigest, parseTag, type Reference } from "../../oci/reference.ts";
+import type { Reference } from "../../oci/reference.ts";
 import { parseDigest } from "../../oci/digest.ts";
-import { nearest } from "../../config/suggest.ts";
+import { absenceOf } from "./absence.ts";
 import type { Clock } from "./clock.ts";
 import type { Wanted } from "./image.ts";
 import { inspect, type Source } from "./inspect.ts";
@@ -231,16 +231,4 @@ class MirrorWay {
     const { mirror, wanted } = this.#options;
     return { mirror: mirror.host, upstream: wanted.repository.upstream, what };
   }
-}
-
-/** The finding for a manifest that is not there, though its repository has `tags`. */
-export function absenceOf(name: string, reference: Reference, tags: readonly string[]): Finding {
-  if (isDigest(reference))
-    return new Finding("tag-unknown", `there is no ${name}`, { remedy: "correct the digest" });
-  const meant = nearest(
-    reference,
-    tags.filter((tag) => parseTag(tag) !== undefined),
-  );
-  const remedy = meant === undefined ? "correct the tag" : `correct the tag, perhaps to ${meant}`;
-  return new Finding("tag-unknown", `there is no ${name}`, { remedy });
 }

@@ -1,4 +1,5 @@
 /** What a mirror's refusal means: its status, its OCI code and, where those say too little, its sentence. */
+import { duration } from "../../quota/refusal.ts";
 import { toldBy, type MirrorAnswer } from "./mirrorClient.ts";
 import { Finding } from "./verdicts.ts";
 
@@ -35,7 +36,9 @@ export function refusalOf(answer: MirrorAnswer, asked: Asked): Finding {
   if (status === 429 || headers["ratelimit"] !== undefined) {
     const seconds = Number(headers["retry-after"]);
     const remedy =
-      seconds > 0 ? `wait ${durationText(seconds)}, give Hubcap an account, or pull less often` : undefined;
+      seconds > 0
+        ? `wait ${duration(seconds * 1000)}, give Hubcap an account, or pull less often`
+        : undefined;
     return new Finding("rate-limited", said, remedy === undefined ? {} : { remedy });
   }
   if (code === "DENIED") {
@@ -57,9 +60,4 @@ export function refusalOf(answer: MirrorAnswer, asked: Asked): Finding {
     return new Finding("upstream-broken", said);
   }
   return new Finding("upstream-broken", said);
-}
-
-function durationText(seconds: number): string {
-  if (seconds < 120) return `${Math.ceil(seconds)} s`;
-  return seconds < 7200 ? `${Math.ceil(seconds / 60)} min` : `${Math.ceil(seconds / 3600)} h`;
 }

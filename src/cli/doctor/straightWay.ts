@@ -9,14 +9,14 @@ import { UpstreamError } from "../../upstream/error.ts";
 import { presetOf } from "../../upstream/presets.ts";
 import { Registry } from "../../upstream/registry.ts";
 import { defaultTimeouts, type Timeouts } from "../../upstream/wire.ts";
+import { beginningOf } from "./beginning.ts";
 import type { Clock } from "./clock.ts";
+import { failureOf, untold, type Straight } from "./failure.ts";
 import type { Wanted } from "./image.ts";
 import { inspect, touch, type Source } from "./inspect.ts";
-import type { Journal } from "./journal.ts";
-import { absenceOf } from "./mirrorWay.ts";
+import { msSince, type Journal } from "./journal.ts";
 import { proxyFor } from "./proxy.ts";
 import { reach } from "./reach.ts";
-import { troubleOf } from "./trouble.ts";
 import { Finding } from "./verdicts.ts";
 import { Witness } from "./witness.ts";
 
@@ -167,7 +167,7 @@ class StraightWay {
     } catch (error) {
       failure = error;
     }
-    const account = this.#credential?.account ?? "anonymous";
+    const account = this.#account;
     const ping = this.#witness.first("ping");
     const token = this.#witness.first("token");
     if (ping)
@@ -183,9 +183,10 @@ class StraightWay {
       const text = `the token service answers ${token.status} to ${account}`;
       journal.note({ way: "straight", name: "token", state, ms: token.ms, text });
     }
-    const spent = Math.round((performance.now() - started) * 10) / 10;
+    const spent = msSince(started);
     if (failure !== undefined || resolved?.digest === undefined) {
-      const finding = failure === undefined ? this.#untold() : await this.#refusal(failure, registry);
+      const straight = this.#about(registry);
+      const finding = failure === undefined ? untold(straight) : await failureOf(failure, straight);
       journal.note({ way: "straight", name: "manifest", state: "failed", ms: spent, text: finding.message });
       throw finding;
     }
@@ -209,56 +210,19 @@ class StraightWay {
     return this.left;
   }
 
-  /** A 200 that is about no manifest. */
-  #untold(): Finding {
-    const seen = this.#witness.first("manifest-head");
-    const { host } = this.#url;
-    if (String(seen?.headers["content-type"]).startsWith("text/html")) {
-      const cause = `a web page comes in place of ${host}'s answer, so something between here and there answers for it`;
-      return new Finding("proxy", cause, {
-        remedy: "let this host out to the registry without a proxy or a sign-in page",
-      });
-    }
-    return new Finding(
-      "upstream-broken",
-      `${host} answers ${seen?.status} without saying what the manifest is`,
-    );
-  }
-
-  async #refusal(error: unknown, registry: Registry): Promise<Finding> {
+  #about(registry: Registry): Straight {
     const { wanted } = this.#options;
-    const { repository, reference, name } = wanted;
-    if (!(error instanceof UpstreamError)) throw error;
-    const trouble = troubleOf(error, this.#url.host);
-    if (trouble) return new Finding(trouble.code, error.message, { cause: error });
-    const { message } = error;
-    switch (error.kind) {
-      case "absent":
-        try {
-          return absenceOf(name, reference, await registry.listTags(repository, asked));
-        } catch {
-          return new Finding("name-unknown", `${repository.upstream} has no repository ${repository.name}`);
-        }
-      case "denied": {
-        const isLogin = this.#isLoginRefused || message.includes("credential");
-        return new Finding(isLogin ? "credential-refused" : "no-access", message);
-      }
-      case "limited":
-        return new Finding("rate-limited", message);
-      case "unreachable":
-        return new Finding("upstream-down", message);
-      case "corrupt":
-        return new Finding(message.includes("tokenRealms") ? "token-realm" : "upstream-broken", message);
-    }
+    return {
+      wanted,
+      host: this.#url.host,
+      account: this.#account,
+      witness: this.#witness,
+      tags: () => registry.listTags(wanted.repository, asked),
+    };
   }
 
-  /** Whether it is the account itself that is refused: by the token service, or where Basic is asked for. */
-  get #isLoginRefused(): boolean {
-    if (this.#credential?.account === "anonymous") return false;
-    const token = this.#witness.first("token");
-    if (token) return token.status !== 200;
-    const answer = this.#witness.first("manifest-head");
-    return answer?.status === 401 && /^basic\b/i.test(String(answer.headers["www-authenticate"]));
+  get #account(): string {
+    return this.#credential?.account ?? "anonymous";
   }
 
   #source(registry: Registry): Source {
@@ -268,21 +232,15 @@ class StraightWay {
         try {
           return await registry.getManifest(repository, reference, asked);
         } catch (error) {
-          throw await this.#refusal(error, registry);
+          throw await failureOf(error, this.#about(registry));
         }
       },
       blob: async (digest: Digest, limit: number) => {
         try {
           const stream = await registry.getBlob(repository, digest, 0, asked);
-          const pieces: Uint8Array[] = [];
-          let length = 0;
-          for await (const piece of stream.body) {
-            pieces.push(piece);
-            length += piece.length;
-            if (length >= limit) break;
-          }
+          const bytes = await beginningOf(stream.body, limit);
           stream.cancel();
-          return Buffer.concat(pieces).subarray(0, limit);
+          return bytes;
         } catch (error) {
           if (!(error instanceof UpstreamError)) throw error;
           throw new Finding("layer-unreachable", error.message, { cause: error });

@@ -1,5 +1,6 @@
 /** A bucket that lets everything pass and writes down what was answered: what Hubcap's own upstream room does, made visible. */
 import { readRateLimit, readTokenLimit, type Headers } from "../../quota/headers.ts";
+import { msSince } from "./journal.ts";
 import type { Answer, Bucket, Errand, Permit, RequestKind } from "../../quota/quota.ts";
 
 /** One answer. */
@@ -24,7 +25,7 @@ export class Witness implements Bucket {
   async take({ kind }: Errand): Promise<Permit> {
     const started = performance.now();
     const answered = ({ status, headers }: Answer): void => {
-      const seen = { kind, status, headers, ms: Math.round((performance.now() - started) * 10) / 10 };
+      const seen = { kind, status, headers, ms: msSince(started) };
       this.seen.push(seen);
       this.#tell(seen);
     };
