@@ -122,19 +122,15 @@ async function counted({ metrics, now }: AlarmsOptions, happenings: Happenings):
   return wrong;
 }
 
-/** When certificates end (ms since the epoch): every gauge that tells of one has such a name, and one label. */
-async function certificateEnds(
-  metrics: Metrics,
-): Promise<{ readonly subject: string; readonly endsAt: number }[]> {
-  metrics.refresh();
-  const { registry } = metrics;
-  const ends: { subject: string; endsAt: number }[] = [];
-  for (const { name } of registry.getMetricsAsArray()) {
-    if (!name.endsWith("certificate_expiry_seconds")) continue;
-    for (const { labels, value } of (await registry.getSingleMetric(name)?.get())?.values ?? [])
-      ends.push({ subject: Object.values(labels).join(" "), endsAt: value * 1000 });
-  }
-  return ends;
+/** When certificates end (ms since the epoch): the listeners' own and those of upstreams, each by the gauge's one label. */
+async function certificateEnds({
+  certificateExpiry,
+  upstreamCertificateExpiry,
+}: Metrics): Promise<{ readonly subject: string; readonly endsAt: number }[]> {
+  const gauges = await Promise.all([certificateExpiry.get(), upstreamCertificateExpiry.get()]);
+  return gauges.flatMap(({ values }) =>
+    values.map(({ labels, value }) => ({ subject: Object.values(labels).join(" "), endsAt: value * 1000 })),
+  );
 }
 
 /** What happens now and then: when each counter was last seen to have grown. */

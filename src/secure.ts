@@ -47,11 +47,14 @@ async function openListener(
   metrics: Metrics,
 ): Promise<Tls> {
   const alarm = (isRaised: boolean): void => metrics.certificateRefused.set({ listener }, Number(isRaised));
+  const tell = (notAfter: Date): void =>
+    metrics.certificateExpiry.set({ listener }, Math.floor(notAfter.getTime() / 1000));
   const certificates = await Certificates.open({
     files,
     events: {
       renewed(notAfter) {
         alarm(false);
+        tell(notAfter);
         log.info({ listener, notAfter: notAfter.toISOString() }, "a new certificate is served");
       },
       refused(error) {
@@ -67,8 +70,6 @@ async function openListener(
     now: Date.now,
   });
   alarm(false);
-  metrics.beforeReading(() =>
-    metrics.certificateExpiry.set({ listener }, Math.floor(certificates.notAfter.getTime() / 1000)),
-  );
+  tell(certificates.notAfter);
   return { certificates, clientCertificates, failed: () => metrics.tlsFailures.inc({ listener }) };
 }

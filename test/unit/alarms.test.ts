@@ -1,5 +1,4 @@
 /** What is looked up for webhooks that no integration test can wait for: forecasts, certificates, the disk, the audit log. */
-import { Gauge } from "prom-client";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { watch, type AlarmsOptions } from "../../src/alarms.ts";
 import type { Snapshot } from "../../src/quota/snapshot.ts";
@@ -70,18 +69,14 @@ it("a quota that will be empty within the hour, but not one that will be later",
 
 it("a certificate that ends within 14 days, whoever's it is", async () => {
   const { metrics, next } = open();
-  const registers = [metrics.registry];
-  const labelNames = ["upstream"];
-  const gauge = new Gauge({
-    name: "hubcap_any_certificate_expiry_seconds",
-    help: "-",
-    labelNames,
-    registers,
-  });
-  gauge.set({ upstream: "ghcr.io" }, Date.now() / 1000 + 15 * 24 * 3600);
+  const day = 24 * 3600;
+  metrics.upstreamCertificateExpiry.set({ upstream: "ghcr.io" }, Date.now() / 1000 + 15 * day);
+  metrics.certificateExpiry.set({ listener: "registry" }, Date.now() / 1000 + 15 * day);
   expect(await next()).toEqual([]);
-  gauge.set({ upstream: "ghcr.io" }, Date.now() / 1000 + 13 * 24 * 3600);
+  metrics.upstreamCertificateExpiry.set({ upstream: "ghcr.io" }, Date.now() / 1000 + 13 * day);
   expect(await next()).toEqual(["certificate firing ghcr.io"]);
+  metrics.certificateExpiry.set({ listener: "registry" }, Date.now() / 1000 + 13 * day);
+  expect(await next()).toEqual(["certificate firing registry"]);
 });
 
 it("a disk in trouble and an audit log that loses lines, until they recover", async () => {
