@@ -1,20 +1,12 @@
 /** The composition root: from a configuration to a running mirror, and back to nothing when it is told to stop. */
 import { resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import type { Env, Hono } from "hono";
 import type { Config } from "./config/load.ts";
 import { close, connect, servedBy, tend } from "./connect.ts";
 import { govern } from "./govern.ts";
 import { openDoors } from "./doors.ts";
-import { answersOf } from "./http/app.ts";
-import type { ConnectionLimit } from "./http/connections.ts";
-import { listen } from "./http/listen.ts";
-import { statusPage } from "./http/page/page.ts";
-import { registryFace } from "./http/registry.ts";
-import { Streams } from "./http/streams.ts";
-import { statusFace } from "./http/status.ts";
+import { openClientsFace, openOperatorsFace, type ClientsFace } from "./faces.ts";
 import { openKeeper } from "./keep.ts";
-import { sumsOf } from "./http/sums.ts";
 import { Mirror } from "./mirror/mirror.ts";
 import { observe } from "./observe.ts";
 import { ledgerTables } from "./quota/ledgerTables.ts";
@@ -28,7 +20,6 @@ import { openLog, openOutput } from "./telemetry/log.ts";
 import { Metrics } from "./telemetry/metrics.ts";
 import { storageEvents } from "./telemetry/storage.ts";
 import { Warming } from "./warming.ts";
-import { openWorkers, type Workers } from "./workers.ts";
 
 /** How often buckets are told to write down where they stand. */
 const minuteMs = 60_000;
@@ -51,13 +42,13 @@ export async function serve(config: Config): Promise<void> {
   open.defer(() => observers.close());
 
   // What is held.
-  let workers: Workers | undefined;
+  let clients: ClientsFace | undefined = undefined;
   const told = storageEvents(log, metrics);
   const events = {
     ...told,
     replaced: (aside: string, error: unknown) => {
       told.replaced(aside, error);
-      workers?.renew();
+      clients?.renew();
     },
   };
   const storage = await Storage.open({ ...config.storage, keep: ledgerTables, events });
@@ -116,70 +107,29 @@ export async function serve(config: Config): Promise<void> {
   open.defer(() => warming.close());
 
   // The two faces: one for clients, one for operators.
-  const { stall: stallMs } = config.registry;
-  const { connections, connectionsPerAddress: perAddress, streamsPerClient } = config.limits;
-  const reached = (limit: ConnectionLimit | "streams"): void => metrics.limited.inc({ limit });
-  const limited = { connections, perAddress, stallMs, reached };
-  const streams = new Streams(streamsPerClient, () => reached("streams"));
-  const face = {
-    mirror,
-    routing,
-    log,
-    sums: sumsOf(metrics, buckets),
-    failures: metrics.failures,
-    buckets,
-    stallMs,
-    streams,
-    ...observers,
-    ...(identities && { identities }),
-  };
-  const isShared = config.workers > 1;
-  const address = { ...config.registry.listen, isShared };
-  const registry = await listen(registryFace(face), address, limited, tls.of("registry"));
-  open.defer(() => registry.close(0));
-  if (isShared) {
-    const { port } = registry;
-    const used = keeper.uses.note.bind(keeper.uses);
-    workers = await openWorkers({ config, address: { ...address, port }, face, used, metrics, output });
-  }
-  open.defer(() => workers?.close(0));
-  const unready = (): string | undefined => (stop.signal.aborted ? "draining" : undefined);
-  const degraded = (): string | undefined => health.trouble && `the disk is ${health.trouble}`;
-  const { token: adminToken } = config.admin;
-  const api = async (): Promise<Hono<Env>> => {
-    const { statusApi } = await import("./http/api/api.ts");
-    return statusApi({
-      buckets,
+  const common = { config, mirror, routing, buckets, keeper, log, metrics };
+  const forClients = { ...common, tls: tls.of("registry"), identities, observers, output };
+  clients = await openClientsFace(forClients, open);
+  const operators = await openOperatorsFace(
+    {
+      ...common,
+      tls: tls.of("status"),
+      connected,
       ledger,
-      mirror,
       policyEvents,
-      routing,
-      keeper,
-      hitRatio: () => metrics.hitRatio(),
       warmer: warming.warmer,
-      warmPlatforms: config.warm.platforms,
-      adminToken,
-      log,
-      now: Date.now,
-    });
-  };
-  const page = statusPage({
-    upstreams: connected,
-    ledger,
-    mirror,
-    routing,
-    keeper,
-    fills,
-    metrics,
-    degraded,
-    log,
-    now: Date.now,
-  });
-  const operators = answersOf(statusFace({ metrics, unready, degraded, api, page }));
-  const status = await listen(operators, config.status.listen, limited, tls.of("status"));
-  open.defer(() => status.close(0));
+      storage,
+      draining: stop.signal,
+    },
+    open,
+  );
   log.info(
-    { registry: registry.url, status: status.url, upstreams: [...connected.keys()], storage: resolve(root) },
+    {
+      registry: clients.url,
+      status: operators.url,
+      upstreams: [...connected.keys()],
+      storage: resolve(root),
+    },
     "serving",
   );
 
@@ -195,8 +145,7 @@ export async function serve(config: Config): Promise<void> {
   const { grace } = config.shutdown;
   log.info({ graceMs: grace }, "draining");
   await Promise.all([
-    registry.close(grace),
-    workers?.close(grace),
+    clients.close(grace),
     Promise.race([fills.idle(), pause(grace, undefined, { ref: false })]),
   ]);
   clearInterval(tending);
