@@ -1,6 +1,6 @@
 /** The part of the composition that is about clients: who they are, what each may pull, and what upstreams show to others. */
 import { BlockList } from "node:net";
-import type { Network } from "./config/values.ts";
+import type { Client, Network } from "./config/values.ts";
 import { ConfigError, type Issue } from "./config/issue.ts";
 import type { Config } from "./config/load.ts";
 import type { Connected } from "./connect.ts";
@@ -136,11 +136,12 @@ async function openSecrets({ identities }: Config, log: Log, open: AsyncDisposab
   // bcrypt is loaded where it is needed alone.
   const openPasswords = async (file: string) =>
     (await import("./http/passwords.ts")).Passwords.open(file, failed);
-  const passwords = users && (await attempt("htpasswdFile", users, () => openPasswords(users)));
+  const passwords =
+    users === undefined ? undefined : await attempt("htpasswdFile", users, () => openPasswords(users));
   const tokens = (await Promise.all(named)).filter((each) => each !== undefined);
-  for (const each of [...tokens, passwords || undefined]) if (each) open.defer(() => each.close());
+  for (const each of [...tokens, passwords]) if (each) open.defer(() => each.close());
   if (issues.length > 0) throw new ConfigError(issues);
-  return { tokens, passwords: passwords || undefined };
+  return { tokens, passwords };
 }
 
 type Written = NonNullable<Config["access"]>[number];
@@ -163,7 +164,7 @@ function ruleOf({ who, upstream, repositories, allow }: Written): Rule {
   };
 }
 
-function whoOf(client: NonNullable<Config["access"]>[number]["who"][number]): Who {
+function whoOf(client: Client): Who {
   switch (client.kind) {
     case "everybody":
     case "token":

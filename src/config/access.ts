@@ -1,6 +1,7 @@
 /** Who may pull what: by what clients prove who they are, and the rules that go by it. */
 import { z } from "zod";
-import { client, credentialFile, network, repositoryGlob, sourceHost } from "./values.ts";
+import { credentialFile } from "./files.ts";
+import { client, network, repositoryGlob, sourceHost } from "./values.ts";
 
 const token = z.strictObject({
   name: z

@@ -1,7 +1,8 @@
 /** The settings of alert webhooks, and what they must have in common. */
 import { z } from "zod";
+import { secretFile } from "./files.ts";
 import type { Report } from "./issue.ts";
-import { duration, secret, secretFile } from "./values.ts";
+import { duration, secret } from "./values.ts";
 
 /** What a webhook can be told of; docs/operations.md says when. */
 export const alertNames = [

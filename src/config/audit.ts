@@ -1,6 +1,6 @@
 /** The settings of the audit log. */
 import { z } from "zod";
-import { outputFile } from "./values.ts";
+import { outputFile } from "./files.ts";
 
 /** The section `audit`. */
 export const audit = z.strictObject({

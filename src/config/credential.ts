@@ -1,8 +1,54 @@
-/** Checks that a credential is written in one of the forms it can have. */
+/** The section `credential` of an upstream, which is written in one of the forms that it can have. */
 import { readFileSync } from "node:fs";
+import { z } from "zod";
+import { credentialFile } from "./files.ts";
 import type { Report } from "./issue.ts";
-import type { CredentialSettings } from "./schema.ts";
 import type { Secret } from "./secret.ts";
+import { secret } from "./values.ts";
+
+/** What a credential may say, in all of its forms. */
+export const credential = z.strictObject({
+  username: z
+    .string()
+    .min(1)
+    .exactOptional()
+    .describe("The account that pulls; goes with `password` or `passwordFile`."),
+  password: secret().exactOptional().describe("The account's password or access token."),
+  passwordFile: credentialFile()
+    .exactOptional()
+    .describe("A file that holds the password or access token; followed when it changes."),
+  dockerConfigFile: credentialFile()
+    .exactOptional()
+    .describe(
+      "A Docker `config.json`, as in a `kubernetes.io/dockerconfigjson` secret, with a login for the host of `url`; followed when it changes.",
+    ),
+  provider: z
+    .enum(["ecr", "acr"])
+    .exactOptional()
+    .describe(
+      "A cloud whose identity is exchanged for a login: `ecr` by the AWS SDK's chain of identities, `acr` by a Microsoft Entra access token.",
+    ),
+  region: z
+    .string()
+    .min(1)
+    .exactOptional()
+    .describe("For `ecr`: the region, where the host does not name it."),
+  registryId: z
+    .string()
+    .min(1)
+    .exactOptional()
+    .describe("For `ecr`: the account of the registry, where the host does not name it."),
+  accessTokenFile: credentialFile()
+    .exactOptional()
+    .describe("For `acr`: a file in which somebody keeps an access token fresh."),
+  tenant: z
+    .string()
+    .min(1)
+    .exactOptional()
+    .describe("For `acr`: the tenant, where the registry does not know it."),
+});
+
+type CredentialSettings = z.output<typeof credential>;
 
 /** The one account of an upstream. Its files have been read once; they are read again when they change. */
 export type Credential =

@@ -4,135 +4,17 @@
  */
 import { z } from "zod";
 import { access, identities } from "./access.ts";
-import { tls } from "./tls.ts";
-import { policy } from "./policy.ts";
 import { alerts } from "./alerts.ts";
 import { audit } from "./audit.ts";
+import { folder, secretFile } from "./files.ts";
 import { limits } from "./limits.ts";
+import { policy } from "./policy.ts";
+import { tls } from "./tls.ts";
 import { tracing } from "./tracing.ts";
+import { upstream } from "./upstream.ts";
+import { duration, imagePattern, listen, share, size, sourceHost } from "./values.ts";
 import { verification } from "./verify.ts";
-import {
-  certificateFile,
-  credentialFile,
-  duration,
-  folder,
-  imagePattern,
-  listen,
-  origin,
-  secret,
-  secretFile,
-  share,
-  size,
-  sourceHost,
-} from "./values.ts";
 import { warm } from "./warm.ts";
-
-const credential = z.strictObject({
-  username: z
-    .string()
-    .min(1)
-    .exactOptional()
-    .describe("The account that pulls; goes with `password` or `passwordFile`."),
-  password: secret().exactOptional().describe("The account's password or access token."),
-  passwordFile: credentialFile()
-    .exactOptional()
-    .describe("A file that holds the password or access token; followed when it changes."),
-  dockerConfigFile: credentialFile()
-    .exactOptional()
-    .describe(
-      "A Docker `config.json`, as in a `kubernetes.io/dockerconfigjson` secret, with a login for the host of `url`; followed when it changes.",
-    ),
-  provider: z
-    .enum(["ecr", "acr"])
-    .exactOptional()
-    .describe(
-      "A cloud whose identity is exchanged for a login: `ecr` by the AWS SDK's chain of identities, `acr` by a Microsoft Entra access token.",
-    ),
-  region: z
-    .string()
-    .min(1)
-    .exactOptional()
-    .describe("For `ecr`: the region, where the host does not name it."),
-  registryId: z
-    .string()
-    .min(1)
-    .exactOptional()
-    .describe("For `ecr`: the account of the registry, where the host does not name it."),
-  accessTokenFile: credentialFile()
-    .exactOptional()
-    .describe("For `acr`: a file in which somebody keeps an access token fresh."),
-  tenant: z
-    .string()
-    .min(1)
-    .exactOptional()
-    .describe("For `acr`: the tenant, where the registry does not know it."),
-});
-
-const timeouts = z.strictObject({
-  connect: duration({ min: "100ms", max: "1h" }).prefault("5s").describe("How long connecting may take."),
-  headers: duration({ min: "100ms", max: "1h" })
-    .prefault("15s")
-    .describe("How long the upstream may take to begin its answer."),
-  stall: duration({ min: "100ms", max: "1h" })
-    .prefault("30s")
-    .describe("How long a running download may bring nothing before it is resumed on a new connection."),
-});
-
-const upstreamQuota = z.strictObject({
-  limit: z
-    .int()
-    .min(1)
-    .exactOptional()
-    .describe("Pulls per window, used until the upstream says what it allows."),
-  window: duration({ min: "1s" }).exactOptional().describe("The window that `limit` counts in."),
-  reserve: share()
-    .exactOptional()
-    .describe("The share that only first pulls may spend; `quota.reserve` unless set."),
-  // containerd gives up on an answer that has not begun after 30 s.
-  maxWait: duration({ max: "29s" })
-    .prefault("15s")
-    .describe("How long a pull may wait for its turn before it is refused."),
-  minInterval: duration({ max: "1h" })
-    .exactOptional()
-    .describe("The least time between two requests that count; known upstreams bring their own."),
-  concurrency: z.int().min(1).prefault(16).describe("How many requests may run at once."),
-});
-
-const upstream = z.strictObject({
-  url: origin()
-    .exactOptional()
-    .describe(
-      "Where the registry answers; known for the usual public registries and the private ones of the clouds.",
-    ),
-  tokenRealms: z
-    .array(origin())
-    .exactOptional()
-    .describe(
-      "The only origins, besides the registry, that may see the credential; the origin of `url` unless known.",
-    ),
-  credential: credential
-    .exactOptional()
-    .describe("The one account that pulls for everybody; anonymous without it."),
-  allowPrivateAddresses: z
-    .boolean()
-    .prefault(false)
-    .describe("Allows http and private addresses, for upstreams on the own premises."),
-  ca: certificateFile()
-    .exactOptional()
-    .describe("A PEM file with certificates to trust besides the system's."),
-  timeouts: timeouts.prefault({}).describe("When a request to the upstream is given up."),
-  quota: upstreamQuota.prefault({}).describe("What may be spent at the upstream."),
-  whenExhausted: z
-    .enum(["hold", "fallback"])
-    .prefault("hold")
-    .describe(
-      "With nothing left, `hold` answers 429 and `fallback` 503, so that runtimes ask the registry themselves.",
-    ),
-  alternates: z
-    .array(sourceHost())
-    .prefault([])
-    .describe("Other configured upstreams that are asked for uncached images before refusing."),
-});
 
 const retention = z.strictObject({
   match: imagePattern().describe("The images that this rule is for, such as `docker.io/library/*`."),
@@ -294,9 +176,3 @@ export const schema = z.strictObject({
 
 /** The configuration as it is read, before presets and credentials complete it. */
 export type Settings = z.output<typeof schema>;
-
-/** One upstream as it is read. */
-export type UpstreamSettings = z.output<typeof upstream>;
-
-/** A credential as it is read. */
-export type CredentialSettings = z.output<typeof credential>;

@@ -1,6 +1,6 @@
 /** How a listener proves who it is, and what it asks of its clients: the same section for both listeners. */
 import { z } from "zod";
-import { pemFile } from "./values.ts";
+import { pemFile } from "./files.ts";
 
 /** The section `tls` of a listener. Its files are followed while Hubcap runs, so what becomes of it are their paths. */
 export const tls = z.strictObject({

@@ -1,7 +1,8 @@
 /** The settings of traces. */
 import { z } from "zod";
+import { secretFile } from "./files.ts";
 import { Secret } from "./secret.ts";
-import { secretFile, serviceUrl, share } from "./values.ts";
+import { serviceUrl, share } from "./values.ts";
 
 /** The section `tracing`. */
 export const tracing = z.strictObject({

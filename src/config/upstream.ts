@@ -1,8 +1,79 @@
-/** Completes an upstream as it is written with what is known of its host and with its credential. */
+/** The section of an upstream, completed with what is known of its host and with its credential. */
 import { isIP } from "node:net";
-import { completeCredential, type Credential, type ReadDockerLogin } from "./credential.ts";
+import { z } from "zod";
+import { completeCredential, credential, type Credential, type ReadDockerLogin } from "./credential.ts";
+import { certificateFile } from "./files.ts";
 import type { Report } from "./issue.ts";
-import type { UpstreamSettings } from "./schema.ts";
+import { duration, origin, share, sourceHost } from "./values.ts";
+
+const timeouts = z.strictObject({
+  connect: duration({ min: "100ms", max: "1h" }).prefault("5s").describe("How long connecting may take."),
+  headers: duration({ min: "100ms", max: "1h" })
+    .prefault("15s")
+    .describe("How long the upstream may take to begin its answer."),
+  stall: duration({ min: "100ms", max: "1h" })
+    .prefault("30s")
+    .describe("How long a running download may bring nothing before it is resumed on a new connection."),
+});
+
+const upstreamQuota = z.strictObject({
+  limit: z
+    .int()
+    .min(1)
+    .exactOptional()
+    .describe("Pulls per window, used until the upstream says what it allows."),
+  window: duration({ min: "1s" }).exactOptional().describe("The window that `limit` counts in."),
+  reserve: share()
+    .exactOptional()
+    .describe("The share that only first pulls may spend; `quota.reserve` unless set."),
+  // containerd gives up on an answer that has not begun after 30 s.
+  maxWait: duration({ max: "29s" })
+    .prefault("15s")
+    .describe("How long a pull may wait for its turn before it is refused."),
+  minInterval: duration({ max: "1h" })
+    .exactOptional()
+    .describe("The least time between two requests that count; known upstreams bring their own."),
+  concurrency: z.int().min(1).prefault(16).describe("How many requests may run at once."),
+});
+
+/** What may be said of one upstream. */
+export const upstream = z.strictObject({
+  url: origin()
+    .exactOptional()
+    .describe(
+      "Where the registry answers; known for the usual public registries and the private ones of the clouds.",
+    ),
+  tokenRealms: z
+    .array(origin())
+    .exactOptional()
+    .describe(
+      "The only origins, besides the registry, that may see the credential; the origin of `url` unless known.",
+    ),
+  credential: credential
+    .exactOptional()
+    .describe("The one account that pulls for everybody; anonymous without it."),
+  allowPrivateAddresses: z
+    .boolean()
+    .prefault(false)
+    .describe("Allows http and private addresses, for upstreams on the own premises."),
+  ca: certificateFile()
+    .exactOptional()
+    .describe("A PEM file with certificates to trust besides the system's."),
+  timeouts: timeouts.prefault({}).describe("When a request to the upstream is given up."),
+  quota: upstreamQuota.prefault({}).describe("What may be spent at the upstream."),
+  whenExhausted: z
+    .enum(["hold", "fallback"])
+    .prefault("hold")
+    .describe(
+      "With nothing left, `hold` answers 429 and `fallback` 503, so that runtimes ask the registry themselves.",
+    ),
+  alternates: z
+    .array(sourceHost())
+    .prefault([])
+    .describe("Other configured upstreams that are asked for uncached images before refusing."),
+});
+
+type UpstreamSettings = z.output<typeof upstream>;
 
 /** Where the registry of a well-known host answers, and where its tokens come from. */
 export interface Preset {

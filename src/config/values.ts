@@ -1,7 +1,5 @@
 /** The kinds of value a setting can have: how each is written, and what it becomes on loading. */
-import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
-import { resolve } from "node:path";
 import { z } from "zod";
 import { parsePattern, parseRepositoryGlob, patternExpected } from "../oci/pattern.ts";
 import { parsePlatform, platformExpected, platformGrammar } from "../oci/platform.ts";
@@ -100,27 +98,6 @@ export function expression() {
   });
 }
 
-/** A file with public keys; becomes its text. */
-export function publicKeyFile() {
-  return written("file", /./, "the path of a readable PEM file with a public key", (path) => {
-    const text = readText(path);
-    return text?.includes("-----BEGIN PUBLIC KEY-----") === true ? text : undefined;
-  });
-}
-
-/** A file with JSON; becomes its text. */
-export function jsonFile() {
-  return written("file", /./, "the path of a readable JSON file", (path) => {
-    const text = readText(path);
-    try {
-      JSON.parse(text ?? "");
-      return text;
-    } catch {
-      return undefined;
-    }
-  });
-}
-
 /** Scheme, host and port of a web server; becomes its canonical spelling. */
 export function origin() {
   const expected = "an origin such as https://registry.example, without path, user or query";
@@ -128,16 +105,6 @@ export function origin() {
     const url = URL.parse(text);
     return url !== null && url.href === `${url.origin}/` ? url.origin : undefined;
   });
-}
-
-/** A folder; becomes an absolute path, seen from the working directory. */
-export function folder() {
-  return written("path", /./, "the path of a folder", (text) => resolve(text));
-}
-
-/** A file that is written; becomes an absolute path, seen from the working directory. */
-export function outputFile() {
-  return written("path", /./, "the path of a file", (text) => resolve(text));
 }
 
 /** The address of a service; never with a user or a query, which could be secret. */
@@ -150,32 +117,9 @@ export function serviceUrl() {
   });
 }
 
-/** A file with trusted certificates; becomes its text. */
-export function certificateFile() {
-  return written("file", /./, "the path of a readable PEM file with certificates", (path) => {
-    const text = readText(path);
-    return text?.includes("-----BEGIN CERTIFICATE-----") === true ? text : undefined;
-  });
-}
-
-/** A PEM file, readable now; becomes its absolute path, since what it holds may change. */
-export function pemFile() {
-  return written("PEM file", /./, "the path of a readable PEM file", (path) =>
-    readText(path)?.includes("-----BEGIN ") === true ? resolve(path) : undefined,
-  );
-}
-
 /** A secret in the configuration itself. */
 export function secret() {
   return written("secret", /./, "text in quotes", (text) => new Secret(text));
-}
-
-/** A file that holds a secret; becomes the secret, without the line end that editors add. */
-export function secretFile() {
-  return written("secret file", /./, "the path of a readable file that is not empty", (path) => {
-    const text = readText(path)?.trimEnd();
-    return text === undefined || text === "" ? undefined : new Secret(text);
-  });
 }
 
 /** A network, or one address of it. */
@@ -227,13 +171,6 @@ function readNetwork(text: string): Network | undefined {
   return prefix <= most ? { address, prefix, family: version === 4 ? "ipv4" : "ipv6" } : undefined;
 }
 
-/** A file that holds a credential, readable now; becomes its absolute path, since the credential in it may change. */
-export function credentialFile() {
-  return written("credential file", /./, "the path of a readable file that is not empty", (path) =>
-    readText(path)?.trimEnd() ? resolve(path) : undefined,
-  );
-}
-
 /**
  * A value that is written as text. Text that does not match the grammar, or that `read` has no value for, is an issue
  * with the one sentence that says what was expected.
@@ -254,12 +191,4 @@ export function written<Value>(
       return z.NEVER;
     })
     .meta({ "x-type": type });
-}
-
-function readText(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined; // The issue names the path; why it cannot be read is for the operator to see there.
-  }
 }

@@ -1,7 +1,8 @@
 /** The section `verify`: which images have to be signed, and by whom. */
 import { z } from "zod";
+import { jsonFile, publicKeyFile } from "./files.ts";
 import type { Report } from "./issue.ts";
-import { expression, jsonFile, publicKeyFile, repositoryPattern } from "./values.ts";
+import { expression, repositoryPattern } from "./values.ts";
 
 const identity = z.strictObject({
   subject: z.string().min(1).exactOptional().describe("Whom the certificate names: a mail address or a URL."),
