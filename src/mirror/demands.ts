@@ -1,6 +1,7 @@
 /** What a rule demands of one image, held against its manifest and its config. */
 import type { Platform } from "../oci/descriptor.ts";
 import type { Manifest } from "../oci/manifest.ts";
+import { formatPlatform, isPlatform } from "../oci/platform.ts";
 import type { Verdict } from "../store/findings.ts";
 import type { Demands, WantedPlatform } from "./rules.ts";
 
@@ -63,18 +64,13 @@ export async function examine(
 
 /** Does `wanted` have this platform? */
 export function isWanted(platform: Platform, wanted: readonly WantedPlatform[]): boolean {
-  return wanted.some(
-    ({ os, architecture, variant }) =>
-      os === platform.os &&
-      architecture === platform.architecture &&
-      (variant === undefined || variant === platform.variant),
-  );
+  return wanted.some((one) => isPlatform(platform, one));
 }
 
 /** Why a platform that is not wanted is refused. */
 export function foreign(platform: Platform | undefined, wanted: readonly WantedPlatform[]): string {
-  const is = platform ? `it is for ${named(platform)}` : "its config names no platform";
-  return `${is}, and only ${wanted.map(named).join(", ")} may be pulled: pull an image for one of these`;
+  const is = platform ? `it is for ${formatPlatform(platform)}` : "its config names no platform";
+  return `${is}, and only ${wanted.map(formatPlatform).join(", ")} may be pulled: pull an image for one of these`;
 }
 
 async function examineAge(minAge: number, facts: Facts, now: number): Promise<Verdict> {
@@ -99,10 +95,6 @@ function doubt(created: string | undefined, claimed: number, now: number): strin
 
 function refuse(reason: "age" | "size" | "platform", why: string, until?: number): Verdict {
   return { refusal: { reason, why }, ...(until !== undefined && { until }) };
-}
-
-function named({ os, architecture, variant }: WantedPlatform): string {
-  return [os, architecture, ...(variant === undefined ? [] : [variant])].join("/");
 }
 
 const iso = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z$/, "Z");
