@@ -21,9 +21,6 @@ import type { Metrics } from "./telemetry/metrics.ts";
 /** How often the clock is looked at for what is scheduled, in ms. */
 const lookEveryMs = 5_000;
 
-/** How long the Kubernetes API may take for one page of pods, in ms. */
-const clusterPatienceMs = 30_000;
-
 const unfinished: readonly WarmJobState[] = ["running", "waiting"];
 
 export interface WarmingOptions extends Omit<ImageWarmerOptions, "fetched"> {
@@ -114,7 +111,7 @@ export class Warming {
     const { settings, metrics, log } = this.#options;
     const { every, namespaces, kubeconfig } = settings.fromCluster;
     this.#rounds = new Rounds({
-      list: () => listUsedImages({ kubeconfig, namespaces, patienceMs: clusterPatienceMs }),
+      list: () => listUsedImages({ kubeconfig, namespaces }),
       everyMs: every,
       listed: (used) => {
         metrics.clusterLists.inc({ result: "ok" });

@@ -8,14 +8,15 @@ import { presetOf } from "../upstream/presets.ts";
 /** The shipped configuration, for a command line that names none. */
 const shipped = fileURLToPath(new URL("../../config/hubcap.yaml", import.meta.url));
 
+/** What the configuration may ask of the upstream room. */
+const known = { presetOf, isPrivateAddress, readDockerLogin };
+
 /** The source hosts of the shipped configuration, whatever the environment says. */
 export function shippedUpstreams(): string[] {
-  return Object.keys(
-    loadConfig({ file: shipped, env: {}, presetOf, isPrivateAddress, readDockerLogin }).upstreams,
-  );
+  return Object.keys(loadConfig({ file: shipped, env: {}, ...known }).upstreams);
 }
 
 /** The configuration in `file` and the environment. Throws ConfigError with every issue. */
 export function readConfiguration(file = shipped): Config {
-  return loadConfig({ file, env: process.env, presetOf, isPrivateAddress, readDockerLogin });
+  return loadConfig({ file, env: process.env, ...known });
 }

@@ -27,9 +27,6 @@ export interface WarmOptions {
 /** How long one answer of the status API may take, in ms. */
 const patienceMs = 10_000;
 
-/** How long the Kubernetes API may take for one page of pods, in ms. */
-const clusterPatienceMs = 30_000;
-
 /** How often a job is looked at, in ms, and for how long Hubcap may be away meanwhile: it goes on after a restart. */
 const lookEveryMs = 300;
 const mostAwayMs = 60_000;
@@ -81,7 +78,7 @@ function readPlatforms(given: readonly string[] | undefined): readonly string[] 
 async function pinUsed(api: StatusApi, { namespaces, kubeconfig }: WarmOptions): Promise<ListedImage[]> {
   const { body } = await api.ask<{ upstreams: readonly { name: string }[] }>("/api/v1/quota", "upstreams");
   // Throws when any part of the list is missing: what is pinned then stays pinned.
-  const used = await listUsedImages({ namespaces, kubeconfig, patienceMs: clusterPatienceMs });
+  const used = await listUsedImages({ namespaces, kubeconfig });
   const { images, others } = imagesUsed(used, new Set(body.upstreams.map(({ name }) => name)));
   const names = images.map(({ name }) => name);
   await api.ask<{ pins: unknown }>("/api/v1/cache/pins/cluster", "pins", "PUT", { images: names });

@@ -13,9 +13,11 @@ export interface PodsOptions {
   readonly kubeconfig: string | undefined;
   /** Only these; all when empty. */
   readonly namespaces: readonly string[];
-  /** How long one page of pods may take. */
-  readonly patienceMs: number;
+  /** How long the API may take for one page of pods; half a minute unless given. */
+  readonly patienceMs?: number;
 }
+
+const usualPatienceMs = 30_000;
 
 /** Pods per page: some hundred kilobytes of JSON. */
 const pageSize = 500;
@@ -32,7 +34,7 @@ const unfinished = "status.phase!=Succeeded,status.phase!=Failed";
  * @throws ClusterError
  */
 export async function listUsedImages(options: PodsOptions): Promise<readonly UsedImage[]> {
-  const { namespaces, patienceMs } = options;
+  const { namespaces, patienceMs = usualPatienceMs } = options;
   const bounds = new Bounds(patienceMs);
   const { api, server } = await connect(options.kubeconfig, bounds);
   try {
