@@ -91,16 +91,21 @@ async function textOf(path: string): Promise<string | undefined> {
   }
 }
 
-async function namesBelow(folder: string): Promise<string[]> {
-  try {
-    const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-    return entries
-      .filter((entry) => !entry.isDirectory())
-      .map((entry) => relative(folder, join(entry.parentPath, entry.name)));
-  } catch (error) {
+/** How deep below its folder a runtime's file lies at most. What is deeper is nobody's of ours, and may be a whole disk. */
+const deepest = 3;
+
+async function namesBelow(folder: string, depth = deepest): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
     if (isAbsence(error)) return [];
     throw error;
-  }
+  });
+  const names = entries.map(async (entry) => {
+    if (!entry.isDirectory()) return [entry.name];
+    if (depth === 1) return [];
+    const below = await namesBelow(join(folder, entry.name), depth - 1);
+    return below.map((name) => join(entry.name, name));
+  });
+  return (await Promise.all(names)).flat();
 }
 
 /** Removes `folder` and those above it up to `end`, as far as nothing is in them. */
