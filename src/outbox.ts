@@ -32,7 +32,10 @@ type Sent = (error?: Error | null) => void;
 
 export class Outbox implements Sums, Output {
   readonly #send: (batch: Batch, sent?: Sent) => void;
-  readonly #answers = new Map<string, Answers & { bytes: number; savedPulls: number; savedBytes: number }>();
+  readonly #answers = new Map<
+    string,
+    Answers & { readonly seconds: number[]; bytes: number; savedPulls: number; savedBytes: number }
+  >();
   readonly #uses = new Map<string, Used>();
   #audited: AuditedPull[] = [];
   #lines = "";
@@ -67,7 +70,7 @@ export class Outbox implements Sums, Output {
       savedPulls: 0,
       savedBytes: 0,
     }));
-    (sums.seconds as number[]).push(...seconds.map((each) => Math.round(each * 1e6) / 1e6));
+    sums.seconds.push(...seconds.map((each) => Math.round(each * 1e6) / 1e6));
     sums.bytes += bytes;
     sums.savedPulls += savedPulls;
     sums.savedBytes += savedBytes;
