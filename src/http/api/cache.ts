@@ -3,7 +3,8 @@ import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import { parseDigest, type Digest } from "../../oci/digest.ts";
 import { formatRepository, parseRepositoryName, type Repository } from "../../oci/reference.ts";
 import { failure } from "./failure.ts";
-import { viewerOf, type ViewerOptions } from "./viewer.ts";
+import { parsed } from "./parsed.ts";
+import { mayKnowOf, type ViewerOptions } from "./viewer.ts";
 
 const time = z.iso.datetime();
 const count = () => z.int().min(0);
@@ -45,15 +46,7 @@ export const cacheImages = z
 const mostListed = 1000;
 const countExpected = `must be a whole number from 1 to ${mostListed}`;
 
-/** Reads the image that ended the page before, as this API wrote it. */
-const last = z.string({ error: "must be given once" }).transform((text, context): Held => {
-  const [, upstream = "", path = "", hash = ""] = /^([^/@]+)\/([^@]+)@(.+)$/.exec(text) ?? [];
-  const name = parseRepositoryName(path);
-  const digest = parseDigest(hash);
-  if (name && digest) return { repository: { upstream, name }, digest };
-  context.addIssue({ code: "custom", message: "must be the end of the page before" });
-  return z.NEVER;
-});
+const last = parsed(readPlace, "must be the end of the page before", "must be given once");
 
 const page = z.strictObject({
   n: z.coerce
@@ -119,7 +112,9 @@ export interface CacheOptions extends ViewerOptions {
   readonly hitRatio: () => Promise<number | undefined>;
 }
 
-export function addCache(api: OpenAPIHono, { keeper, hitRatio, mirror, adminToken }: CacheOptions): void {
+export function addCache(api: OpenAPIHono, options: CacheOptions): void {
+  const { keeper, hitRatio } = options;
+
   api.openapi(summaryRoute, async (c) => {
     const [totals, oldest, ratio] = await Promise.all([keeper.totals(), keeper.oldestUse(), hitRatio()]);
     const oldestUseAt = oldest === undefined ? null : isoTime(oldest);
@@ -129,9 +124,9 @@ export function addCache(api: OpenAPIHono, { keeper, hitRatio, mirror, adminToke
   api.openapi(imagesRoute, async (c) => {
     const { n, last } = c.req.valid("query");
     const images: z.output<typeof cacheImages>["images"] = [];
-    const viewer = viewerOf(c, { adminToken });
+    const mayKnow = mayKnowOf(c, options);
     for await (const image of keeper.images(last)) {
-      if (!(await mirror.mayKnow(viewer, image.repository))) continue;
+      if (!(await mayKnow(image.repository))) continue;
       const end = images.at(-1);
       if (images.length === n && end) {
         const next = new URLSearchParams({ n: String(n), last: `${end.repository}@${end.digest}` });
@@ -142,6 +137,14 @@ export function addCache(api: OpenAPIHono, { keeper, hitRatio, mirror, adminToke
     }
     return c.json({ images }, 200);
   });
+}
+
+/** The image that ended the page before, as this API wrote it. */
+function readPlace(text: string): Held | undefined {
+  const [, upstream = "", path = "", hash = ""] = /^([^/@]+)\/([^@]+)@(.+)$/.exec(text) ?? [];
+  const name = parseRepositoryName(path);
+  const digest = parseDigest(hash);
+  return name && digest && { repository: { upstream, name }, digest };
 }
 
 function shown(image: KeptImage): z.output<typeof cacheImages>["images"][number] {

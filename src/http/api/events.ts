@@ -9,7 +9,7 @@ import type { QuotaEvent, QuotaListener } from "../../quota/event.ts";
 import { withheld } from "../discretion.ts";
 import { Backlog } from "./backlog.ts";
 import { upstreamQuota } from "./quota.ts";
-import { viewerOf, type ViewerOptions } from "./viewer.ts";
+import { mayKnowOf, type ViewerOptions } from "./viewer.ts";
 
 /** Shorter than the minute of common proxies' patience with a silent connection. */
 const heartbeatMs = 15_000;
@@ -79,7 +79,7 @@ export interface EventsOptions extends ViewerOptions {
 }
 
 export function addEvents(api: OpenAPIHono, options: EventsOptions): void {
-  const { buckets, policyEvents, now, mirror } = options;
+  const { buckets, policyEvents, now } = options;
   const { openAPIRegistry: schemas } = api;
   schemas.register("StateEvent", stateEvent);
   schemas.register("RefusedEvent", refusedEvent);
@@ -87,10 +87,10 @@ export function addEvents(api: OpenAPIHono, options: EventsOptions): void {
   schemas.register("MissedEvent", missedEvent);
   const sources = [...buckets.values()];
   api.openapi(route, (c) => {
-    const viewer = viewerOf(c, options);
+    const mayKnow = mayKnowOf(c, options);
     const shown: Shown = async (upstream, path) => {
       const name = parseRepositoryName(path);
-      return name && (await mirror.mayKnow(viewer, { upstream, name })) ? path : withheld;
+      return name && (await mayKnow({ upstream, name })) ? path : withheld;
     };
     return streamSSE(c, (stream) => tell(stream, sources, policyEvents, now, shown));
   });

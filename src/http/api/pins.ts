@@ -1,13 +1,13 @@
 /** `/api/v1/cache/pins`: the images that are never evicted. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import type { Pattern } from "../../oci/pattern.ts";
-import type { Repository } from "../../oci/reference.ts";
 import type { AdminToken } from "../admin.ts";
 import { mayTell } from "../discretion.ts";
+import { bodyOf, jsonBody, notJson } from "./body.ts";
 import { changesOff, changing, withoutToken } from "./changing.ts";
 import { failure } from "./failure.ts";
 import { imagePattern } from "./pattern.ts";
-import { viewerOf, type ViewerOptions } from "./viewer.ts";
+import { mayKnowOf, type ViewerOptions } from "./viewer.ts";
 
 const origin = z
   .enum(["configuration", "api", "cluster"])
@@ -31,12 +31,9 @@ const path = "/cache/pins";
 const mostReplaced = 10_000;
 const listExpected = `must be a list of at most ${mostReplaced}`;
 
-const replacement = z
-  .strictObject(
-    { images: z.array(imagePattern, listExpected).max(mostReplaced, listExpected) },
-    { error: ({ code }) => (code === "unrecognized_keys" ? undefined : "must be a JSON object") },
-  )
-  .openapi("ClusterPins");
+const replacement = bodyOf("ClusterPins", {
+  images: z.array(imagePattern, listExpected).max(mostReplaced, listExpected),
+});
 
 const query = z.strictObject({ image: imagePattern });
 const badPattern = failure("The pattern cannot be read.");
@@ -86,12 +83,12 @@ function routesFor(token: AdminToken | undefined) {
     path: `${path}/cluster`,
     summary: "Pin the images that the cluster's pods use, and no others that they used before",
     ...changing(token),
-    request: { body: { required: true, content: { "application/json": { schema: replacement } } } },
+    request: jsonBody(replacement),
     responses: {
       ...withoutToken,
+      ...notJson,
       200: pinned("All pins, with these in the place of the cluster's earlier ones."),
       400: failure("A pattern cannot be read."),
-      415: failure("The body is not JSON."),
     },
   });
   return { add, remove, replace };
@@ -114,13 +111,13 @@ export interface PinsOptions extends ViewerOptions {
   };
 }
 
-export function addPins(api: OpenAPIHono, { keeper: { pins }, mirror, adminToken }: PinsOptions): void {
-  const { add, remove, replace } = routesFor(adminToken);
+export function addPins(api: OpenAPIHono, options: PinsOptions): void {
+  const { pins } = options.keeper;
+  const { add, remove, replace } = routesFor(options.adminToken);
   const all = (): z.output<typeof cachePins> => ({ pins: pins.list().map(shownOf) });
 
   api.openapi(listRoute, async (c) => {
-    const viewer = viewerOf(c, { adminToken });
-    const mayKnow = (repository: Repository): Promise<boolean> => mirror.mayKnow(viewer, repository);
+    const mayKnow = mayKnowOf(c, options);
     const shown: ReturnType<typeof shownOf>[] = [];
     for (const pin of pins.list()) if (await mayTell(pin.pattern, mayKnow)) shown.push(shownOf(pin));
     return c.json({ pins: shown }, 200);

@@ -3,6 +3,7 @@ import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import type { QuotaBucket } from "../../quota/bucket.ts";
 import type { AdminToken } from "../admin.ts";
 import { Rehearsals, type RehearsalsOptions } from "../rehearsals.ts";
+import { bodyOf, jsonBody, notJson } from "./body.ts";
 import { changing, withoutToken } from "./changing.ts";
 import { failure } from "./failure.ts";
 import { upstreamQuota } from "./quota.ts";
@@ -10,22 +11,17 @@ import { upstreamQuota } from "./quota.ts";
 const longestMinutes = 24 * 60;
 const minutesExpected = `must be a number from 0 to ${longestMinutes}`;
 
-const body = z
-  .strictObject(
-    {
-      upstream: z.string({ error: "must be the name of an upstream" }),
-      mode: z
-        .enum(["empty", "down"], { error: "must be empty or down" })
-        .describe("empty: as if no pull were left. down: as if the upstream did not answer."),
-      minutes: z
-        .number({ error: minutesExpected })
-        .min(0, minutesExpected)
-        .max(longestMinutes, minutesExpected)
-        .describe("How long, after which it ends by itself; 0 ends it now."),
-    },
-    { error: ({ code }) => (code === "unrecognized_keys" ? undefined : "must be a JSON object") },
-  )
-  .openapi("Rehearse");
+const body = bodyOf("Rehearse", {
+  upstream: z.string({ error: "must be the name of an upstream" }),
+  mode: z
+    .enum(["empty", "down"], { error: "must be empty or down" })
+    .describe("empty: as if no pull were left. down: as if the upstream did not answer."),
+  minutes: z
+    .number({ error: minutesExpected })
+    .min(0, minutesExpected)
+    .max(longestMinutes, minutesExpected)
+    .describe("How long, after which it ends by itself; 0 ends it now."),
+});
 
 function routeFor(token: AdminToken | undefined) {
   return createRoute({
@@ -33,15 +29,15 @@ function routeFor(token: AdminToken | undefined) {
     path: "/rehearse",
     summary: "Behave as if an upstream were empty or down, for a while",
     ...changing(token),
-    request: { body: { required: true, content: { "application/json": { schema: body } } } },
+    request: jsonBody(body),
     responses: {
       ...withoutToken,
+      ...notJson,
       200: {
         description: "Where the upstream's quota stands with it.",
         content: { "application/json": { schema: upstreamQuota } },
       },
       400: failure("The body cannot be read, or there is no such upstream."),
-      415: failure("The body is not JSON."),
     },
   });
 }

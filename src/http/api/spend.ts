@@ -1,10 +1,10 @@
 /** `GET /api/v1/quota/spend`: who spent the pulls, and who was refused one. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
-import type { Repository } from "../../oci/reference.ts";
 import type { Ledger } from "../../quota/ledger.ts";
 import { discreet } from "../discretion.ts";
 import { failure } from "./failure.ts";
-import { viewerOf, type ViewerOptions } from "./viewer.ts";
+import { parsed } from "./parsed.ts";
+import { mayKnowOf, type ViewerOptions } from "./viewer.ts";
 
 const keys = ["client", "repository", "userAgent", "reason"] as const;
 
@@ -14,17 +14,16 @@ const units: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_0
 /** A point in time, or how far it lies back. */
 type Since = { readonly at: number } | { readonly ago: number };
 
-const since = z.string({ error: "must be given once" }).transform((text, context): Since => {
-  const [, amount, unit = ""] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
-  if (amount !== undefined) return { ago: Number(amount) * (units[unit] ?? 0) };
-  const time = z.iso.datetime({ offset: true }).safeParse(text);
-  if (time.success) return { at: Date.parse(time.data) };
-  context.addIssue({
-    code: "custom",
-    message: "must be an RFC 3339 time or a duration such as 90m, 6h or 7d",
-  });
-  return z.NEVER;
-});
+const since = parsed(
+  (text): Since | undefined => {
+    const [, amount, unit = ""] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
+    if (amount !== undefined) return { ago: Number(amount) * (units[unit] ?? 0) };
+    const time = z.iso.datetime({ offset: true }).safeParse(text);
+    return time.success ? { at: Date.parse(time.data) } : undefined;
+  },
+  "must be an RFC 3339 time or a duration such as 90m, 6h or 7d",
+  "must be given once",
+);
 
 const query = z.strictObject({
   by: z
@@ -79,7 +78,8 @@ export interface SpendOptions extends ViewerOptions {
   readonly now: () => number;
 }
 
-export function addSpend(api: OpenAPIHono, { buckets, ledger, now, mirror, adminToken }: SpendOptions): void {
+export function addSpend(api: OpenAPIHono, options: SpendOptions): void {
+  const { buckets, ledger, now } = options;
   api.openapi(route, async (c) => {
     const { by, upstream, since } = c.req.valid("query");
     if (upstream !== undefined && !buckets.has(upstream)) {
@@ -87,9 +87,7 @@ export function addSpend(api: OpenAPIHono, { buckets, ledger, now, mirror, admin
     }
     const from = "at" in since ? since.at : Math.max(0, now() - since.ago);
     const found = await ledger.spendBy({ by, since: from, ...(upstream !== undefined && { upstream }) });
-    const viewer = viewerOf(c, { adminToken });
-    const mayKnow = (repository: Repository): Promise<boolean> => mirror.mayKnow(viewer, repository);
-    const known = by === "repository" ? await discreet(found, mayKnow) : found;
+    const known = by === "repository" ? await discreet(found, mayKnowOf(c, options)) : found;
     const rows = known.map(({ lastAt, ...row }) => ({ ...row, lastAt: new Date(lastAt).toISOString() }));
     return c.json({ by, since: new Date(from).toISOString(), rows }, 200);
   });

@@ -3,11 +3,18 @@ import type { Context } from "hono";
 import type { Mirror } from "../../mirror/mirror.ts";
 import { house, nobody, type Asker } from "../../mirror/asker.ts";
 import { isAdmin, type AdminToken } from "../admin.ts";
+import type { MayKnow } from "../discretion.ts";
 
 /** What every resource needs that names repositories. */
 export interface ViewerOptions {
   readonly mirror: Pick<Mirror, "mayKnow">;
   readonly adminToken: AdminToken | undefined;
+}
+
+/** May who a request is from be told of a repository? */
+export function mayKnowOf(c: Context, { mirror, adminToken }: ViewerOptions): MayKnow {
+  const viewer = viewerOf(c, { adminToken });
+  return (repository) => mirror.mayKnow(viewer, repository);
 }
 
 /** Who a request is from. Clients' own identities mean nothing here: they are for pulling. */

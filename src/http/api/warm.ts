@@ -10,9 +10,11 @@ import type { Routing } from "../../oci/routing.ts";
 import { timestamp } from "../../quota/snapshot.ts";
 import type { AdminToken } from "../admin.ts";
 import { repositoryIn, withheld } from "../discretion.ts";
-import { changing, withoutToken } from "./changing.ts";
+import { bodyOf, jsonBody, notJson } from "./body.ts";
+import { changesOff, changing, withoutToken } from "./changing.ts";
 import { failure } from "./failure.ts";
-import { viewerOf, type ViewerOptions } from "./viewer.ts";
+import { parsed } from "./parsed.ts";
+import { mayKnowOf, type ViewerOptions } from "./viewer.ts";
 
 const time = z.iso.datetime();
 const count = () => z.int().min(0);
@@ -21,40 +23,28 @@ const count = () => z.int().min(0);
 const mostImages = 1000;
 const imagesExpected = `must be a list of 1 to ${mostImages} names`;
 
-const order = z
-  .strictObject(
-    {
-      images: z
-        .array(z.string({ error: imagesExpected }).max(512, imagesExpected), imagesExpected)
-        .min(1, imagesExpected)
-        .max(mostImages, imagesExpected)
-        .openapi({ example: ["docker.io/library/nginx:1.29"] }),
-      platforms: z
-        .array(
-          z
-            .string()
-            .transform((text, context): Platform => {
-              const platform = parsePlatform(text);
-              if (platform) return platform;
-              context.addIssue({ code: "custom", message: `must be ${platformExpected}` });
-              return z.NEVER;
-            })
-            .openapi({ type: "string", example: "linux/amd64" }),
-          "must be a list of platforms",
-        )
-        .max(64, "must be a list of at most 64 platforms")
-        .optional()
-        .describe(
-          "What is fetched of an index; an empty list means all, and without it warm.platforms holds.",
-        ),
-      wait: z
-        .boolean({ error: "must be true or false" })
-        .default(false)
-        .describe("Whether the job goes on by itself when there is quota again."),
-    },
-    { error: ({ code }) => (code === "unrecognized_keys" ? undefined : "must be a JSON object") },
-  )
-  .openapi("WarmOrder");
+const order = bodyOf("WarmOrder", {
+  images: z
+    .array(z.string({ error: imagesExpected }).max(512, imagesExpected), imagesExpected)
+    .min(1, imagesExpected)
+    .max(mostImages, imagesExpected)
+    .openapi({ example: ["docker.io/library/nginx:1.29"] }),
+  platforms: z
+    .array(
+      parsed(parsePlatform, `must be ${platformExpected}`).openapi({
+        type: "string",
+        example: "linux/amd64",
+      }),
+      "must be a list of platforms",
+    )
+    .max(64, "must be a list of at most 64 platforms")
+    .optional()
+    .describe("What is fetched of an index; an empty list means all, and without it warm.platforms holds."),
+  wait: z
+    .boolean({ error: "must be true or false" })
+    .default(false)
+    .describe("Whether the job goes on by itself when there is quota again."),
+});
 
 const job = z.strictObject({
   id: z.string(),
@@ -137,16 +127,16 @@ function routesFor(token: AdminToken | undefined) {
     path: "/warm",
     summary: "Fetch images before anybody asks for them, from what pulls leave of the quota",
     ...changing(token),
-    request: { body: { required: true, content: { "application/json": { schema: order } } } },
+    request: jsonBody(order),
     responses: {
       ...withoutToken,
+      ...notJson,
       202: shownDetail("The job, which has begun. Its header Location leads to it."),
       400: {
         description: "The body cannot be read; nothing is fetched.",
         content: { "application/json": { schema: refusedOrder } },
       },
       409: failure("Too many jobs are under way."),
-      415: failure("The body is not JSON."),
     },
   });
   const cancel = createRoute({
@@ -158,7 +148,7 @@ function routesFor(token: AdminToken | undefined) {
     responses: {
       ...withoutToken,
       200: shownDetail("The job as it ended."),
-      404: failure(`${noJob} No admin token is configured, so nothing can be changed.`),
+      404: failure(`${noJob} ${changesOff}`),
     },
   });
   return { submit, cancel };
@@ -172,8 +162,8 @@ export interface WarmOptions extends ViewerOptions {
 }
 
 export function addWarm(api: OpenAPIHono, options: WarmOptions): void {
-  const { warmer, warmPlatforms, routing, adminToken, mirror } = options;
-  const { submit, cancel } = routesFor(adminToken);
+  const { warmer, warmPlatforms, routing } = options;
+  const { submit, cancel } = routesFor(options.adminToken);
 
   api.openapi(listRoute, (c) => c.json({ jobs: warmer.jobs.map(summaryOf) }, 200));
 
@@ -181,11 +171,11 @@ export function addWarm(api: OpenAPIHono, options: WarmOptions): void {
     const { id } = c.req.valid("param");
     const found = warmer.job(id);
     if (!found) return c.json({ error: `there is no job ${id}` }, 404);
-    const viewer = viewerOf(c, options);
+    const mayKnow = mayKnowOf(c, options);
     const detail = detailOf(found);
     for (const each of detail.images) {
       const repository = repositoryIn(each.image);
-      if (!repository || (await mirror.mayKnow(viewer, repository))) continue;
+      if (!repository || (await mayKnow(repository))) continue;
       each.image = withheld;
       if (each.error !== null) each.error = withheld;
     }
