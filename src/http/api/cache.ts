@@ -1,7 +1,7 @@
 /** `GET /api/v1/cache` and `GET /api/v1/cache/images`: what is held. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import { parseDigest, type Digest } from "../../oci/digest.ts";
-import { formatRepository, parseRepositoryName, type Repository } from "../../oci/reference.ts";
+import { formatRepository, type Repository, type RepositoryName } from "../../oci/reference.ts";
 import { failure } from "./failure.ts";
 import { parsed } from "./parsed.ts";
 import { mayKnowOf, type ViewerOptions } from "./viewer.ts";
@@ -139,12 +139,11 @@ export function addCache(api: OpenAPIHono, options: CacheOptions): void {
   });
 }
 
-/** The image that ended the page before, as this API wrote it. */
+/** The image that ended the page before, as this API wrote it. It is only a place in an order, so its name may be none that can be pulled. */
 function readPlace(text: string): Held | undefined {
-  const [, upstream = "", path = "", hash = ""] = /^([^/@]+)\/([^@]+)@(.+)$/.exec(text) ?? [];
-  const name = parseRepositoryName(path);
+  const [, upstream = "", name = "", hash = ""] = /^([^/@]+)\/([^@]+)@(.+)$/.exec(text) ?? [];
   const digest = parseDigest(hash);
-  return name && digest && { repository: { upstream, name }, digest };
+  return digest && { repository: { upstream, name: name as RepositoryName }, digest };
 }
 
 function shown(image: KeptImage): z.output<typeof cacheImages>["images"][number] {

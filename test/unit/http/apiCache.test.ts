@@ -103,3 +103,37 @@ test("of many images that go, all are counted and a thousand are named", async (
   expect(body).toMatchObject({ dryRun: true, count: 1001, bytes: 2002 });
   expect((body as { images: unknown[] }).images).toHaveLength(1000);
 });
+
+test("a page that ends with an image that was found on disk and is nobody's yet is followed by the next", async () => {
+  const places = ["(found)/(found)", "docker.io/library/nginx"].map((text) => {
+    const [upstream = "", ...name] = text.split("/");
+    return { upstream, name: name.join("/") as never };
+  });
+  const digest = digestOf(Buffer.from("image"));
+  const images = places.map((repository) => ({
+    repository,
+    digest,
+    mediaType: "application/json",
+    tags: [],
+    bytes: 1,
+    pinned: false,
+    heldAt: 0,
+    usedAt: 0,
+    uses: 0,
+  }));
+  const { api } = await openApiHouse(new Secret(token), {
+    images: async function* (after) {
+      const at = images.findIndex(({ repository }) => repository.upstream === after?.repository.upstream);
+      yield* images.slice(at + 1);
+    },
+  });
+  const seen: string[] = [];
+  for (let path: string | undefined = "/cache/images?n=1"; path !== undefined;) {
+    const answer: Response = await api.request(path);
+    expect(answer.status).toBe(200);
+    const body = (await answer.json()) as { images: { repository: string }[] };
+    seen.push(...body.images.map(({ repository }) => repository));
+    path = /<\/api\/v1(.+)>/.exec(answer.headers.get("Link") ?? "")?.[1];
+  }
+  expect(seen).toEqual(["(found)/(found)", "docker.io/library/nginx"]);
+});
