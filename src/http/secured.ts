@@ -1,7 +1,8 @@
 /** Headers that keep browsers from doing anything with an answer but showing it. */
 import type { MiddlewareHandler } from "hono";
 
-const headers = {
+/** What every answer of the status listener says, where it does not say something else itself. */
+export const safeHeaders = {
   "X-Content-Type-Options": "nosniff",
   // An answer that is a page says itself what it loads.
   "Content-Security-Policy":
@@ -12,8 +13,9 @@ const headers = {
   "Cross-Origin-Opener-Policy": "same-origin",
 } as const;
 
-/** Sets the headers on every answer of the status listener, errors too, where it has none of its own. */
+/** Sets them on every answer of the status listener, errors too, where it has none of its own. */
 export const secured: MiddlewareHandler = async (c, next) => {
   await next();
-  for (const [name, value] of Object.entries(headers)) if (!c.res.headers.has(name)) c.header(name, value);
+  for (const [name, value] of Object.entries(safeHeaders))
+    if (!c.res.headers.has(name)) c.header(name, value);
 };

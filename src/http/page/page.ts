@@ -1,6 +1,7 @@
 /** The page for people at the status listener's root: what is left, who spent it, what was served, and why something failed. */
 import { Hono } from "hono";
 import { streamSSE } from "hono/streaming";
+import { safeHeaders } from "../secured.ts";
 import { readAssets } from "./assets.ts";
 import { pageDocument } from "./document.ts";
 import { explainBox } from "./explained.ts";
@@ -22,13 +23,7 @@ const policy = [
   "frame-ancestors 'none'",
 ].join("; ");
 
-const headers = {
-  "Content-Security-Policy": policy,
-  "X-Content-Type-Options": "nosniff",
-  "Referrer-Policy": "no-referrer",
-  "Cross-Origin-Opener-Policy": "same-origin",
-  "Cross-Origin-Resource-Policy": "same-origin",
-} as const;
+const headers = { ...safeHeaders, "Content-Security-Policy": policy };
 
 /** The app that is mounted at `/`. */
 export function statusPage(options: PageOptions): Hono {
