@@ -1,5 +1,4 @@
 /** The one check of who may pull what. Whatever answers for a repository passes here first. */
-import { isIPv4 } from "node:net";
 import { LRUCache } from "lru-cache";
 import { RegistryError } from "../oci/error.ts";
 import { formatRepository, isDigest, type Repository } from "../oci/reference.ts";
@@ -80,11 +79,10 @@ export class Access {
 
   #ruled(asker: Asker, repository: Repository): Rule["allow"] | undefined {
     if (asker.isHouse) return "pull";
-    const address = plainAddress(asker.address);
     const fits = (rule: Rule): boolean =>
       (rule.upstream === "*" || rule.upstream === repository.upstream) &&
       rule.repositories.some((names) => names.test(repository.name)) &&
-      rule.who.some((who) => matchesAsker(who, asker, address));
+      rule.who.some((who) => matchesAsker(who, asker));
     return this.#options.rules.find(fits)?.allow;
   }
 
@@ -176,10 +174,4 @@ function described(wanted: Wanted, name: string): string {
     case "referrers":
       return `referrers of ${name}@${wanted.subject}`;
   }
-}
-
-/** An IPv4 address as such, also where a socket for both families shows it as one of IPv6. */
-function plainAddress(address: string | undefined): string | undefined {
-  const four = address?.replace(/^::ffff:/i, "") ?? "";
-  return isIPv4(four) ? four : address;
 }

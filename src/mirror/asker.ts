@@ -8,7 +8,7 @@ export interface Asker {
   readonly user?: string;
   /** The names in its certificate. */
   readonly certificate?: readonly string[];
-  /** Its IP address. */
+  /** Its IP address; one of IPv4 as such, also where the socket shows it as one of IPv6. */
   readonly address?: string;
   /** A login that is none of ours: perhaps one of the upstream's. */
   readonly login?: Login;

@@ -20,8 +20,8 @@ export interface Rule {
   readonly allow: "pull" | "deny";
 }
 
-/** Is `who` the asker, whose address is given in its shortest form? */
-export function matchesAsker(who: Who, asker: Asker, address: string | undefined): boolean {
+/** Is `who` the asker? */
+export function matchesAsker(who: Who, asker: Asker): boolean {
   switch (who.kind) {
     case "everybody":
       return true;
@@ -32,7 +32,7 @@ export function matchesAsker(who: Who, asker: Asker, address: string | undefined
     case "certificate":
       return asker.certificate?.some((name) => who.name.test(name)) ?? false;
     case "network":
-      return isWithin(address, who.members);
+      return isWithin(asker.address, who.members);
   }
 }
 
