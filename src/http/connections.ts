@@ -1,6 +1,7 @@
 /** Connections: how many there may be, in all and from one address, and an end for readers that take nothing. */
 import type { Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { Tally } from "./tally.ts";
 
 /** What a connection was ended for. */
 export type ConnectionLimit = "connections" | "address" | "stalled";
@@ -19,24 +20,21 @@ export function limitConnections(
   server: Server,
   { connections, perAddress, stallMs, reached }: ConnectionLimits,
 ): void {
-  const open = new Map<string, number>();
+  const open = new Tally();
   let all = 0;
   server.on("connection", (socket: Socket) => {
     const address = socket.remoteAddress ?? "";
-    const count = open.get(address) ?? 0;
-    const limit = all >= connections ? "connections" : count >= perAddress ? "address" : undefined;
+    const limit = all >= connections ? "connections" : open.of(address) >= perAddress ? "address" : undefined;
     if (limit) {
       reached(limit);
       socket.destroy();
       return;
     }
     all += 1;
-    open.set(address, count + 1);
+    const leave = open.add(address);
     socket.once("close", () => {
       all -= 1;
-      const left = (open.get(address) ?? 1) - 1;
-      if (left > 0) open.set(address, left);
-      else open.delete(address);
+      leave();
     });
   });
   server.on("request", (_, outgoing: ServerResponse) => {

@@ -2,8 +2,10 @@
 import { createHmac, randomBytes } from "node:crypto";
 import { compare, hash as bcryptHash } from "bcrypt";
 import { LRUCache } from "lru-cache";
+import { Turns } from "../mirror/turns.ts";
 import { RegistryError } from "../oci/error.ts";
 import { FollowedFile } from "./followedFile.ts";
+import { Tally } from "./tally.ts";
 
 /** What a check may cost: more, and a handful of wrong passwords would be a denial of service. */
 const mostCost = 14;
@@ -30,9 +32,8 @@ export class Passwords {
   readonly #right = new LRUCache<string, true>({ max: 1000, ttl: believedMs });
   readonly #wrong = new LRUCache<string, true>({ max: 1000, ttl: believedMs });
   readonly #checks = new Map<string, Promise<boolean>>();
-  readonly #waiting: (() => void)[] = [];
-  readonly #byAddress = new Map<string, number>();
-  #running = 0;
+  readonly #turns = new Turns(running);
+  readonly #byAddress = new Tally();
 
   private constructor(file: FollowedFile<ReadonlyMap<string, string>>, nobody: string) {
     this.#file = file;
@@ -79,29 +80,16 @@ export class Passwords {
   }
 
   async #check(password: string, hash: string, address: string): Promise<boolean> {
-    const own = this.#byAddress.get(address) ?? 0;
-    if (own >= mostOfAddress || this.#waiting.length >= mostWaiting) {
+    if (this.#byAddress.of(address) >= mostOfAddress || this.#turns.waiting >= mostWaiting) {
       const message = "too many passwords are being checked";
       throw new RegistryError("UNAVAILABLE", message, { retryAfter: 1 });
     }
-    this.#byAddress.set(address, own + 1);
+    const leave = this.#byAddress.add(address);
     try {
-      if (this.#running >= running) await new Promise<void>((turn) => this.#waiting.push(turn));
-      else this.#running += 1;
-      return await compare(password, hash);
+      return await this.#turns.run(() => compare(password, hash));
     } finally {
-      this.#leave(address);
+      leave();
     }
-  }
-
-  /** Hands the turn to the next, or gives it back. */
-  #leave(address: string): void {
-    const left = (this.#byAddress.get(address) ?? 1) - 1;
-    if (left > 0) this.#byAddress.set(address, left);
-    else this.#byAddress.delete(address);
-    const next = this.#waiting.shift();
-    if (next) next();
-    else this.#running -= 1;
   }
 }
 
