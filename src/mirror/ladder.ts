@@ -9,10 +9,14 @@ export interface LadderPolicy extends FreshnessPolicy {
   readonly lowTtlFactor: number;
 }
 
+/** Is there so little left that what can be missed is done without? */
+export function isSaving(state: State): boolean {
+  return state === "low" || state === "reserve" || state === "exhausted";
+}
+
 /** From `low` on, tags and lists are believed longer. */
 export function policyAt(state: State, { lowTtlFactor, ...policy }: LadderPolicy): FreshnessPolicy {
-  const isSaving = state === "low" || state === "reserve" || state === "exhausted";
-  return isSaving ? { ...policy, tagTtlMs: policy.tagTtlMs * lowTtlFactor } : policy;
+  return isSaving(state) ? { ...policy, tagTtlMs: policy.tagTtlMs * lowTtlFactor } : policy;
 }
 
 /** May a tag be served without asking? What an alternate said is checked as soon as its upstream can be asked. */

@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import type { State } from "../quota/snapshot.ts";
 import type { WarmJobTable } from "../store/warmJobs.ts";
+import { isSaving } from "./ladder.ts";
 import { Turns } from "./turns.ts";
 import { NoRoomError, setbackOf, type Setback } from "./warmError.ts";
 import type { ImageWarmer } from "./warmImage.ts";
@@ -44,9 +45,6 @@ const lookEveryMs = 5_000;
 
 /** How long is waited, in ms, where nobody can say when there will be quota again. */
 const unknownMs = 60_000;
-
-/** Where an upstream gives nothing for what nobody waits for. */
-const saving: ReadonlySet<State> = new Set(["low", "reserve", "exhausted"]);
 
 /** There are too many jobs under way. */
 export class TooManyJobsError extends Error {
@@ -191,7 +189,7 @@ export class Warmer {
   async #refilled(job: WarmJob, signal: AbortSignal): Promise<void> {
     const { now, stateOf } = this.#options;
     const left = job.items.filter(({ state }) => state === "waiting");
-    const isOpen = (upstream: string): boolean => !saving.has(stateOf(upstream) ?? "ok");
+    const isOpen = (upstream: string): boolean => !isSaving(stateOf(upstream) ?? "ok");
     // One that is open already has asked for a pause, and that is waited for.
     const closed = [...new Set(left.map(({ repository }) => repository.upstream))].filter(
       (name) => !isOpen(name),
