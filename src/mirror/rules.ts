@@ -124,10 +124,6 @@ export class Rulebook {
     this.#verify = verify;
   }
 
-  get isEmpty(): boolean {
-    return this.#rules.length === 0 && this.#verify.length === 0;
-  }
-
   /** Every policy that there can be, for any repository. */
   get policies(): PolicyName[] {
     const judges = [undefined, ...this.#verify.map(({ judge }) => judge)];
