@@ -53,6 +53,16 @@ export function toRegistryError(
   }
 }
 
+/** What is not there is undefined; every other failure stays one, so that nothing is decided for want of an answer. */
+export async function unlessAbsent<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof UpstreamError && error.kind === "absent") return undefined;
+    throw error;
+  }
+}
+
 /**
  * How a stale answer is labelled, or undefined when `error` forbids one: an upstream that says
  * "there is no such thing" or "not for you" has been reached and is believed.

@@ -10,7 +10,6 @@ import type { Catalog } from "../store/catalog.ts";
 import type { Findings, RefusalReason } from "../store/findings.ts";
 import type { Health } from "../store/health.ts";
 import type { Ask } from "./ask.ts";
-import { Bench } from "./bench.ts";
 import type { Explanation } from "./explain.ts";
 import { ImmutableTags, type Moved } from "./immutable.ts";
 import type { Inquiries } from "./inquiry.ts";
@@ -18,6 +17,7 @@ import type { BlobAnswer, Layers } from "./layers.ts";
 import type { ManifestAnswer, Manifests } from "./manifests.ts";
 import { Rulebook, undecided, type Chapter, type PolicyRule, type Ruling, type VerifyRule } from "./rules.ts";
 import type { Served } from "./served.ts";
+import { Verdicts } from "./verdicts.ts";
 
 /** A pull was refused by a rule. */
 export interface Refused {
@@ -67,26 +67,24 @@ const chapters = 1000;
 export class Policy {
   readonly #options: PolicyOptions;
   readonly #book: Rulebook;
-  readonly #bench: Bench;
+  #made: Verdicts | undefined;
   readonly #immutable: ImmutableTags;
   readonly #chapters = new LRUCache<string, Chapter>({ max: chapters });
 
   constructor(options: PolicyOptions) {
-    const { rules, verify, immutableTags: patterns, findings, catalog, health, now, tell } = options;
-    const forgives = (error: unknown): boolean => health.note(error) !== undefined;
+    const { rules, verify, immutableTags: patterns, findings, catalog, now, tell } = options;
+    const forgives = (error: unknown): boolean => this.#forgives(error);
     this.#options = options;
     this.#book = new Rulebook(rules, verify);
-    this.#bench = new Bench({ ...options, forgives });
     this.#immutable = new ImmutableTags({ patterns, findings, catalog, forgives, moved: tell, now });
   }
 
   /** Forgets what was found out for rules that are gone. */
   async tidy(): Promise<void> {
-    const { findings, health } = this.#options;
     try {
-      await findings.prune(this.#book.policies, this.#immutable.covers);
+      await this.#options.findings.prune(this.#book.policies, this.#immutable.covers);
     } catch (error) {
-      if (!health.note(error)) throw error;
+      if (!this.#forgives(error)) throw error;
     }
   }
 
@@ -106,13 +104,13 @@ export class Policy {
       const foreseen = await this.#foresee(chapter, reference);
       this.#admit(repository, foreseen);
       const answer = await get(reference, ask);
-      await this.#bench.sight(repository, reference, undefined);
+      await this.#verdicts.sight(repository, reference, undefined);
       if (foreseen === "unknown") await this.#examine(served, chapter, answer, undefined, ask);
       return answer;
     }
     const answer = await this.#immutable.get(repository, reference, ask, get);
     if (chapter.isStrict) {
-      await this.#bench.sight(repository, answer.manifest.digest, reference);
+      await this.#verdicts.sight(repository, answer.manifest.digest, reference);
       await this.#examine(served, chapter, answer, reference, ask);
     }
     return answer;
@@ -147,25 +145,40 @@ export class Policy {
     const tag = isDigest(reference) ? undefined : reference;
     const rulings = await this.#rulings(chapter, told.digest, tag);
     const outcome = await this.#weigh(chapter, told.digest, rulings, (ruling) =>
-      this.#bench.remembered(chapter.repository, told.digest, ruling.policy),
+      this.#verdicts.remembered(chapter.repository, told.digest, ruling.policy),
     );
     if (typeof outcome === "object") return refused(outcome);
     if (outcome === "allowed" || told.wouldAnswer === "refused") return told;
     return { ...told, why: `${told.why}; ${rulings[0]?.name} would have it examined first` };
   }
 
+  /** Made when a rule first asks for it: it has room for much, and where nothing is demanded of images nobody needs it. */
+  get #verdicts(): Verdicts {
+    return (this.#made ??= new Verdicts({
+      ...this.#options,
+      forgives: (error) => this.#forgives(error),
+    }));
+  }
+
+  /** Is a disk to blame that does not take what is to be remembered? */
+  #forgives(error: unknown): boolean {
+    return this.#options.health.note(error) !== undefined;
+  }
+
   #chapter({ upstream, name }: Repository): Chapter {
     const key = `${upstream}/${name}`;
-    const known = this.#chapters.get(key) ?? this.#book.chapter({ upstream, name });
-    this.#chapters.set(key, known);
-    return known;
+    const known = this.#chapters.get(key);
+    if (known) return known;
+    const chapter = this.#book.chapter({ upstream, name });
+    this.#chapters.set(key, chapter);
+    return chapter;
   }
 
   /** What was found out already says of a manifest that is asked for by its digest, so that none is fetched in vain. */
   async #foresee(chapter: Chapter, digest: Digest): Promise<Outcome> {
     const rulings = await this.#rulings(chapter, digest, undefined);
     return this.#weigh(chapter, digest, rulings, (ruling) =>
-      this.#bench.foreseen(chapter.repository, digest, ruling),
+      this.#verdicts.foreseen(chapter.repository, digest, ruling),
     );
   }
 
@@ -181,8 +194,8 @@ export class Policy {
     const outcome = await this.#weigh(chapter, manifest.digest, rulings, (ruling) =>
       // For headers nothing is fetched, so they tell only what is known. They give nothing to run either.
       bytes && !ask.head
-        ? this.#bench.verdict(served, repository, { manifest, bytes }, ruling, ask)
-        : this.#bench.remembered(repository, manifest.digest, ruling.policy),
+        ? this.#verdicts.of(served, repository, { manifest, bytes }, ruling, ask)
+        : this.#verdicts.remembered(repository, manifest.digest, ruling.policy),
     );
     this.#admit(repository, outcome);
   }
@@ -191,20 +204,20 @@ export class Policy {
   async #partOf(served: Served, chapter: Chapter, digest: Digest, ask: Ask): Promise<Outcome> {
     const { repository, policies } = chapter;
     const { findings } = this.#options;
-    if (await this.#bench.isPart(repository, digest, policies)) return "allowed";
+    if (await this.#verdicts.isPart(repository, digest, policies)) return "allowed";
     let found: Outcome = {
       reason: "blob",
       sentence: `${formatImage(repository, digest)} is part of no image that may be pulled and that Hubcap has seen: pull the image by its manifest first`,
     };
     for (const namer of await findings.namers(repository, digest)) {
-      const content = await this.#bench.held(repository, namer);
+      const content = await this.#verdicts.held(repository, namer);
       // Bytes that are gone say nothing for what they named: the next pull of that manifest brings them again.
       if (!content) continue;
       const rulings = await this.#rulings(chapter, namer, undefined);
       const outcome = await this.#weigh(chapter, namer, rulings, (ruling) =>
         ask.head
-          ? this.#bench.remembered(repository, namer, ruling.policy)
-          : this.#bench.verdict(served, repository, content, ruling, ask),
+          ? this.#verdicts.remembered(repository, namer, ruling.policy)
+          : this.#verdicts.of(served, repository, content, ruling, ask),
       );
       if (typeof outcome === "string") return "allowed";
       found = outcome;
@@ -224,7 +237,7 @@ export class Policy {
     { repository }: Chapter,
     digest: Digest,
     rulings: readonly Ruling[],
-    verdictOf: (ruling: Ruling) => ReturnType<Bench["remembered"]>,
+    verdictOf: (ruling: Ruling) => ReturnType<Verdicts["remembered"]>,
   ): Promise<Outcome> {
     const what = formatImage(repository, digest);
     let refusal: Refusal | undefined;

@@ -4,14 +4,14 @@ import { algorithmOf, hexOf, type Digest } from "../oci/digest.ts";
 import { readManifest } from "../oci/manifest.ts";
 import { formatRepository, parseTag, type Reference, type Repository } from "../oci/reference.ts";
 import type { Verdict } from "../store/findings.ts";
-import type { Signature, SignatureJudge, Signed } from "../trust/signature.ts";
-import { UpstreamError } from "../upstream/error.ts";
+import { signPredicate, type Signature, type SignatureJudge, type Signed } from "../trust/signature.ts";
 import type { Ask } from "./ask.ts";
+import { unlessAbsent } from "./failure.ts";
 import type { Inquiries } from "./inquiry.ts";
 import type { Layers } from "./layers.ts";
 import type { Manifests } from "./manifests.ts";
 import type { Served } from "./served.ts";
-import { readWhole } from "./whole.ts";
+import { readSmall } from "./whole.ts";
 
 const payloadType = "application/vnd.dev.cosign.simplesigning.v1+json";
 const bundleType = /^application\/vnd\.dev\.sigstore\.bundle[.a-z0-9]*\+json$/;
@@ -22,9 +22,8 @@ const artifactTypes = /^application\/vnd\.dev\.(?:sigstore\.bundle|cosign\.artif
 /** What cosign lists its bundles as where a registry has no referrers API: as any other artifact. */
 const anyArtifact = "application/vnd.oci.empty.v1+json";
 
-/** What cosign writes to a bundle that signs an image; attestations state other predicates. */
+/** Where cosign writes on a bundle what it states of an image. */
 const predicateKey = "dev.sigstore.bundle.predicateType";
-const signPredicate = "https://sigstore.dev/cosign/sign/v1";
 
 /** The most that is looked at of one image: whoever may push could add signatures without end. */
 const maxReferrers = 8;
@@ -119,28 +118,18 @@ export class Signatures {
     reference: Reference,
     ask: Ask,
   ): AsyncGenerator<Signature, void, undefined> {
-    const found = await orAbsent(this.#options.manifests.get(served, repository, reference, ask));
+    const found = await unlessAbsent(this.#options.manifests.get(served, repository, reference, ask));
     if (!found?.bytes) return;
     const { layers } = readManifest(found.bytes, found.manifest.mediaType);
     for (const { mediaType, digest, size, annotations } of layers.slice(-maxSignatures).toReversed()) {
       const kind = mediaType === payloadType ? "payload" : bundleType.test(mediaType) ? "bundle" : undefined;
       if (!kind || size > maxSignatureBytes) continue;
-      const blob = await orAbsent(this.#options.layers.get(served, repository, digest, ask));
-      const bytes = blob && (await readWhole(blob, maxSignatureBytes));
+      const asked = this.#options.layers.get(served, repository, digest, ask);
+      const bytes = await readSmall(asked, maxSignatureBytes);
       if (!bytes) continue;
       yield kind === "bundle"
         ? { kind, bundle: bytes }
         : { kind, payload: bytes, annotations: annotations ?? {} };
     }
-  }
-}
-
-/** What is not there is undefined; every other failure stays one, so that nothing is decided for want of an answer. */
-async function orAbsent<T>(answer: Promise<T>): Promise<T | undefined> {
-  try {
-    return await answer;
-  } catch (error) {
-    if (error instanceof UpstreamError && error.kind === "absent") return undefined;
-    throw error;
   }
 }

@@ -1,4 +1,4 @@
-/** Where single manifests are judged: verdicts are remembered, and each is come to once for all who wait for it. */
+/** Verdicts on single manifests: each is come to once for all who wait for it, and remembered while it holds. */
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import { readManifest, type Manifest } from "../oci/manifest.ts";
@@ -7,7 +7,6 @@ import type { Blobs } from "../store/blobs.ts";
 import type { Catalog, HeldManifest } from "../store/catalog.ts";
 import type { Findings, PolicyName, Verdict } from "../store/findings.ts";
 import type { Signed } from "../trust/signature.ts";
-import { UpstreamError } from "../upstream/error.ts";
 import { Flights } from "../upstream/flight.ts";
 import type { Ask } from "./ask.ts";
 import { examine, foreign, isCompanion, isDocument, isWanted, type ImageConfig } from "./demands.ts";
@@ -18,9 +17,9 @@ import type { Manifests } from "./manifests.ts";
 import type { Ruling } from "./rules.ts";
 import type { Served } from "./served.ts";
 import { Signatures } from "./signatures.ts";
-import { readWhole } from "./whole.ts";
+import { readSmall } from "./whole.ts";
 
-export interface BenchOptions {
+export interface VerdictsOptions {
   readonly findings: Findings;
   readonly catalog: Pick<Catalog, "manifest">;
   readonly blobs: Pick<Blobs, "read">;
@@ -32,8 +31,8 @@ export interface BenchOptions {
   readonly now: () => number;
 }
 
-/** A manifest, and its bytes. */
-export interface Exhibit {
+/** A manifest with its bytes. */
+export interface WholeManifest {
   readonly manifest: HeldManifest;
   readonly bytes: Buffer;
 }
@@ -48,16 +47,16 @@ const maxDocumentBytes = 32 * 1024 * 1024;
 /** How much is known without the catalog: verdicts, and parts of what is allowed. */
 const remembered = 20_000;
 
-export class Bench {
-  readonly #options: BenchOptions;
+export class Verdicts {
+  readonly #options: VerdictsOptions;
   readonly #signatures: Signatures;
-  readonly #verdicts = new LRUCache<string, Verdict>({ max: remembered });
+  readonly #known = new LRUCache<string, Verdict>({ max: remembered });
   /** What allowed manifests name. With a full disk the catalog does not know. */
   readonly #parts = new LRUCache<string, "blob" | "child">({ max: remembered });
   readonly #sighted = new LRUCache<string, true>({ max: remembered });
   readonly #flights = new Flights<Verdict>();
 
-  constructor(options: BenchOptions) {
+  constructor(options: VerdictsOptions) {
     this.#options = options;
     this.#signatures = new Signatures(options);
   }
@@ -84,9 +83,9 @@ export class Bench {
     if (!digest) return undefined;
     const { findings, now } = this.#options;
     const key = keyOf(repository, digest, policy);
-    const known = this.#verdicts.get(key) ?? (await findings.verdict(repository, digest, policy));
+    const known = this.#known.get(key) ?? (await findings.verdict(repository, digest, policy));
     if (!known || (known.until !== undefined && known.until <= now())) return undefined;
-    this.#verdicts.set(key, known);
+    this.#known.set(key, known);
     return known;
   }
 
@@ -110,7 +109,7 @@ export class Bench {
   }
 
   /** The manifest, if this repository holds it. */
-  async held(repository: Repository, digest: Digest): Promise<Exhibit | undefined> {
+  async held(repository: Repository, digest: Digest): Promise<WholeManifest | undefined> {
     const { catalog, blobs } = this.#options;
     const manifest = await catalog.manifest(repository, digest);
     const bytes = manifest && (await blobs.read(digest, manifest.size));
@@ -124,21 +123,21 @@ export class Bench {
   }
 
   /** What `ruling` says of a manifest. @throws UpstreamError and others, when that cannot be found out now. */
-  async verdict(
+  async of(
     served: Served,
     repository: Repository,
-    exhibit: Exhibit,
+    whole: WholeManifest,
     ruling: Ruling,
     ask: Ask,
   ): Promise<Verdict> {
-    const { digest } = exhibit.manifest;
+    const { digest } = whole.manifest;
     const known = await this.remembered(repository, digest, ruling.policy);
     if (known) return known;
     // What is found out for nobody who waits may stand behind everybody, so who waits does not wait for it.
     const key = `${ask.ahead ? "ahead " : ""}${keyOf(repository, digest, ruling.policy)}`;
     const started = performance.now();
     const run = this.#flights.join(key, () =>
-      this.#judge(served, repository, exhibit, ruling, { ...ask, head: false }),
+      this.#judge(served, repository, whole, ruling, { ...ask, head: false }),
     );
     try {
       const late = `${served.upstream.name} did not answer in time what the policy has to know`;
@@ -151,7 +150,7 @@ export class Bench {
   async #judge(
     served: Served,
     repository: Repository,
-    { manifest: { digest, mediaType }, bytes }: Exhibit,
+    { manifest: { digest, mediaType }, bytes }: WholeManifest,
     ruling: Ruling,
     ask: Ask,
   ): Promise<Verdict> {
@@ -170,7 +169,7 @@ export class Bench {
     } catch (error) {
       if (!forgives(error)) throw error;
     }
-    this.#verdicts.set(keyOf(repository, digest, policy), verdict);
+    this.#known.set(keyOf(repository, digest, policy), verdict);
     return verdict;
   }
 
@@ -208,27 +207,11 @@ export class Bench {
   ): Promise<boolean> {
     if (layers.length > maxDocuments || layers.some(({ size }) => size > maxDocumentBytes)) return false;
     for (const { digest } of layers) {
-      const bytes = await this.#read(served, repository, digest, maxDocumentBytes, ask);
+      const asked = this.#options.layers.get(served, repository, digest, ask);
+      const bytes = await readSmall(asked, maxDocumentBytes);
       if (!bytes || !isDocument(bytes)) return false;
     }
     return true;
-  }
-
-  /** A small blob; undefined when it is not there, or larger. */
-  async #read(
-    served: Served,
-    repository: Repository,
-    digest: Digest,
-    limit: number,
-    ask: Ask,
-  ): Promise<Buffer | undefined> {
-    try {
-      return await readWhole(await this.#options.layers.get(served, repository, digest, ask), limit);
-    } catch (error) {
-      // One that is not there says nothing of itself; one that cannot be had now may.
-      if (error instanceof UpstreamError && error.kind === "absent") return undefined;
-      throw error;
-    }
   }
 
   async #config(
@@ -238,7 +221,8 @@ export class Bench {
     ask: Ask,
   ): Promise<ImageConfig> {
     if (!config || config.size > maxConfigBytes) return {};
-    const bytes = await this.#read(served, repository, config.digest, maxConfigBytes, ask);
+    const asked = this.#options.layers.get(served, repository, config.digest, ask);
+    const bytes = await readSmall(asked, maxConfigBytes);
     return bytes ? readImageConfig(bytes) : {};
   }
 }

@@ -1,8 +1,15 @@
 /** Small blobs that the mirror itself has to read: configs and signatures. */
+import { unlessAbsent } from "./failure.ts";
 import type { BlobAnswer } from "./layers.ts";
 
-/** All bytes of a blob, or undefined when they are more than `limit`. The blob is read or closed either way. */
-export async function readWhole({ size, content }: BlobAnswer, limit: number): Promise<Buffer | undefined> {
+/** All bytes of a blob that was asked for; undefined when it is not there, or larger than `limit`. @throws what asking for it throws otherwise */
+export async function readSmall(asked: Promise<BlobAnswer>, limit: number): Promise<Buffer | undefined> {
+  const blob = await unlessAbsent(asked);
+  return blob && readWhole(blob, limit);
+}
+
+/** The blob is read or closed, whatever comes of it. */
+async function readWhole({ size, content }: BlobAnswer, limit: number): Promise<Buffer | undefined> {
   if (!content) return undefined;
   if (size !== undefined && size > limit) {
     await content.close();

@@ -1,10 +1,7 @@
 /** What a signature is about: the statements that cosign signs, and whether they name an image. */
 import { createHash } from "node:crypto";
 import { algorithmOf, hexOf, parseDigest } from "../oci/digest.ts";
-import type { Signed } from "./signature.ts";
-
-/** What cosign states of an image that it signs. Attestations state other predicates, and say nothing of who approves of it. */
-const signPredicate = "https://sigstore.dev/cosign/sign/v1";
+import { signPredicate, type Signed } from "./signature.ts";
 
 const statementType = "application/vnd.in-toto+json";
 

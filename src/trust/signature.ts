@@ -1,6 +1,9 @@
 /** Signatures as they lie in a registry, and who says whether one counts. */
 import type { Digest } from "../oci/digest.ts";
 
+/** What cosign states of an image that it signs. Attestations state other predicates, and say nothing of who approves of it. */
+export const signPredicate = "https://sigstore.dev/cosign/sign/v1";
+
 /** A signature, proven by nothing yet. */
 export type Signature =
   /** cosign's tag scheme: a payload, and its signature in annotations. */

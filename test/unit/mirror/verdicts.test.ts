@@ -1,7 +1,7 @@
 /** Verdicts: come to once for all who wait, kept while they hold, and come to again when they do not. */
 import { beforeEach, expect, it } from "vitest";
 import { patienceMs, type Ask } from "../../../src/mirror/ask.ts";
-import { Bench } from "../../../src/mirror/bench.ts";
+import { Verdicts } from "../../../src/mirror/verdicts.ts";
 import { Inquiries } from "../../../src/mirror/inquiry.ts";
 import { Rulebook, undecided } from "../../../src/mirror/rules.ts";
 import { parsePattern } from "../../../src/oci/pattern.ts";
@@ -15,7 +15,7 @@ import { shelf, ShelfUpstream, versionOf } from "../../support/shelfUpstream.ts"
 
 const repository = shelf(0);
 const version = versionOf(0, 0);
-const exhibit = {
+const whole = {
   manifest: { digest: version.digest, mediaType: ociManifest, size: version.bytes.length },
   bytes: version.bytes,
 };
@@ -57,7 +57,7 @@ function open(findings = new SqliteFindings(openDatabase(":memory:"))) {
   const inquiries = new Inquiries(new AbortController().signal, () => now);
   const payload = Buffer.from("{}");
   const signature = { ...version, bytes: Buffer.from(version.bytes) };
-  const bench = new Bench({
+  const verdicts = new Verdicts({
     findings,
     catalog: new FakeCatalog(),
     blobs: new FakeBlobs(),
@@ -70,7 +70,7 @@ function open(findings = new SqliteFindings(openDatabase(":memory:"))) {
         const bytes = Buffer.from(
           JSON.stringify({ schemaVersion: 2, mediaType: ociManifest, config: layers[0], layers }),
         );
-        return { outcome: "hit", manifest: { ...exhibit.manifest, digest: signature.digest }, bytes };
+        return { outcome: "hit", manifest: { ...whole.manifest, digest: signature.digest }, bytes };
       },
     },
     layers: {
@@ -84,7 +84,7 @@ function open(findings = new SqliteFindings(openDatabase(":memory:"))) {
     forgives: () => false,
     now: () => now,
   });
-  return { findings, verdict: () => bench.verdict(served, repository, exhibit, ruling, ask()) };
+  return { findings, verdict: () => verdicts.of(served, repository, whole, ruling, ask()) };
 }
 
 beforeEach(() => {
