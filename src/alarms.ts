@@ -29,7 +29,7 @@ const forecastMs = 60 * minuteMs;
 const certificateMs = 14 * 24 * 60 * minuteMs;
 
 /** What has no end of its own is over when it has not happened again for so long. */
-const quietMs = { "corrupt-blob": 60 * minuteMs, stale: 10 * minuteMs } as const;
+const quietMs = { "corrupt-blob": 60 * minuteMs, stale: 10 * minuteMs, "tag-moved": 60 * minuteMs } as const;
 
 /** Begins to look, and gives how to end that. */
 export function watch(options: AlarmsOptions): () => void {
@@ -107,6 +107,12 @@ async function counted({ metrics, now }: AlarmsOptions, happenings: Happenings):
       "corrupt-blob",
       await metrics.sums(metrics.quarantined),
       () => "A held blob was not what its name says. It is in quarantine and comes back with its next pull.",
+    ),
+    ...happenings.recent(
+      "tag-moved",
+      await metrics.sums(metrics.immutableMoves, "upstream"),
+      (subject) =>
+        `An immutable tag means something else at ${subject} than it did first, which is served on. The log says which tag.`,
     ),
   ];
   for (const { subject, endsAt } of await certificateEnds(metrics)) {

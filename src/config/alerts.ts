@@ -13,6 +13,7 @@ export const alertNames = [
   "disk",
   "corrupt-blob",
   "stale",
+  "tag-moved",
   "certificate",
   "audit",
 ] as const;

@@ -6,7 +6,15 @@ import { Alerts, type AlertMessage } from "../../src/telemetry/alerts.ts";
 import { Metrics } from "../../src/telemetry/metrics.ts";
 
 const hour = 60 * 60_000;
-const everything = ["quota-low", "quota-forecast", "disk", "certificate", "audit", "corrupt-blob"];
+const everything = [
+  "quota-low",
+  "quota-forecast",
+  "disk",
+  "certificate",
+  "audit",
+  "corrupt-blob",
+  "tag-moved",
+];
 
 const at = (ms: number): string => new Date(ms).toISOString();
 
@@ -96,4 +104,12 @@ it("blobs in quarantine, for as long as more come", async () => {
   metrics.quarantined.inc({ reason: "size" });
   expect(await next(hour - 10_000)).toEqual([]);
   expect(await next(20_000)).toEqual(["corrupt-blob resolved storage"]);
+});
+
+it("an immutable tag that moved, by upstream, for as long as more do", async () => {
+  const { metrics, next } = open();
+  metrics.immutableMoves.inc({ upstream: "ghcr.io" });
+  expect(await next()).toEqual(["tag-moved firing ghcr.io"]);
+  expect(await next(hour - 10_000)).toEqual([]);
+  expect(await next(20_000)).toEqual(["tag-moved resolved ghcr.io"]);
 });
