@@ -1,4 +1,8 @@
-/** Where the time of a pull goes: its steps, told to whoever traces pulls. Most often nobody does, and then there is no step. */
+/**
+ * Where the time of a pull goes: its steps, told to whoever traces pulls. Most often nobody does, and then there is no step.
+ * They stand here because the purpose of each request takes them along, from the face to the upstream's room, which may
+ * know no other.
+ */
 
 /** What is known of a step, under the names that docs/operations.md lists. Never a secret, a token or a query. */
 export type Facts = Readonly<Record<string, string | number | boolean>>;

@@ -37,7 +37,7 @@ export interface Audit {
 }
 
 /** One line for `pull`, with its end. Fields that are not known are not there. */
-export function auditLine(pull: AuditedPull, now: number): string {
+function auditLine(pull: AuditedPull, now: number): string {
   return `${inOneLine(JSON.stringify({ time: new Date(now).toISOString(), event: "pull", ...pull }))}\n`;
 }
 
