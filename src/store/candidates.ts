@@ -4,7 +4,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
 import type { HeldImage, Inventory } from "./inventory.ts";
 import { expiry, isPinned, type RetentionRule } from "./rules.ts";
-import { Slice } from "./slice.ts";
+import { Breaks } from "./slice.ts";
 
 /** Why bytes are let go of. */
 export type Reason = "capacity" | "age" | "unused" | "removed" | "orphan";
@@ -134,16 +134,14 @@ export class Candidates {
 
   /** All images, page by page, with a turn of the event loop after each. What is dropped meanwhile disturbs nothing. */
   async *#pages(next: (after: HeldImage | undefined) => Promise<HeldImage[]>): AsyncGenerator<HeldImage> {
-    let slice = new Slice();
+    const breaks = new Breaks();
     for (let after: HeldImage | undefined; ;) {
       this.#options.signal.throwIfAborted();
       const page = await next(after);
       for (const image of page) {
         yield image;
         // What is done with an image are lookups, too, and each may wait for the disk.
-        if (!slice.isOver) continue;
-        await new Promise(setImmediate);
-        slice = new Slice();
+        await breaks.rest();
       }
       after = page.at(-1);
       if (page.length === 0) return;

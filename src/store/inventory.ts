@@ -36,7 +36,7 @@ export interface Discarded {
   readonly size: number;
 }
 
-/** Every call does a small, bounded piece of work, so that none holds up a request. */
+/** No call holds up a request: each does a small, bounded piece of work, or one after the other with turns for everybody else. */
 export interface Inventory {
   totals(): Promise<Totals>;
   /** When the image that was unused for longest was asked for last. */
@@ -78,6 +78,12 @@ export interface Inventory {
 type Place = [upstream: string, repository: string];
 const place = ({ upstream, name }: Repository): Place => [upstream, name];
 
+/** What of a manifest's names or parts is yet to be read. */
+interface Rest {
+  readonly whole: Digest;
+  readonly after: string;
+}
+
 interface ImageRow {
   upstream: string;
   name: RepositoryName;
@@ -110,8 +116,8 @@ export class SqliteInventory implements Inventory {
     const image = `SELECT upstream, repository AS name, digest, media_type AS mediaType, size,
         held_at AS heldAt, used_at AS usedAt, uses
       FROM image CROSS JOIN manifest USING (digest) CROSS JOIN blob USING (digest)`;
-    const belonging = `SELECT digest FROM named WHERE manifest = ?
-      UNION ALL SELECT digest FROM manifest WHERE subject = ?`;
+    const named = "SELECT digest FROM named WHERE manifest = @whole AND digest > @after";
+    const referring = "SELECT digest FROM manifest WHERE subject = @whole AND digest > @after";
     this.#sql = {
       totals: database.prepare<[], Totals>("SELECT bytes, blobs, manifests FROM total"),
       oldestUse: database.prepare<[], number | null>("SELECT min(used_at) FROM image").pluck(),
@@ -147,11 +153,13 @@ export class SqliteInventory implements Inventory {
            CROSS JOIN image USING (digest) WHERE ${here} LIMIT 16`,
         )
         .pluck(),
-      belongings: database.prepare<[...Place, string, string], ImageRow>(
-        `${image} WHERE ${here} AND digest IN (${belonging})`,
+      belongings: database.prepare<Repository & Rest, ImageRow>(
+        `${image} WHERE upstream = @upstream AND repository = @name AND digest IN (${named} UNION ALL ${referring})
+         ORDER BY digest`,
       ),
-      contents: database.prepare<[string, string], Discarded>(
-        "SELECT digest, size FROM blob WHERE digest = ? OR digest IN (SELECT digest FROM named WHERE manifest = ?)",
+      contents: database.prepare<Rest, Discarded>(
+        `SELECT digest, size FROM blob WHERE digest IN (${named} UNION ALL SELECT @whole WHERE @whole > @after)
+         ORDER BY digest`,
       ),
       names: database.prepare<[string], Digest>("SELECT manifest FROM named WHERE digest = ?").pluck(),
       someNamed: database
@@ -265,11 +273,14 @@ export class SqliteInventory implements Inventory {
   }
 
   async belongings(repository: Repository, digest: Digest): Promise<HeldImage[]> {
-    return this.#sql.belongings.all(...place(repository), digest, digest).map(toImage);
+    const rows = await this.#inTurns((after) =>
+      this.#sql.belongings.iterate({ ...repository, whole: digest, after }),
+    );
+    return rows.map(toImage);
   }
 
   async contents(manifest: Digest): Promise<Discarded[]> {
-    return this.#sql.contents.all(manifest, manifest);
+    return this.#inTurns((after) => this.#sql.contents.iterate({ whole: manifest, after }));
   }
 
   async namedOnlyBy(digest: Digest, gone: ReadonlySet<Digest>): Promise<boolean> {
@@ -291,6 +302,23 @@ export class SqliteInventory implements Inventory {
 
   async orphans(before: number, ahead: number, limit: number): Promise<Discarded[]> {
     return this.#someOrphans(before, ahead, limit);
+  }
+
+  /** All rows that `from` gives after a digest, read by the slice. */
+  async #inTurns<Row extends { readonly digest: Digest }>(
+    from: (after: string) => Iterable<Row>,
+  ): Promise<Row[]> {
+    const rows: Row[] = [];
+    for (;;) {
+      const slice = new Slice(this.#sliceMs);
+      let isCut = false;
+      for (const row of from(rows.at(-1)?.digest ?? "")) {
+        rows.push(row);
+        if ((isCut = slice.isOver)) break;
+      }
+      if (!isCut) return rows;
+      await new Promise(setImmediate);
+    }
   }
 
   #someOrphans(before: number, ahead: number, limit: number): Discarded[] {

@@ -3,6 +3,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Blobs } from "./blobs.ts";
 import type { Candidates, Reason } from "./candidates.ts";
 import type { HeldImage, Inventory } from "./inventory.ts";
+import { Breaks } from "./slice.ts";
 
 /** How many blobs are let go of between two turns of the event loop. */
 const perStep = 50;
@@ -43,12 +44,14 @@ export class Removal implements Hand {
     const { inventory, candidates, signal } = this.#options;
     signal.throwIfAborted();
     const going = [image];
+    const breaks = new Breaks();
     for (const { repository, digest } of going) {
       const belongings = await inventory.belongings(repository, digest);
       while (!(await inventory.drop(repository, digest))) await this.#turn();
       for (const part of belongings) {
         const kept = (await inventory.keepers(repository, part.digest)).length > 0;
         if (!kept && !(await candidates.isPinned(part))) going.push(part);
+        await breaks.rest();
       }
       await this.#turn();
     }
@@ -98,21 +101,26 @@ export class Rehearsal implements Hand {
   }
 
   async image(image: HeldImage): Promise<number> {
-    const going = [image];
-    for (const { repository, digest } of going) {
+    const going = new Map([[image.digest, image]]);
+    const breaks = new Breaks();
+    for (const { repository, digest } of going.values()) {
       if (!(await this.#inventory.heldElsewhere(repository, digest))) this.#gone.add(digest);
       for (const part of await this.#inventory.belongings(repository, digest)) {
-        if (going.some((other) => other.digest === part.digest)) continue;
+        await breaks.rest();
+        if (going.has(part.digest)) continue;
         const keepers = await this.#inventory.keepers(repository, part.digest);
         const kept = keepers.some((keeper) => !this.#gone.has(keeper));
-        if (!kept && !(await this.#candidates.isPinned(part))) going.push(part);
+        if (!kept && !(await this.#candidates.isPinned(part))) going.set(part.digest, part);
       }
       await new Promise(setImmediate);
     }
     let freed = 0;
-    for (const { digest } of going) {
+    for (const digest of going.keys()) {
       if (!this.#gone.has(digest)) continue;
-      for (const blob of await this.#inventory.contents(digest)) freed += await this.#count(blob);
+      for (const blob of await this.#inventory.contents(digest)) {
+        freed += await this.#count(blob);
+        await breaks.rest();
+      }
     }
     return freed;
   }

@@ -15,6 +15,18 @@ export class Slice {
   }
 }
 
+/** Breaks in work of many small steps: whenever a slice of time is over, everybody else has a turn. */
+export class Breaks {
+  #slice = new Slice();
+
+  /** To be awaited after each step. */
+  async rest(): Promise<void> {
+    if (!this.#slice.isOver) return;
+    await new Promise(setImmediate);
+    this.#slice = new Slice();
+  }
+}
+
 /** The first of `rows`, as many as a slice of time has room for; none only when there are none. */
 export function someOf<Row>(rows: Iterable<Row>, slice: Slice): Row[] {
   const some: Row[] = [];

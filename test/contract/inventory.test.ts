@@ -1,4 +1,6 @@
-import { describe } from "vitest";
+import { describe, expect, it } from "vitest";
+import { ociIndex, ociManifest } from "../../src/oci/descriptor.ts";
+import { digestOf } from "../../src/oci/digest.ts";
 import { SqliteCatalog } from "../../src/store/catalog.ts";
 import { openDatabase } from "../../src/store/database.ts";
 import { SqliteInventory } from "../../src/store/inventory.ts";
@@ -10,4 +12,23 @@ describe.each([Infinity, 0])("SqliteInventory in steps of at most %d ms", (slice
     const database = openDatabase(":memory:");
     return { catalog: new SqliteCatalog(database, now), inventory: new SqliteInventory(database, sliceMs) };
   });
+});
+
+it("lets everybody else have their turn while it looks up what a large index has", async () => {
+  const database = openDatabase(":memory:");
+  const catalog = new SqliteCatalog(database);
+  const inventory = new SqliteInventory(database, 0);
+  const repository = { upstream: "docker.io", name: "library/nginx" as never };
+  const [index = digestOf(Buffer.alloc(0)), ...children] = ["index", "one", "other"].map((text) =>
+    digestOf(Buffer.from(text)),
+  );
+  await catalog.holdManifest(repository, { digest: index, mediaType: ociIndex, size: 1 }, children);
+  for (const digest of children)
+    await catalog.holdManifest(repository, { digest, mediaType: ociManifest, size: 1 }, []);
+  for (const look of [() => inventory.belongings(repository, index), () => inventory.contents(index)]) {
+    let turns = 0;
+    setImmediate(() => (turns += 1));
+    expect((await look()).length).toBeGreaterThan(1);
+    expect(turns).toBe(1);
+  }
 });
