@@ -22,7 +22,7 @@ import {
   type FetchedManifest,
   type Resolved,
 } from "./manifestReply.ts";
-import { pages, tagsIn } from "./pages.ts";
+import { pages, tagsIn, type Page } from "./pages.ts";
 import { Slots } from "./slots.ts";
 import { Tokens } from "./token.ts";
 import { blobConnections, defaultTimeouts, discard, Wire, type Reply, type Timeouts } from "./wire.ts";
@@ -179,12 +179,9 @@ export class Registry implements Upstream {
   }
 
   async listTags(repository: Repository, asked: Asked): Promise<string[]> {
-    // 1000 is the most that ECR takes.
-    const first = this.#address(repository, "tags/list?n=1000");
-    const ask = (url: URL): Promise<Reply> =>
-      this.#ask("tags", "GET", url, {}, repository, `tags of ${repository.name}`, asked);
     const tags = new Set<string>();
-    for await (const page of pages(first, maxTagPageBytes, ask)) {
+    // 1000 is the most that ECR takes.
+    for await (const page of this.#tagPages(repository, 1000, asked)) {
       for (const tag of tagsIn(page)) if (parseTag(tag)) tags.add(tag);
     }
     return [...tags];
@@ -218,12 +215,16 @@ export class Registry implements Upstream {
 
   /** Does a repository show any of its tags? @throws UpstreamError */
   async showsTags(repository: Repository, asked: Asked): Promise<boolean> {
-    const first = this.#address(repository, "tags/list?n=1");
-    const ask = (url: URL): Promise<Reply> =>
-      this.#ask("tags", "GET", url, {}, repository, `tags of ${repository.name}`, asked);
     // One page is enough to tell, and an answer that is no list, such as a page to log in at, tells nothing.
-    for await (const page of pages(first, maxTagPageBytes, ask)) return tagsIn(page).length > 0;
+    for await (const page of this.#tagPages(repository, 1, asked)) return tagsIn(page).length > 0;
     return false;
+  }
+
+  #tagPages(repository: Repository, tagsEach: number, asked: Asked): AsyncGenerator<Page> {
+    const first = this.#address(repository, `tags/list?n=${tagsEach}`);
+    return pages(first, maxTagPageBytes, (url) =>
+      this.#ask("tags", "GET", url, {}, repository, `tags of ${repository.name}`, asked),
+    );
   }
 
   /** The fallback for registries without the referrers API (distribution-spec "Referrers Tag Schema"). */
