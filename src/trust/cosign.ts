@@ -68,21 +68,21 @@ export async function openCosign(options: CosignOptions): Promise<SignatureJudge
 
   function judge(signature: Signature, image: Signed): string | undefined {
     try {
-      const read = signature.kind === "payload" ? readPayload(signature) : readBundle(signature);
-      const fault =
-        signature.kind === "payload" ? faultOfPayload(signature.payload, image) : faultOf(read, image);
-      return fault ?? prove(read, signature.kind === "payload" ? signature.payload : image.bytes);
+      return signature.kind === "payload" ? judgePayload(signature, image) : judgeBundle(signature, image);
     } catch (error) {
       return error instanceof VerificationError ? explain(error) : "it cannot be read";
     }
   }
 
-  function readPayload({ payload, annotations }: Signature & { kind: "payload" }): Bundle {
-    return bounded(bundleFromJSON(bundleOf(payload, annotations)));
+  function judgePayload(signature: Signature & { kind: "payload" }, image: Signed): string | undefined {
+    const { payload, annotations } = signature;
+    const bundle = bounded(bundleFromJSON(bundleOf(payload, annotations)));
+    return faultOfPayload(payload, image) ?? prove(bundle, payload);
   }
 
-  function readBundle({ bundle }: Signature & { kind: "bundle" }): Bundle {
-    return bounded(bundleFromJSON(JSON.parse(bundle.toString("utf8"))));
+  function judgeBundle(signature: Signature & { kind: "bundle" }, image: Signed): string | undefined {
+    const bundle = bounded(bundleFromJSON(JSON.parse(signature.bundle.toString("utf8"))));
+    return faultOf(bundle, image) ?? prove(bundle, image.bytes);
   }
 
   function faultOf({ content }: Bundle, image: Signed): string | undefined {
