@@ -54,6 +54,7 @@ export class AuditFile {
 
   /** Writes what is left. */
   async close(): Promise<void> {
+    // The first may be one that is under way already, without the last lines.
     await this.#flush();
     await this.#flush();
     await this.#file?.close();
