@@ -1,4 +1,8 @@
 /** What one client of an event stream has yet to read: bounded, since a client may read slowly or not at all. */
+import type { SSEStreamingApi } from "hono/streaming";
+
+/** Shorter than the minute of common proxies' patience with a silent connection, in ms. */
+const heartbeatMs = 15_000;
 
 /** Everything that has come since the last time it was asked for. */
 export interface Batch<Item> {
@@ -49,5 +53,19 @@ export class Backlog<Item> {
         resolve();
       };
     });
+  }
+}
+
+/** What comes for the client of `stream`, until it has left or its connection was closed. */
+export async function* batches<Item>(
+  backlog: Backlog<Item>,
+  stream: SSEStreamingApi,
+): AsyncGenerator<Batch<Item>> {
+  stream.onAbort(() => backlog.wake());
+  while (!stream.aborted) {
+    const batch = await backlog.next(heartbeatMs);
+    if (batch.items.length > 0) yield batch;
+    // A comment, for proxies that cut what is silent, and to notice who is gone.
+    else await stream.write(":\n\n");
   }
 }

@@ -6,7 +6,7 @@ const everyMs = 2000;
 
 /** What a file's text means as `V`. */
 export class FollowedFile<V> {
-  readonly path: string;
+  readonly #path: string;
   readonly #read: (text: string) => V;
   readonly #failed: (path: string, error: unknown) => void;
   #text: string;
@@ -20,7 +20,7 @@ export class FollowedFile<V> {
     text: string,
     failed: (path: string, error: unknown) => void,
   ) {
-    this.path = path;
+    this.#path = path;
     this.#read = read;
     this.#failed = failed;
     this.#text = text;
@@ -49,7 +49,7 @@ export class FollowedFile<V> {
   /** Reads the file now. */
   async look(): Promise<void> {
     try {
-      const text = await readFile(this.path, "utf8");
+      const text = await readFile(this.#path, "utf8");
       if (text !== this.#text) this.#value = this.#read(text);
       this.#text = text;
       this.#complaint = undefined;
@@ -57,7 +57,7 @@ export class FollowedFile<V> {
       const complaint = error instanceof Error ? error.message : String(error);
       if (complaint === this.#complaint) return;
       this.#complaint = complaint;
-      this.#failed(this.path, error);
+      this.#failed(this.#path, error);
     }
   }
 

@@ -6,13 +6,10 @@ import type { PolicyEvent } from "../../mirror/policy.ts";
 import { parseRepositoryName } from "../../oci/reference.ts";
 import type { QuotaBucket } from "../../quota/bucket.ts";
 import type { QuotaEvent, QuotaListener } from "../../quota/event.ts";
+import { Backlog, batches } from "../backlog.ts";
 import { withheld } from "../discretion.ts";
-import { Backlog } from "./backlog.ts";
 import { upstreamQuota } from "./quota.ts";
 import { mayKnowOf, type ViewerOptions } from "./viewer.ts";
-
-/** Shorter than the minute of common proxies' patience with a silent connection. */
-const heartbeatMs = 15_000;
 
 /** What a client may be behind by. A refused herd makes more; those who read slowly learn how many they missed. */
 const mostBehind = 256;
@@ -122,15 +119,11 @@ async function tell(
       if (event.type === "moved") backlog.push({ event, at: now() });
     }),
   );
-  stream.onAbort(() => backlog.wake());
   try {
     for (const source of sources) await stream.writeSSE(message("sample", source.snapshot()));
-    while (!stream.aborted) {
-      const { items, missed } = await backlog.next(heartbeatMs);
+    for await (const { items, missed } of batches(backlog, stream)) {
       if (missed > 0) await stream.writeSSE(message("missed", { count: missed }));
       for (const { event, at } of items) await stream.writeSSE(await messageOf(event, at, shown));
-      // A comment, for proxies that cut what is silent.
-      if (items.length === 0) await stream.write(":\n\n");
     }
   } finally {
     for (const stop of leave) stop();

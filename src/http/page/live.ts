@@ -1,13 +1,10 @@
 /** The page's event stream: who looks at the page is sent each part that has changed, at most once a second. */
 import type { SSEStreamingApi } from "hono/streaming";
-import { Backlog } from "../api/backlog.ts";
+import { Backlog, batches } from "../backlog.ts";
 import type { Parts } from "./parts.ts";
 
 /** How often is looked, while somebody looks at the page, whether anything has changed, in ms. */
 const lookEveryMs = 1000;
-
-/** Shorter than the minute of common proxies' patience with a silent connection. */
-const heartbeatMs = 15_000;
 
 /** So many may look at the page at once: each takes a connection and a copy of what it was sent. */
 export const mostWatchers = 64;
@@ -34,23 +31,22 @@ export class Live {
   async follow(stream: SSEStreamingApi): Promise<void> {
     const news = new Backlog<true>(1);
     const sent = new Map<string, string>();
-    stream.onAbort(() => news.wake());
     this.#watchers.add(news);
     void this.#keepLooking();
     try {
-      while (!stream.aborted) {
-        const changed = [...this.#parts].filter(([name, text]) => sent.get(name) !== text);
-        for (const [name, text] of changed) sent.set(name, text);
-        if (changed.length > 0) {
-          await stream.writeSSE({ event: "parts", data: JSON.stringify(Object.fromEntries(changed)) });
-        }
-        const { items } = await news.next(heartbeatMs);
-        // A comment, for proxies that cut what is silent, and to notice who is gone.
-        if (items.length === 0) await stream.write(":\n\n");
-      }
+      await this.#send(stream, sent);
+      for await (const _ of batches(news, stream)) await this.#send(stream, sent);
     } finally {
       this.#watchers.delete(news);
     }
+  }
+
+  /** Sends the parts that are not as they were `sent` last. */
+  async #send(stream: SSEStreamingApi, sent: Map<string, string>): Promise<void> {
+    const changed = [...this.#parts].filter(([name, text]) => sent.get(name) !== text);
+    if (changed.length === 0) return;
+    for (const [name, text] of changed) sent.set(name, text);
+    await stream.writeSSE({ event: "parts", data: JSON.stringify(Object.fromEntries(changed)) });
   }
 
   /** Looks as long as anybody watches. */

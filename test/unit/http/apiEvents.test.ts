@@ -1,6 +1,6 @@
 /** The event stream, and what a client that reads slowly costs. */
 import { afterEach, expect, test, vi } from "vitest";
-import { Backlog } from "../../../src/http/api/backlog.ts";
+import { Backlog } from "../../../src/http/backlog.ts";
 import { answersOf } from "../../../src/http/app.ts";
 import { listen } from "../../../src/http/listen.ts";
 import type { QuotaError } from "../../../src/quota/quota.ts";
