@@ -123,7 +123,7 @@ describe("an export", () => {
   it("ends with 2 for a platform that is none, since it would hold nothing that runs", async () => {
     const config = await configured(source.root);
     const file = join(folder, "none.tar");
-    const { code, errors } = await hubcap(
+    const { code, errors } = await runHubcap([
       "export",
       "--config",
       config,
@@ -132,7 +132,7 @@ describe("an export", () => {
       "--platform",
       "amd64",
       "app:1",
-    );
+    ]);
     expect(code).toBe(2);
     expect(errors).toMatch(/^hubcap: --platform takes a platform such as linux\/amd64 [^\n]+\n$/);
   });
