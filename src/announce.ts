@@ -51,12 +51,19 @@ function show(snapshot: Snapshot, metrics: Metrics): void {
     [metrics.quotaRemaining, remaining],
     [metrics.quotaReserve, reserve],
     [metrics.quotaEmptyAt, emptyAt === null ? null : Date.parse(emptyAt) / 1000],
-    [metrics.quotaSavedPulls, saved.pulls],
-    [metrics.quotaSavedBytes, saved.bytes],
   ] as const;
   for (const [gauge, value] of shown) {
     // A gauge that is not known is not there: zero would say that nothing is left.
     if (value === null) gauge.remove(labels);
     else gauge.set(labels, value);
+  }
+  const counted = [
+    [metrics.quotaSavedPulls, saved.pulls],
+    [metrics.quotaSavedBytes, saved.bytes],
+  ] as const;
+  for (const [counter, value] of counted) {
+    // It is the ledger that counts, over all restarts; here it is only said again.
+    counter.remove(labels);
+    counter.inc(labels, value);
   }
 }

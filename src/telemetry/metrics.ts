@@ -65,8 +65,8 @@ export class Metrics {
   readonly quotaRemaining = this.#gauge("hubcap_quota_remaining", ["upstream", "account"]);
   readonly quotaReserve = this.#gauge("hubcap_quota_reserve", ["upstream", "account"]);
   readonly quotaEmptyAt = this.#gauge("hubcap_quota_empty_at_seconds", ["upstream", "account"]);
-  readonly quotaSavedPulls = this.#gauge("hubcap_quota_saved_pulls_total", ["upstream", "account"]);
-  readonly quotaSavedBytes = this.#gauge("hubcap_quota_saved_bytes_total", ["upstream", "account"]);
+  readonly quotaSavedPulls = this.#counter("hubcap_quota_saved_pulls_total", ["upstream", "account"]);
+  readonly quotaSavedBytes = this.#counter("hubcap_quota_saved_bytes_total", ["upstream", "account"]);
   readonly quotaState = this.#gauge("hubcap_quota_state", ["upstream", "account", "state"]);
   readonly quotaSpent = this.#counter("hubcap_quota_spent_total", ["upstream", "reason"]);
   readonly quotaRefused = this.#counter("hubcap_quota_refused_total", ["upstream", "reason"]);
@@ -129,12 +129,12 @@ export class Metrics {
 
   /** Everything, in Prometheus' text format. */
   read(): Promise<string> {
-    this.refresh();
+    this.#refresh();
     return this.registry.metrics();
   }
 
   /** Sets the gauges that are only set when somebody looks. */
-  refresh(): void {
+  #refresh(): void {
     for (const refresh of this.#refreshes) refresh();
   }
 
