@@ -11,6 +11,7 @@ import { statusPage } from "./http/page/page.ts";
 import { registryFace } from "./http/registry.ts";
 import { statusFace } from "./http/status.ts";
 import { Streams } from "./http/streams.ts";
+import { inTurns } from "./http/subtotals.ts";
 import { sumsOf } from "./http/sums.ts";
 import type { Mirror } from "./mirror/mirror.ts";
 import type { Warmer } from "./mirror/warm.ts";
@@ -60,7 +61,7 @@ export async function openClientsFace(
     mirror,
     routing,
     log,
-    sums: sumsOf(metrics, buckets),
+    sums: inTurns(sumsOf(metrics, buckets)),
     failures: metrics.failures,
     buckets,
     stallMs: config.registry.stall,

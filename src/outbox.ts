@@ -1,6 +1,7 @@
 /** What a worker has to tell its owner: written down as it happens, and sent together a few times a second. */
 import type { ConnectionLimit } from "./http/connections.ts";
 import type { Answers, Sums } from "./http/sums.ts";
+import { Subtotals } from "./http/subtotals.ts";
 import type { Digest } from "./oci/digest.ts";
 import { formatImage, type Repository } from "./oci/reference.ts";
 import type { Audit, AuditedPull } from "./telemetry/audit.ts";
@@ -32,10 +33,7 @@ type Sent = (error?: Error | null) => void;
 
 export class Outbox implements Sums, Output {
   readonly #send: (batch: Batch, sent?: Sent) => void;
-  readonly #answers = new Map<
-    string,
-    Answers & { readonly seconds: number[]; bytes: number; savedPulls: number; savedBytes: number }
-  >();
+  readonly #answers = new Subtotals();
   readonly #uses = new Map<string, Used>();
   #audited: AuditedPull[] = [];
   #lines = "";
@@ -60,20 +58,8 @@ export class Outbox implements Sums, Output {
     this.#plan();
   }
 
-  add({ upstream, kind, outcome, seconds, bytes, savedPulls = 0, savedBytes = 0 }: Answers): void {
-    const sums = this.#answers.getOrInsertComputed(`${upstream} ${kind} ${outcome}`, () => ({
-      upstream,
-      kind,
-      outcome,
-      seconds: [],
-      bytes: 0,
-      savedPulls: 0,
-      savedBytes: 0,
-    }));
-    sums.seconds.push(...seconds.map((each) => Math.round(each * 1e6) / 1e6));
-    sums.bytes += bytes;
-    sums.savedPulls += savedPulls;
-    sums.savedBytes += savedBytes;
+  add(answers: Answers): void {
+    this.#answers.add(answers);
     this.#plan();
   }
 
@@ -99,14 +85,13 @@ export class Outbox implements Sums, Output {
     const batch = {
       lines: this.#lines,
       uses: [...this.#uses.values()],
-      answers: [...this.#answers.values()],
+      answers: this.#answers.take(),
       audited: this.#audited,
       tlsFailures: this.#tlsFailures,
       limited: [...this.#limited],
     };
     this.#lines = "";
     this.#uses.clear();
-    this.#answers.clear();
     this.#audited = [];
     this.#tlsFailures = 0;
     this.#limited.clear();

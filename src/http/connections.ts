@@ -39,7 +39,7 @@ export function limitConnections(
   });
   server.on("request", (_, outgoing: ServerResponse) => {
     // By then all of an answer is on its way, or waits for a client that does not take it.
-    outgoing.once("prefinish", () => {
+    outgoing.on("prefinish", () => {
       if (outgoing.writableLength > 0) cutWhenStalled(outgoing, stallMs, () => reached("stalled"));
     });
   });

@@ -64,7 +64,7 @@ export class Exchange {
     this.#address = books.addressOf ? books.addressOf(incoming) : incoming.socket.remoteAddress;
     this.ask = {
       client: clientOf(incoming, this.#address),
-      ...(this.#address !== undefined && { address: this.#address }),
+      address: this.#address,
       userAgent: userAgent.slice(0, 256),
       head: incoming.method === "HEAD",
       until: performance.now() + patienceMs,
@@ -74,7 +74,7 @@ export class Exchange {
     this.#outgoing = outgoing;
     this.#books = books;
     this.#sentBefore = incoming.socket.bytesWritten;
-    outgoing.once("close", () => this.#write(incoming.socket.bytesWritten));
+    outgoing.on("close", () => this.#write(incoming.socket.bytesWritten));
   }
 
   /** What is asked for, as far as the request could be read. */
@@ -110,36 +110,46 @@ export class Exchange {
     const { target, ask, outcome } = this;
     const { log, sums, failures, audit } = this.#books;
     const kind = target?.kind ?? "unknown";
+    const reference = target && referenceOf(target);
     const ms = performance.now() - this.#started;
     // What went over the connection, headers included: that is what a client that left half-way has cost.
     const bytes = sent - this.#sentBefore;
     const repository = target && "repository" in target ? target.repository : undefined;
     const upstream = repository?.upstream ?? "";
-    sums.add({ upstream, kind, outcome, seconds: [ms / 1000], bytes, ...this.#saved(bytes) });
+    sums.add({
+      upstream,
+      kind,
+      outcome,
+      seconds: [Math.round(ms * 1000) / 1e6],
+      bytes,
+      ...this.#saved(bytes),
+    });
     this.#fail(failures);
     const { statusCode: status, writableFinished: complete } = this.#outgoing;
+    // What is undefined is left out of the line.
     log.info(
       {
         client: ask.client,
-        ...identityOf(ask.asker),
+        identity: identityOf(ask.asker),
         userAgent: ask.userAgent,
         method: this.#incoming.method,
         kind,
-        ...(repository && { upstream: repository.upstream, repository: formatRepository(repository) }),
-        ...(target && reference(target)),
+        upstream: repository?.upstream,
+        repository: repository && formatRepository(repository),
+        reference,
         status,
         outcome,
-        ...(ask.denied && { denied: ask.denied }),
-        ...(this.reason && { reason: this.reason }),
+        denied: ask.denied,
+        reason: this.reason,
         bytes,
-        ...(!complete && { cut: true }),
+        cut: complete ? undefined : true,
         ms: Math.round(ms * 10) / 10,
         upstreamMs: Math.round(ask.upstreamMs),
       },
       "request",
     );
     if (target?.kind === "ping") return;
-    const end = { kind, repository, ...(target && reference(target)), status, complete, bytes, ms };
+    const end = { kind, repository, reference, status, complete, bytes, ms };
     if (this.#span) this.#finish(this.#span, end);
     if (audit) this.#record(audit, end);
   }
@@ -206,7 +216,7 @@ function isContent(target: Target | undefined): target is Target & { kind: "mani
 interface End {
   readonly kind: string;
   readonly repository: Repository | undefined;
-  readonly reference?: string;
+  readonly reference: string | undefined;
   readonly status: number;
   readonly complete: boolean;
   readonly bytes: number;
@@ -214,23 +224,23 @@ interface End {
 }
 
 /** By what a client was known, in the words of the rules. */
-function identityOf({ token, user, certificate }: Asker = nobody): { identity?: string } {
-  if (token !== undefined) return { identity: `token:${token}` };
-  if (user !== undefined) return { identity: `user:${user}` };
+function identityOf({ token, user, certificate }: Asker = nobody): string | undefined {
+  if (token !== undefined) return `token:${token}`;
+  if (user !== undefined) return `user:${user}`;
   const [name] = certificate ?? [];
-  return name === undefined ? {} : { identity: `certificate:${name}` };
+  return name === undefined ? undefined : `certificate:${name}`;
 }
 
-function reference(target: Target): { reference?: string } {
+function referenceOf(target: Target): string | undefined {
   switch (target.kind) {
     case "manifest":
-      return { reference: target.reference };
+      return target.reference;
     case "blob":
-      return { reference: target.digest };
+      return target.digest;
     case "referrers":
-      return { reference: target.subject };
+      return target.subject;
     case "tags":
     case "ping":
-      return {};
+      return undefined;
   }
 }

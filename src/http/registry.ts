@@ -7,12 +7,13 @@ import type { Mirror } from "../mirror/mirror.ts";
 import { ociIndex, type Descriptor } from "../oci/descriptor.ts";
 import { RegistryError } from "../oci/error.ts";
 import type { Routing } from "../oci/routing.ts";
-import { parseTarget, type Target } from "../oci/target.ts";
+import type { Target } from "../oci/target.ts";
 import { Exchange, type Books } from "./exchange.ts";
 import type { Identities } from "./identity.ts";
 import { rateLimitHeaders, type Buckets } from "./rateLimit.ts";
 import { commonHeaders, sendBlob, sendError, sendJson, sendManifest, staleHeaders } from "./reply.ts";
 import type { Streams } from "./streams.ts";
+import { targetReader, type ReadTarget } from "./targets.ts";
 
 export interface RegistryFaceOptions extends Books {
   readonly mirror: Mirror;
@@ -31,8 +32,9 @@ const hostGrammar = /^(?:[\w.~!$&'()*+,;=%-]*|\[[0-9a-f:.]+\])(?::\d*)?$/i;
 
 /** What answers at the mirror endpoint. */
 export function registryFace(options: RegistryFaceOptions): RequestListener {
+  const read = targetReader(options.routing);
   return (incoming, outgoing) => {
-    if (isPull(incoming)) void respond(incoming, outgoing, options);
+    if (isPull(incoming)) void respond(incoming, outgoing, read, options);
     // As Node answers to what it cannot read at all.
     else outgoing.writeHead(400, { Connection: "close" }).end();
   };
@@ -54,12 +56,13 @@ export function isPull({ method, url, headers }: IncomingMessage): boolean {
 async function respond(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
+  read: ReadTarget,
   options: RegistryFaceOptions,
 ): Promise<void> {
   const exchange = new Exchange(incoming, outgoing, options);
   try {
     // The URL as it came: dots and escapes decide what may be asked.
-    const target = parseTarget(incoming.method ?? "", incoming.url ?? "", options.routing);
+    const target = read(incoming.method ?? "", incoming.url ?? "");
     exchange.begin(target);
     const { identities } = options;
     if (identities) exchange.ask.asker = await identities.of(incoming);
@@ -89,9 +92,10 @@ async function answer(
       exchange.outcome = found.outcome;
       exchange.size = found.manifest.size;
       exchange.digest = found.manifest.digest;
-      const isSpent = found.outcome === "miss" && !ask.head;
-      const bucket = isSpent ? buckets.get(target.repository.upstream) : undefined;
-      return sendManifest(outgoing, found, { ...headers, ...rateLimitHeaders(bucket, Date.now()) });
+      if (found.outcome === "miss" && !ask.head) {
+        Object.assign(headers, rateLimitHeaders(buckets.get(target.repository.upstream), Date.now()));
+      }
+      return sendManifest(outgoing, found, headers);
     }
     case "blob": {
       exchange.digest = target.digest;

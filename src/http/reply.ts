@@ -10,19 +10,27 @@ import { cutWhenStalled } from "./connections.ts";
 
 type Headers = { [name: string]: string };
 
+/** How long a body may be to go out as text. Node writes more than that from memory that it has to get first. */
+const shortBytes = 12 * 1024;
+
 /** Sends an answer whole. Every answer goes this way, but for the bytes of a blob. */
 function send(outgoing: ServerResponse, status: number, headers: Headers, body?: string | Buffer): void {
   outgoing.writeHead(status, headers);
-  outgoing.end(body);
+  if (outgoing.req.method === "HEAD") outgoing.end();
+  // As text of one byte a character, a body leaves in one piece with its headers: a tenth of what an answer takes.
+  else if (body instanceof Buffer && body.length <= shortBytes)
+    outgoing.end(body.toString("latin1"), "latin1");
+  else outgoing.end(body);
 }
 
 /** What every answer of the registry says. Docker's own clients look for the version on `/v2/`. */
 export function commonHeaders(namespace: string | undefined): Headers {
-  return {
+  const headers: Headers = {
     "Docker-Distribution-Api-Version": "registry/2.0",
     "X-Content-Type-Options": "nosniff",
-    ...(namespace && { "OCI-Namespace": namespace }),
   };
+  if (namespace !== undefined) headers["OCI-Namespace"] = namespace;
+  return headers;
 }
 
 export function sendManifest(
@@ -30,14 +38,14 @@ export function sendManifest(
   { manifest, bytes, age, stale }: ManifestAnswer,
   headers: Headers,
 ): void {
-  const all = {
+  const all: Headers = {
     ...headers,
-    ...staleHeaders(stale),
-    ...(age !== undefined && { Age: String(age) }),
     "Content-Type": manifest.mediaType,
     "Content-Length": String(manifest.size),
     "Docker-Content-Digest": manifest.digest,
   };
+  if (age !== undefined) all["Age"] = String(age);
+  if (stale) Object.assign(all, staleHeaders(stale));
   send(outgoing, 200, all, bytes);
 }
 

@@ -1,11 +1,12 @@
 /** How many blobs are being sent to each client. */
 import { RegistryError } from "../oci/error.ts";
+import { Tally } from "./tally.ts";
 
 /** When a client that has too many should ask again, in seconds. */
 const retryAfter = 5;
 
 export class Streams {
-  readonly #running = new Map<string, number>();
+  readonly #running = new Tally();
   readonly #perClient: number;
   readonly #reached: () => void;
 
@@ -17,7 +18,7 @@ export class Streams {
 
   /** Begins one for `client`; the returned function ends it. @throws RegistryError when it has too many. */
   begin(client: string): () => void {
-    const count = this.#running.get(client) ?? 0;
+    const count = this.#running.of(client);
     if (count >= this.#perClient) {
       this.#reached();
       throw new RegistryError(
@@ -26,11 +27,6 @@ export class Streams {
         { retryAfter },
       );
     }
-    this.#running.set(client, count + 1);
-    return () => {
-      const left = (this.#running.get(client) ?? 1) - 1;
-      if (left > 0) this.#running.set(client, left);
-      else this.#running.delete(client);
-    };
+    return this.#running.add(client);
   }
 }

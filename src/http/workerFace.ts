@@ -2,11 +2,11 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import type { Held } from "../mirror/held.ts";
 import type { Routing } from "../oci/routing.ts";
-import { parseTarget, type Target } from "../oci/target.ts";
 import { clientOf, Exchange, type Books } from "./exchange.ts";
 import { isPull } from "./registry.ts";
 import { commonHeaders, sendBlob, sendManifest } from "./reply.ts";
 import type { Streams } from "./streams.ts";
+import { targetReader, type ReadTarget } from "./targets.ts";
 
 export interface WorkerFaceOptions extends Books {
   readonly held: Held;
@@ -20,8 +20,9 @@ export interface WorkerFaceOptions extends Books {
 
 /** What answers at the mirror endpoint in a worker. */
 export function workerFace(options: WorkerFaceOptions): RequestListener {
+  const read = targetReader(options.routing);
   return (incoming, outgoing) => {
-    if (isPull(incoming)) void respond(incoming, outgoing, options);
+    if (isPull(incoming)) void respond(incoming, outgoing, read, options);
     else outgoing.writeHead(400, { Connection: "close" }).end();
   };
 }
@@ -29,9 +30,10 @@ export function workerFace(options: WorkerFaceOptions): RequestListener {
 async function respond(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
+  read: ReadTarget,
   options: WorkerFaceOptions,
 ): Promise<void> {
-  const answer = await find(incoming, options).catch(() => undefined);
+  const answer = await find(incoming, read, options).catch(() => undefined);
   if (!answer) {
     options.handOn(incoming, outgoing);
     return;
@@ -60,9 +62,13 @@ async function respond(
 }
 
 /** The answer, when the catalog is all that it takes. What cannot be read, or is too much, is refused by who is asked instead. */
-async function find(incoming: IncomingMessage, { held, routing, streams }: WorkerFaceOptions) {
+async function find(
+  incoming: IncomingMessage,
+  read: ReadTarget,
+  { held, routing, streams }: WorkerFaceOptions,
+) {
   const { method = "", url = "" } = incoming;
-  const target: Target = parseTarget(method, url, routing);
+  const target = read(method, url);
   if (target.kind !== "manifest" && target.kind !== "blob") return undefined;
   const { repository } = target;
   // What was held for an upstream that is no longer configured is nobody's.

@@ -15,7 +15,7 @@ export interface Ask {
   /** The node's name if it told one, else its address. */
   readonly client: string;
   /** Where it asks from, which is not its own word. */
-  readonly address?: string;
+  readonly address?: string | undefined;
   readonly userAgent: string;
   /** Only what the headers say is wanted: no bytes, and nothing may be fetched or spent to have them. */
   readonly head: boolean;

@@ -64,8 +64,11 @@ export class ImmutableTags {
   }
 
   /** The manifest that `tag` means, by `get`; for an immutable one the first that it meant. */
-  async get(repository: Repository, tag: Tag, ask: Ask, get: Get): Promise<ManifestAnswer> {
-    if (!this.covers(repository, tag)) return get(tag, ask);
+  get(repository: Repository, tag: Tag, ask: Ask, get: Get): Promise<ManifestAnswer> {
+    return this.covers(repository, tag) ? this.#getFirst(repository, tag, ask, get) : get(tag, ask);
+  }
+
+  async #getFirst(repository: Repository, tag: Tag, ask: Ask, get: Get): Promise<ManifestAnswer> {
     const first = await this.first(repository, tag);
     if (first) {
       void this.#watch(repository, tag, first, ask, get);

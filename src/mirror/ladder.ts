@@ -15,8 +15,8 @@ export function isSaving(state: State): boolean {
 }
 
 /** From `low` on, tags and lists are believed longer. */
-export function policyAt(state: State, { lowTtlFactor, ...policy }: LadderPolicy): FreshnessPolicy {
-  return isSaving(state) ? { ...policy, tagTtlMs: policy.tagTtlMs * lowTtlFactor } : policy;
+export function policyAt(state: State, policy: LadderPolicy): FreshnessPolicy {
+  return isSaving(state) ? { ...policy, tagTtlMs: policy.tagTtlMs * policy.lowTtlFactor } : policy;
 }
 
 /** May a tag be served without asking? What an alternate said is checked as soon as its upstream can be asked. */

@@ -100,10 +100,10 @@ export class Policy {
     const chapter = this.#chapter(repository);
     this.#admit(repository, byName(chapter, reference));
     if (isDigest(reference)) {
-      if (!chapter.isStrict) return get(reference, ask);
-      const foreseen = await this.#foresee(chapter, reference);
-      this.#admit(repository, foreseen);
+      const foreseen = chapter.isStrict ? await this.#foresee(chapter, reference) : undefined;
+      if (foreseen) this.#admit(repository, foreseen);
       const answer = await get(reference, ask);
+      if (!foreseen) return answer;
       await this.#verdicts.sight(repository, reference, undefined);
       if (foreseen === "unknown") await this.#examine(served, chapter, answer, undefined, ask);
       return answer;

@@ -24,6 +24,11 @@ const maxTags = 10_000;
 // RFC 6838 section 4.2: restricted-name "/" restricted-name.
 const mediaTypeGrammar = /^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}\/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$/i;
 
+/** Does `method` ask for something, without a change to it? Nothing else is served. */
+export function isRead(method: string): boolean {
+  return method === "GET" || method === "HEAD";
+}
+
 type Read = (place: Place, rest: string, query: URLSearchParams) => Target;
 
 /** What follows a repository's name, and what the rest of the path then is. */
@@ -43,7 +48,7 @@ export const endpointNames: readonly string[] = [...endpoints.keys()];
  * @throws RegistryError when it is nothing that is served.
  */
 export function parseTarget(method: string, url: string, routing: Routing): Target {
-  if (method !== "GET" && method !== "HEAD") throw new RegistryError("UNSUPPORTED");
+  if (!isRead(method)) throw new RegistryError("UNSUPPORTED");
   const { host, path, query } = split(url);
   const namespace = readNamespace(query, routing);
   const prefix = host === undefined ? undefined : upstreamOf(host, routing);
