@@ -171,11 +171,12 @@ export class Exchange {
   }
 
   #record(audit: Audit, { kind, repository, reference, status, complete, bytes, ms }: End): void {
-    const { client, userAgent } = this.ask;
+    const { client, userAgent, asker, denied } = this.ask;
     audit.write({
       client,
       address: this.#address,
       node: this.#node,
+      identity: identityOf(asker),
       userAgent,
       method: this.#incoming.method,
       kind,
@@ -189,6 +190,7 @@ export class Exchange {
       bytes,
       durationMs: Math.round(ms * 10) / 10,
       reason: this.reason,
+      denied,
     });
   }
 

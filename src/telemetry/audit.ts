@@ -9,6 +9,8 @@ export interface AuditedPull {
   readonly client: string;
   readonly address: string | undefined;
   readonly node: string | undefined;
+  /** By what the client was known, where it has proven something, in the words of the rules. */
+  readonly identity: string | undefined;
   readonly userAgent: string;
   readonly method: string | undefined;
   /** What was asked for: `manifest`, `blob`, `tags`, `referrers`, or `unknown` for what is no request for any of these. */
@@ -27,6 +29,8 @@ export interface AuditedPull {
   readonly durationMs: number;
   /** Why the answer is an error. */
   readonly reason: string | undefined;
+  /** Set when it was refused for who the client is, which its answer does not tell. */
+  readonly denied: string | undefined;
 }
 
 /** Where pulls are written down. */

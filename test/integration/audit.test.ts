@@ -1,5 +1,5 @@
 /** The audit log: one line for each pull, with who, what and how it ended, in a file that may be moved away. */
-import { mkdtemp, readFile, rename, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -160,4 +160,30 @@ it("is not there unless it is asked for", async () => {
   await pull("1");
   await hubcap.stop();
   expect(hubcap.logs().filter(({ event }) => event !== undefined)).toEqual([]);
+});
+
+it("says by what a client was known, and that it was refused for who it is", async () => {
+  const file = join(folder, "audit.jsonl");
+  const tokenFile = join(folder, "token");
+  await writeFile(tokenFile, "sesame-of-ci\n");
+  hubcap = await startHubcap({
+    config: {
+      audit: { file },
+      upstreams: { "docker.io": upstreamOf(hub) },
+      identities: { tokens: [{ name: "ci", file: tokenFile }] },
+      access: [
+        { who: ["token:ci"], repositories: ["**"], allow: "pull" },
+        { who: ["*"], repositories: ["**"], allow: "deny" },
+      ],
+    },
+  });
+  const url = `${hubcap.url}/v2/library/app/manifests/1`;
+  await ask(url, { headers: { authorization: "Bearer sesame-of-ci" } });
+  await ask(url);
+  await hubcap.stop();
+  const [known, stranger] = await linesIn(file);
+  expect(known).toMatchObject({ identity: "token:ci", status: 200 });
+  expect(known).not.toHaveProperty("denied");
+  expect(stranger).toMatchObject({ status: 401, denied: "rule" });
+  expect(stranger).not.toHaveProperty("identity");
 });
