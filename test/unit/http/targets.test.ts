@@ -26,15 +26,13 @@ it("refuses every other method, though it knows the URL", () => {
   const read = targetReader(routing);
   read("GET", url);
   for (const method of ["PUT", "POST", "DELETE", "PATCH"]) {
-    expect(() => read(method, url), method).toThrow(expect.objectContaining({ code: "UNSUPPORTED" }));
+    expect(() => read(method, url)).toThrow(expect.objectContaining({ code: "UNSUPPORTED" }));
   }
 });
 
 it("refuses what is no target each time that it is asked for", () => {
   const read = targetReader(routing);
-  for (const time of [1, 2]) {
-    expect(() => read("GET", "/v2/App/manifests/1"), String(time)).toThrow(
-      expect.objectContaining({ code: "NAME_INVALID" }),
-    );
-  }
+  const nameless = (): unknown => read("GET", "/v2/App/manifests/1");
+  expect(nameless).toThrow(expect.objectContaining({ code: "NAME_INVALID" }));
+  expect(nameless).toThrow(expect.objectContaining({ code: "NAME_INVALID" }));
 });
