@@ -43,7 +43,10 @@ COPY --from=build --chown=0:0 /opt/hubcap /opt/hubcap
 COPY --from=build /out /
 # Whoever runs it with another user gives it a volume which that user may write to.
 COPY --from=build --chown=65532:65532 /data /var/lib/hubcap
+# The first room for new objects, in MiB. In V8's 16 the buffers of a download outlive it and have all of the heap marked: with 2 a
+# cold blob takes a sixth less, and what is at rest 10 MB less; a manifest takes 3 % more.
 ENV NODE_ENV=production \
+    NODE_OPTIONS=--max-semi-space-size=2 \
     NODE_COMPILE_CACHE=/opt/hubcap/.cache \
     HUBCAP_STORAGE_ROOT=/var/lib/hubcap
 WORKDIR /opt/hubcap

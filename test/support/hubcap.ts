@@ -11,6 +11,9 @@ import type { Hub } from "./hub.ts";
 import { sumOfMetric, type MetricLabels } from "./metrics.ts";
 import { door } from "./run.ts";
 
+/** As `npm start` and the image have it. */
+export const young = "--max-semi-space-size=2";
+
 /** A configuration as it is written; what it leaves out of `registry`, `status` and `storage` is filled in. */
 export interface WrittenConfig {
   readonly registry?: object;
@@ -115,7 +118,7 @@ export class Hubcap {
     await writeFile(path, this.#document(config));
     this.#earlier.push(...(this.#child?.lines ?? []));
     const machine = Object.entries(process.env).filter(([name]) => !name.startsWith("HUBCAP_"));
-    const child = new Child([...(this.#options.nodeArgs ?? []), door, "serve", "--config", path], {
+    const child = new Child([young, ...(this.#options.nodeArgs ?? []), door, "serve", "--config", path], {
       ...Object.fromEntries(machine),
       ...this.#options.env,
     });
