@@ -9,8 +9,8 @@ const capacity = 4 * 1024 * 1024;
 /** About what a target takes, beside its URL. */
 const targetBytes = 500;
 
-/** A longer URL, in characters, is none that clients send again and again. */
-const longest = 2048;
+/** A longer URL is none that clients send again and again. */
+const largest = 4096;
 
 /** What a request's method and URL ask for. @throws RegistryError as {@link parseTarget} does */
 export type ReadTarget = (method: string, url: string) => Target;
@@ -19,13 +19,14 @@ export type ReadTarget = (method: string, url: string) => Target;
 export function targetReader(routing: Routing): ReadTarget {
   const known = new LRUCache<string, Target>({
     maxSize: capacity,
+    maxEntrySize: largest,
     sizeCalculation: (_target, url) => url.length * 2 + targetBytes,
   });
   return (method, url) => {
     const before = isRead(method) ? known.get(url) : undefined;
     if (before) return before;
     const target = parseTarget(method, url, routing);
-    if (url.length <= longest) known.set(url, target);
+    known.set(url, target);
     return target;
   };
 }
