@@ -23,11 +23,17 @@ export function processesAt(url: string): number[] {
 }
 
 function filesOf(process: string): string[] {
+  const folder = `/proc/${process}/fd`;
+  // It may have ended or be another user's; or it has closed a file meanwhile, and has the others still.
+  const files = unlessGone(() => readdirSync(folder)) ?? [];
+  return files.flatMap((file) => unlessGone(() => readlinkSync(`${folder}/${file}`)) ?? []);
+}
+
+function unlessGone<T>(read: () => T): T | undefined {
   try {
-    return readdirSync(`/proc/${process}/fd`).map((file) => readlinkSync(`/proc/${process}/fd/${file}`));
+    return read();
   } catch {
-    // It has ended, has closed a file, or is another user's.
-    return [];
+    return undefined;
   }
 }
 
