@@ -45,8 +45,9 @@ COPY --from=build /out /
 COPY --from=build --chown=65532:65532 /data /var/lib/hubcap
 # The first room for new objects, in MiB. In V8's 16 the buffers of a download outlive it and have all of the heap marked: with 2 a
 # cold blob takes a sixth less, and what is at rest 10 MB less; a manifest takes 3 % more.
+# node:ffi is experimental (docs/decisions/0010-sendfile.md), which need not be said at each start.
 ENV NODE_ENV=production \
-    NODE_OPTIONS=--max-semi-space-size=2 \
+    NODE_OPTIONS="--max-semi-space-size=2 --disable-warning=ExperimentalWarning" \
     NODE_COMPILE_CACHE=/opt/hubcap/.cache \
     HUBCAP_STORAGE_ROOT=/var/lib/hubcap
 WORKDIR /opt/hubcap

@@ -1,6 +1,7 @@
 /** Connections: how many there may be, in all and from one address, and an end for readers that take nothing. */
 import type { Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { bytesBySendfile } from "./sendfile.ts";
 import { Tally } from "./tally.ts";
 
 /** What a connection was ended for. */
@@ -47,8 +48,16 @@ export function limitConnections(
 
 /** Cuts a client that takes nothing for `stallMs` of what waits for it, once it was told by `cut`. */
 export function cutWhenStalled(outgoing: ServerResponse, stallMs: number, cut: () => void = () => {}): void {
+  let before = 0;
   outgoing.setTimeout(stallMs, () => {
     if (outgoing.destroyed || outgoing.writableLength === 0) return;
+    const sent = bytesBySendfile(outgoing);
+    if (sent > before) {
+      // Node has its own eye on what it writes. Of this it knows nothing, so who takes it, slowly, has another while.
+      before = sent;
+      outgoing.setTimeout(stallMs);
+      return;
+    }
     cut();
     outgoing.destroy();
   });

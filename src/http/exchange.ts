@@ -10,6 +10,7 @@ import type { Audit } from "../telemetry/audit.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Failures } from "../telemetry/failures.ts";
 import type { Tracing } from "../telemetry/tracing.ts";
+import { bytesBySendfile } from "./sendfile.ts";
 import type { Sums } from "./sums.ts";
 
 /** A node's name as Kubernetes allows it (RFC 1123 subdomain); anything else in the header is not a name. */
@@ -113,7 +114,7 @@ export class Exchange {
     const reference = target && referenceOf(target);
     const ms = performance.now() - this.#started;
     // What went over the connection, headers included: that is what a client that left half-way has cost.
-    const bytes = sent - this.#sentBefore;
+    const bytes = sent - this.#sentBefore + bytesBySendfile(this.#outgoing);
     const repository = target && "repository" in target ? target.repository : undefined;
     const upstream = repository?.upstream ?? "";
     sums.add({

@@ -7,6 +7,7 @@ import type { Digest } from "../oci/digest.ts";
 import { RegistryError } from "../oci/error.ts";
 import { formatContentRange, parseRange, type Span } from "../oci/range.ts";
 import { cutWhenStalled } from "./connections.ts";
+import { sendfileTo } from "./sendfile.ts";
 
 type Headers = { [name: string]: string };
 
@@ -135,7 +136,9 @@ async function pour(
   if (socket.destroyed) leave();
   socket.once("close", leave);
   try {
-    for await (const piece of content.pieces(span, left.signal)) await taken(piece, outgoing, left.signal);
+    const write = (piece: Buffer): Promise<void> => taken(piece, outgoing, left.signal);
+    const sendfile = sendfileTo(outgoing, write);
+    for await (const piece of content.pieces(span, left.signal, sendfile)) await write(piece);
     outgoing.end();
   } catch {
     // A client that left is ordinary; a fill that failed is told where it ran.

@@ -2,7 +2,7 @@
 import { mkdir, open, opendir, stat, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { algorithmOf, digestOf, hexOf, parseDigest, type Algorithm, type Digest } from "../oci/digest.ts";
-import { lend, type Content } from "./content.ts";
+import { lend, type Content, type Sendfile } from "./content.ts";
 import { disk, type Files } from "./files.ts";
 import { DiskIngest, type Ingest } from "./ingest.ts";
 import { ingestName, sweepLeftovers, type Leftover } from "./leftovers.ts";
@@ -61,7 +61,7 @@ export class DiskBlobs implements Blobs {
     if (!file) return undefined;
     return {
       size,
-      pieces: (span) => piecesOf(file, span?.start ?? 0, span?.end ?? size),
+      pieces: (span, _left, sendfile) => piecesOf(file, span?.start ?? 0, span?.end ?? size, sendfile),
       close: () => file.close(),
     };
   }
@@ -149,9 +149,19 @@ export class DiskBlobs implements Blobs {
   }
 }
 
-async function* piecesOf(file: FileHandle, start: number, end: number): AsyncGenerator<Buffer> {
+async function* piecesOf(
+  file: FileHandle,
+  start: number,
+  end: number,
+  sendfile: Sendfile | undefined,
+): AsyncGenerator<Buffer> {
   try {
-    yield* lend(async (buffer, length, at) => (await file.read(buffer, 0, length, at)).bytesRead, start, end);
+    yield* lend(
+      async (buffer, length, at) => (await file.read(buffer, 0, length, at)).bytesRead,
+      start,
+      end,
+      sendfile && ((at) => sendfile(file.fd, at, end)),
+    );
   } finally {
     await file.close();
   }

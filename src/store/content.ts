@@ -11,19 +11,32 @@ export interface Content {
   /**
    * The bytes of `span`, or all of them. Each piece is only lent, and other bytes are in its place once the next one is
    * asked for, or none. To be called at most once and iterated over, which closes the content; waiting for bytes ends when
-   * `left` is aborted.
+   * `left` is aborted. What `sendfile` has sent is not among the pieces.
    */
-  pieces(span?: Span, left?: AbortSignal): AsyncIterable<Buffer>;
+  pieces(span?: Span, left?: AbortSignal, sendfile?: Sendfile): AsyncIterable<Buffer>;
   /** Lets go of content that will not be read. */
   close(): Promise<void>;
 }
 
+/** Sends bytes of an open file, by its descriptor, from `at` on, as far as it can without reading them; how many. */
+export type Sendfile = (file: number, at: number, end: number) => Promise<number>;
+
 /** What can be read at an offset: the number of bytes that came. */
 type ReadAt = (buffer: Buffer, length: number, position: number) => Promise<number>;
 
-/** Lends the bytes of `[start, end)`, at most a buffer of the pool at a time. @throws when there are fewer. */
-export async function* lend(readAt: ReadAt, start: number, end: number): AsyncGenerator<Buffer> {
+/**
+ * Lends the bytes of `[start, end)`, at most a buffer of the pool at a time, but for those that `skip`, asked before each, says
+ * are not needed any more. @throws when there are fewer.
+ */
+export async function* lend(
+  readAt: ReadAt,
+  start: number,
+  end: number,
+  skip?: (at: number) => Promise<number>,
+): AsyncGenerator<Buffer> {
   for (let at = start; at < end;) {
+    if (skip) at += await skip(at);
+    if (at === end) return;
     const loan = pool.take();
     try {
       const { buffer } = loan;

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { Child } from "../support/child.ts";
 import { fsck } from "../support/fsck.ts";
+import { nodeOptions } from "../support/hubcap.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
 import { door } from "../support/run.ts";
 import { whole } from "./reader.ts";
@@ -164,7 +165,7 @@ describe("the catalog", () => {
 describe("a second process on one data root", () => {
   it("R50 refuses to start while the first lives, and starts after its kill -9", async () => {
     const config = join(dirname(house.hubcap.root), "hubcap.yaml");
-    const second = new Child([door, "serve", "--config", config], process.env);
+    const second = new Child([...nodeOptions, door, "serve", "--config", config], process.env);
     expect(await second.exit).toEqual({ code: 1, signal: null });
     expect(second.errors).toMatch(/^hubcap: another Hubcap is using .*: stop it first.*\n$/);
     await house.hubcap.kill9();

@@ -12,7 +12,7 @@ import { sumOfMetric, type MetricLabels } from "./metrics.ts";
 import { door } from "./run.ts";
 
 /** As `npm start` and the image have it. */
-export const young = "--max-semi-space-size=2";
+export const nodeOptions = ["--max-semi-space-size=2", "--disable-warning=ExperimentalWarning"] as const;
 
 /** A configuration as it is written; what it leaves out of `registry`, `status` and `storage` is filled in. */
 export interface WrittenConfig {
@@ -118,10 +118,13 @@ export class Hubcap {
     await writeFile(path, this.#document(config));
     this.#earlier.push(...(this.#child?.lines ?? []));
     const machine = Object.entries(process.env).filter(([name]) => !name.startsWith("HUBCAP_"));
-    const child = new Child([young, ...(this.#options.nodeArgs ?? []), door, "serve", "--config", path], {
-      ...Object.fromEntries(machine),
-      ...this.#options.env,
-    });
+    const child = new Child(
+      [...nodeOptions, ...(this.#options.nodeArgs ?? []), door, "serve", "--config", path],
+      {
+        ...Object.fromEntries(machine),
+        ...this.#options.env,
+      },
+    );
     this.#child = child;
     const deadline = performance.now() + startSeconds * 1000;
     while (!(await this.#ready())) {

@@ -2,9 +2,10 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import packageJson from "../../package.json" with { type: "json" };
-import { young } from "../support/hubcap.ts";
+import { nodeOptions } from "../support/hubcap.ts";
 
-test("everybody starts Hubcap with the same room for new objects", () => {
-  expect(packageJson.scripts.start).toContain(` exec node ${young} src/main.ts serve`);
-  expect(readFileSync("Dockerfile", "utf8")).toContain(` NODE_OPTIONS=${young} `);
+test("everybody starts Hubcap with the same options of Node", () => {
+  const options = nodeOptions.join(" ");
+  expect(packageJson.scripts.start).toContain(` exec node ${options} src/main.ts serve`);
+  expect(readFileSync("Dockerfile", "utf8")).toContain(` NODE_OPTIONS="${options}" `);
 });

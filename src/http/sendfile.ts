@@ -1,0 +1,72 @@
+/** Bytes that go from a file to a connection by sendfile(2), unread: copying them twice costs more than sending them. */
+import { readSync } from "node:fs";
+import type { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { setImmediate as turn } from "node:timers/promises";
+import { TLSSocket } from "node:tls";
+import { kernel } from "./kernel.ts";
+
+/** Bytes that are sent before others have their turn, which takes about a millisecond at most. */
+const window = 2 * 1024 * 1024;
+
+/** A connection that takes less than this at a time is a slow one: Node drips what it was given at less cost than our calls. */
+const little = 128 * 1024;
+
+/** What Node itself writes, to be told when a connection that was full takes more. */
+const page = 4096;
+
+/** What was sent so of each answer, in bytes: the `bytesWritten` of its connection does not know of it. */
+const sentSo = new WeakMap<ServerResponse, number>();
+
+/** Bytes of an answer that its connection did not count. */
+export function bytesBySendfile(outgoing: ServerResponse): number {
+  return sentSo.get(outgoing) ?? 0;
+}
+
+/**
+ * What sends bytes of an open file, by its descriptor, from an offset on as far as they are in memory, and tells how many: for
+ * what must come from a disk, everybody would have to wait. `write` has Node write a piece, and settles when the system has
+ * taken it. Undefined for a connection that encrypts, and where the system lacks the calls.
+ */
+export function sendfileTo(outgoing: ServerResponse, write: (piece: Buffer) => Promise<void>) {
+  if (!kernel || outgoing.req.socket instanceof TLSSocket) return undefined;
+  const { isCached, sendfile } = kernel;
+  const piece = Buffer.allocUnsafeSlow(page);
+  return async (file: number, start: number, end: number): Promise<number> => {
+    let at = start;
+    let cached = start;
+    while (at < end) {
+      const connection = descriptorOf(outgoing);
+      if (connection === undefined) break;
+      if (at === cached) {
+        const length = Math.min(window, end - at);
+        if (!isCached(file, at, length)) break;
+        cached += length;
+      }
+      const sent = sendfile(connection, file, at, cached - at);
+      sentSo.set(outgoing, bytesBySendfile(outgoing) + sent);
+      at += sent;
+      if (at === cached) {
+        await turn();
+        continue;
+      }
+      if (sent < little) break;
+      // The connection is full, or broken: Node alone can wait for the one, and tell of the other.
+      const read = readSync(file, piece, 0, Math.min(page, cached - at), at);
+      if (read === 0) break;
+      await write(piece.subarray(0, read));
+      at += read;
+    }
+    return at - start;
+  };
+}
+
+/** The descriptor of a connection that all earlier bytes have left; undefined where the next ones have to queue. */
+function descriptorOf(outgoing: ServerResponse): number | undefined {
+  // An answer that waits behind another one on its connection has none yet.
+  const socket: (Socket & { readonly _handle?: { readonly fd?: number } | null }) | null = outgoing.socket;
+  if (!socket || outgoing.writableLength > 0) return undefined;
+  // Node tells it nowhere else. It is gone as soon as the connection is closed, and -1 where there is none.
+  const descriptor = socket._handle?.fd ?? -1;
+  return descriptor < 0 ? undefined : descriptor;
+}
