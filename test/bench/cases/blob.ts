@@ -11,19 +11,41 @@ interface Found {
   readonly cpuPerGigabyte: number;
 }
 
+/** Two nodes that pull an image, each three layers at a time as containerd does by default; and one download by itself. */
+const loads = [
+  { connections: 6, name: "six at once" },
+  { connections: 1, name: "one alone" },
+] as const;
+
+type Load = (typeof loads)[number];
+
 export const cachedBlob: Case = { name: "blob", run };
 
 async function run(lab: Lab): Promise<Row[]> {
   await using hubcap = await lab.startFullHubcap();
   await using registry = await lab.startFilledRegistry();
   await using nginx = await lab.startNginx(hubcap.fileOf(lab.shop.blob.digest));
+  const servers = { hubcap, registry, nginx };
+  const rows: Row[] = [];
+  for (const load of loads) rows.push(...(await compare(load, servers, lab)));
+  return rows;
+}
+
+async function compare(
+  load: Load,
+  { hubcap, registry, nginx }: { hubcap: Server; registry: Server; nginx: Server },
+  lab: Lab,
+): Promise<Row[]> {
   const servers = [hubcap, registry, nginx];
-  for (const server of servers) await measure(server, lab);
-  const found = await alternate<Server, Found>(servers, lab.quick ? 2 : 5, (server) => measure(server, lab));
+  for (const server of servers) await measure(server, load, lab);
+  const found = await alternate<Server, Found>(servers, lab.quick ? 2 : 5, (server) =>
+    measure(server, load, lab),
+  );
+  const what = `cached blob, ${lab.blobSize}, ${load.name}`;
   const series = (server: Server, figure: keyof Found) => seriesOf(server.name, found.get(server), figure);
   const throughput = (beside: Server, bound: number): Row =>
     judge({
-      what: `cached blob, ${lab.blobSize}: throughput`,
+      what: `${what}: throughput`,
       unit: "GB/s",
       hubcap: series(hubcap, "gigabytesPerSecond"),
       beside: series(beside, "gigabytesPerSecond"),
@@ -31,7 +53,7 @@ async function run(lab: Lab): Promise<Row[]> {
     });
   const cost = (beside: Server, bound: number): Row =>
     judge({
-      what: `cached blob, ${lab.blobSize}: server CPU`,
+      what: `${what}: server CPU`,
       unit: "CPU-s/GB",
       hubcap: series(hubcap, "cpuPerGigabyte"),
       beside: series(beside, "cpuPerGigabyte"),
@@ -40,11 +62,14 @@ async function run(lab: Lab): Promise<Row[]> {
   return [throughput(registry, 1.5), throughput(nginx, 1), cost(nginx, 1.1), cost(registry, 0.7)];
 }
 
-async function measure({ url }: Server, { shop, quick }: Lab): Promise<Found> {
+async function measure({ url }: Server, { connections }: Load, { shop, quick }: Lab): Promise<Found> {
   const processes = processesAt(url);
-  const times = quick ? 8 : 16;
+  const times = quick ? 6 : 18;
   const before = cpuSeconds(processes);
-  const seconds = await drain(url, shop.blob, times);
+  const started = performance.now();
+  const downloads = Array.from({ length: connections }, () => drain(url, shop.blob, times / connections));
+  await Promise.all(downloads);
+  const seconds = (performance.now() - started) / 1000;
   const gigabytes = (times * shop.blob.bytes.length) / 1e9;
   return {
     gigabytesPerSecond: gigabytes / seconds,
