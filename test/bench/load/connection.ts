@@ -29,6 +29,8 @@ export class Connection implements AsyncDisposable {
   readonly #socket: Socket;
   readonly #host: string;
   #running: Running | undefined;
+  /** Why nothing can be asked any more. */
+  #over: Error | undefined;
 
   private constructor(url: string, readBytes: number) {
     const { hostname, port, host } = new URL(url);
@@ -57,6 +59,8 @@ export class Connection implements AsyncDisposable {
 
   /** Sends a request, the only one at a time, and resolves when all of the answer is there. Rejects unless it is a 200. */
   ask(method: "GET" | "HEAD", path: string, take?: Take): Promise<void> {
+    // Of a connection that is closed already, nothing more is heard.
+    if (this.#over) return Promise.reject(this.#over);
     const over = Promise.withResolvers<void>();
     this.#running = { hasBody: method === "GET", take, over, head: Buffer.alloc(0), left: undefined };
     this.#socket.write(
@@ -104,6 +108,7 @@ export class Connection implements AsyncDisposable {
   }
 
   #fail(error: Error): void {
+    this.#over ??= error;
     this.#running?.over.reject(error);
     this.#running = undefined;
   }

@@ -21,7 +21,8 @@ export async function startBareNode(bytes: number): Promise<Server> {
 
 function serve(bytes: number): void {
   const body = Buffer.alloc(bytes, "x");
-  const server = createServer((_, response) => {
+  // Long enough that no connection of the load is closed while others are used.
+  const server = createServer({ keepAliveTimeout: 95_000 }, (_, response) => {
     response
       .writeHead(200, { "Content-Type": "application/octet-stream", "Content-Length": bytes })
       .end(body);
