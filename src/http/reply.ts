@@ -77,9 +77,9 @@ export function sendError(outgoing: ServerResponse, error: RegistryError, header
 }
 
 /**
- * Sends a blob straight from the file to the connection: through web streams the same bytes cost twice the CPU, and
- * through Node's own, whose buffers cannot be used again, three times. From its headers on, a failure can only be told by cutting the connection, as is a client that takes
- * nothing for `stallMs`.
+ * Sends a blob without a stream: through web streams the same bytes cost twice the CPU, and through Node's own, whose buffers
+ * cannot be used again, three times. From its headers on, a failure can only be told by cutting the connection, as is a client
+ * that takes nothing for `stallMs`.
  */
 export async function sendBlob(
   outgoing: ServerResponse,

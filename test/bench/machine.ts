@@ -27,6 +27,8 @@ export class Machine {
   readonly cores = cores();
   readonly processor = cpus()[0]?.model ?? "unknown";
   readonly coreCount = cpus().length;
+  /** How the kernel decides when a connection may send; BBR's timers are dear in a virtual machine. */
+  readonly congestionControl = readFileSync("/proc/sys/net/ipv4/tcp_congestion_control", "latin1").trim();
 
   /** Moves this process, and what it starts from now on, to the cores of the load. */
   async bearLoad(): Promise<void> {

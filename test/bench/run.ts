@@ -51,11 +51,11 @@ async function main(): Promise<number> {
     console.error(`${one.name} …`);
     rows.push(...(await rowsOf(one, lab)));
   }
-  const { cores, coreCount, processor } = machine;
+  const { cores, coreCount, processor, congestionControl } = machine;
   const date = new Date().toISOString().slice(0, 10);
   const pinned = cores ? `servers on one core, load on ${cores.load.split(",").length} other` : "not pinned";
   console.log(
-    `${date}, ${coreCount} × ${processor}, ${pinned}, Node ${process.version}${quick ? ", --quick" : ""}\n`,
+    `${date}, ${coreCount} × ${processor}, ${pinned}, ${congestionControl}, Node ${process.version}${quick ? ", --quick" : ""}\n`,
   );
   console.log(tableOf(rows));
   if (json !== undefined) {
@@ -63,6 +63,7 @@ async function main(): Promise<number> {
       date,
       processor,
       cores: coreCount,
+      congestionControl,
       pinned: cores !== undefined,
       node: process.version,
       quick,
