@@ -31,7 +31,6 @@ export function bytesBySendfile(outgoing: ServerResponse): number {
 export function sendfileTo(outgoing: ServerResponse, write: (piece: Buffer) => Promise<void>) {
   if (!kernel || outgoing.req.socket instanceof TLSSocket) return undefined;
   const { isCached, sendfile } = kernel;
-  const piece = Buffer.allocUnsafeSlow(page);
   return async (file: number, start: number, end: number): Promise<number> => {
     let at = start;
     let cached = start;
@@ -52,7 +51,8 @@ export function sendfileTo(outgoing: ServerResponse, write: (piece: Buffer) => P
       }
       if (sent < little) break;
       // The connection is full, or broken: Node alone can wait for the one, and tell of the other.
-      const read = readSync(file, piece, 0, Math.min(page, cached - at), at);
+      const piece = Buffer.allocUnsafeSlow(Math.min(page, cached - at));
+      const read = readSync(file, piece, 0, piece.length, at);
       if (read === 0) break;
       await write(piece.subarray(0, read));
       at += read;

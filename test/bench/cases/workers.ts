@@ -54,9 +54,7 @@ async function measure({ url }: Server, { shop, quick }: Lab, seconds: number): 
   const manifests = await getsPerSecond(url + shop.manifest.path, connections, seconds);
   const between = cpuSeconds(processes);
   const times = quick ? 4 : 8;
-  const started = performance.now();
-  await Promise.all(Array.from({ length: downloads }, () => drain(url, shop.blob, times)));
-  const blobSeconds = (performance.now() - started) / 1000;
+  const blobSeconds = await drain(url, shop.blob, { times, connections: downloads });
   const gigabytes = (downloads * times * shop.blob.bytes.length) / 1e9;
   return {
     manifests,

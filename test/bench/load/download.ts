@@ -28,8 +28,21 @@ export async function download(url: string, { path, bytes }: Goods): Promise<Dow
   return { firstByteMs, totalMs: performance.now() - started };
 }
 
-/** Downloads `goods` `times` times over one connection and looks at nothing but the number of bytes. */
-export async function drain(url: string, { path, bytes }: Goods, times: number): Promise<void> {
+/**
+ * Downloads `goods` `times` times over each of so many connections at once, and looks at nothing but the number of bytes; in
+ * seconds.
+ */
+export async function drain(
+  url: string,
+  goods: Goods,
+  { times, connections }: { readonly times: number; readonly connections: number },
+): Promise<number> {
+  const started = performance.now();
+  await Promise.all(Array.from({ length: connections }, () => drainOver(url, goods, times)));
+  return (performance.now() - started) / 1000;
+}
+
+async function drainOver(url: string, { path, bytes }: Goods, times: number): Promise<void> {
   await using connection = await Connection.open(url, readBytes);
   let received = 0;
   for (let time = 0; time < times; time += 1) {
