@@ -8,20 +8,14 @@ import { RegistryError } from "../oci/error.ts";
 import { formatContentRange, parseRange, type Span } from "../oci/range.ts";
 import { cutWhenStalled } from "./connections.ts";
 import { sendfileTo } from "./sendfile.ts";
+import { endTogether } from "./together.ts";
 
 type Headers = { [name: string]: string };
-
-/** How long a body may be to go out as text. Node writes more than that from memory that it has to get first. */
-const shortBytes = 12 * 1024;
 
 /** Sends an answer whole. Every answer goes this way, but for the bytes of a blob. */
 function send(outgoing: ServerResponse, status: number, headers: Headers, body?: string | Buffer): void {
   outgoing.writeHead(status, headers);
-  if (outgoing.req.method === "HEAD") outgoing.end();
-  // As text of one byte a character, a body leaves in one piece with its headers: a tenth of what an answer takes.
-  else if (body instanceof Buffer && body.length <= shortBytes)
-    outgoing.end(body.toString("latin1"), "latin1");
-  else outgoing.end(body);
+  endTogether(outgoing, body);
 }
 
 /** What every answer of the registry says. Docker's own clients look for the version on `/v2/`. */
