@@ -29,20 +29,23 @@ export function bytesBySendfile(outgoing: ServerResponse): number {
  * taken it. Undefined for a connection that encrypts, and where the system lacks the calls.
  */
 export function sendfileTo(outgoing: ServerResponse, write: (piece: Buffer) => Promise<void>) {
-  if (!kernel || outgoing.req.socket instanceof TLSSocket) return undefined;
-  const { isCached, sendfile } = kernel;
+  const { socket } = outgoing.req;
+  if (!kernel || socket instanceof TLSSocket) return undefined;
+  const { isCached, sendfile, useReno } = kernel;
+  // What never leaves the host has no network to spare. BBR paces it all the same, by timers that cost more than the bytes.
+  if (socket.remoteAddress === socket.localAddress) useReno(descriptorOf(socket));
   return async (file: number, start: number, end: number): Promise<number> => {
     let at = start;
     let cached = start;
     while (at < end) {
-      const connection = descriptorOf(outgoing);
-      if (connection === undefined) break;
+      // Bytes queue behind those that Node still holds, and an answer behind another one on its connection, which has none yet.
+      if (!outgoing.socket || outgoing.writableLength > 0) break;
       if (at === cached) {
         const length = Math.min(window, end - at);
         if (!isCached(file, at, length)) break;
         cached += length;
       }
-      const sent = sendfile(connection, file, at, cached - at);
+      const sent = sendfile(descriptorOf(socket), file, at, cached - at);
       sentSo.set(outgoing, bytesBySendfile(outgoing) + sent);
       at += sent;
       if (at === cached) {
@@ -61,12 +64,7 @@ export function sendfileTo(outgoing: ServerResponse, write: (piece: Buffer) => P
   };
 }
 
-/** The descriptor of a connection that all earlier bytes have left; undefined where the next ones have to queue. */
-function descriptorOf(outgoing: ServerResponse): number | undefined {
-  // An answer that waits behind another one on its connection has none yet.
-  const socket: (Socket & { readonly _handle?: { readonly fd?: number } | null }) | null = outgoing.socket;
-  if (!socket || outgoing.writableLength > 0) return undefined;
-  // Node tells it nowhere else. It is gone as soon as the connection is closed, and -1 where there is none.
-  const descriptor = socket._handle?.fd ?? -1;
-  return descriptor < 0 ? undefined : descriptor;
+/** The descriptor of a connection, or -1, which is nobody's, once it is closed. Node tells it nowhere else. */
+function descriptorOf(socket: Socket & { readonly _handle?: { readonly fd?: number } | null }): number {
+  return socket._handle?.fd ?? -1;
 }

@@ -2,10 +2,12 @@
 import { execFileSync } from "node:child_process";
 import { randomFillSync } from "node:crypto";
 import { once } from "node:events";
+import { dlopen } from "node:ffi";
+import { readFileSync } from "node:fs";
 import { mkdtemp, open, readFile, rm, truncate } from "node:fs/promises";
-import { createServer, get, type IncomingMessage, type RequestListener } from "node:http";
+import { createServer, get, type IncomingMessage, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer, get as getOverTls } from "node:https";
-import { connect, type AddressInfo } from "node:net";
+import { connect, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
@@ -70,13 +72,24 @@ function sender(stallMs = 60_000): Sender {
   };
 }
 
-async function serve(stallMs?: number): Promise<Omit<Sender, "listener"> & { port: number }> {
+async function serve(stallMs?: number): Promise<Omit<Sender, "listener"> & { port: number; server: Server }> {
   const { listener, sent } = sender(stallMs);
   const server = createServer(listener);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   onTestFinished(() => void server.close());
-  return { sent, port: (server.address() as AddressInfo).port };
+  return { sent, server, port: (server.address() as AddressInfo).port };
+}
+
+/** The congestion control of a connection, as the system names it. */
+function congestionControlOf(socket: Socket & { readonly _handle?: { readonly fd: number } }): string {
+  const { functions } = dlopen(null, {
+    getsockopt: { arguments: ["i32", "i32", "i32", "buffer", "buffer"], return: "i32" },
+  });
+  const name = Buffer.alloc(16);
+  const length = new Uint32Array([name.length]);
+  expect(functions.getsockopt(socket._handle?.fd ?? -1, 6, 13, name, length)).toBe(0);
+  return name.toString("latin1", 0, name.indexOf(0));
 }
 
 async function ask(port: number, headers: Record<string, string> = {}): Promise<IncomingMessage> {
@@ -211,6 +224,26 @@ test("nothing goes past an encrypted connection's cipher", async () => {
   const [incoming] = (await once(request, "response")) as [IncomingMessage];
   expect((await body(incoming)).equals(bytes)).toBe(true);
   expect(await sent[0]).toBe(0);
+});
+
+describe("congestion control", () => {
+  // What connections get, unless something else is said of one.
+  const usual = readFileSync("/proc/sys/net/ipv4/tcp_congestion_control", "latin1").trim();
+
+  test.for([
+    { from: "127.0.0.1", what: "a connection within the host is not paced", name: "reno" },
+    { from: "127.0.0.2", what: "one from elsewhere is as the system has it", name: usual },
+  ])("$what", async ({ from, name }) => {
+    const { port, server } = await serve();
+    const accepted = once(server, "connection") as Promise<[Socket]>;
+    const client = connect({ port, host: "127.0.0.1", localAddress: from });
+    onTestFinished(() => void client.destroy());
+    client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    const [socket] = await accepted;
+    expect(congestionControlOf(socket)).toBe(usual);
+    await once(client, "readable");
+    await expect.poll(() => congestionControlOf(socket)).toBe(name);
+  });
 });
 
 test("a call that fails sends nothing", async () => {
