@@ -3,7 +3,7 @@ import { constants } from "node:fs";
 import { mkdir, open, rename, rm, statfs, type FileHandle } from "node:fs/promises";
 
 /** A file that is being written. A write may take a part of what it is given, as write(2) may. */
-export type OpenFile = Pick<FileHandle, "read" | "write" | "sync" | "close">;
+export type OpenFile = Pick<FileHandle, "fd" | "read" | "write" | "sync" | "close">;
 
 export interface Files {
   /** Creates a file that must not exist yet. */

@@ -2,7 +2,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/reference.ts";
-import { lend, type Content } from "./content.ts";
+import { lend, type Content, type Sendfile } from "./content.ts";
 import { FillError } from "./error.ts";
 import type { Ingest } from "./ingest.ts";
 import { Tail } from "./tail.ts";
@@ -102,12 +102,17 @@ export class Fill {
     this.#holders++;
     return {
       size: this.size,
-      pieces: (span, left) => this.#pieces(span?.start ?? 0, span?.end ?? Infinity, left),
+      pieces: (span, left, sendfile) => this.#pieces(span?.start ?? 0, span?.end ?? Infinity, left, sendfile),
       close: () => this.#letGo(),
     };
   }
 
-  async *#pieces(start: number, end: number, left: AbortSignal | undefined): AsyncGenerator<Buffer> {
+  async *#pieces(
+    start: number,
+    end: number,
+    left: AbortSignal | undefined,
+    sendfile: Sendfile | undefined,
+  ): AsyncGenerator<Buffer> {
     const readAt = (buffer: Buffer, length: number, at: number): Promise<number> =>
       this.#ingest.read(buffer, length, at);
     try {
@@ -117,6 +122,11 @@ export class Fill {
         if (this.#over) await this.proven;
         const until = Math.min(end, this.#visible);
         if (at >= until) return;
+        const { descriptor } = this.#ingest;
+        if (sendfile && descriptor !== undefined) {
+          at += await sendfile(descriptor, at, Math.min(until, this.#written));
+          if (at === until) continue;
+        }
         const newest = this.#ingest.isReadOnce ? undefined : this.#tail.take(at, until);
         if (newest) {
           try {
@@ -153,7 +163,7 @@ export class Fill {
 
   async #receive(first: Source): Promise<void> {
     try {
-      this.#show();
+      this.#show(this.#written);
       await this.#ingest.recall().catch(onDisk);
       let source: Source | undefined = first;
       for (let fruitless = 0; ;) {
@@ -210,6 +220,8 @@ export class Fill {
   async #gather(chunk: Uint8Array, source: Source): Promise<void> {
     for (let done = 0; ;) {
       done += this.#tail.append(chunk.subarray(done), this.#written);
+      // The first bytes do not wait for the disk, whose word that it has them comes after much that came meanwhile.
+      if (this.#visible === 0 && !this.#ingest.isReadOnce) this.#show(this.#tail.end);
       if (!this.#writing) {
         this.#writing = this.#writeOn();
         // Told to whoever waits for it, now or later; the body, which may take long, is not waited for.
@@ -236,7 +248,7 @@ export class Fill {
       }
       this.#written += bytes.length;
       this.#options.progress?.(bytes.length);
-      this.#show();
+      this.#show(this.#written);
     }
   }
 
@@ -254,9 +266,9 @@ export class Fill {
     }
   }
 
-  /** Lets readers have what is written, but for the last bytes. */
-  #show(): void {
-    this.#grow(Math.min(this.#written, (this.size ?? this.#written) - heldBack));
+  /** Lets readers have what there is up to `end`, but for the blob's last bytes. */
+  #show(end: number): void {
+    this.#grow(Math.min(end, (this.size ?? end) - heldBack));
   }
 
   #grow(visible: number): void {

@@ -14,6 +14,8 @@ export interface Ingest {
   readonly isReadOnce?: true;
   /** Appends `chunk`, all of it, whose memory is the caller's again then. */
   write(chunk: Uint8Array): Promise<void>;
+  /** The descriptor of the file with what was written, if there is one. */
+  readonly descriptor?: number;
   /** Reads what was written, from `position` on, into `buffer`, at most `length` bytes; the number of bytes read. */
   read(buffer: Uint8Array, length: number, position: number): Promise<number>;
   /** Checks that the bytes are those of the digest. @throws IntegrityError */
@@ -48,6 +50,10 @@ export class DiskIngest implements Ingest {
     this.kept = target.kept;
     this.#written = target.kept;
     this.#hash = hashFor(target.digest);
+  }
+
+  get descriptor(): number {
+    return this.#target.file.fd;
   }
 
   async recall(): Promise<void> {

@@ -43,6 +43,9 @@ function watched(file: OpenFile): OpenFile {
     return whole.write(bytes, offset, length, position);
   };
   return {
+    get fd() {
+      return file.fd;
+    },
     read: file.read.bind(file),
     close: file.close.bind(file),
     sync: whole.sync,

@@ -1,4 +1,4 @@
-/** Held blobs that go from their file to the connection by sendfile(2): which do, which must not, and that all bytes arrive. */
+/** Blobs that go from their file to the connection by sendfile(2): which do, which must not, and that all bytes arrive. */
 import { execFileSync } from "node:child_process";
 import { randomFillSync } from "node:crypto";
 import { once } from "node:events";

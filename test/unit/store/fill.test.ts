@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { readSync } from "node:fs";
 import { mkdtemp, readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -114,6 +115,65 @@ describe("a fill", () => {
     await upstream.end();
     expect((await reading).equals(bytes)).toBe(true);
     expect(writes.length).toBeLessThan(10);
+  });
+
+  it("gives its readers the first bytes before the disk has them", async () => {
+    const upstream = slow();
+    const ingest = await blobs.ingest(digest);
+    const write = ingest.write.bind(ingest);
+    const disk = Promise.withResolvers<void>();
+    ingest.write = async (chunk) => {
+      await disk.promise;
+      await write(chunk);
+    };
+    const fill = fills.begin(digest, ingest, upstream.from, {
+      resume: () => Promise.reject(new Error("gone")),
+      hold: async () => {},
+    });
+    const reading = read(fill);
+    const first = fill.open()?.pieces()[Symbol.asyncIterator]();
+    await upstream.send(bytes.subarray(0, 1000));
+    expect(await first?.next()).toEqual({ done: false, value: bytes.subarray(0, 1000) });
+    expect(fill.written).toBe(0);
+    await first?.return?.();
+    disk.resolve();
+    await upstream.send(bytes.subarray(1000));
+    await upstream.end();
+    expect((await reading).equals(bytes)).toBe(true);
+  });
+
+  it("has what is written sent from its file, as far as that is taken, but never the last bytes before they are proven", async () => {
+    const upstream = slow();
+    const fill = await begin(upstream.from);
+    const got = Buffer.alloc(bytes.length);
+    let at = 0;
+    let calls = 0;
+    let bySendfile = 0;
+    // As for a connection that takes a little at a time, and every third time nothing.
+    const sendfile = async (file: number, start: number, end: number): Promise<number> => {
+      expect(start).toBe(at);
+      expect(end).toBeLessThanOrEqual(fill.written);
+      calls += 1;
+      if (calls % 3 === 0 || end <= start) return 0;
+      const sent = readSync(file, got, start, Math.min(end - start, 10_000), start);
+      at += sent;
+      bySendfile += sent;
+      return sent;
+    };
+    const reading = (async () => {
+      for await (const piece of fill.open()?.pieces(undefined, undefined, sendfile) ?? []) {
+        at += piece.copy(got, at);
+      }
+    })();
+    await upstream.send(bytes.subarray(0, bytes.length - 1));
+    while (at < bytes.length - heldBack) await new Promise(setImmediate);
+    for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
+    expect(at).toBe(bytes.length - heldBack);
+    await upstream.send(bytes.subarray(bytes.length - 1));
+    await upstream.end();
+    await reading;
+    expect(got.equals(bytes)).toBe(true);
+    expect(bySendfile).toBeGreaterThan(0);
   });
 
   it("tells at once that the disk does not take what has come, though nothing more comes", async () => {

@@ -34,6 +34,7 @@ function recorded(change: Partial<OpenFile> = {}): Files {
       const write = file.write.bind(file) as (...args: unknown[]) => ReturnType<OpenFile["write"]>;
       steps.push("create");
       return {
+        fd: file.fd,
         read: file.read.bind(file),
         close: file.close.bind(file),
         write: async (...args: unknown[]) => {
