@@ -95,6 +95,11 @@ function tlsServer({ certificates, clientCertificates, failed }: Tls, answer: Re
     answer,
   );
   server.on("tlsClientError", failed);
+  if (clientCertificates === "optional") {
+    // What was wrong with a certificate stays on OpenSSL's list, and Node takes it for a fault of the bytes that come next, for
+    // which it cuts the connection. This call is one of those that leave nothing on it.
+    server.on("secureConnection", (socket) => void socket.getPeerCertificate());
+  }
   certificates.follow((context) => server.setSecureContext(context));
   return server;
 }
