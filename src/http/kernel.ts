@@ -1,4 +1,5 @@
 /** System calls that Node has no function for, by its `node:ffi`, which is experimental: where there is none, we do without. */
+import type { Socket } from "node:net";
 
 /** Linux's, for descriptors of open files and connections. */
 export interface Kernel {
@@ -9,7 +10,7 @@ export interface Kernel {
   readonly sendfile: (connection: number, file: number, at: number, length: number) => number;
   /** Is that part of `file` in memory, as far as samples of it tell (preadv2(2) with RWF_NOWAIT)? */
   readonly isCached: (file: number, at: number, length: number) => boolean;
-  /** Has a connection use Reno's congestion control, which every Linux has, and which does not pace (TCP_CONGESTION of tcp(7)). */
+  /** Has a connection use Reno's congestion control, which every Linux has (TCP_CONGESTION of tcp(7)). */
   readonly useReno: (connection: number) => void;
 }
 
@@ -24,6 +25,13 @@ const congestion = [6, 13] as const;
 
 /** Undefined where the system, or this build of Node, does not have the calls. */
 export const kernel: Kernel | undefined = await load().catch(() => undefined);
+
+/** The descriptor of a connection, or -1, which is nobody's, once it is closed. Node tells it nowhere else. */
+export function descriptorOf(
+  socket: Socket & { readonly _handle?: { readonly fd?: number } | null },
+): number {
+  return socket._handle?.fd ?? -1;
+}
 
 async function load(): Promise<Kernel | undefined> {
   if (process.platform !== "linux") return undefined;

@@ -8,11 +8,11 @@ import { RegistryError } from "../oci/error.ts";
 import { formatContentRange, parseRange, type Span } from "../oci/range.ts";
 import { cutWhenStalled } from "./connections.ts";
 import { sendfileTo } from "./sendfile.ts";
-import { endTogether } from "./together.ts";
+import { endTogether } from "./turn.ts";
 
 type Headers = { [name: string]: string };
 
-/** Sends an answer whole. Every answer goes this way, but for the bytes of a blob. */
+/** Sends an answer whole, as every one is but for a blob with its bytes. */
 function send(outgoing: ServerResponse, status: number, headers: Headers, body?: string | Buffer): void {
   outgoing.writeHead(status, headers);
   endTogether(outgoing, body);
@@ -107,10 +107,7 @@ export async function sendBlob(
   } else {
     outgoing.writeHead(200, { ...all, ...(size !== undefined && { "Content-Length": size }) });
   }
-  if (!content) {
-    outgoing.end();
-    return;
-  }
+  if (!content) return endTogether(outgoing);
   // Clients wait for headers with a shorter patience than for bytes, and a fill's first ones may take a while.
   outgoing.flushHeaders();
   cutWhenStalled(outgoing, stallMs);

@@ -1,10 +1,9 @@
 /** Bytes that go from a file to a connection by sendfile(2), unread: copying them twice costs more than sending them. */
 import { readSync } from "node:fs";
 import type { ServerResponse } from "node:http";
-import type { Socket } from "node:net";
-import { setImmediate as turn } from "node:timers/promises";
 import { TLSSocket } from "node:tls";
-import { kernel } from "./kernel.ts";
+import { descriptorOf, kernel } from "./kernel.ts";
+import { rest } from "./turn.ts";
 
 /** Bytes that are sent before others have their turn, which takes about a millisecond at most. */
 const window = 2 * 1024 * 1024;
@@ -26,35 +25,29 @@ export function bytesBySendfile(outgoing: ServerResponse): number {
 /**
  * What sends bytes of an open file, by its descriptor, from an offset on as far as they are in memory, and tells how many: for
  * what must come from a disk, everybody would have to wait. `write` has Node write a piece, and settles when the system has
- * taken it. Undefined for a connection that encrypts, and where the system lacks the calls.
+ * taken it. Undefined for a connection that encrypts, for an answer in chunks, and where the system lacks the calls.
  */
 export function sendfileTo(outgoing: ServerResponse, write: (piece: Buffer) => Promise<void>) {
   const { socket } = outgoing.req;
-  if (!kernel || socket instanceof TLSSocket) return undefined;
-  const { isCached, sendfile, useReno } = kernel;
-  // What never leaves the host has no network to spare. BBR paces it all the same, by timers that cost more than the bytes.
-  if (socket.remoteAddress === socket.localAddress) useReno(descriptorOf(socket));
+  if (!kernel || socket instanceof TLSSocket || outgoing.chunkedEncoding) return undefined;
+  const { isCached, sendfile } = kernel;
   return async (file: number, start: number, end: number): Promise<number> => {
     let at = start;
-    let cached = start;
     while (at < end) {
       // Bytes queue behind those that Node still holds, and an answer behind another one on its connection, which has none yet.
       if (!outgoing.socket || outgoing.writableLength > 0) break;
-      if (at === cached) {
-        const length = Math.min(window, end - at);
-        if (!isCached(file, at, length)) break;
-        cached += length;
-      }
-      const sent = sendfile(descriptorOf(socket), file, at, cached - at);
+      const length = Math.min(window, end - at);
+      if (!isCached(file, at, length)) break;
+      const sent = sendfile(descriptorOf(socket), file, at, length);
       sentSo.set(outgoing, bytesBySendfile(outgoing) + sent);
       at += sent;
-      if (at === cached) {
-        await turn();
+      if (sent === length) {
+        await rest();
         continue;
       }
       if (sent < little) break;
       // The connection is full, or broken: Node alone can wait for the one, and tell of the other.
-      const piece = Buffer.allocUnsafeSlow(Math.min(page, cached - at));
+      const piece = Buffer.allocUnsafeSlow(Math.min(page, end - at));
       const read = readSync(file, piece, 0, piece.length, at);
       if (read === 0) break;
       await write(piece.subarray(0, read));
@@ -62,9 +55,4 @@ export function sendfileTo(outgoing: ServerResponse, write: (piece: Buffer) => P
     }
     return at - start;
   };
-}
-
-/** The descriptor of a connection, or -1, which is nobody's, once it is closed. Node tells it nowhere else. */
-function descriptorOf(socket: Socket & { readonly _handle?: { readonly fd?: number } | null }): number {
-  return socket._handle?.fd ?? -1;
 }

@@ -13,6 +13,9 @@ import { Tail } from "./tail.ts";
  */
 export const heldBack = 64 * 1024;
 
+/** How many bytes of a file are read for a reader, before it is asked again whether it takes them by sendfile. */
+const stretch = 1024 * 1024;
+
 /** How long is waited, in ms, after each try in a row that brought nothing. After the last one the fill gives up. */
 const pauses = [500, 2_000] as const;
 
@@ -137,7 +140,7 @@ export class Fill {
           }
           continue;
         }
-        const limit = this.#tail.start > at ? Math.min(until, this.#tail.start) : until;
+        const limit = Math.min(until, at + stretch, this.#tail.start > at ? this.#tail.start : Infinity);
         for await (const piece of lend(readAt, at, limit)) {
           at += piece.length;
           yield piece;

@@ -2,12 +2,10 @@
 import { execFileSync } from "node:child_process";
 import { randomFillSync } from "node:crypto";
 import { once } from "node:events";
-import { dlopen } from "node:ffi";
-import { readFileSync } from "node:fs";
 import { mkdtemp, open, readFile, rm, truncate } from "node:fs/promises";
-import { createServer, get, type IncomingMessage, type RequestListener, type Server } from "node:http";
+import { createServer, get, type IncomingMessage, type RequestListener } from "node:http";
 import { createServer as createTlsServer, get as getOverTls } from "node:https";
-import { connect, type AddressInfo, type Socket } from "node:net";
+import { connect, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
@@ -17,6 +15,8 @@ import { sendBlob } from "../../../src/http/reply.ts";
 import { bytesBySendfile } from "../../../src/http/sendfile.ts";
 import { digestOf, hexOf } from "../../../src/oci/digest.ts";
 import { DiskBlobs } from "../../../src/store/blobs.ts";
+import type { Content } from "../../../src/store/content.ts";
+import { Fill } from "../../../src/store/fill.ts";
 import { makeAuthority } from "../../support/certificates.ts";
 import { missing } from "../../support/missing.ts";
 
@@ -55,15 +55,18 @@ interface Sender {
   readonly sent: Promise<number>[];
 }
 
-function sender(stallMs = 60_000): Sender {
+/** Opens the blob, as it is held. */
+const held = (): Promise<Content | undefined> => blobs.open(digest, bytes.length);
+
+function sender(stallMs = 60_000, open = held): Sender {
   const sent: Promise<number>[] = [];
   return {
     sent,
     listener: (incoming, outgoing) => {
       const send = async (): Promise<number> => {
-        const content = await blobs.open(digest, bytes.length);
+        const content = await open();
         if (!content) throw new Error("the blob is gone");
-        const answer = { outcome: "hit", size: bytes.length, content } as const;
+        const answer = { outcome: "hit", size: content.size, content } as const;
         await sendBlob(outgoing, answer, digest, incoming.headers.range, {}, stallMs);
         return bytesBySendfile(outgoing);
       };
@@ -72,24 +75,16 @@ function sender(stallMs = 60_000): Sender {
   };
 }
 
-async function serve(stallMs?: number): Promise<Omit<Sender, "listener"> & { port: number; server: Server }> {
-  const { listener, sent } = sender(stallMs);
+async function serve(
+  stallMs?: number,
+  open?: () => Promise<Content | undefined>,
+): Promise<Omit<Sender, "listener"> & { port: number }> {
+  const { listener, sent } = sender(stallMs, open);
   const server = createServer(listener);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   onTestFinished(() => void server.close());
-  return { sent, server, port: (server.address() as AddressInfo).port };
-}
-
-/** The congestion control of a connection, as the system names it. */
-function congestionControlOf(socket: Socket & { readonly _handle?: { readonly fd: number } }): string {
-  const { functions } = dlopen(null, {
-    getsockopt: { arguments: ["i32", "i32", "i32", "buffer", "buffer"], return: "i32" },
-  });
-  const name = Buffer.alloc(16);
-  const length = new Uint32Array([name.length]);
-  expect(functions.getsockopt(socket._handle?.fd ?? -1, 6, 13, name, length)).toBe(0);
-  return name.toString("latin1", 0, name.indexOf(0));
+  return { sent, port: (server.address() as AddressInfo).port };
 }
 
 async function ask(port: number, headers: Record<string, string> = {}): Promise<IncomingMessage> {
@@ -147,6 +142,32 @@ onSuchFileSystems(() => {
     expect((await body(await ask(port))).equals(bytes)).toBe(true);
     expect(await sent[0]).toBeLessThan(bytes.length - 1024 * 1024);
     expect(kernel?.isCached(file.fd, 0, bytes.length)).toBe(true);
+  });
+
+  test.for([
+    { what: "a blob that is still coming goes by it as far as it is written", size: bytes.length },
+    { what: "one of unknown size, whose pieces are framed, does not", size: undefined },
+  ])("$what", async ({ size }) => {
+    await blobs.remove(digest);
+    const ingest = await blobs.ingest(digest);
+    const coming = (async function* coming() {
+      for (let at = 0; at < bytes.length; at += 1024 * 1024) {
+        yield bytes.subarray(at, at + 1024 * 1024);
+        // What has come is on disk before the next.
+        await wait(5);
+      }
+    })();
+    const source = { offset: 0, size, body: coming, cancel: () => {} };
+    const fill = new Fill(digest, ingest, source, {
+      resume: () => Promise.reject(new Error("nothing breaks off here")),
+      hold: async () => {},
+    });
+    const { port, sent } = await serve(undefined, async () => fill.open());
+    const incoming = await ask(port);
+    expect(incoming.headers["transfer-encoding"]).toBe(size === undefined ? "chunked" : undefined);
+    expect((await body(incoming)).equals(bytes)).toBe(true);
+    expect((await sent[0]) !== 0).toBe(size !== undefined);
+    await fill.settled;
   });
 
   test("answers on one connection come one after the other", async () => {
@@ -224,26 +245,6 @@ test("nothing goes past an encrypted connection's cipher", async () => {
   const [incoming] = (await once(request, "response")) as [IncomingMessage];
   expect((await body(incoming)).equals(bytes)).toBe(true);
   expect(await sent[0]).toBe(0);
-});
-
-describe("congestion control", () => {
-  // What connections get, unless something else is said of one.
-  const usual = readFileSync("/proc/sys/net/ipv4/tcp_congestion_control", "latin1").trim();
-
-  test.for([
-    { from: "127.0.0.1", what: "a connection within the host is not paced", name: "reno" },
-    { from: "127.0.0.2", what: "one from elsewhere is as the system has it", name: usual },
-  ])("$what", async ({ from, name }) => {
-    const { port, server } = await serve();
-    const accepted = once(server, "connection") as Promise<[Socket]>;
-    const client = connect({ port, host: "127.0.0.1", localAddress: from });
-    onTestFinished(() => void client.destroy());
-    client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    const [socket] = await accepted;
-    expect(congestionControlOf(socket)).toBe(usual);
-    await once(client, "readable");
-    await expect.poll(() => congestionControlOf(socket)).toBe(name);
-  });
 });
 
 test("a call that fails sends nothing", async () => {

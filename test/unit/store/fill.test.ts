@@ -176,6 +176,49 @@ describe("a fill", () => {
     expect(bySendfile).toBeGreaterThan(0);
   });
 
+  it("asks again whether its file can be sent, when it had to be read for a while", async () => {
+    const large = randomBytes(8 * 1024 * 1024);
+    const fill = await begin(source([large], 0, large.length), undefined, digestOf(large));
+    const late = fill.open();
+    await fill.settled;
+    const got = Buffer.alloc(large.length);
+    let read = 0;
+    let refused = 0;
+    let at = 0;
+    const sendfile = async (file: number, start: number, end: number): Promise<number> => {
+      if (refused++ === 0) return 0;
+      const sent = readSync(file, got, start, end - start, start);
+      at = start + sent;
+      return sent;
+    };
+    for await (const piece of late?.pieces(undefined, undefined, sendfile) ?? []) {
+      piece.copy(got, at);
+      at += piece.length;
+      read += piece.length;
+    }
+    expect(got.equals(large)).toBe(true);
+    expect(read).toBeLessThan(large.length / 2);
+  });
+
+  it("cuts readers who have had its first bytes when the disk then does not take them", async () => {
+    const upstream = slow();
+    const ingest = await blobs.ingest(digest);
+    const disk = Promise.withResolvers<void>();
+    ingest.write = () => disk.promise;
+    const fill = fills.begin(digest, ingest, upstream.from, {
+      resume: () => Promise.reject(new Error("gone")),
+      hold: async () => {},
+    });
+    const pieces = fill.open()?.pieces()[Symbol.asyncIterator]();
+    await upstream.send(bytes.subarray(0, 1000));
+    expect((await pieces?.next())?.value).toHaveLength(1000);
+    const next = pieces?.next();
+    disk.reject(new Error("ENOSPC"));
+    await upstream.end();
+    await expect(next).rejects.toMatchObject({ name: "FillError", kind: "disk" });
+    await expect(fill.settled).rejects.toMatchObject({ name: "FillError", kind: "disk" });
+  });
+
   it("tells at once that the disk does not take what has come, though nothing more comes", async () => {
     const upstream = slow();
     const ingest = await blobs.ingest(digest);
