@@ -35,6 +35,7 @@ export class Lab implements AsyncDisposable {
   readonly shop: Shop;
   readonly hub: HubProcess;
   readonly quick: boolean;
+  readonly machine: Machine;
   readonly #options: LabOptions;
 
   private constructor(options: LabOptions, hub: HubProcess, shop: Shop) {
@@ -42,6 +43,7 @@ export class Lab implements AsyncDisposable {
     this.hub = hub;
     this.shop = shop;
     this.quick = options.quick;
+    this.machine = options.machine;
   }
 
   static async open(options: LabOptions): Promise<Lab> {
@@ -65,16 +67,16 @@ export class Lab implements AsyncDisposable {
 
   /** A Hubcap with empty storage. */
   startHubcap(): Promise<HubcapServer> {
-    const { machine, nodeArgs } = this.#options;
-    return machine.onServerCore(() => startHubcapServer(this.hub, nodeArgs));
+    const { nodeArgs } = this.#options;
+    return this.machine.onServerCore(() => startHubcapServer(this.hub, nodeArgs));
   }
 
-  /** A Hubcap that holds all the goods; with more processes than one, it has the load's core as well. */
+  /** A Hubcap that holds all the goods; two processes have a core of the load's as well. */
   async startFullHubcap(workers = 1): Promise<HubcapServer> {
-    const { machine, nodeArgs } = this.#options;
+    const { nodeArgs } = this.#options;
     const hubcap = await (workers === 1
       ? this.startHubcap()
-      : machine.onAllCores(() => startHubcapServer(this.hub, nodeArgs, workers)));
+      : this.machine.onTwoCores(() => startHubcapServer(this.hub, nodeArgs, workers)));
     const { shop } = this;
     for (const { path, bytes } of [shop.blobTag, shop.blob, shop.manifestTag, shop.manifest]) {
       const pulled = await pull(hubcap, path);
@@ -86,12 +88,12 @@ export class Lab implements AsyncDisposable {
 
   /** Starts a Hubcap anew, with the storage it has; how many milliseconds passed until it was ready. */
   restart(hubcap: HubcapServer): Promise<number> {
-    return this.#options.machine.onServerCore(() => hubcap.restart());
+    return this.machine.onServerCore(() => hubcap.restart());
   }
 
   /** docker-registry as a plain registry that holds all the goods. */
   startFilledRegistry(): Promise<Server> {
-    return startFilledRegistry(this.hub, (start) => this.#options.machine.onServerCore(start));
+    return startFilledRegistry(this.hub, (start) => this.machine.onServerCore(start));
   }
 
   /**
@@ -100,22 +102,21 @@ export class Lab implements AsyncDisposable {
    */
   async startCache(name: CacheName): Promise<Server> {
     await settleDisk();
-    const { machine } = this.#options;
     const server = await (name === "Hubcap"
       ? this.startHubcap()
-      : machine.onServerCore(() => startProxyRegistry(this.hub)));
+      : this.machine.onServerCore(() => startProxyRegistry(this.hub)));
     await pull(server, this.shop.blobTag.path);
     return server;
   }
 
   /** nginx that serves `file` as the blob. */
   startNginx(file: string): Promise<Server> {
-    return this.#options.machine.onServerCore(() => startNginx(file, this.shop.blob.path));
+    return this.machine.onServerCore(() => startNginx(file, this.shop.blob.path));
   }
 
   /** Node's own server, which answers everything with the bytes of a manifest. */
   startBareNode(): Promise<Server> {
-    return this.#options.machine.onServerCore(() => startBareNode(this.shop.manifest.bytes.length));
+    return this.machine.onServerCore(() => startBareNode(this.shop.manifest.bytes.length));
   }
 }
 

@@ -43,10 +43,10 @@ export class Machine {
     return this.cores ? this.#on(this.cores.server, this.cores.load, start) : start();
   }
 
-  /** Runs `start`, whose child processes get every core. */
-  async onAllCores<T>(start: () => Promise<T>): Promise<T> {
+  /** Runs `start`, whose child processes get the servers' core and one of the others. */
+  async onTwoCores<T>(start: () => Promise<T>): Promise<T> {
     const { cores } = this;
-    return cores ? this.#on(`${cores.server},${cores.load}`, cores.load, start) : start();
+    return cores ? this.#on(`${cores.server},${cores.load.split(",")[0]}`, cores.load, start) : start();
   }
 
   async #on<T>(theirs: string, load: string, start: () => Promise<T>): Promise<T> {

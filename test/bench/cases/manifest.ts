@@ -1,7 +1,7 @@
 /** A cached manifest: how many GETs by digest and HEADs by tag a second one core answers. */
 import type { Case, Lab } from "../lab.ts";
 import { headsPerSecond } from "../load/closedLoop.ts";
-import { getsPerSecond } from "../load/wrk.ts";
+import { getMany } from "../load/wrk.ts";
 import { judge, type Row } from "../report.ts";
 import { alternate, seriesOf } from "../rounds.ts";
 import type { Server } from "../servers/server.ts";
@@ -45,7 +45,7 @@ async function run(lab: Lab): Promise<Row[]> {
 
 async function measure({ url }: Server, { shop }: Lab, seconds: number): Promise<Found> {
   return {
-    gets: await getsPerSecond(url + shop.manifest.path, connections, seconds),
+    gets: (await getMany(url + shop.manifest.path, connections, seconds)).answers,
     heads: await headsPerSecond(url, shop.manifestTag.path, connections, seconds),
   };
 }

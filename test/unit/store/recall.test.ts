@@ -8,7 +8,7 @@ import { ociManifest } from "../../../src/oci/descriptor.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { parseTag, type Repository, type RepositoryName, type Tag } from "../../../src/oci/reference.ts";
 import { SqliteCatalog } from "../../../src/store/catalog.ts";
-import { openDatabase } from "../../../src/store/database.ts";
+import { openBeside, openDatabase } from "../../../src/store/database.ts";
 import { SqliteInventory } from "../../../src/store/inventory.ts";
 import { Recall } from "../../../src/store/recall.ts";
 
@@ -59,6 +59,14 @@ it("knows at once that a tag has moved, was confirmed, or is gone", async () => 
 it("knows of what anybody writes over the same connection", async () => {
   database.exec("DELETE FROM held");
   expect(await catalog.manifest(place, manifest.digest)).toBeUndefined();
+});
+
+it("knows over a connection that only reads, from the next turn on, what another one commits", async () => {
+  const reader = new SqliteCatalog(openBeside(database.name));
+  expect(await reader.manifest(place, manifest.digest)).toEqual(manifest);
+  await catalog.forget(manifest.digest);
+  await new Promise(setImmediate);
+  expect(await reader.manifest(place, manifest.digest)).toBeUndefined();
 });
 
 it("keeps a bounded number of answers, and asks for each only once while nothing changes", () => {
