@@ -7,9 +7,15 @@ import { alternate, seriesOf } from "../rounds.ts";
 export const coldBlob: Case = { name: "cold", run };
 
 async function run(lab: Lab): Promise<Row[]> {
-  const found = await alternate<CacheName, Download>(caches, lab.quick ? 2 : 7, async (name) => {
+  const measure = async (name: CacheName): Promise<Download> => {
     await using server = await lab.startCache(name);
     return await download(server.url, lab.shop.blob);
+  };
+  const found = await alternate<CacheName, Download>(caches, lab.quick ? 2 : 7, async (name) => {
+    // Not counted: a virtual machine may hand memory that was freed back to its host, and to get that again can take as long as
+    // the download. So that nobody pays for what the other one has freed, each finds what one of its own has left.
+    await measure(name);
+    return measure(name);
   });
   const row = (figure: keyof Download, what: string): Row =>
     judge({
