@@ -99,7 +99,8 @@ function tlsServer({ certificates, clientCertificates, failed }: Tls, answer: Re
   server.on("tlsClientError", failed);
   if (clientCertificates === "optional") {
     // What was wrong with a certificate stays on OpenSSL's list, and Node takes it for a fault of the bytes that come next, for
-    // which it cuts the connection. This call is one of those that leave nothing on it.
+    // which it cuts the connection. This call is one of those that leave nothing on it. It comes too late where a handshake
+    // arrives in pieces and the certificate only claims to be of an authority of ours: such a client is refused.
     server.on("secureConnection", (socket) => void socket.getPeerCertificate());
   }
   certificates.follow((context) => server.setSecureContext(context));

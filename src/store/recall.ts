@@ -47,7 +47,7 @@ export class Recall {
       this.#asOf = changes ?? -1;
     }
     if (!this.#isReader) return;
-    // What others commit need not count within a millisecond, and to ask for each manifest took an eighth of its time.
+    // What others commit need not count within the turn, and to ask for each manifest took an eighth of its time.
     this.#isAsked = true;
     setImmediate(() => (this.#isAsked = false));
   }

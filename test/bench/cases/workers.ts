@@ -9,7 +9,7 @@ import { judge, type Row, type Unit } from "../report.ts";
 import { alternate, seriesOf } from "../rounds.ts";
 import type { Server } from "../servers/server.ts";
 
-/** Connections to each process: for manifests, and for downloads of the blob. */
+/** Connections for each process, which the system spreads over all: for manifests, and for downloads of the blob. */
 const connections = { manifests: 32, blobs: 4 };
 
 interface Found {

@@ -2,7 +2,8 @@
 import { dlopen } from "node:ffi";
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { kernel } from "../../../src/http/kernel.ts";
 import { listen } from "../../../src/http/listen.ts";
 import { unpaceWithinHost } from "../../../src/http/pacing.ts";
 
@@ -36,5 +37,8 @@ test.for([
 });
 
 test("one that is closed, or over no network, is none of its concern", () => {
+  if (!kernel) throw new Error("this system has not the calls");
+  const useReno = vi.spyOn(kernel, "useReno");
   unpaceWithinHost(connect({ path: "/nowhere" }).destroy());
+  expect(useReno).not.toHaveBeenCalled();
 });
