@@ -11,7 +11,6 @@ const answerBytes = 500;
 /** The answers of one connection: the only one that writes, or one that only reads. They took a third of the time of a manifest from SQLite. */
 export class Recall {
   readonly #changes;
-  readonly #isReader: boolean;
   readonly #answers = new LRUCache<string, object>({
     maxSize: capacity,
     sizeCalculation: (_answer, question) => question.length * 2 + answerBytes,
@@ -21,10 +20,9 @@ export class Recall {
   #isAsked = false;
 
   constructor(database: Database.Database) {
-    this.#isReader = database.readonly;
     // Rows that this connection has ever changed, by whichever statement or trigger, or what another one has committed: no
     // writer can forget to tell.
-    const changes = this.#isReader ? "PRAGMA data_version" : "SELECT total_changes()";
+    const changes = database.readonly ? "PRAGMA data_version" : "SELECT total_changes()";
     this.#changes = database.prepare<[], number>(changes).pluck();
   }
 
@@ -46,7 +44,7 @@ export class Recall {
       this.#answers.clear();
       this.#asOf = changes ?? -1;
     }
-    if (!this.#isReader) return;
+    if (!this.#changes.database.readonly) return;
     // What others commit need not count within the turn, and to ask for each manifest took an eighth of its time.
     this.#isAsked = true;
     setImmediate(() => (this.#isAsked = false));

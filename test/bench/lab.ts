@@ -36,14 +36,14 @@ export class Lab implements AsyncDisposable {
   readonly hub: HubProcess;
   readonly quick: boolean;
   readonly machine: Machine;
-  readonly #options: LabOptions;
+  readonly #nodeArgs: readonly string[];
 
   private constructor(options: LabOptions, hub: HubProcess, shop: Shop) {
-    this.#options = options;
     this.hub = hub;
     this.shop = shop;
     this.quick = options.quick;
     this.machine = options.machine;
+    this.#nodeArgs = options.nodeArgs;
   }
 
   static async open(options: LabOptions): Promise<Lab> {
@@ -67,16 +67,14 @@ export class Lab implements AsyncDisposable {
 
   /** A Hubcap with empty storage. */
   startHubcap(): Promise<HubcapServer> {
-    const { nodeArgs } = this.#options;
-    return this.machine.onServerCore(() => startHubcapServer(this.hub, nodeArgs));
+    return this.machine.onServerCore(() => startHubcapServer(this.hub, this.#nodeArgs));
   }
 
   /** A Hubcap that holds all the goods; two processes have a core of the load's as well. */
   async startFullHubcap(workers = 1): Promise<HubcapServer> {
-    const { nodeArgs } = this.#options;
     const hubcap = await (workers === 1
       ? this.startHubcap()
-      : this.machine.onTwoCores(() => startHubcapServer(this.hub, nodeArgs, workers)));
+      : this.machine.onTwoCores(() => startHubcapServer(this.hub, this.#nodeArgs, workers)));
     const { shop } = this;
     for (const { path, bytes } of [shop.blobTag, shop.blob, shop.manifestTag, shop.manifest]) {
       const pulled = await pull(hubcap, path);

@@ -3,7 +3,7 @@
  * what two of both bring on two cores is judged by what one of both brings on one.
  */
 import type { Case, Lab } from "../lab.ts";
-import { getMany } from "../load/wrk.ts";
+import { getMany, type Throughput } from "../load/wrk.ts";
 import { processesAt } from "../processes.ts";
 import { judge, type Row, type Unit } from "../report.ts";
 import { alternate, seriesOf } from "../rounds.ts";
@@ -39,20 +39,15 @@ async function run(lab: Lab): Promise<Row[]> {
 
 async function measure({ url }: Server, { shop, machine }: Lab, seconds: number): Promise<Found> {
   const { length } = processesAt(url);
-  const load = async (path: string, each: number) => {
+  const load = async (path: string, each: number, what: keyof Throughput): Promise<number> => {
     const all = Array.from({ length }, () => getMany(url + path, each, seconds));
-    const came = await Promise.all(all);
-    return { answers: sum(came.map(({ answers }) => answers)), bytes: sum(came.map(({ bytes }) => bytes)) };
+    return (await Promise.all(all)).reduce((sum, came) => sum + came[what], 0);
   };
   // The load is started where the servers run.
   const beside = <T>(start: () => Promise<T>): Promise<T> =>
     length === 1 ? machine.onServerCore(start) : machine.onTwoCores(start);
   return beside(async () => ({
-    manifests: (await load(shop.manifest.path, connections.manifests)).answers,
-    blobs: (await load(shop.blob.path, connections.blobs)).bytes / 1e9,
+    manifests: await load(shop.manifest.path, connections.manifests, "answers"),
+    blobs: (await load(shop.blob.path, connections.blobs, "bytes")) / 1e9,
   }));
-}
-
-function sum(numbers: readonly number[]): number {
-  return numbers.reduce((all, number) => all + number, 0);
 }

@@ -3,7 +3,7 @@ import { dlopen } from "node:ffi";
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { kernel } from "../../../src/http/kernel.ts";
+import { descriptorOf, kernel } from "../../../src/http/kernel.ts";
 import { listen } from "../../../src/http/listen.ts";
 import { unpaceWithinHost } from "../../../src/http/pacing.ts";
 
@@ -11,13 +11,13 @@ import { unpaceWithinHost } from "../../../src/http/pacing.ts";
 const usual = readFileSync("/proc/sys/net/ipv4/tcp_congestion_control", "latin1").trim();
 
 /** The congestion control of a connection, as the system names it. */
-function congestionControlOf(socket: Socket & { readonly _handle?: { readonly fd: number } }): string {
+function congestionControlOf(socket: Socket): string {
   const { functions } = dlopen(null, {
     getsockopt: { arguments: ["i32", "i32", "i32", "buffer", "buffer"], return: "i32" },
   });
   const name = Buffer.alloc(16);
   const length = new Uint32Array([name.length]);
-  expect(functions.getsockopt(socket._handle?.fd ?? -1, 6, 13, name, length)).toBe(0);
+  expect(functions.getsockopt(descriptorOf(socket), 6, 13, name, length)).toBe(0);
   return name.toString("latin1", 0, name.indexOf(0));
 }
 

@@ -9,6 +9,7 @@ import { DiskBlobs } from "../../../src/store/blobs.ts";
 import { FillError, IntegrityError } from "../../../src/store/error.ts";
 import { heldBack, type Fill, type FillOptions, type Source } from "../../../src/store/fill.ts";
 import { Fills } from "../../../src/store/fills.ts";
+import type { Ingest } from "../../../src/store/ingest.ts";
 import { bytesOf } from "../../support/pieces.ts";
 
 const bytes = randomBytes(300_000);
@@ -51,14 +52,15 @@ function slow() {
   return { from, send: (chunk: Uint8Array) => writer.write(chunk), end: () => writer.close() };
 }
 
-async function begin(
-  first: Source,
-  resume: FillOptions["resume"] = () => Promise.reject(new Error("gone")),
-  name: Digest = digest,
-): Promise<Fill> {
+const gone: FillOptions["resume"] = () => Promise.reject(new Error("gone"));
+
+async function begin(first: Source, resume = gone, name: Digest = digest): Promise<Fill> {
+  return into(await blobs.ingest(name), first, resume, name);
+}
+
+function into(ingest: Ingest, first: Source, resume = gone, name: Digest = digest): Fill {
   const rows = held;
-  const hold = async (size: number) => void rows.push(size);
-  return fills.begin(name, await blobs.ingest(name), first, { resume, hold });
+  return fills.begin(name, ingest, first, { resume, hold: async (size) => void rows.push(size) });
 }
 
 function read(fill: Fill, span?: { start: number; end: number }): Promise<Buffer> {
@@ -105,10 +107,7 @@ describe("a fill", () => {
       await write(chunk);
     };
     ingest.read = () => Promise.reject(new Error("this was to come from memory"));
-    const fill = fills.begin(digest, ingest, upstream.from, {
-      resume: () => Promise.reject(new Error("gone")),
-      hold: async () => {},
-    });
+    const fill = into(ingest, upstream.from);
     const reading = read(fill);
     for (let at = 0; at < bytes.length; at += 1000) await upstream.send(bytes.subarray(at, at + 1000));
     disk.resolve();
@@ -126,10 +125,7 @@ describe("a fill", () => {
       await disk.promise;
       await write(chunk);
     };
-    const fill = fills.begin(digest, ingest, upstream.from, {
-      resume: () => Promise.reject(new Error("gone")),
-      hold: async () => {},
-    });
+    const fill = into(ingest, upstream.from);
     const reading = read(fill);
     const first = fill.open()?.pieces()[Symbol.asyncIterator]();
     await upstream.send(bytes.subarray(0, 1000));
@@ -205,10 +201,7 @@ describe("a fill", () => {
     const ingest = await blobs.ingest(digest);
     const disk = Promise.withResolvers<void>();
     ingest.write = () => disk.promise;
-    const fill = fills.begin(digest, ingest, upstream.from, {
-      resume: () => Promise.reject(new Error("gone")),
-      hold: async () => {},
-    });
+    const fill = into(ingest, upstream.from);
     const pieces = fill.open()?.pieces()[Symbol.asyncIterator]();
     await upstream.send(bytes.subarray(0, 1000));
     expect((await pieces?.next())?.value).toHaveLength(1000);
@@ -232,10 +225,7 @@ describe("a fill", () => {
       }
     })();
     const first = { ...upstream.from, body, cancel: () => cancelled.resolve() };
-    const fill = fills.begin(digest, ingest, first, {
-      resume: () => Promise.reject(new Error("gone")),
-      hold: async () => {},
-    });
+    const fill = into(ingest, first);
     await upstream.send(bytes.subarray(0, 1000));
     await expect(fill.settled).rejects.toMatchObject({ name: "FillError", kind: "disk" });
   });
