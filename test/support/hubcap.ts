@@ -12,7 +12,11 @@ import { sumOfMetric, type MetricLabels } from "./metrics.ts";
 import { door } from "./run.ts";
 
 /** As `npm start` and the image have it. */
-export const nodeOptions = ["--max-semi-space-size=2", "--disable-warning=ExperimentalWarning"] as const;
+export const nodeOptions = [
+  "--max-semi-space-size=2",
+  "--no-allocation-site-pretenuring",
+  "--disable-warning=ExperimentalWarning",
+] as const;
 
 /** A configuration as it is written; what it leaves out of `registry`, `status` and `storage` is filled in. */
 export interface WrittenConfig {

@@ -7,5 +7,5 @@ import { nodeOptions } from "../support/hubcap.ts";
 test("everybody starts Hubcap with the same options of Node", () => {
   const options = nodeOptions.join(" ");
   expect(packageJson.scripts.start).toContain(` exec node ${options} src/main.ts serve`);
-  expect(readFileSync("Dockerfile", "utf8")).toContain(` NODE_OPTIONS="${options}" `);
+  expect(readFileSync("Dockerfile", "utf8")).toContain(`ENV NODE_ARGS="${options}"\n`);
 });
