@@ -5,7 +5,7 @@ import { Subtotals } from "./http/subtotals.ts";
 import type { Digest } from "./oci/digest.ts";
 import { formatImage, type Repository } from "./oci/reference.ts";
 import type { Audit, AuditedPull } from "./telemetry/audit.ts";
-import type { Output } from "./telemetry/log.ts";
+import { byTurn, type Output } from "./telemetry/log.ts";
 
 /** An image that was asked for, so many times. */
 export interface Used {
@@ -16,8 +16,8 @@ export interface Used {
 
 /** What happened in a worker since the last one. */
 export interface Batch {
-  /** Lines of the log, each with its end. */
-  readonly lines: string;
+  /** Lines of the log in UTF-8, each with its end. */
+  readonly lines: Buffer;
   readonly uses: readonly Used[];
   readonly answers: readonly Answers[];
   readonly audited: readonly AuditedPull[];
@@ -35,8 +35,13 @@ export class Outbox implements Sums, Output {
   readonly #send: (batch: Batch, sent?: Sent) => void;
   readonly #answers = new Subtotals();
   readonly #uses = new Map<string, Used>();
+  // Bytes, since they lie outside the heap: text would grow old there before it is sent, for the next full collection to find.
+  #lines: Buffer[] = [];
+  readonly #output = byTurn((lines) => {
+    this.#lines.push(Buffer.from(lines));
+    this.#plan();
+  });
   #audited: AuditedPull[] = [];
-  #lines = "";
   #tlsFailures = 0;
   readonly #limited = new Map<ConnectionLimit, number>();
   #isDue = false;
@@ -54,8 +59,7 @@ export class Outbox implements Sums, Output {
   };
 
   write(line: string): void {
-    this.#lines += line;
-    this.#plan();
+    this.#output.write(line);
   }
 
   add(answers: Answers): void {
@@ -81,16 +85,17 @@ export class Outbox implements Sums, Output {
 
   /** Sends what there is. */
   flush(sent?: Sent): void {
+    this.#output.flushSync();
     this.#isDue = false;
     const batch = {
-      lines: this.#lines,
+      lines: Buffer.concat(this.#lines),
       uses: [...this.#uses.values()],
       answers: this.#answers.take(),
       audited: this.#audited,
       tlsFailures: this.#tlsFailures,
       limited: [...this.#limited],
     };
-    this.#lines = "";
+    this.#lines = [];
     this.#uses.clear();
     this.#audited = [];
     this.#tlsFailures = 0;

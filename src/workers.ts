@@ -84,7 +84,7 @@ function settingsOf({ config, address, face }: WorkersOptions, socketPath: strin
 /** Has what happened in a worker count as if it had happened here. */
 function take({ lines, uses, answers, audited, tlsFailures, limited }: Batch, options: WorkersOptions): void {
   const { face, metrics, output, used } = options;
-  if (lines !== "") output.write(lines);
+  if (lines.length > 0) output.write(lines.toString());
   for (const { repository, digest, times } of uses) used(repository, digest, times);
   for (const each of answers) face.sums.add(each);
   for (const pull of audited) face.audit?.write(pull);

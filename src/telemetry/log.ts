@@ -39,24 +39,35 @@ function timestamps(): () => string {
   };
 }
 
-/** Standard output. The lines of each turn of the event loop are written at once: one by one they were a tenth of what a manifest costs. */
-export function openOutput(): Output & { flushSync: () => void } {
-  const output = destination(1);
+/** An output that keeps lines until its turn of the event loop ends. */
+export interface TurnOutput extends Output {
+  /** Passes on what it keeps. A logger asks for it after a fatal line. */
+  readonly flushSync: () => void;
+}
+
+/** Standard output. The lines of each turn are written at once: one by one they were a tenth of what a manifest costs. */
+export function openOutput(): TurnOutput {
+  const standard = destination(1);
+  const output = byTurn((lines) => standard.write(inOneLine(lines)));
+  // Without a turn that follows: the process ends, or something unforeseen ends it.
+  process.once("exit", output.flushSync);
+  return output;
+}
+
+/** Has `write` take all lines of a turn of the event loop at once. */
+export function byTurn(write: (lines: string) => void): TurnOutput {
   let pending = "";
   const flushSync = (): void => {
     const lines = pending;
     pending = "";
-    if (lines !== "") output.write(inOneLine(lines));
+    if (lines !== "") write(lines);
   };
-  // Without a turn that follows: the process ends, or something unforeseen ends it.
-  process.once("exit", flushSync);
   return {
     write(line) {
       if (pending === "") setImmediate(flushSync);
       pending += line;
       if (pending.length >= most) flushSync();
     },
-    // Asked for by the logger after a fatal line.
     flushSync,
   };
 }

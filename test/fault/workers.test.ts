@@ -212,6 +212,15 @@ describe("a worker", () => {
     expect([...new Set(await Promise.all(ends))]).toEqual([size]);
     expect(await stopped).toEqual({ code: 0, signal: null });
   });
+
+  it("tells all that it has to tell before it ends, in any alphabet", async () => {
+    await hold();
+    await askAll(manifestUrl("1"), { headers: { "User-Agent": "caf\u00e9" } });
+    expect(await hubcap.stop()).toEqual({ code: 0, signal: null });
+    const told = hubcap.logs().filter(({ userAgent }) => userAgent === "caf\u00e9");
+    expect(told.filter(({ event }) => event === undefined)).toHaveLength(many);
+    expect(told.filter(({ event }) => event === "pull")).toHaveLength(many);
+  });
 });
 
 describe("who a client is", () => {
