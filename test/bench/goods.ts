@@ -1,59 +1,104 @@
 /** What is pulled in every measurement: one large blob, and manifests of an ordinary size. */
 import { allBytes } from "../support/content.ts";
-import { buildImage, type ImageOptions } from "../support/images.ts";
+import { buildImage, type ContentDescriptor, type Image, type ImageOptions } from "../support/images.ts";
 import type { HubProcess } from "../support/hubProcess.ts";
 
 /** A path as containerd asks it of a mirror, and the body that must come. */
 export interface Goods {
   readonly path: string;
+  readonly digest: string;
   readonly bytes: Buffer;
 }
 
-/** The goods. A tag is asked for by HEAD and a digest by GET, as containerd does. */
-export interface Shop {
-  readonly blob: Goods & { readonly digest: string };
-  /** The tag whose manifest names the blob. */
-  readonly blobTag: Goods;
+/** An image for one platform. A tag is asked for by HEAD and a digest by GET, as containerd does. */
+export interface ImageGoods {
+  /** The tag, whose answer is an index. */
+  readonly tag: Goods;
   readonly manifest: Goods;
-  readonly manifestTag: Goods;
+  readonly config: Goods;
+  readonly layers: readonly Goods[];
+}
+
+/** The goods. */
+export interface Shop {
+  /** The only layer of its image, `blobImage`. */
+  readonly blob: Goods;
+  readonly blobImage: ImageGoods;
+  /** An image whose manifests have an ordinary size. */
+  readonly image: ImageGoods;
+  /** An image of many small layers: who has served all of it has run its code some dozens of times. */
+  readonly warmUp: ImageGoods;
 }
 
 /** The repositories of the goods, which have the tag {@link tag} each. */
-export const repositories = { blob: "library/blob", manifest: "library/manifest" } as const;
+export const repositories = {
+  blob: "library/blob",
+  manifest: "library/manifest",
+  warmUp: "library/warm-up",
+} as const;
 export const tag = "1";
 
 const platform = "linux/amd64";
-const media = { blob: "blobs", manifest: "manifests" } as const;
 
 /** Puts the goods into the stand-in; the blob has `blobBytes` bytes and a little more. */
 export async function stock(hub: HubProcess, blobBytes: number): Promise<Shop> {
-  // Eight layers for two platforms make manifests of about two kilobytes, as many of Docker Hub's own images have.
-  const orders: Readonly<Record<keyof typeof repositories, ImageOptions>> = {
-    blob: { seed: "bench blob", layers: 1, layerBytes: blobBytes, platforms: [platform] },
-    manifest: { seed: "bench manifest", layers: 8, layerBytes: 1024 },
+  const put = async (repository: string, image: ImageOptions): Promise<ImageGoods> => {
+    await hub.order("push", { repository, tag, image });
+    return goodsOf(repository, await buildImage(image));
   };
-  for (const name of ["blob", "manifest"] as const) {
-    await hub.order("push", { repository: repositories[name], tag, image: orders[name] });
-  }
-  const large = await buildImage(orders.blob);
-  const small = await buildImage(orders.manifest);
-  const digest = large.platforms.get(platform)?.layers[0]?.digest ?? "";
-  const content = large.blobs.get(digest);
-  const manifest = small.platforms.get(platform)?.manifest.digest ?? "";
-  if (!content) throw new Error("the image has no layer");
-  const goods = (
-    of: keyof typeof repositories,
-    kind: keyof typeof media,
-    reference: string,
-    bytes?: Buffer,
-  ) => ({
-    path: `/v2/${repositories[of]}/${media[kind]}/${reference}?ns=docker.io`,
-    bytes: bytes ?? Buffer.alloc(0),
+  const blobImage = await put(repositories.blob, {
+    seed: "bench blob",
+    layers: 1,
+    layerBytes: blobBytes,
+    platforms: [platform],
+  });
+  const [blob] = blobImage.layers;
+  if (!blob) throw new Error("the image has no layer");
+  return {
+    blob,
+    blobImage,
+    // Eight layers for two platforms make manifests of about two kilobytes, as many of Docker Hub's own images have.
+    image: await put(repositories.manifest, { seed: "bench manifest", layers: 8, layerBytes: 1024 }),
+    warmUp: await put(repositories.warmUp, {
+      seed: "bench warm-up",
+      layers: 50,
+      layerBytes: 1024,
+      platforms: [platform],
+    }),
+  };
+}
+
+/** All of an image, in the order in which it is pulled. */
+export function wholeOf({ tag: tagged, manifest, config, layers }: ImageGoods): Goods[] {
+  return [tagged, manifest, config, ...layers];
+}
+
+async function goodsOf(
+  repository: string,
+  { root, manifests, blobs, platforms }: Image,
+): Promise<ImageGoods> {
+  const own = platforms.get(platform);
+  if (!own) throw new Error(`there is no image for ${platform}`);
+  const manifestOf = ({ digest }: ContentDescriptor, reference = digest): Goods => ({
+    path: `/v2/${repository}/manifests/${reference}?ns=docker.io`,
+    digest,
+    bytes: there(manifests, digest).bytes,
+  });
+  const blobOf = async ({ digest }: ContentDescriptor): Promise<Goods> => ({
+    path: `/v2/${repository}/blobs/${digest}?ns=docker.io`,
+    digest,
+    bytes: await allBytes(there(blobs, digest)),
   });
   return {
-    blob: { ...goods("blob", "blob", digest, await allBytes(content)), digest },
-    blobTag: goods("blob", "manifest", tag, large.manifests.get(large.root.digest)?.bytes),
-    manifest: goods("manifest", "manifest", manifest, small.manifests.get(manifest)?.bytes),
-    manifestTag: goods("manifest", "manifest", tag, small.manifests.get(small.root.digest)?.bytes),
+    tag: manifestOf(root, tag),
+    manifest: manifestOf(own.manifest),
+    config: await blobOf(own.config),
+    layers: await Promise.all(own.layers.map(blobOf)),
   };
+}
+
+function there<Kept>(kept: ReadonlyMap<string, Kept>, digest: string): Kept {
+  const found = kept.get(digest);
+  if (!found) throw new Error(`the image has no ${digest}`);
+  return found;
 }

@@ -1,7 +1,7 @@
 /** What every measurement works with: the stand-in with its goods, servers on their core, and how much is to be done. */
 import { startHubProcess, type HubProcess } from "../support/hubProcess.ts";
 import { settleDisk } from "./disk.ts";
-import { stock, type Shop } from "./goods.ts";
+import { stock, wholeOf, type Goods, type Shop } from "./goods.ts";
 import { Connection } from "./load/connection.ts";
 import type { Machine } from "./machine.ts";
 import type { Row } from "./report.ts";
@@ -75,12 +75,9 @@ export class Lab implements AsyncDisposable {
     const hubcap = await (workers === 1
       ? this.startHubcap()
       : this.machine.onTwoCores(() => startHubcapServer(this.hub, this.#nodeArgs, workers)));
-    const { shop } = this;
-    for (const { path, bytes } of [shop.blobTag, shop.blob, shop.manifestTag, shop.manifest]) {
-      const pulled = await pull(hubcap, path);
-      if (!pulled.equals(bytes)) throw new Error(`Hubcap serves other bytes at ${path}`);
-    }
-    await hubcap.holds(shop.blob.path);
+    const { blob, blobImage, image } = this.shop;
+    await pull(hubcap, [...wholeOf(blobImage), ...wholeOf(image)]);
+    await hubcap.holds(blob.path);
     return hubcap;
   }
 
@@ -95,15 +92,15 @@ export class Lab implements AsyncDisposable {
   }
 
   /**
-   * A pull-through cache with empty storage, on a disk at rest. The blob's manifest was pulled through it, as every client
-   * does first, so that it also has a token for the stand-in.
+   * A pull-through cache that begins with empty storage, and was asked for `before`, and for the tag of the blob's image, as
+   * every client does first, so that it also has a token for the stand-in.
    */
-  async startCache(name: CacheName): Promise<Server> {
-    await settleDisk();
+  async startCache(name: CacheName, before: readonly Goods[] = []): Promise<Server> {
     const server = await (name === "Hubcap"
       ? this.startHubcap()
       : this.machine.onServerCore(() => startProxyRegistry(this.hub)));
-    await pull(server, this.shop.blobTag.path);
+    await pull(server, [...before, this.shop.blobImage.tag]);
+    await settleDisk();
     return server;
   }
 
@@ -114,14 +111,16 @@ export class Lab implements AsyncDisposable {
 
   /** Node's own server, which answers everything with the bytes of a manifest. */
   startBareNode(): Promise<Server> {
-    return this.machine.onServerCore(() => startBareNode(this.shop.manifest.bytes.length));
+    return this.machine.onServerCore(() => startBareNode(this.shop.image.manifest.bytes.length));
   }
 }
 
-/** The body of one answer. Rejects unless it is a 200. */
-async function pull(server: Server, path: string): Promise<Buffer> {
-  await using connection = await Connection.open(server.url);
-  const pieces: Buffer[] = [];
-  await connection.ask("GET", path, (piece) => pieces.push(Buffer.from(piece)));
-  return Buffer.concat(pieces);
+/** Asks for `goods`, one after the other. Rejects unless all of them come, and nothing else. */
+async function pull(server: Server, goods: readonly Goods[]): Promise<void> {
+  for (const { path, bytes } of goods) {
+    await using connection = await Connection.open(server.url);
+    const pieces: Buffer[] = [];
+    await connection.ask("GET", path, (piece) => pieces.push(Buffer.from(piece)));
+    if (!Buffer.concat(pieces).equals(bytes)) throw new Error(`${server.name} serves other bytes at ${path}`);
+  }
 }

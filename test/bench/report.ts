@@ -24,12 +24,13 @@ export interface Measured {
   readonly hubcap: Series;
   /** Needed by a demand of the ratio; otherwise shown to say what the figure is worth. */
   readonly beside?: Series;
-  readonly demand: Demand;
+  /** Absent for what is shown and not judged. */
+  readonly demand?: Demand;
 }
 
 /** A row of the report. Without figures, `why` says what kept them from being measured. */
 export type Row =
-  | (Measured & { readonly verdict: "met" | "short"; readonly ratio: number | undefined })
+  | (Measured & { readonly verdict: "met" | "short" | "shown"; readonly ratio: number | undefined })
   | { readonly what: string; readonly verdict: "skipped" | "failed"; readonly why: string };
 
 /** The row of a figure. What is no number meets no demand. */
@@ -37,6 +38,7 @@ export function judge(measured: Measured): Row {
   const { hubcap, beside, demand } = measured;
   const figure = median(hubcap.rounds);
   const ratio = beside && figure / median(beside.rounds);
+  if (!demand) return { ...measured, ratio, verdict: "shown" };
   const judged = demand.of === "ratio" ? (ratio ?? Number.NaN) : figure;
   const met = demand.sense === "at least" ? judged >= demand.bound : judged <= demand.bound;
   return { ...measured, ratio, verdict: met ? "met" : "short" };

@@ -21,7 +21,7 @@ function cellsOf(row: Row): string[] {
     shown(hubcap, unit),
     beside ? `${beside.server}: ${shown(beside, unit)}` : "",
     ratio !== undefined && Number.isFinite(ratio) ? ratio.toFixed(2) : "",
-    demanded(demand, unit),
+    demand ? demanded(demand, unit) : "",
     verdict,
   ];
 }

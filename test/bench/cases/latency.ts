@@ -31,5 +31,5 @@ async function run(lab: Lab): Promise<Row[]> {
 }
 
 async function measure({ url }: Server, { shop }: Lab, seconds: number): Promise<number> {
-  return percentile(await latencies(url, shop.manifest.path, perSecond, seconds), 0.99);
+  return percentile(await latencies(url, shop.image.manifest.path, perSecond, seconds), 0.99);
 }

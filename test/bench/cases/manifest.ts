@@ -45,7 +45,7 @@ async function run(lab: Lab): Promise<Row[]> {
 
 async function measure({ url }: Server, { shop }: Lab, seconds: number): Promise<Found> {
   return {
-    gets: (await getMany(url + shop.manifest.path, connections, seconds)).answers,
-    heads: await headsPerSecond(url, shop.manifestTag.path, connections, seconds),
+    gets: (await getMany(url + shop.image.manifest.path, connections, seconds)).answers,
+    heads: await headsPerSecond(url, shop.image.tag.path, connections, seconds),
   };
 }

@@ -47,7 +47,7 @@ async function measure({ url }: Server, { shop, machine }: Lab, seconds: number)
   const beside = <T>(start: () => Promise<T>): Promise<T> =>
     length === 1 ? machine.onServerCore(start) : machine.onTwoCores(start);
   return beside(async () => ({
-    manifests: await load(shop.manifest.path, connections.manifests, "answers"),
+    manifests: await load(shop.image.manifest.path, connections.manifests, "answers"),
     blobs: (await load(shop.blob.path, connections.blobs, "bytes")) / 1e9,
   }));
 }
