@@ -29,8 +29,9 @@ RUN mkdir -p /out/etc/hubcap /out/usr/local/bin /data \
     && cp config/hubcap.yaml /out/etc/hubcap/ \
     && printf '#!/bin/sh\nexec node %s /opt/hubcap/src/main.ts "$@"\n' "$NODE_ARGS" > /out/usr/local/bin/hubcap \
     && chmod 755 /out/usr/local/bin/hubcap
-# Node finds compiled code again by its path, by its options and by the user who runs it. Without it a start takes twice as long,
-# and what strips the types stays in memory: 33 MB. So what a running Hubcap imports only when it is needed is named here, too.
+# Node finds compiled code again by its path, by V8's options that change such code, as the second one above does, and by the user
+# who runs it. Without it a start takes twice as long, and what strips the types stays in memory: 33 MB. So what a running Hubcap
+# imports only when it is needed is named here, too.
 USER 65532:65532
 RUN NODE_COMPILE_CACHE=.cache node $NODE_ARGS src/main.ts --version \
     && NODE_COMPILE_CACHE=.cache node $NODE_ARGS --input-type=module --eval \

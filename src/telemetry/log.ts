@@ -39,8 +39,8 @@ function timestamps(): () => string {
   };
 }
 
-/** An output that keeps lines until its turn of the event loop ends. */
-export interface TurnOutput extends Output {
+/** An output that keeps lines until its turn of the event loop ends, or until they are many. */
+interface TurnOutput extends Output {
   /** Passes on what it keeps. A logger asks for it after a fatal line. */
   readonly flushSync: () => void;
 }

@@ -10,8 +10,8 @@ export interface Goods {
   readonly bytes: Buffer;
 }
 
-/** An image for one platform. A tag is asked for by HEAD and a digest by GET, as containerd does. */
-export interface ImageGoods {
+/** An image for one platform. */
+interface ImageGoods {
   /** The tag, whose answer is an index. */
   readonly tag: Goods;
   readonly manifest: Goods;
@@ -30,12 +30,8 @@ export interface Shop {
   readonly warmUp: ImageGoods;
 }
 
-/** The repositories of the goods, which have the tag {@link tag} each. */
-export const repositories = {
-  blob: "library/blob",
-  manifest: "library/manifest",
-  warmUp: "library/warm-up",
-} as const;
+/** The repositories of what is measured. As everywhere, the tag is {@link tag}. */
+export const repositories = { blob: "library/blob", manifest: "library/manifest" } as const;
 export const tag = "1";
 
 const platform = "linux/amd64";
@@ -59,7 +55,7 @@ export async function stock(hub: HubProcess, blobBytes: number): Promise<Shop> {
     blobImage,
     // Eight layers for two platforms make manifests of about two kilobytes, as many of Docker Hub's own images have.
     image: await put(repositories.manifest, { seed: "bench manifest", layers: 8, layerBytes: 1024 }),
-    warmUp: await put(repositories.warmUp, {
+    warmUp: await put("library/warm-up", {
       seed: "bench warm-up",
       layers: 50,
       layerBytes: 1024,

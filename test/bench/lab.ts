@@ -70,7 +70,7 @@ export class Lab implements AsyncDisposable {
     return this.machine.onServerCore(() => startHubcapServer(this.hub, this.#nodeArgs));
   }
 
-  /** A Hubcap that holds all the goods; two processes have a core of the load's as well. */
+  /** A Hubcap that holds all that is measured; two processes have a core of the load's as well. */
   async startFullHubcap(workers = 1): Promise<HubcapServer> {
     const hubcap = await (workers === 1
       ? this.startHubcap()

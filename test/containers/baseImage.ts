@@ -6,7 +6,7 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, cpSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-const commands = ["sh", "env", "cp", "mv", "rm", "ln", "mkdir", "chown", "chmod", "find"];
+const commands = ["sh", "env", "cp", "mv", "rm", "mkdir", "chown", "chmod", "find"];
 const certificates = "/etc/ssl/certs/ca-certificates.crt";
 
 /** Writes the root file system into an empty folder. Both Node and npm are those that run the tests. */

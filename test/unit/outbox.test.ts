@@ -9,7 +9,7 @@ describe("an outbox", () => {
 
   it("sends the lines of many turns together, in the order in which they came", async () => {
     const { outbox, batches } = opened();
-    const lines = Array.from({ length: 30 }, (_, number) => `line ${number}\n`);
+    const lines = Array.from({ length: 30 }, (_, number) => `lïne ${number} \u2028 🚢\n`);
     for (const [number, line] of lines.entries()) {
       outbox.write(line);
       if (number % 10 === 0) await turn();
@@ -36,7 +36,7 @@ describe("an outbox", () => {
     expect(batches.slice(1).map(textOf)).toEqual(["later\n"]);
   });
 
-  it("keeps lines whole and in order when there are more in one turn than are written at once", async () => {
+  it("keeps lines in order when there are more in one turn than are written at once", async () => {
     const { outbox, batches } = opened();
     const lines = Array.from({ length: 3000 }, (_, number) => `${"x".repeat(100)} ${number}\n`);
     for (const line of lines) outbox.write(line);
@@ -52,5 +52,6 @@ function opened(): { readonly outbox: Outbox; readonly batches: Batch[] } {
 }
 
 function textOf({ lines }: Batch): string {
+  expect(lines).toBeInstanceOf(Buffer);
   return lines.toString();
 }
