@@ -86,7 +86,7 @@ export class Lab implements AsyncDisposable {
     return this.machine.onServerCore(() => hubcap.restart());
   }
 
-  /** docker-registry as a plain registry that holds all the goods. */
+  /** docker-registry as a plain registry that holds all that is measured. */
   startFilledRegistry(): Promise<Server> {
     return startFilledRegistry(this.hub, (start) => this.machine.onServerCore(start));
   }
