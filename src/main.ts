@@ -10,7 +10,7 @@ const runs: { readonly [Name in CommandName]: (given: Given<Name>) => Promise<vo
   async serve({ values }) {
     const { readConfiguration } = await import("./cli/configuration.ts");
     const config = readConfiguration(values.config);
-    const { serve } = await import("./serve.ts");
+    const { serve } = await import("./serve/serve.ts");
     await serve(config);
   },
   async quota({ values }) {

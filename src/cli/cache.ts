@@ -1,6 +1,6 @@
 /** `hubcap cache`: what a running Hubcap holds, and what it is to let go of or to keep. */
 import { UsageError } from "./exit.ts";
-import { StatusApi, type Answer } from "./statusApi.ts";
+import { StatusApi, type ApiAnswer } from "./statusApi.ts";
 import { bytesText } from "../telemetry/bytes.ts";
 import { table } from "./text.ts";
 
@@ -77,7 +77,7 @@ async function list(api: StatusApi, _images: readonly string[], { json }: CacheO
   const summary = (await api.ask<Summary>("/api/v1/cache", "capacity")).body;
   const images: ListedImage[] = [];
   for (let path: string | undefined = "/api/v1/cache/images?n=1000"; path !== undefined;) {
-    const page: Answer<Page> = await api.ask<Page>(path, "images");
+    const page: ApiAnswer<Page> = await api.ask<Page>(path, "images");
     images.push(...page.body.images);
     path = page.next;
   }

@@ -4,7 +4,7 @@ import { shippedUpstreams } from "./configuration.ts";
 import { UsageError } from "./exit.ts";
 import { removeFiles, writeFiles, type Deed } from "./nodeFiles.ts";
 import { runtimes } from "./runtimes/runtimes.ts";
-import { placeOf, type Runtime, type Wish } from "./runtimes/wish.ts";
+import { placeOf, type Runtime, type ClientSettings } from "./runtimes/clientSettings.ts";
 import { parseOrigin, readText } from "./typed.ts";
 
 /** The command's options as they were typed. */
@@ -41,7 +41,7 @@ export async function clientConfig(names: readonly string[], options: ClientConf
   else await write(runtime, wish, folder, options.stay ?? false);
 }
 
-function print(runtime: Runtime, wish: Wish): void {
+function print(runtime: Runtime, wish: ClientSettings): void {
   for (const { path, text } of runtime.files(wish)) {
     // JSON takes no comment, and what is printed shall be the file.
     if (!text.startsWith("#")) console.error(`# ${placeOf(runtime.folder, path)}`);
@@ -50,7 +50,7 @@ function print(runtime: Runtime, wish: Wish): void {
   for (const line of runtime.advice(wish)) console.error(`# ${line}`);
 }
 
-async function write(runtime: Runtime, wish: Wish, folder: string, stay: boolean): Promise<void> {
+async function write(runtime: Runtime, wish: ClientSettings, folder: string, stay: boolean): Promise<void> {
   // Listening comes first: whoever ends us while we write wants the files gone, too.
   const ended = stay ? endAsked() : undefined;
   tell(await done(folder, writeFiles(runtime, folder, runtime.files(wish), wish.token)), folder);
@@ -89,7 +89,7 @@ function endAsked(): Promise<void> {
   });
 }
 
-function readWish(runtime: string, options: ClientConfigOptions): Wish {
+function readWish(runtime: string, options: ClientConfigOptions): ClientSettings {
   const { upstream, node, tokenFile, ca, noFallback } = options;
   if (node !== undefined && !/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(node)) {
     throw new UsageError(`--node takes a node's name as Kubernetes writes it, such as worker-1. ${help}`);

@@ -1,8 +1,8 @@
 /** The configuration that a command runs with. */
 import { fileURLToPath } from "node:url";
 import { loadConfig, type Config } from "../config/load.ts";
-import { isPrivateAddress } from "../upstream/address.ts";
-import { readDockerLogin } from "../upstream/dockerConfig.ts";
+import { isPrivateAddress } from "../upstream/net/address.ts";
+import { readDockerLogin } from "../upstream/auth/dockerConfig.ts";
 import { presetOf } from "../upstream/presets.ts";
 
 /** The shipped configuration, for a command line that names none. */

@@ -20,10 +20,10 @@ import {
 import { parsePlatform, platformExpected } from "../oci/platform.ts";
 import { formatImage, isDigest } from "../oci/reference.ts";
 import type { Routing } from "../oci/routing.ts";
-import { DiskBlobs } from "../store/blobs.ts";
-import { SqliteCatalog, type HeldManifest } from "../store/catalog.ts";
-import { openBeside } from "../store/database.ts";
-import { SqliteInventory } from "../store/inventory.ts";
+import { DiskBlobs } from "../store/disk/blobs.ts";
+import { SqliteCatalog, type HeldManifest } from "../store/sqlite/catalog.ts";
+import { openBeside } from "../store/sqlite/database.ts";
+import { SqliteInventory } from "../store/sqlite/inventory.ts";
 import { collect, emptyCollection, type Collection, type Shelves } from "./collect.ts";
 import { UsageError } from "./exit.ts";
 import { Progress } from "./progress.ts";

@@ -2,16 +2,16 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type Database from "better-sqlite3";
-import { ledgerTables } from "../quota/ledgerTables.ts";
-import { DiskBlobs } from "../store/blobs.ts";
-import { SqliteCatalog } from "../store/catalog.ts";
-import { Custody } from "../store/custody.ts";
-import { checkWhole, isDamage, openBeside, openDatabase } from "../store/database.ts";
-import { check, repair, type Checked, type Finding } from "../store/fsck.ts";
-import { renew } from "../store/live.ts";
-import { LockedError, lockRoot, type RootLock } from "../store/lock.ts";
-import { pinTable } from "../store/pins.ts";
-import { SqliteSurvey } from "../store/survey.ts";
+import { ledgerTables } from "../store/sqlite/ledgerTables.ts";
+import { DiskBlobs } from "../store/disk/blobs.ts";
+import { SqliteCatalog } from "../store/sqlite/catalog.ts";
+import { Reconciler } from "../store/repair/reconcile.ts";
+import { checkWhole, isDamage, openBeside, openDatabase } from "../store/sqlite/database.ts";
+import { check, repair, type Checked, type Finding } from "../store/repair/fsck.ts";
+import { renew } from "../store/sqlite/live.ts";
+import { LockedError, lockRoot, type RootLock } from "../store/disk/lock.ts";
+import { pinTable } from "../store/evict/pins.ts";
+import { SqliteSurvey } from "../store/sqlite/survey.ts";
 
 export interface FsckOptions {
   readonly root: string;
@@ -56,7 +56,7 @@ function conclude(count: number, { root, repair, json }: FsckOptions): void {
 function look(root: string, database: Database.Database, running: boolean): Checked {
   const blobs = DiskBlobs.beside(root);
   const catalog = new SqliteCatalog(database);
-  const custody = new Custody({ blobs, catalog });
+  const custody = new Reconciler({ blobs, catalog });
   return { root, blobs, catalog, survey: new SqliteSurvey(database), custody, running };
 }
 

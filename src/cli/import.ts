@@ -11,11 +11,11 @@ import { parseImage, referenceOf } from "../oci/image.ts";
 import { digestAt, indexFile, nameOf, readLayoutIndex, refAnnotation } from "../oci/layout.ts";
 import { isDigest } from "../oci/reference.ts";
 import type { Routing } from "../oci/routing.ts";
-import { DiskBlobs } from "../store/blobs.ts";
-import { SqliteCatalog } from "../store/catalog.ts";
-import { openDatabase } from "../store/database.ts";
-import { lockRoot } from "../store/lock.ts";
-import { Holder } from "./holder.ts";
+import { DiskBlobs } from "../store/disk/blobs.ts";
+import { SqliteCatalog } from "../store/sqlite/catalog.ts";
+import { openDatabase } from "../store/sqlite/database.ts";
+import { lockRoot } from "../store/disk/lock.ts";
+import { StoreWriter } from "./storeWriter.ts";
 import { Progress } from "./progress.ts";
 
 export interface ImportOptions {
@@ -34,7 +34,7 @@ export async function importImages({ file, as, root, routing }: ImportOptions): 
   try {
     const blobs = await DiskBlobs.at(root);
     const { index, sizes } = await unpack(file, archiveSize, blobs);
-    const holder = new Holder({ catalog: new SqliteCatalog(database), blobs, sizes, now: Date.now });
+    const holder = new StoreWriter({ catalog: new SqliteCatalog(database), blobs, sizes, now: Date.now });
     const unnamed = index.filter((descriptor) => nameOf(descriptor) === undefined);
     const [single, ...more] = unnamed.filter((descriptor) => isImage(descriptor, index));
     if (as !== undefined && (more.length > 0 || !single)) {

@@ -17,7 +17,7 @@ export interface StatusApiOptions {
 }
 
 /** An answer that went well. */
-export interface Answer<Body> {
+export interface ApiAnswer<Body> {
   readonly body: Body;
   /** The path and query of the next page, if there is one. */
   readonly next: string | undefined;
@@ -65,7 +65,7 @@ export class StatusApi {
     mark: keyof Body,
     method: Method = "GET",
     body?: object,
-  ): Promise<Answer<Body>> {
+  ): Promise<ApiAnswer<Body>> {
     const address = this.#base + path;
     const { status, answer, link } = await this.#send(address, method, body);
     if ((status === 200 || status === 202) && isMarked<Body>(answer, mark))

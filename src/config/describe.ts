@@ -75,6 +75,6 @@ function shownDefault(value: unknown): string {
 }
 
 if (import.meta.main) {
-  const top = new URL("../../", import.meta.url);
+  const top = new URL("../..", import.meta.url);
   for (const [path, text] of describeConfiguration()) writeFileSync(new URL(path, top), text);
 }

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { applyEnvironment } from "./environment.ts";
 import { ConfigError, type Issue, type Report } from "./issue.ts";
-import { checkRules } from "./rules.ts";
+import { checkRules } from "./crossChecks.ts";
 import { schema, type Settings } from "./schema.ts";
 import type { Glob } from "../oci/glob.ts";
 import type { Secret } from "./secret.ts";

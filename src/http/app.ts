@@ -4,7 +4,7 @@ import type { Env, Hono } from "hono";
 import type { RequestListener } from "node:http";
 
 /** What answers as `app` says. */
-export function answersOf(app: Pick<Hono<Env>, "fetch">): RequestListener {
+export function handlerOf(app: Pick<Hono<Env>, "fetch">): RequestListener {
   const answer = getRequestListener(app.fetch, { overrideGlobalObjects: false });
   return (incoming, outgoing) => void answer(incoming, outgoing);
 }

@@ -2,7 +2,7 @@
 import type { Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { bytesBySendfile } from "./sendfile.ts";
-import { Tally } from "./tally.ts";
+import { Counter } from "./counter.ts";
 
 /** What a connection was ended for. */
 export type ConnectionLimit = "connections" | "address" | "stalled";
@@ -21,7 +21,7 @@ export function limitConnections(
   server: Server,
   { connections, perAddress, stallMs, reached }: ConnectionLimits,
 ): void {
-  const open = new Tally();
+  const open = new Counter();
   let all = 0;
   server.on("connection", (socket: Socket) => {
     const address = socket.remoteAddress ?? "";

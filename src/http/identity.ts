@@ -2,8 +2,8 @@
 import type { IncomingMessage } from "node:http";
 import { isIP, type BlockList } from "node:net";
 import { TLSSocket } from "node:tls";
-import type { Asker } from "../mirror/asker.ts";
-import { isWithin } from "../mirror/rule.ts";
+import type { ClientIdentity } from "../mirror/identity.ts";
+import { isWithin } from "../mirror/accessRules.ts";
 import { namesOf } from "./certificateNames.ts";
 import type { Passwords } from "./passwords.ts";
 import type { Tokens } from "./tokens.ts";
@@ -30,7 +30,7 @@ export class Identities {
   }
 
   /** @throws RegistryError when too many passwords are being checked. */
-  async of(incoming: IncomingMessage): Promise<Asker> {
+  async of(incoming: IncomingMessage): Promise<ClientIdentity> {
     const { socket, headers } = incoming;
     const address = this.#addressOf(incoming);
     const certificate = socket instanceof TLSSocket ? this.#certificateOf(socket) : [];
@@ -43,7 +43,7 @@ export class Identities {
   }
 
   /** What an Authorization header proves; nothing for one that is not ours. */
-  async #shown(header: string, address: string): Promise<Pick<Asker, "token" | "user" | "login">> {
+  async #shown(header: string, address: string): Promise<Pick<ClientIdentity, "token" | "user" | "login">> {
     const { passwords, ownCredentials } = this.#options;
     const [, scheme = "", value = ""] = /^(bearer|basic) +(\S+) *$/i.exec(header) ?? [];
     if (scheme.toLowerCase() === "bearer") return this.#named(value) ?? {};
@@ -58,14 +58,14 @@ export class Identities {
   }
 
   /** Should `/v2/`, asked by `asker`, answer that a credential is needed? That one is wrong is said to everybody. */
-  challengesPing({ headers }: IncomingMessage, asker: Asker): boolean {
+  challengesPing({ headers }: IncomingMessage, asker: ClientIdentity): boolean {
     const { challenges } = this.#options;
     if (challenges === "never" || asker.token !== undefined || asker.user !== undefined) return false;
     if (headers.authorization !== undefined) return asker.login === undefined;
     return challenges === "always" && asker.certificate === undefined;
   }
 
-  #named(token: string): Pick<Asker, "token"> | undefined {
+  #named(token: string): Pick<ClientIdentity, "token"> | undefined {
     // All are asked, so that the time does not tell which it was.
     const [found] = this.#options.tokens.filter((tokens) => tokens.has(token));
     return found && { token: found.name };
@@ -97,7 +97,7 @@ export class Identities {
 }
 
 /** RFC 7617: the user name ends at the first colon. */
-function readBasic(value: string): Asker["login"] {
+function readBasic(value: string): ClientIdentity["login"] {
   const text = Buffer.from(value, "base64").toString();
   const colon = text.indexOf(":");
   return colon < 0 ? undefined : { username: text.slice(0, colon), password: text.slice(colon + 1) };

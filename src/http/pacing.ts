@@ -1,6 +1,6 @@
 /** Connections within the host, which nothing should slow down. */
 import type { Socket } from "node:net";
-import { descriptorOf, kernel } from "./kernel.ts";
+import { descriptorOf, syscalls } from "./syscalls.ts";
 
 /**
  * Has a connection whose two ends have one address not paced by BBR: it never leaves the host, so that there is no network to
@@ -9,5 +9,5 @@ import { descriptorOf, kernel } from "./kernel.ts";
 export function unpaceWithinHost(socket: Socket): void {
   const { remoteAddress, localAddress } = socket;
   if (remoteAddress === undefined || remoteAddress !== localAddress) return;
-  kernel?.useReno(descriptorOf(socket));
+  syscalls?.useReno(descriptorOf(socket));
 }

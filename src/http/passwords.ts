@@ -2,10 +2,10 @@
 import { createHmac, randomBytes } from "node:crypto";
 import { compare, hash as bcryptHash } from "bcrypt";
 import { LRUCache } from "lru-cache";
-import { Turns } from "../mirror/turns.ts";
+import { Semaphore } from "../async/semaphore.ts";
 import { RegistryError } from "../oci/error.ts";
-import { FollowedFile } from "./followedFile.ts";
-import { Tally } from "./tally.ts";
+import { WatchedFile } from "./watchedFile.ts";
+import { Counter } from "./counter.ts";
 
 /** What a check may cost: more, and a handful of wrong passwords would be a denial of service. */
 const mostCost = 14;
@@ -25,24 +25,24 @@ const line = /^(?<user>[^:\s#][^:]*):(?<hash>\$2[aby]\$(?<cost>\d\d)\$[./A-Za-z0
 
 /** Says for a user and password whether they belong together. */
 export class Passwords {
-  readonly #file: FollowedFile<ReadonlyMap<string, string>>;
+  readonly #file: WatchedFile<ReadonlyMap<string, string>>;
   /** Compared with for unknown users, so that the time does not tell who is known. */
   readonly #nobody: string;
   readonly #salt = randomBytes(32);
   readonly #right = new LRUCache<string, true>({ max: 1000, ttl: believedMs });
   readonly #wrong = new LRUCache<string, true>({ max: 1000, ttl: believedMs });
   readonly #checks = new Map<string, Promise<boolean>>();
-  readonly #turns = new Turns(running);
-  readonly #byAddress = new Tally();
+  readonly #turns = new Semaphore(running);
+  readonly #byAddress = new Counter();
 
-  private constructor(file: FollowedFile<ReadonlyMap<string, string>>, nobody: string) {
+  private constructor(file: WatchedFile<ReadonlyMap<string, string>>, nobody: string) {
     this.#file = file;
     this.#nobody = nobody;
   }
 
   /** @throws Error when the file cannot be read, or holds what is no bcrypt hash. */
   static async open(path: string, failed: (path: string, error: unknown) => void): Promise<Passwords> {
-    const file = await FollowedFile.open(path, readUsers, failed);
+    const file = await WatchedFile.open(path, readUsers, failed);
     const cost = Math.max(4, ...[...file.value.values()].map((hash) => Number(hash.slice(4, 6))));
     return new Passwords(file, await bcryptHash(randomBytes(16).toString("hex"), cost));
   }

@@ -8,14 +8,14 @@ import { ociIndex, type Descriptor } from "../oci/descriptor.ts";
 import { RegistryError } from "../oci/error.ts";
 import type { Routing } from "../oci/routing.ts";
 import type { Target } from "../oci/target.ts";
-import { Exchange, type Books } from "./exchange.ts";
+import { RequestRecord, type RecordSinks } from "./requestRecord.ts";
 import type { Identities } from "./identity.ts";
 import { rateLimitHeaders, type Buckets } from "./rateLimit.ts";
 import { commonHeaders, sendBlob, sendError, sendJson, sendManifest, staleHeaders } from "./reply.ts";
-import type { Streams } from "./streams.ts";
+import type { StreamLimit } from "./streams.ts";
 import { targetReader, type ReadTarget } from "./targets.ts";
 
-export interface RegistryFaceOptions extends Books {
+export interface RegistryListenerOptions extends RecordSinks {
   readonly mirror: Mirror;
   readonly routing: Routing;
   readonly buckets: Buckets;
@@ -24,14 +24,14 @@ export interface RegistryFaceOptions extends Books {
   /** Who clients are; absent where nobody asks. */
   readonly identities?: Pick<Identities, "of" | "challengesPing">;
   /** The blobs that are being sent. */
-  readonly streams: Streams;
+  readonly streams: StreamLimit;
 }
 
 // RFC 9110 section 7.2: a name or an address, perhaps with a port.
 const hostGrammar = /^(?:[\w.~!$&'()*+,;=%-]*|\[[0-9a-f:.]+\])(?::\d*)?$/i;
 
 /** What answers at the mirror endpoint. */
-export function registryFace(options: RegistryFaceOptions): RequestListener {
+export function registryListener(options: RegistryListenerOptions): RequestListener {
   const read = targetReader(options.routing);
   return (incoming, outgoing) => {
     if (isPull(incoming)) void respond(incoming, outgoing, read, options);
@@ -57,15 +57,15 @@ async function respond(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   read: ReadTarget,
-  options: RegistryFaceOptions,
+  options: RegistryListenerOptions,
 ): Promise<void> {
-  const exchange = new Exchange(incoming, outgoing, options);
+  const exchange = new RequestRecord(incoming, outgoing, options);
   try {
     // The URL as it came: dots and escapes decide what may be asked.
     const target = read(incoming.method ?? "", incoming.url ?? "");
     exchange.begin(target);
     const { identities } = options;
-    if (identities) exchange.ask.asker = await identities.of(incoming);
+    if (identities) exchange.context.asker = await identities.of(incoming);
     await answer(target, exchange, incoming, outgoing, options);
   } catch (error) {
     render(error, exchange, outgoing, options);
@@ -74,12 +74,12 @@ async function respond(
 
 async function answer(
   target: Target,
-  exchange: Exchange,
+  exchange: RequestRecord,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
-  { mirror, buckets, stallMs, streams, identities }: RegistryFaceOptions,
+  { mirror, buckets, stallMs, streams, identities }: RegistryListenerOptions,
 ): Promise<void> {
-  const { ask } = exchange;
+  const { context: ask } = exchange;
   const headers = commonHeaders("namespace" in target ? target.namespace : undefined);
   switch (target.kind) {
     case "ping":
@@ -158,9 +158,9 @@ function referrersIndex(manifests: readonly Descriptor[]) {
 
 function render(
   error: unknown,
-  exchange: Exchange,
+  exchange: RequestRecord,
   outgoing: ServerResponse,
-  { log, buckets }: RegistryFaceOptions,
+  { log, buckets }: RegistryListenerOptions,
 ): void {
   const known = error instanceof RegistryError ? error : new RegistryError("UNKNOWN");
   exchange.outcome = "error";

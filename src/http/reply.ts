@@ -1,21 +1,21 @@
 /** Answers: what the mirror found, as headers from a fixed list and then bytes. Nothing of an upstream's headers is copied. */
 import type { ServerResponse } from "node:http";
-import type { Staleness } from "../mirror/ask.ts";
-import type { BlobAnswer } from "../mirror/layers.ts";
-import type { ManifestAnswer } from "../mirror/manifests.ts";
+import type { Staleness } from "../mirror/context.ts";
+import type { BlobResult } from "../mirror/blobs.ts";
+import type { ManifestResult } from "../mirror/manifests.ts";
 import type { Digest } from "../oci/digest.ts";
 import { RegistryError } from "../oci/error.ts";
 import { formatContentRange, parseRange, type Span } from "../oci/range.ts";
 import { cutWhenStalled } from "./connections.ts";
 import { sendfileTo } from "./sendfile.ts";
-import { endTogether } from "./turn.ts";
+import { endBatched } from "./batchedReplies.ts";
 
 type Headers = { [name: string]: string };
 
 /** Sends an answer whole, as every one is but for a blob with its bytes. */
 function send(outgoing: ServerResponse, status: number, headers: Headers, body?: string | Buffer): void {
   outgoing.writeHead(status, headers);
-  endTogether(outgoing, body);
+  endBatched(outgoing, body);
 }
 
 /** What every answer of the registry says. Docker's own clients look for the version on `/v2/`. */
@@ -30,7 +30,7 @@ export function commonHeaders(namespace: string | undefined): Headers {
 
 export function sendManifest(
   outgoing: ServerResponse,
-  { manifest, bytes, age, stale }: ManifestAnswer,
+  { manifest, bytes, age, stale }: ManifestResult,
   headers: Headers,
 ): void {
   const all: Headers = {
@@ -77,7 +77,7 @@ export function sendError(outgoing: ServerResponse, error: RegistryError, header
  */
 export async function sendBlob(
   outgoing: ServerResponse,
-  { size, content }: BlobAnswer,
+  { size, content }: BlobResult,
   digest: Digest,
   range: string | undefined,
   headers: Headers,
@@ -107,7 +107,7 @@ export async function sendBlob(
   } else {
     outgoing.writeHead(200, { ...all, ...(size !== undefined && { "Content-Length": size }) });
   }
-  if (!content) return endTogether(outgoing);
+  if (!content) return endBatched(outgoing);
   // Clients wait for headers with a shorter patience than for bytes, and a fill's first ones may take a while.
   outgoing.flushHeaders();
   cutWhenStalled(outgoing, stallMs);
@@ -116,7 +116,7 @@ export async function sendBlob(
 
 /** Sends content piece by piece, each of which is the connection's until it is really taken, and cuts it when that fails. */
 async function pour(
-  content: NonNullable<BlobAnswer["content"]>,
+  content: NonNullable<BlobResult["content"]>,
   span: Span | undefined,
   outgoing: ServerResponse,
 ): Promise<void> {

@@ -2,8 +2,8 @@
 import { readSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { TLSSocket } from "node:tls";
-import { descriptorOf, kernel } from "./kernel.ts";
-import { rest } from "./turn.ts";
+import { descriptorOf, syscalls } from "./syscalls.ts";
+import { afterReplies } from "./batchedReplies.ts";
 
 /** Bytes that are sent before others have their turn, which takes about a millisecond at most. */
 const window = 2 * 1024 * 1024;
@@ -29,8 +29,8 @@ export function bytesBySendfile(outgoing: ServerResponse): number {
  */
 export function sendfileTo(outgoing: ServerResponse, write: (piece: Buffer) => Promise<void>) {
   const { socket } = outgoing.req;
-  if (!kernel || socket instanceof TLSSocket || outgoing.chunkedEncoding) return undefined;
-  const { isCached, sendfile } = kernel;
+  if (!syscalls || socket instanceof TLSSocket || outgoing.chunkedEncoding) return undefined;
+  const { isCached, sendfile } = syscalls;
   return async (file: number, start: number, end: number): Promise<number> => {
     let at = start;
     while (at < end) {
@@ -42,7 +42,7 @@ export function sendfileTo(outgoing: ServerResponse, write: (piece: Buffer) => P
       sentSo.set(outgoing, bytesBySendfile(outgoing) + sent);
       at += sent;
       if (sent === length) {
-        await rest();
+        await afterReplies();
         continue;
       }
       if (sent < little) break;

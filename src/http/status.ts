@@ -1,9 +1,9 @@
 /** The status face: probes, metrics and, for people and programs, what is going on. */
 import { Hono, type Context, type Env } from "hono";
-import { secured } from "./secured.ts";
+import { secured } from "./safeHeaders.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
-export interface StatusFaceOptions {
+export interface StatusListenerOptions {
   readonly metrics: Metrics;
   /** Undefined when pulls can be served, else one word for why not. Never about an upstream: a cache serves without. */
   readonly unready: () => string | undefined;
@@ -16,7 +16,7 @@ export interface StatusFaceOptions {
 }
 
 /** The app behind the status listener. */
-export function statusFace({ metrics, unready, degraded, api, page }: StatusFaceOptions): Hono {
+export function statusListener({ metrics, unready, degraded, api, page }: StatusListenerOptions): Hono {
   const app = new Hono();
   app.use(secured);
   app.get("/livez", (c) => c.text("ok\n"));

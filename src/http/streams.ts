@@ -1,12 +1,12 @@
 /** How many blobs are being sent to each client. */
 import { RegistryError } from "../oci/error.ts";
-import { Tally } from "./tally.ts";
+import { Counter } from "./counter.ts";
 
 /** When a client that has too many should ask again, in seconds. */
 const retryAfter = 5;
 
-export class Streams {
-  readonly #running = new Tally();
+export class StreamLimit {
+  readonly #running = new Counter();
   readonly #perClient: number;
   readonly #reached: () => void;
 

@@ -1,13 +1,13 @@
 /** Static tokens, known by their digests. */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { FollowedFile } from "./followedFile.ts";
+import { WatchedFile } from "./watchedFile.ts";
 
 /** The tokens of one file, each of which proves the same name. */
 export class Tokens {
   readonly name: string;
-  readonly #file: FollowedFile<readonly Buffer[]>;
+  readonly #file: WatchedFile<readonly Buffer[]>;
 
-  private constructor(name: string, file: FollowedFile<readonly Buffer[]>) {
+  private constructor(name: string, file: WatchedFile<readonly Buffer[]>) {
     this.name = name;
     this.#file = file;
   }
@@ -18,7 +18,7 @@ export class Tokens {
     path: string,
     failed: (path: string, error: unknown) => void,
   ): Promise<Tokens> {
-    return new Tokens(name, await FollowedFile.open(path, readTokens, failed));
+    return new Tokens(name, await WatchedFile.open(path, readTokens, failed));
   }
 
   /** Is `token` one of them? Every one is compared, so that the time tells nothing. */

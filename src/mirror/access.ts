@@ -2,34 +2,43 @@
 import { LRUCache } from "lru-cache";
 import { RegistryError } from "../oci/error.ts";
 import { formatRepository, isDigest, type Repository } from "../oci/reference.ts";
-import type { Visibilities } from "../store/visibility.ts";
+import type { Visibilities } from "../store/sqlite/visibility.ts";
 import { UpstreamError } from "../upstream/error.ts";
-import type { Login } from "../upstream/guests.ts";
-import type { Asked, Upstream } from "../upstream/registry.ts";
-import type { Wanted } from "../upstream/witness.ts";
-import type { Ask } from "./ask.ts";
-import type { Asker } from "./asker.ts";
-import { inTime, type Inquiries } from "./inquiry.ts";
-import { matchesAsker, type Rule } from "./rule.ts";
+import type { Login } from "../upstream/auth/guests.ts";
+import type { RequestOptions, Upstream } from "../upstream/registry.ts";
+import type { ProbedContent } from "../upstream/visibilityProbe.ts";
+import type { PullContext } from "./context.ts";
+import type { ClientIdentity } from "./identity.ts";
+import { inTime, type SharedRequests } from "./sharedRequests.ts";
+import { matchesIdentity, type AccessRule } from "./accessRules.ts";
 
 /** What can be asked of an upstream about who sees what there. */
-export interface Door {
+export interface UpstreamVisibility {
   /** Is it asked with a credential, so that it may have something to hide? */
   readonly hasSecrets: boolean;
   readonly upstream: Upstream;
   /** Does who shows no credential see the repository? @throws UpstreamError */
-  readonly isPublic: (repository: Repository, wanted: Wanted, asked: Asked) => Promise<boolean>;
+  readonly isPublic: (
+    repository: Repository,
+    wanted: ProbedContent,
+    asked: RequestOptions,
+  ) => Promise<boolean>;
   /** Does who logs in with an account of its own? Absent where such are not taken. @throws UpstreamError */
-  readonly admits?: (login: Login, repository: Repository, wanted: Wanted, asked: Asked) => Promise<boolean>;
+  readonly admits?: (
+    login: Login,
+    repository: Repository,
+    wanted: ProbedContent,
+    asked: RequestOptions,
+  ) => Promise<boolean>;
 }
 
 export interface AccessOptions {
   /** In order: the first that fits counts. */
-  readonly rules: readonly Rule[];
+  readonly rules: readonly AccessRule[];
   /** By source host. */
-  readonly doors: ReadonlyMap<string, Door>;
+  readonly doors: ReadonlyMap<string, UpstreamVisibility>;
   readonly visibilities: Visibilities;
-  readonly inquiries: Inquiries;
+  readonly inquiries: SharedRequests;
   /** For how many ms a repository is taken for public although its upstream cannot be asked any more. */
   readonly staleIfErrorMs: number;
   /** Can clients prove themselves in a header, so that it makes sense to ask them to? */
@@ -56,7 +65,12 @@ export class Access {
    * @throws RegistryError as for what is not there, or that a credential is needed; UpstreamError when the upstream would
    * have to decide and does not answer.
    */
-  async check(asker: Asker, repository: Repository, wanted: Wanted, ask: Ask): Promise<void> {
+  async check(
+    asker: ClientIdentity,
+    repository: Repository,
+    wanted: ProbedContent,
+    ask: PullContext,
+  ): Promise<void> {
     const ruled = this.#ruled(asker, repository);
     if (ruled === "pull") return this.#note(repository, wanted, ask);
     if (ruled !== "deny" && (await this.#isOpen(asker, repository, wanted, ask))) return;
@@ -69,7 +83,7 @@ export class Access {
   }
 
   /** May `asker` be told of `repository`, as far as that is known? Asks nobody. */
-  async mayKnow(asker: Asker, repository: Repository): Promise<boolean> {
+  async mayKnow(asker: ClientIdentity, repository: Repository): Promise<boolean> {
     const ruled = this.#ruled(asker, repository);
     if (ruled) return ruled === "pull";
     const door = this.#options.doors.get(repository.upstream);
@@ -77,17 +91,22 @@ export class Access {
     return (await this.#options.visibilities.of(repository))?.isPublic ?? !door.hasSecrets;
   }
 
-  #ruled(asker: Asker, repository: Repository): Rule["allow"] | undefined {
-    if (asker.isHouse) return "pull";
-    const fits = (rule: Rule): boolean =>
+  #ruled(asker: ClientIdentity, repository: Repository): AccessRule["allow"] | undefined {
+    if (asker.isOperator) return "pull";
+    const fits = (rule: AccessRule): boolean =>
       (rule.upstream === "*" || rule.upstream === repository.upstream) &&
       rule.repositories.some((names) => names.test(repository.name)) &&
-      rule.who.some((who) => matchesAsker(who, asker));
+      rule.who.some((who) => matchesIdentity(who, asker));
     return this.#options.rules.find(fits)?.allow;
   }
 
   /** Without a rule: is the repository for everybody, or does the asker's own account open it? */
-  async #isOpen(asker: Asker, repository: Repository, wanted: Wanted, ask: Ask): Promise<boolean> {
+  async #isOpen(
+    asker: ClientIdentity,
+    repository: Repository,
+    wanted: ProbedContent,
+    ask: PullContext,
+  ): Promise<boolean> {
     const door = this.#options.doors.get(repository.upstream);
     if (!door) return false;
     if (!(await this.#mayHide(door, repository)) || (await this.#isPublic(door, repository, wanted, ask)))
@@ -101,11 +120,16 @@ export class Access {
   }
 
   /** Without a credential nothing private is fetched, but what was fetched with one may be held. */
-  async #mayHide({ hasSecrets }: Door, repository: Repository): Promise<boolean> {
+  async #mayHide({ hasSecrets }: UpstreamVisibility, repository: Repository): Promise<boolean> {
     return hasSecrets || (await this.#options.visibilities.of(repository))?.isPublic === false;
   }
 
-  async #isPublic(door: Door, repository: Repository, wanted: Wanted, ask: Ask): Promise<boolean> {
+  async #isPublic(
+    door: UpstreamVisibility,
+    repository: Repository,
+    wanted: ProbedContent,
+    ask: PullContext,
+  ): Promise<boolean> {
     const { visibilities, now, staleIfErrorMs } = this.#options;
     const known = await visibilities.of(repository);
     const age = known?.isPublic ? now() - known.checkedAt : Number.POSITIVE_INFINITY;
@@ -121,10 +145,10 @@ export class Access {
   }
 
   async #look(
-    { upstream, isPublic }: Door,
+    { upstream, isPublic }: UpstreamVisibility,
     repository: Repository,
-    wanted: Wanted,
-    ask: Ask,
+    wanted: ProbedContent,
+    ask: PullContext,
     isKept: boolean,
   ): Promise<boolean> {
     const { visibilities, inquiries, now } = this.#options;
@@ -146,7 +170,7 @@ export class Access {
   }
 
   /** Finds out, beside a pull that a rule allows, whether what it brings is private. The pull does not wait for it. */
-  #note(repository: Repository, wanted: Wanted, ask: Ask): void {
+  #note(repository: Repository, wanted: ProbedContent, ask: PullContext): void {
     const door = this.#options.doors.get(repository.upstream);
     if (!door) return;
     void (async () => {
@@ -163,7 +187,7 @@ function isSilence({ kind }: UpstreamError): boolean {
   return kind === "limited" || kind === "unreachable" || kind === "corrupt";
 }
 
-function described(wanted: Wanted, name: string): string {
+function described(wanted: ProbedContent, name: string): string {
   switch (wanted.kind) {
     case "manifest":
       return `manifest ${name}${isDigest(wanted.reference) ? "@" : ":"}${wanted.reference}`;

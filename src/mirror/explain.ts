@@ -3,10 +3,10 @@ import type { Digest } from "../oci/digest.ts";
 import { referenceOf, type Image } from "../oci/image.ts";
 import { readManifest } from "../oci/manifest.ts";
 import { isDigest, type Reference, type Repository, type Tag } from "../oci/reference.ts";
-import type { Blobs } from "../store/blobs.ts";
-import type { Catalog } from "../store/catalog.ts";
-import { isBelieved, refusalToRevalidate, type LadderPolicy } from "./ladder.ts";
-import type { Served } from "./served.ts";
+import type { Blobs } from "../store/disk/blobs.ts";
+import type { Catalog } from "../store/sqlite/catalog.ts";
+import { isBelieved, refusalToRevalidate, type QuotaPolicy } from "./quotaPolicy.ts";
+import type { MirrorUpstream } from "./alternates.ts";
 
 /** The answer to "what would happen if a node pulled this now?". */
 export interface Explanation {
@@ -27,7 +27,7 @@ export interface Explanation {
 export interface ExplanationsOptions {
   readonly catalog: Catalog;
   readonly blobs: Blobs;
-  readonly freshness: LadderPolicy;
+  readonly freshness: QuotaPolicy;
   readonly now: () => number;
 }
 
@@ -49,7 +49,7 @@ export class Explanations {
     this.#options = options;
   }
 
-  async of(served: Served, image: Image): Promise<Explanation> {
+  async of(served: MirrorUpstream, image: Image): Promise<Explanation> {
     const reference = referenceOf(image);
     const repository = { upstream: image.upstream, name: image.name };
     const standing = isDigest(reference)
@@ -59,7 +59,7 @@ export class Explanations {
   }
 
   /** What is told to who must not know what is held: the same as of what is not. */
-  hidden(served: Served, image: Image): Explanation {
+  hidden(served: MirrorUpstream, image: Image): Explanation {
     const reference = referenceOf(image);
     const repository = { upstream: image.upstream, name: image.name };
     const digest = isDigest(reference) ? reference : undefined;
@@ -71,7 +71,7 @@ export class Explanations {
     return { digest, freshness: lacking === all ? "absent" : "fresh", lacking };
   }
 
-  async #tag(served: Served, repository: Repository, tag: Tag): Promise<Standing> {
+  async #tag(served: MirrorUpstream, repository: Repository, tag: Tag): Promise<Standing> {
     const { catalog, now, freshness } = this.#options;
     const record = await catalog.tag(repository, tag);
     if (!record) return { digest: undefined, freshness: "absent", lacking: all };
@@ -95,7 +95,7 @@ export class Explanations {
 }
 
 function explained(
-  served: Served,
+  served: MirrorUpstream,
   repository: Repository,
   reference: Reference,
   standing: Standing,
@@ -106,7 +106,7 @@ function explained(
 }
 
 function verdict(
-  { upstream, quota, alternates }: Served,
+  { upstream, quota, alternates }: MirrorUpstream,
   { freshness, lacking }: Standing,
 ): Pick<Explanation, "wouldAnswer" | "why"> {
   const { name } = upstream;

@@ -1,5 +1,5 @@
 /** What an image's config says of it (image-spec config.md), read from bytes that anybody may have written. */
-import type { ImageConfig } from "./demands.ts";
+import type { ImageConfig } from "./imageChecks.ts";
 
 /** What `bytes` say, as far as they are a config. */
 export function readImageConfig(bytes: Uint8Array): ImageConfig {

@@ -3,13 +3,13 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import { matches, type Pattern } from "../oci/pattern.ts";
 import { formatImage, type Repository, type Tag } from "../oci/reference.ts";
-import type { Catalog } from "../store/catalog.ts";
-import type { Findings } from "../store/findings.ts";
-import type { Ask } from "./ask.ts";
-import type { ManifestAnswer } from "./manifests.ts";
+import type { Catalog } from "../store/sqlite/catalog.ts";
+import type { Findings } from "../store/sqlite/findings.ts";
+import type { PullContext } from "./context.ts";
+import type { ManifestResult } from "./manifests.ts";
 
 /** A tag that may not move means something else upstream than it did first. */
-export interface Moved {
+export interface MovedTag {
   readonly type: "moved";
   readonly repository: Repository;
   readonly tag: Tag;
@@ -25,12 +25,12 @@ export interface ImmutableTagsOptions {
   readonly catalog: Pick<Catalog, "tag">;
   /** Is a disk to blame that does not take what is to be remembered? */
   readonly forgives: (error: unknown) => boolean;
-  readonly moved: (event: Moved) => void;
+  readonly moved: (event: MovedTag) => void;
   readonly now: () => number;
 }
 
 /** Asks for a manifest as a client does. */
-export type Get = (reference: Digest | Tag, ask: Ask) => Promise<ManifestAnswer>;
+export type Get = (reference: Digest | Tag, ask: PullContext) => Promise<ManifestResult>;
 
 /** How many tags are known without the catalog, and how many alarms are not repeated. */
 const remembered = 10_000;
@@ -64,11 +64,11 @@ export class ImmutableTags {
   }
 
   /** The manifest that `tag` means, by `get`; for an immutable one the first that it meant. */
-  get(repository: Repository, tag: Tag, ask: Ask, get: Get): Promise<ManifestAnswer> {
+  get(repository: Repository, tag: Tag, ask: PullContext, get: Get): Promise<ManifestResult> {
     return this.covers(repository, tag) ? this.#getFirst(repository, tag, ask, get) : get(tag, ask);
   }
 
-  async #getFirst(repository: Repository, tag: Tag, ask: Ask, get: Get): Promise<ManifestAnswer> {
+  async #getFirst(repository: Repository, tag: Tag, ask: PullContext, get: Get): Promise<ManifestResult> {
     const first = await this.first(repository, tag);
     if (first) {
       void this.#watch(repository, tag, first, ask, get);
@@ -97,7 +97,7 @@ export class ImmutableTags {
   }
 
   /** Sees, beside the answer and at most once per TTL, what the upstream says of the tag now. */
-  async #watch(repository: Repository, tag: Tag, first: Digest, ask: Ask, get: Get): Promise<void> {
+  async #watch(repository: Repository, tag: Tag, first: Digest, ask: PullContext, get: Get): Promise<void> {
     let now: Digest;
     try {
       now = (await get(tag, { ...ask, head: true })).manifest.digest;

@@ -3,22 +3,27 @@ import type { Digest } from "../oci/digest.ts";
 import { namesIn, readManifest } from "../oci/manifest.ts";
 import { formatRepository, isDigest, type Reference, type Repository, type Tag } from "../oci/reference.ts";
 import type { Reason } from "../quota/quota.ts";
-import { inStep, type Step } from "../quota/step.ts";
-import type { Blobs } from "../store/blobs.ts";
-import type { Catalog, HeldManifest, TagRecord } from "../store/catalog.ts";
-import type { Custody } from "../store/custody.ts";
-import type { Health, Trouble } from "../store/health.ts";
+import { inStep, type TraceStep } from "../async/step.ts";
+import type { Blobs } from "../store/disk/blobs.ts";
+import type { Catalog, HeldManifest, TagRecord } from "../store/sqlite/catalog.ts";
+import type { Reconciler } from "../store/repair/reconcile.ts";
+import type { Health, Trouble } from "../store/disk/health.ts";
 import { UpstreamError } from "../upstream/error.ts";
-import type { Asked } from "../upstream/registry.ts";
-import type { Answer, Ask } from "./ask.ts";
-import { staleness } from "./failure.ts";
+import type { RequestOptions } from "../upstream/registry.ts";
+import type { PullResult, PullContext } from "./context.ts";
+import { staleness } from "./errors.ts";
 import { ageSeconds, mayServeStale } from "./freshness.ts";
-import type { Inquiries } from "./inquiry.ts";
-import { isBelieved, refusalToRevalidate, type LadderPolicy } from "./ladder.ts";
-import { askWithAlternates, type Found, type Place, type Served } from "./served.ts";
+import type { SharedRequests } from "./sharedRequests.ts";
+import { isBelieved, refusalToRevalidate, type QuotaPolicy } from "./quotaPolicy.ts";
+import {
+  askWithAlternates,
+  type FromUpstream,
+  type UpstreamRepository,
+  type MirrorUpstream,
+} from "./alternates.ts";
 
 /** A manifest for a client. */
-export interface ManifestAnswer extends Answer {
+export interface ManifestResult extends PullResult {
   readonly manifest: HeldManifest;
   /** The bytes as the upstream sent them; absent when only headers were asked for and the manifest is not held. */
   readonly bytes?: Buffer;
@@ -26,16 +31,16 @@ export interface ManifestAnswer extends Answer {
   readonly age?: number;
 }
 
-type Content = Pick<ManifestAnswer, "outcome" | "manifest" | "bytes">;
-type Taken = Required<Pick<ManifestAnswer, "manifest" | "bytes">>;
+type Content = Pick<ManifestResult, "outcome" | "manifest" | "bytes">;
+type Taken = Required<Pick<ManifestResult, "manifest" | "bytes">>;
 
-export interface ManifestsOptions {
+export interface ManifestPullsOptions {
   readonly catalog: Catalog;
   readonly blobs: Blobs;
-  readonly custody: Pick<Custody, "adopt" | "keep" | "recheck">;
+  readonly custody: Pick<Reconciler, "adopt" | "keep" | "recheck">;
   readonly health: Pick<Health, "note">;
-  readonly inquiries: Inquiries;
-  readonly freshness: LadderPolicy;
+  readonly inquiries: SharedRequests;
+  readonly freshness: QuotaPolicy;
   readonly now: () => number;
   /** Told of every manifest that is asked for while it is held. */
   readonly used: (repository: Repository, digest: Digest) => void;
@@ -45,21 +50,31 @@ export interface ManifestsOptions {
   readonly bypassed: (upstream: string, reason: Trouble) => void;
 }
 
-export class Manifests {
-  readonly #options: ManifestsOptions;
+export class ManifestPulls {
+  readonly #options: ManifestPullsOptions;
 
-  constructor(options: ManifestsOptions) {
+  constructor(options: ManifestPullsOptions) {
     this.#options = options;
   }
 
   /** The manifest that `reference` means. @throws UpstreamError */
-  get(served: Served, repository: Repository, reference: Reference, ask: Ask): Promise<ManifestAnswer> {
+  get(
+    served: MirrorUpstream,
+    repository: Repository,
+    reference: Reference,
+    ask: PullContext,
+  ): Promise<ManifestResult> {
     return isDigest(reference)
       ? this.#byDigest(served, repository, reference, ask)
       : this.#byTag(served, repository, reference, ask);
   }
 
-  async #byTag(served: Served, repository: Repository, tag: Tag, ask: Ask): Promise<ManifestAnswer> {
+  async #byTag(
+    served: MirrorUpstream,
+    repository: Repository,
+    tag: Tag,
+    ask: PullContext,
+  ): Promise<ManifestResult> {
     const { catalog, now, freshness } = this.#options;
     const record = await catalog.tag(repository, tag);
     try {
@@ -81,7 +96,12 @@ export class Manifests {
     }
   }
 
-  async #byDigest(served: Served, repository: Repository, digest: Digest, ask: Ask): Promise<Content> {
+  async #byDigest(
+    served: MirrorUpstream,
+    repository: Repository,
+    digest: Digest,
+    ask: PullContext,
+  ): Promise<Content> {
     const held = await this.#held(repository, digest, ask);
     if (held) return held;
     const reason = reasonOf(ask, false);
@@ -103,10 +123,10 @@ export class Manifests {
 
   /** The content of a manifest whose descriptor is known already. */
   async #content(
-    served: Served,
+    served: MirrorUpstream,
     repository: Repository,
     manifest: HeldManifest,
-    ask: Ask,
+    ask: PullContext,
     reason: Reason,
   ): Promise<Content> {
     const held = await this.#held(repository, manifest.digest, ask);
@@ -116,7 +136,7 @@ export class Manifests {
       : this.#fetch(served, repository, manifest.digest, ask, reason);
   }
 
-  async #held(repository: Repository, digest: Digest, { trace }: Ask): Promise<Content | undefined> {
+  async #held(repository: Repository, digest: Digest, { trace }: PullContext): Promise<Content | undefined> {
     const { catalog, custody, used } = this.#options;
     const manifest = await catalog.manifest(repository, digest);
     if (!manifest) return undefined;
@@ -129,16 +149,16 @@ export class Manifests {
     return undefined;
   }
 
-  #read({ digest, size }: HeldManifest, trace: Step | undefined): Promise<Buffer | undefined> {
+  #read({ digest, size }: HeldManifest, trace: TraceStep | undefined): Promise<Buffer | undefined> {
     const { blobs } = this.#options;
     return inStep(trace, "open on disk", { "hubcap.digest": digest }, () => blobs.read(digest, size));
   }
 
   async #fetch(
-    served: Served,
+    served: MirrorUpstream,
     repository: Repository,
     digest: Digest,
-    ask: Ask,
+    ask: PullContext,
     reason: Reason,
   ): Promise<Content> {
     const { catalog, custody, inquiries } = this.#options;
@@ -148,7 +168,7 @@ export class Manifests {
       about: aboutDigest(repository, digest),
       want: "content",
       reason,
-      send: async (asked: Asked): Promise<Taken> => {
+      send: async (asked: RequestOptions): Promise<Taken> => {
         if ((await catalog.blobAnywhere(digest)) === undefined) await custody.adopt(digest);
         const elsewhere = await catalog.manifestAnywhere(digest);
         const bytes = elsewhere && (await this.#read(elsewhere, asked.purpose.trace));
@@ -179,7 +199,12 @@ export class Manifests {
   }
 
   /** Gets a manifest from `place`, which may cost a pull, and holds it for `repository`. */
-  async #take(place: Place, repository: Repository, reference: Reference, asked: Asked): Promise<Taken> {
+  async #take(
+    place: UpstreamRepository,
+    repository: Repository,
+    reference: Reference,
+    asked: RequestOptions,
+  ): Promise<Taken> {
     const { fetched } = this.#options;
     const got = await place.upstream.getManifest(place.repository, reference, asked);
     const { bytes, mediaType, digest } = got;
@@ -191,7 +216,7 @@ export class Manifests {
 
   /** Stores a manifest. One that the disk does not take is served all the same. */
   async #hold(
-    { upstream }: Place,
+    { upstream }: UpstreamRepository,
     repository: Repository,
     manifest: HeldManifest,
     bytes: Buffer,
@@ -212,10 +237,10 @@ export class Manifests {
 
   /** Asks what a tag means now: one HEAD, which no upstream counts, for all who wait. */
   async #resolve(
-    served: Served,
+    served: MirrorUpstream,
     repository: Repository,
     tag: Tag,
-    ask: Ask,
+    ask: PullContext,
     known: TagRecord | undefined,
   ): Promise<HeldManifest> {
     const { inquiries, catalog, now } = this.#options;
@@ -225,10 +250,10 @@ export class Manifests {
     const refusal =
       haveStale && !quota.worthAsking() ? refusalToRevalidate(upstream.name, quota.state) : undefined;
     if (refusal) throw refusal;
-    const send = async (asked: Asked): Promise<HeldManifest> => {
-      const headers = (place: Place) => this.#headers(place, repository, tag, asked);
+    const send = async (asked: RequestOptions): Promise<HeldManifest> => {
+      const headers = (place: UpstreamRepository) => this.#headers(place, repository, tag, asked);
       // An alternate may lag behind, and what is held is not to go back to what the tag meant before.
-      const { value, alternate }: Found<HeldManifest> = haveStale
+      const { value, alternate }: FromUpstream<HeldManifest> = haveStale
         ? { value: await headers({ upstream, repository }) }
         : await askWithAlternates(served, repository, headers);
       await catalog.resolve(repository, tag, value, now(), alternate);
@@ -241,10 +266,10 @@ export class Manifests {
 
   /** What a HEAD says. Where it leaves digest or size out, only a GET can tell. */
   async #headers(
-    place: Place,
+    place: UpstreamRepository,
     repository: Repository,
     reference: Reference,
-    asked: Asked,
+    asked: RequestOptions,
   ): Promise<HeldManifest> {
     const said = await place.upstream.headManifest(place.repository, reference, asked);
     const { digest, mediaType, size } = said;
@@ -256,8 +281,8 @@ export class Manifests {
     repository: Repository,
     record: TagRecord,
     error: unknown,
-    ask: Ask,
-  ): Promise<ManifestAnswer | undefined> {
+    ask: PullContext,
+  ): Promise<ManifestResult | undefined> {
     const now = this.#options.now();
     const stale = staleness(error, record.checkedAt, now);
     if (!stale || !record.held || !mayServeStale(record.checkedAt, now, this.#options.freshness))
@@ -269,7 +294,7 @@ export class Manifests {
 
 /** Why a tag is not followed to a manifest that it has moved to, when the one it had can be served whole and the new one not. */
 function refusalToMove(
-  { upstream, quota, alternates }: Served,
+  { upstream, quota, alternates }: MirrorUpstream,
   { held }: TagRecord,
   { digest }: HeldManifest,
 ): UpstreamError | undefined {
@@ -278,12 +303,12 @@ function refusalToMove(
 }
 
 /** Nothing of a tag is held and nothing can be fetched for it, so that a newer meaning of it would help nobody. */
-function isBeyondReach({ quota, alternates }: Served, { held }: TagRecord): boolean {
+function isBeyondReach({ quota, alternates }: MirrorUpstream, { held }: TagRecord): boolean {
   return !held && quota.state === "exhausted" && alternates.length === 0 && !quota.worthAsking();
 }
 
 /** Why the upstream is asked, for content or a tag that is known already or not. */
-function reasonOf({ ahead }: Ask, isKnown: boolean): Reason {
+function reasonOf({ ahead }: PullContext, isKnown: boolean): Reason {
   if (ahead) return "warm";
   return isKnown ? "revalidate" : "pull";
 }

@@ -4,41 +4,41 @@ import type { Digest } from "../oci/digest.ts";
 import { RegistryError, type ErrorCode } from "../oci/error.ts";
 import type { Image } from "../oci/image.ts";
 import type { Reference, Repository } from "../oci/reference.ts";
-import type { Blobs } from "../store/blobs.ts";
-import type { Catalog } from "../store/catalog.ts";
-import type { Custody } from "../store/custody.ts";
-import type { Fills } from "../store/fills.ts";
-import type { Health } from "../store/health.ts";
-import type { Intake } from "../store/intake.ts";
+import type { Blobs } from "../store/disk/blobs.ts";
+import type { Catalog } from "../store/sqlite/catalog.ts";
+import type { Reconciler } from "../store/repair/reconcile.ts";
+import type { Fills } from "../store/fill/fills.ts";
+import type { Health } from "../store/disk/health.ts";
+import type { Intake } from "../store/fill/intake.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { Wanted } from "../upstream/witness.ts";
+import type { ProbedContent } from "../upstream/visibilityProbe.ts";
 import { Access, type AccessOptions } from "./access.ts";
-import { nobody, type Asker } from "./asker.ts";
-import type { Answer, Ask } from "./ask.ts";
+import { anonymousClient, type ClientIdentity } from "./identity.ts";
+import type { PullResult, PullContext } from "./context.ts";
 import { Explanations, type Explanation } from "./explain.ts";
-import { toRegistryError } from "./failure.ts";
-import { Inquiries } from "./inquiry.ts";
-import type { LadderPolicy } from "./ladder.ts";
-import { Layers, type BlobAnswer } from "./layers.ts";
-import { Listings, type ListAnswer } from "./listings.ts";
-import { Misses, type MissLimits } from "./misses.ts";
-import { Manifests, type ManifestAnswer } from "./manifests.ts";
+import { toRegistryError } from "./errors.ts";
+import { SharedRequests } from "./sharedRequests.ts";
+import type { QuotaPolicy } from "./quotaPolicy.ts";
+import { BlobPulls, type BlobResult } from "./blobs.ts";
+import { ListPulls, type ListResult } from "./lists.ts";
+import { MissLimiter, type MissLimits } from "./missLimiter.ts";
+import { ManifestPulls, type ManifestResult } from "./manifests.ts";
 import { Policy, type PolicySettings } from "./policy.ts";
-import type { Served } from "./served.ts";
+import type { MirrorUpstream } from "./alternates.ts";
 
 export interface MirrorOptions {
   /** By source host. */
-  readonly upstreams: ReadonlyMap<string, Served>;
+  readonly upstreams: ReadonlyMap<string, MirrorUpstream>;
   readonly blobs: Blobs;
   readonly fills: Fills;
   readonly catalog: Catalog;
   /** Told of every manifest that is asked for while it is held. */
   readonly used: (repository: Repository, digest: Digest) => void;
-  readonly custody: Custody;
+  readonly custody: Reconciler;
   /** Finds a place for blobs that are to come in. */
   readonly intake: Intake;
   readonly health: Health;
-  readonly freshness: LadderPolicy;
+  readonly freshness: QuotaPolicy;
   readonly metrics: Metrics;
   readonly policy: PolicySettings;
   /** What each client may have asked of upstreams. */
@@ -52,11 +52,11 @@ export interface MirrorOptions {
 
 /** Answers pulls. Every method throws a RegistryError when there is nothing to serve. */
 export class Mirror {
-  readonly #upstreams: ReadonlyMap<string, Served>;
+  readonly #upstreams: ReadonlyMap<string, MirrorUpstream>;
   readonly #metrics: Metrics;
   /** What stands before manifests and blobs. */
   readonly #policy: Policy;
-  readonly #listings: Listings;
+  readonly #listings: ListPulls;
   readonly #explanations: Explanations;
   readonly #access: Access | undefined;
 
@@ -72,47 +72,47 @@ export class Mirror {
   }: MirrorOptions) {
     this.#upstreams = upstreams;
     this.#metrics = metrics;
-    const inquiries = new Inquiries(draining, now, new Misses(misses, now));
+    const inquiries = new SharedRequests(draining, now, new MissLimiter(misses, now));
     const fetched = (upstream: string, bytes: number): void => metrics.fetchedBytes.inc({ upstream }, bytes);
     const failed = (upstream: string, reason: string): void => metrics.fillFailures.inc({ upstream, reason });
     const bypassed = (upstream: string, reason: string): void => metrics.bypasses.inc({ upstream, reason });
-    const manifests = new Manifests({ ...rooms, inquiries, now, fetched, bypassed });
-    const layers = new Layers({ ...rooms, inquiries, fetched, failed, bypassed });
+    const manifests = new ManifestPulls({ ...rooms, inquiries, now, fetched, bypassed });
+    const layers = new BlobPulls({ ...rooms, inquiries, fetched, failed, bypassed });
     this.#policy = new Policy({ ...rooms, ...policy, manifests, layers, inquiries, now });
-    this.#listings = new Listings({ ...rooms, inquiries, now });
+    this.#listings = new ListPulls({ ...rooms, inquiries, now });
     const { staleIfErrorMs } = rooms.freshness;
     this.#access = access && new Access({ ...access, inquiries, now, staleIfErrorMs });
     this.#explanations = new Explanations({ ...rooms, now });
     metrics.beforeReading(() => metrics.fills.set(rooms.fills.count));
   }
 
-  manifest(repository: Repository, reference: Reference, ask: Ask): Promise<ManifestAnswer> {
+  manifest(repository: Repository, reference: Reference, ask: PullContext): Promise<ManifestResult> {
     const wanted = { kind: "manifest", reference } as const;
     return this.#answer(repository, wanted, ask, "MANIFEST_UNKNOWN", (served) =>
       this.#policy.manifest(served, repository, reference, ask),
     );
   }
 
-  blob(repository: Repository, digest: Digest, ask: Ask): Promise<BlobAnswer> {
+  blob(repository: Repository, digest: Digest, ask: PullContext): Promise<BlobResult> {
     return this.#answer(repository, { kind: "blob", digest }, ask, "BLOB_UNKNOWN", (served) =>
       this.#policy.blob(served, repository, digest, ask),
     );
   }
 
-  tags(repository: Repository, ask: Ask): Promise<ListAnswer<string>> {
+  tags(repository: Repository, ask: PullContext): Promise<ListResult<string>> {
     return this.#answer(repository, { kind: "tags" }, ask, "NAME_UNKNOWN", (served) =>
       this.#policy.list(repository, () => this.#listings.tags(served, repository, ask)),
     );
   }
 
-  referrers(repository: Repository, subject: Digest, ask: Ask): Promise<ListAnswer<Descriptor>> {
+  referrers(repository: Repository, subject: Digest, ask: PullContext): Promise<ListResult<Descriptor>> {
     return this.#answer(repository, { kind: "referrers", subject }, ask, "NAME_UNKNOWN", (served) =>
       this.#policy.list(repository, () => this.#listings.referrers(served, repository, subject, ask)),
     );
   }
 
   /** What a pull of `image` would meet now, told to `asker`. Nothing is asked of the upstream. */
-  async explain(image: Image, asker: Asker): Promise<Explanation> {
+  async explain(image: Image, asker: ClientIdentity): Promise<Explanation> {
     const served = this.#serve(image);
     // What rules have found out is not for everybody either.
     if (!(await this.mayKnow(asker, image))) return this.#explanations.hidden(served, image);
@@ -120,7 +120,7 @@ export class Mirror {
   }
 
   /** May `asker` be told what is held of `repository`? Nothing is asked of the upstream. */
-  async mayKnow(asker: Asker, repository: Repository): Promise<boolean> {
+  async mayKnow(asker: ClientIdentity, repository: Repository): Promise<boolean> {
     return !this.#access || this.#access.mayKnow(asker, repository);
   }
 
@@ -129,16 +129,16 @@ export class Mirror {
     return this.#policy.tidy();
   }
 
-  async #answer<A extends Answer>(
+  async #answer<A extends PullResult>(
     repository: Repository,
-    wanted: Wanted,
-    ask: Ask,
+    wanted: ProbedContent,
+    ask: PullContext,
     absent: ErrorCode,
-    decide: (served: Served) => Promise<A>,
+    decide: (served: MirrorUpstream) => Promise<A>,
   ): Promise<A> {
     const served = this.#serve(repository);
     try {
-      if (this.#access) await this.#access.check(ask.asker ?? nobody, repository, wanted, ask);
+      if (this.#access) await this.#access.check(ask.asker ?? anonymousClient, repository, wanted, ask);
       const answer = await decide(served);
       const { stale } = answer;
       if (stale) {
@@ -152,7 +152,7 @@ export class Mirror {
     }
   }
 
-  #serve({ upstream }: Repository): Served {
+  #serve({ upstream }: Repository): MirrorUpstream {
     const served = this.#upstreams.get(upstream);
     if (!served) throw new RegistryError("NAME_UNKNOWN");
     return served;

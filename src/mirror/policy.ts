@@ -5,31 +5,38 @@ import { RegistryError } from "../oci/error.ts";
 import { referenceOf, type Image } from "../oci/image.ts";
 import type { Pattern } from "../oci/pattern.ts";
 import { formatImage, isDigest, type Reference, type Repository, type Tag } from "../oci/reference.ts";
-import type { Blobs } from "../store/blobs.ts";
-import type { Catalog } from "../store/catalog.ts";
-import type { Findings, RefusalReason } from "../store/findings.ts";
-import type { Health } from "../store/health.ts";
-import type { Ask } from "./ask.ts";
+import type { Blobs } from "../store/disk/blobs.ts";
+import type { Catalog } from "../store/sqlite/catalog.ts";
+import type { Findings, RefusalReason } from "../store/sqlite/findings.ts";
+import type { Health } from "../store/disk/health.ts";
+import type { PullContext } from "./context.ts";
 import type { Explanation } from "./explain.ts";
-import { ImmutableTags, type Moved } from "./immutable.ts";
-import type { Inquiries } from "./inquiry.ts";
-import type { BlobAnswer, Layers } from "./layers.ts";
-import type { ManifestAnswer, Manifests } from "./manifests.ts";
-import { Rulebook, undecided, type Chapter, type PolicyRule, type Ruling, type VerifyRule } from "./rules.ts";
-import type { Served } from "./served.ts";
-import { Verdicts } from "./verdicts.ts";
+import { ImmutableTags, type MovedTag } from "./immutable.ts";
+import type { SharedRequests } from "./sharedRequests.ts";
+import type { BlobResult, BlobPulls } from "./blobs.ts";
+import type { ManifestResult, ManifestPulls } from "./manifests.ts";
+import {
+  PolicyRules,
+  undecided,
+  type RepositoryRules,
+  type PolicyRule,
+  type Decision,
+  type VerifyRule,
+} from "./policyRules.ts";
+import type { MirrorUpstream } from "./alternates.ts";
+import { ManifestDecisions } from "./decisions.ts";
 
 /** A pull was refused by a rule. */
 export interface Refused {
   readonly type: "refused";
   readonly repository: Repository;
-  readonly reason: Reason;
+  readonly reason: RefusalKind;
 }
 
 /** Why: a rule denies it, asks for a digest, or demands more; or a blob belongs to nothing that is allowed. */
-export type Reason = "denied" | "tag" | "blob" | RefusalReason;
+export type RefusalKind = "denied" | "tag" | "blob" | RefusalReason;
 
-export type PolicyEvent = Refused | Moved;
+export type PolicyEvent = Refused | MovedTag;
 
 /** What an operator wants of images, and where what is found out about them is kept. */
 export interface PolicySettings {
@@ -44,14 +51,14 @@ export interface PolicyOptions extends PolicySettings {
   readonly catalog: Catalog;
   readonly blobs: Blobs;
   readonly health: Pick<Health, "note">;
-  readonly manifests: Pick<Manifests, "get">;
-  readonly layers: Pick<Layers, "get">;
-  readonly inquiries: Inquiries;
+  readonly manifests: Pick<ManifestPulls, "get">;
+  readonly layers: Pick<BlobPulls, "get">;
+  readonly inquiries: SharedRequests;
   readonly now: () => number;
 }
 
 interface Refusal {
-  readonly reason: Reason;
+  readonly reason: RefusalKind;
   /** Which rule, and what to do. */
   readonly sentence: string;
   /** When it may be different, in ms since the epoch. */
@@ -66,16 +73,16 @@ const chapters = 1000;
 
 export class Policy {
   readonly #options: PolicyOptions;
-  readonly #book: Rulebook;
-  #made: Verdicts | undefined;
+  readonly #book: PolicyRules;
+  #made: ManifestDecisions | undefined;
   readonly #immutable: ImmutableTags;
-  readonly #chapters = new LRUCache<string, Chapter>({ max: chapters });
+  readonly #chapters = new LRUCache<string, RepositoryRules>({ max: chapters });
 
   constructor(options: PolicyOptions) {
     const { rules, verify, immutableTags: patterns, findings, catalog, now, tell } = options;
     const forgives = (error: unknown): boolean => this.#forgives(error);
     this.#options = options;
-    this.#book = new Rulebook(rules, verify);
+    this.#book = new PolicyRules(rules, verify);
     this.#immutable = new ImmutableTags({ patterns, findings, catalog, forgives, moved: tell, now });
   }
 
@@ -90,12 +97,12 @@ export class Policy {
 
   /** The manifest, if it may be pulled. @throws RegistryError "DENIED" */
   async manifest(
-    served: Served,
+    served: MirrorUpstream,
     repository: Repository,
     reference: Reference,
-    ask: Ask,
-  ): Promise<ManifestAnswer> {
-    const get = (reference: Reference, ask: Ask): Promise<ManifestAnswer> =>
+    ask: PullContext,
+  ): Promise<ManifestResult> {
+    const get = (reference: Reference, ask: PullContext): Promise<ManifestResult> =>
       this.#options.manifests.get(served, repository, reference, ask);
     const chapter = this.#chapter(repository);
     this.#admit(repository, byName(chapter, reference));
@@ -117,7 +124,12 @@ export class Policy {
   }
 
   /** The blob, if it is part of what may be pulled. @throws RegistryError "DENIED" */
-  async blob(served: Served, repository: Repository, digest: Digest, ask: Ask): Promise<BlobAnswer> {
+  async blob(
+    served: MirrorUpstream,
+    repository: Repository,
+    digest: Digest,
+    ask: PullContext,
+  ): Promise<BlobResult> {
     const chapter = this.#chapter(repository);
     this.#admit(repository, closed(chapter));
     if (chapter.isStrict) this.#admit(repository, await this.#partOf(served, chapter, digest, ask));
@@ -153,8 +165,8 @@ export class Policy {
   }
 
   /** Made when a rule first asks for it: it has room for much, and where nothing is demanded of images nobody needs it. */
-  get #verdicts(): Verdicts {
-    return (this.#made ??= new Verdicts({
+  get #verdicts(): ManifestDecisions {
+    return (this.#made ??= new ManifestDecisions({
       ...this.#options,
       forgives: (error) => this.#forgives(error),
     }));
@@ -165,7 +177,7 @@ export class Policy {
     return this.#options.health.note(error) !== undefined;
   }
 
-  #chapter({ upstream, name }: Repository): Chapter {
+  #chapter({ upstream, name }: Repository): RepositoryRules {
     const key = `${upstream}/${name}`;
     const known = this.#chapters.get(key);
     if (known) return known;
@@ -175,7 +187,7 @@ export class Policy {
   }
 
   /** What was found out already says of a manifest that is asked for by its digest, so that none is fetched in vain. */
-  async #foresee(chapter: Chapter, digest: Digest): Promise<Outcome> {
+  async #foresee(chapter: RepositoryRules, digest: Digest): Promise<Outcome> {
     const rulings = await this.#rulings(chapter, digest, undefined);
     return this.#weigh(chapter, digest, rulings, (ruling) =>
       this.#verdicts.foreseen(chapter.repository, digest, ruling),
@@ -183,11 +195,11 @@ export class Policy {
   }
 
   async #examine(
-    served: Served,
-    chapter: Chapter,
-    { manifest, bytes }: ManifestAnswer,
+    served: MirrorUpstream,
+    chapter: RepositoryRules,
+    { manifest, bytes }: ManifestResult,
     tag: Tag | undefined,
-    ask: Ask,
+    ask: PullContext,
   ): Promise<void> {
     const { repository } = chapter;
     const rulings = await this.#rulings(chapter, manifest.digest, tag);
@@ -201,7 +213,12 @@ export class Policy {
   }
 
   /** Is a blob part of a manifest that may be pulled? Those that are held and were not looked at yet are looked at now. */
-  async #partOf(served: Served, chapter: Chapter, digest: Digest, ask: Ask): Promise<Outcome> {
+  async #partOf(
+    served: MirrorUpstream,
+    chapter: RepositoryRules,
+    digest: Digest,
+    ask: PullContext,
+  ): Promise<Outcome> {
     const { repository, policies } = chapter;
     const { findings } = this.#options;
     if (await this.#verdicts.isPart(repository, digest, policies)) return "allowed";
@@ -226,7 +243,11 @@ export class Policy {
   }
 
   /** A tag goes by its own rule. A digest goes by those of the tags that it was seen under, or of none. */
-  async #rulings(chapter: Chapter, digest: Digest, tag: Tag | undefined): Promise<readonly Ruling[]> {
+  async #rulings(
+    chapter: RepositoryRules,
+    digest: Digest,
+    tag: Tag | undefined,
+  ): Promise<readonly Decision[]> {
     const seen = tag ? [tag] : await this.#options.findings.tagsSeen(chapter.repository, digest);
     const images = seen.length > 0 ? seen.map((tag) => ({ tag, digest })) : [{ digest }];
     return [...new Set(images.map((image) => chapter.rulingOf(image)))].filter((r) => r !== undecided);
@@ -234,10 +255,10 @@ export class Policy {
 
   /** One ruling that lets a manifest through is enough. */
   async #weigh(
-    { repository }: Chapter,
+    { repository }: RepositoryRules,
     digest: Digest,
-    rulings: readonly Ruling[],
-    verdictOf: (ruling: Ruling) => ReturnType<Verdicts["remembered"]>,
+    rulings: readonly Decision[],
+    verdictOf: (ruling: Decision) => ReturnType<ManifestDecisions["remembered"]>,
   ): Promise<Outcome> {
     const what = formatImage(repository, digest);
     let refusal: Refusal | undefined;
@@ -275,7 +296,7 @@ export class Policy {
 }
 
 /** What can be said of a reference before anything is asked. */
-function byName(chapter: Chapter, reference: Reference): Outcome {
+function byName(chapter: RepositoryRules, reference: Reference): Outcome {
   if (isDigest(reference)) return chapter.isStrict ? "unknown" : closed(chapter);
   const ruling = chapter.rulingOf({ tag: reference });
   if (ruling === undecided) return "unknown";
@@ -286,12 +307,12 @@ function byName(chapter: Chapter, reference: Reference): Outcome {
   return { reason: "tag", sentence };
 }
 
-function closed(chapter: Chapter): Outcome {
+function closed(chapter: RepositoryRules): Outcome {
   const by = chapter.closedBy;
   return by ? denied(by, `${chapter.repository.upstream}/${chapter.repository.name}`) : "allowed";
 }
 
-function denied({ name }: Ruling, what: string): Refusal {
+function denied({ name }: Decision, what: string): Refusal {
   return {
     reason: "denied",
     sentence: `${name} denies ${what}: pull another image, or have the rule changed`,

@@ -3,15 +3,15 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import { algorithmOf, hexOf, type Digest } from "../oci/digest.ts";
 import { readManifest } from "../oci/manifest.ts";
 import { formatRepository, parseTag, type Reference, type Repository } from "../oci/reference.ts";
-import type { Verdict } from "../store/findings.ts";
+import type { Verdict } from "../store/sqlite/findings.ts";
 import { signPredicate, type Signature, type SignatureJudge, type Signed } from "../trust/signature.ts";
-import type { Ask } from "./ask.ts";
-import { unlessAbsent } from "./failure.ts";
-import type { Inquiries } from "./inquiry.ts";
-import type { Layers } from "./layers.ts";
-import type { Manifests } from "./manifests.ts";
-import type { Served } from "./served.ts";
-import { readSmall } from "./whole.ts";
+import type { PullContext } from "./context.ts";
+import { unlessAbsent } from "./errors.ts";
+import type { SharedRequests } from "./sharedRequests.ts";
+import type { BlobPulls } from "./blobs.ts";
+import type { ManifestPulls } from "./manifests.ts";
+import type { MirrorUpstream } from "./alternates.ts";
+import { readSmall } from "./smallBlobs.ts";
 
 const payloadType = "application/vnd.dev.cosign.simplesigning.v1+json";
 const bundleType = /^application\/vnd\.dev\.sigstore\.bundle[.a-z0-9]*\+json$/;
@@ -35,9 +35,9 @@ const maxSignatureBytes = 256 * 1024;
 const beliefMs = 60_000;
 
 export interface SignaturesOptions {
-  readonly manifests: Pick<Manifests, "get">;
-  readonly layers: Pick<Layers, "get">;
-  readonly inquiries: Inquiries;
+  readonly manifests: Pick<ManifestPulls, "get">;
+  readonly layers: Pick<BlobPulls, "get">;
+  readonly inquiries: SharedRequests;
   readonly now: () => number;
 }
 
@@ -50,11 +50,11 @@ export class Signatures {
 
   /** Is `image` signed as `judge` wants it? @throws UpstreamError when that cannot be found out. */
   async verdict(
-    served: Served,
+    served: MirrorUpstream,
     repository: Repository,
     image: Signed,
     judge: SignatureJudge,
-    ask: Ask,
+    ask: PullContext,
   ): Promise<Verdict> {
     const faults = new Set<string>();
     let looked = 0;
@@ -74,10 +74,10 @@ export class Signatures {
   }
 
   async *#all(
-    served: Served,
+    served: MirrorUpstream,
     repository: Repository,
     digest: Digest,
-    ask: Ask,
+    ask: PullContext,
   ): AsyncGenerator<Signature, void, undefined> {
     const tag = parseTag(`${algorithmOf(digest)}-${hexOf(digest)}.sig`);
     // A tag that does not exist is learnt by HEAD, and a list of referrers is no pull.
@@ -89,10 +89,10 @@ export class Signatures {
   }
 
   async #referrers(
-    served: Served,
+    served: MirrorUpstream,
     repository: Repository,
     digest: Digest,
-    ask: Ask,
+    ask: PullContext,
   ): Promise<readonly Descriptor[]> {
     const { upstream } = served;
     const about = `signatures ${formatRepository(repository)}@${digest}`;
@@ -113,10 +113,10 @@ export class Signatures {
 
   /** The signatures that the manifest of `reference` holds; none when there is no such manifest. The newest come first. */
   async *#within(
-    served: Served,
+    served: MirrorUpstream,
     repository: Repository,
     reference: Reference,
-    ask: Ask,
+    ask: PullContext,
   ): AsyncGenerator<Signature, void, undefined> {
     const found = await unlessAbsent(this.#options.manifests.get(served, repository, reference, ask));
     if (!found?.bytes) return;

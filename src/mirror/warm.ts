@@ -1,9 +1,9 @@
 /** Warming: works through orders to fetch images ahead, from what pulls leave, and remembers how they ended. */
 import { randomUUID } from "node:crypto";
 import type { State } from "../quota/snapshot.ts";
-import type { WarmJobTable } from "../store/warmJobs.ts";
-import { isSaving } from "./ladder.ts";
-import { Turns } from "./turns.ts";
+import type { WarmJobTable } from "../store/sqlite/warmJobs.ts";
+import { isSaving } from "./quotaPolicy.ts";
+import { Semaphore } from "../async/semaphore.ts";
 import { NoRoomError, setbackOf, type Setback } from "./warmError.ts";
 import type { ImageWarmer } from "./warmImage.ts";
 import { WarmJob, type WarmItem, type WarmOrder } from "./warmJob.ts";
@@ -53,13 +53,13 @@ export class TooManyJobsError extends Error {
 
 export class Warmer {
   readonly #options: WarmerOptions;
-  readonly #turns: Turns;
+  readonly #turns: Semaphore;
   readonly #jobs = new Map<string, WarmJob>();
   readonly #running = new Set<Promise<void>>();
 
   constructor(options: WarmerOptions) {
     this.#options = options;
-    this.#turns = new Turns(options.concurrency);
+    this.#turns = new Semaphore(options.concurrency);
     for (const text of options.table.all()) {
       const job = this.#read(text);
       if (job) this.#jobs.set(job.id, job);

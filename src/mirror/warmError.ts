@@ -2,7 +2,7 @@
 import { RegistryError } from "../oci/error.ts";
 import { FillError, IntegrityError } from "../store/error.ts";
 import { UpstreamError } from "../upstream/error.ts";
-import type { Staleness } from "./ask.ts";
+import type { Staleness } from "./context.ts";
 
 /** Something about the image itself, or about the disk. The message is a sentence for people. */
 export class WarmError extends Error {

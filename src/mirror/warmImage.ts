@@ -4,21 +4,21 @@ import type { Digest } from "../oci/digest.ts";
 import { readManifest, type Manifest } from "../oci/manifest.ts";
 import { childrenFor, formatPlatform } from "../oci/platform.ts";
 import { isDigest, type Reference, type Repository } from "../oci/reference.ts";
-import type { Catalog } from "../store/catalog.ts";
-import type { Fill } from "../store/fill.ts";
-import type { Fills } from "../store/fills.ts";
-import type { Room } from "../store/room.ts";
-import { unlessAborted } from "../upstream/flight.ts";
-import { house } from "./asker.ts";
-import { patienceMs, type Ask } from "./ask.ts";
-import { Overtaken } from "./inquiry.ts";
-import type { ManifestAnswer } from "./manifests.ts";
+import type { Catalog } from "../store/sqlite/catalog.ts";
+import type { Fill } from "../store/fill/fill.ts";
+import type { Fills } from "../store/fill/fills.ts";
+import type { Room } from "../store/evict/room.ts";
+import { unlessAborted } from "../async/singleFlight.ts";
+import { operator } from "./identity.ts";
+import { patienceMs, type PullContext } from "./context.ts";
+import { Overtaken } from "./sharedRequests.ts";
+import type { ManifestResult } from "./manifests.ts";
 import type { Mirror } from "./mirror.ts";
-import { Turns } from "./turns.ts";
+import { Semaphore } from "../async/semaphore.ts";
 import { NoRoomError, UncheckedError, WarmError } from "./warmError.ts";
 
 /** What is to be fetched ahead. */
-export interface Wanted {
+export interface WantedImage {
   readonly repository: Repository;
   readonly reference: Reference;
   /** Of an index; a single image is fetched whatever it is for. Empty means all. */
@@ -74,7 +74,7 @@ export class ImageWarmer {
    * Settles when all that is wanted is held.
    * @throws RegistryError, FillError, NoRoomError, UncheckedError, WarmError, or the reason of the signal.
    */
-  async warm(wanted: Wanted, track: Track, leave: Leave): Promise<void> {
+  async warm(wanted: WantedImage, track: Track, leave: Leave): Promise<void> {
     const images: Manifest[] = [];
     await this.#manifest(wanted, wanted.reference, leave, images, 0);
     const blobs = new Map<Digest, Descriptor>();
@@ -86,7 +86,7 @@ export class ImageWarmer {
 
   /** Holds a manifest and what it names, and puts every image among them into `images`. */
   async #manifest(
-    wanted: Wanted,
+    wanted: WantedImage,
     reference: Reference,
     leave: Leave,
     images: Manifest[],
@@ -118,7 +118,7 @@ export class ImageWarmer {
     }
     if (leave.refusal) throw leave.refusal;
     if ((await room.headroom()) <= this.#planned) throw new NoRoomError();
-    const found: ManifestAnswer = await unlessOvertaken(() =>
+    const found: ManifestResult = await unlessOvertaken(() =>
       mirror.manifest(repository, digest ?? reference, ask(leave, false)),
     );
     const { bytes, manifest } = found;
@@ -143,7 +143,7 @@ export class ImageWarmer {
     if (sum > 0 && sum + this.#planned > (await room.headroom())) throw new NoRoomError();
     track.total += sum;
     this.#planned += sum;
-    const turns = new Turns(blobsAtOnce);
+    const turns = new Semaphore(blobsAtOnce);
     // The first failure of a blob is the image's; the others are let come to their ends, so that none goes unheard.
     const results = await Promise.allSettled(
       blobs.map(({ digest }) =>
@@ -218,10 +218,10 @@ async function follow(fill: Fill, track: Track, signal: AbortSignal): Promise<vo
   }
 }
 
-function ask({ client }: Leave, head: boolean): Ask {
+function ask({ client }: Leave, head: boolean): PullContext {
   return {
     // What is fetched ahead, the operator has ordered.
-    asker: house,
+    asker: operator,
     client,
     userAgent: "hubcap",
     head,

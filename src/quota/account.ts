@@ -1,20 +1,20 @@
 /** One bucket's books as they are kept: what is set aside and spent, what an answer teaches, and what is written down. */
-import { Balance, type BalanceOptions, type Books, type Common } from "./balance.ts";
-import type { Claim } from "./claim.ts";
+import { Balance, type BalanceOptions, type BucketBooks, type SharedByAddress } from "./balance.ts";
+import type { Reservation } from "./claim.ts";
 import type { Clocks } from "./clock.ts";
-import { Announcer } from "./event.ts";
+import { QuotaEvents } from "./event.ts";
 import { readRetryAfter } from "./headers.ts";
-import { outcomeOf, type Ledger, type Outcome, type Spender, type Standing } from "./ledger.ts";
-import { Lessons } from "./learn.ts";
+import { outcomeOf, type Ledger, type Outcome, type Spender, type BucketState } from "./ledger.ts";
+import { LearntLimits } from "./learn.ts";
 import { costOf, type Preset, type Quota } from "./presets.ts";
-import type { Answer, Errand, QuotaError } from "./quota.ts";
+import type { QuotaAnswer, QuotaRequest, QuotaError } from "./quota.ts";
 import { unwritable } from "./refusal.ts";
 import { restore, type Restored } from "./restore.ts";
-import { Scribe } from "./scribe.ts";
+import { LedgerWriter } from "./ledgerWriter.ts";
 import { Shares } from "./shares.ts";
 import type { RehearsalMode, State } from "./snapshot.ts";
-import { Stops } from "./stops.ts";
-import { Reckoning, type Fate } from "./window.ts";
+import { Pauses } from "./pauses.ts";
+import { SlidingWindow, type Fate } from "./slidingWindow.ts";
 
 export interface AccountOptions extends BalanceOptions {
   readonly preset: Preset;
@@ -25,7 +25,7 @@ export interface AccountOptions extends BalanceOptions {
   readonly ledger: Ledger;
   readonly clocks: Clocks;
   /** What another bucket of the upstream shares with this one. */
-  readonly common?: Common;
+  readonly common?: SharedByAddress;
 }
 
 /** How old the last news must be for a free question to be worth asking. */
@@ -33,12 +33,12 @@ const askEveryMs = 10_000;
 
 /** Everything but the standing in line, which is the bucket's. */
 export class Account {
-  readonly events = new Announcer();
+  readonly events = new QuotaEvents();
   /** What may be spent now. */
   readonly balance: Balance;
   readonly #options: AccountOptions;
-  readonly #scribe: Scribe;
-  readonly #books: Books;
+  readonly #scribe: LedgerWriter;
+  readonly #books: BucketBooks;
   #askedAt = Number.NEGATIVE_INFINITY;
   #state: State;
 
@@ -51,7 +51,7 @@ export class Account {
   private constructor(options: AccountOptions, bucket: string, restored: Restored) {
     const { upstream } = options;
     this.#options = options;
-    this.#scribe = new Scribe(options.ledger, bucket, (error) =>
+    this.#scribe = new LedgerWriter(options.ledger, bucket, (error) =>
       this.events.emit({ type: "ledger-failed", upstream, error }),
     );
     this.#books = booksOf(options, restored);
@@ -60,22 +60,22 @@ export class Account {
   }
 
   /** What other buckets of the upstream have to share. */
-  get common(): Common {
+  get common(): SharedByAddress {
     return this.#books;
   }
 
   /** Sets aside what `errand` costs, right after a verdict of `go`. */
-  reserve(errand: Errand): Claim {
+  reserve(errand: QuotaRequest): Reservation {
     const { reckoning, shares, clock } = this.#books;
-    return { errand, row: shares.note(errand, reckoning.send(costOf(errand.kind), clock.time())) };
+    return { request: errand, row: shares.note(errand, reckoning.send(costOf(errand.kind), clock.time())) };
   }
 
   /**
    * Counts a request as one of any kind, if its claim still stands: in the meantime the upstream may have said that less is
    * left than its reason must leave.
    */
-  admit(claim: Claim): boolean {
-    const { row, errand } = claim;
+  admit(claim: Reservation): boolean {
+    const { row, request: errand } = claim;
     const now = this.#books.clock.time();
     const floor = this.balance.floor(errand.purpose.reason);
     const isLeft =
@@ -86,8 +86,8 @@ export class Account {
   }
 
   /** Writes down what is about to be sent. @throws QuotaError when a pull that a limit counts cannot be written. */
-  async begin(claim: Claim): Promise<void> {
-    const { row, errand } = claim;
+  async begin(claim: Reservation): Promise<void> {
+    const { row, request: errand } = claim;
     const time = this.#books.clock.time();
     if (row.cost === 0) return;
     const isLimited = this.#books.reckoning.allowance.limit !== undefined;
@@ -99,18 +99,18 @@ export class Account {
   }
 
   /** It was not sent after all. */
-  release(claim: Claim): void {
+  release(claim: Reservation): void {
     this.#settle(claim, "free", "released");
   }
 
   /** No answer came; the upstream may have counted it all the same. */
-  failed(claim: Claim): void {
+  failed(claim: Reservation): void {
     this.#settle(claim, "doubtful", "failed");
   }
 
   /** The upstream has answered. */
-  answered(claim: Claim, { status, headers, abuse = false }: Answer): void {
-    const { kind } = claim.errand;
+  answered(claim: Reservation, { status, headers, abuse = false }: QuotaAnswer): void {
+    const { kind } = claim.request;
     const now = this.#books.clock.time();
     this.#books.hasAnswered = true;
     const isLimited = status === 429;
@@ -148,7 +148,7 @@ export class Account {
   }
 
   /** Counts a request that is not sent. */
-  refuse(errand: Errand, { kind, message, retryAfter }: QuotaError): void {
+  refuse(errand: QuotaRequest, { kind, message, retryAfter }: QuotaError): void {
     const spender = this.#spender(errand);
     const { upstream, repository, client, reason } = spender;
     this.#scribe.refuse(spender);
@@ -209,15 +209,15 @@ export class Account {
     return learnt;
   }
 
-  #observe({ row }: Claim, remaining: number): void {
+  #observe({ row }: Reservation, remaining: number): void {
     this.#askedAt = this.#books.clock.time();
     this.#books.observedAt = this.#options.clocks.now();
     this.#books.reckoning.observe(row, remaining, this.#askedAt);
   }
 
-  #settle(claim: Claim, fate: Fate, outcome: Exclude<Outcome, "sent">): void {
+  #settle(claim: Reservation, fate: Fate, outcome: Exclude<Outcome, "sent">): void {
     const now = this.#books.clock.time();
-    const { row, guarded, errand } = claim;
+    const { row, guarded, request: errand } = claim;
     this.#books.reckoning.settle(row, fate, now);
     if (guarded) this.#books.guard.settle(guarded, "counted", now);
     if (fate === "free") this.#books.shares.forget(errand.purpose.client, row);
@@ -228,11 +228,11 @@ export class Account {
     this.#announce();
   }
 
-  #standing(): Standing {
+  #standing(): BucketState {
     return this.balance.standing(this.#options.clocks.now());
   }
 
-  #spender({ repository, purpose: { client, userAgent, reason } }: Errand): Spender {
+  #spender({ repository, purpose: { client, userAgent, reason } }: QuotaRequest): Spender {
     return {
       upstream: this.#options.upstream,
       repository: repository.name,
@@ -254,21 +254,21 @@ export class Account {
 }
 
 /** The books as the last process left them. */
-function booksOf(options: AccountOptions, restored: Restored): Books {
+function booksOf(options: AccountOptions, restored: Restored): BucketBooks {
   const { quota: configured, preset, account, perClient, common } = options;
   const { standing, rows, word, stops } = restored;
   const { clock } = common ?? restored;
   const said = { configured, preset: preset.quota, hasAccount: account !== undefined };
-  const lessons = new Lessons(said, standing, clock.time());
-  const reckoning = new Reckoning(lessons.allowance);
+  const lessons = new LearntLimits(said, standing, clock.time());
+  const reckoning = new SlidingWindow(lessons.allowance);
   reckoning.carry(rows, word);
   const shares = new Shares(options, perClient);
   shares.carry(rows);
   return {
     clock,
     reckoning,
-    guard: common?.guard ?? new Reckoning(preset.guard, 0),
-    stops: new Stops(stops, common?.stops),
+    guard: common?.guard ?? new SlidingWindow(preset.guard, 0),
+    stops: new Pauses(stops, common?.stops),
     shares,
     lessons,
     hasAnswered: standing?.observedAt !== undefined,

@@ -1,26 +1,26 @@
 /** What one bucket's books allow now, and what is said when nothing may go. Only reads them. */
 import type { LedgerClock } from "./clock.ts";
 import { freeAt } from "./forecast.ts";
-import type { Standing } from "./ledger.ts";
-import type { Lessons } from "./learn.ts";
+import type { BucketState } from "./ledger.ts";
+import type { LearntLimits } from "./learn.ts";
 import { costOf } from "./presets.ts";
-import type { Errand, QuotaError, Reason } from "./quota.ts";
-import { exhausted, paused, rehearsed, reserved, type Moment, type Owner } from "./refusal.ts";
+import type { QuotaRequest, QuotaError, Reason } from "./quota.ts";
+import { exhausted, paused, rehearsed, reserved, type Moment, type BucketName } from "./refusal.ts";
 import { snapshotOf, type Rehearsal, type Snapshot, type State } from "./snapshot.ts";
 import type { Shares } from "./shares.ts";
-import type { Stops } from "./stops.ts";
-import type { Reckoning } from "./window.ts";
+import type { Pauses } from "./pauses.ts";
+import type { SlidingWindow } from "./slidingWindow.ts";
 
 /** One bucket's books. */
-export interface Books {
+export interface BucketBooks {
   readonly clock: LedgerClock;
-  readonly reckoning: Reckoning;
+  readonly reckoning: SlidingWindow;
   /** The rate of requests of any kind. It is short, so it is not persisted. */
-  readonly guard: Reckoning;
-  readonly stops: Stops;
+  readonly guard: SlidingWindow;
+  readonly stops: Pauses;
   /** What each client has spent. */
   readonly shares: Shares;
-  readonly lessons: Lessons;
+  readonly lessons: LearntLimits;
   hasAnswered: boolean;
   /** When the upstream last said what is left, on the wall clock. */
   observedAt: number | undefined;
@@ -29,9 +29,9 @@ export interface Books {
 }
 
 /** What all buckets of an upstream have in common: it counts their requests by address, whoever's account they use. */
-export type Common = Pick<Books, "clock" | "guard" | "stops">;
+export type SharedByAddress = Pick<BucketBooks, "clock" | "guard" | "stops">;
 
-export interface BalanceOptions extends Owner {
+export interface BalanceOptions extends BucketName {
   /** Shares of the limit, 0 to 1: what only first pulls may touch, and where saving begins. */
   readonly reserve: number;
   readonly low: number;
@@ -42,14 +42,14 @@ export interface BalanceOptions extends Owner {
 /** What may be spent of a bucket. Times and durations are in ms. */
 export class Balance {
   readonly #options: BalanceOptions;
-  readonly #books: Books;
+  readonly #books: BucketBooks;
 
-  constructor(options: BalanceOptions, books: Books) {
+  constructor(options: BalanceOptions, books: BucketBooks) {
     this.#options = options;
     this.#books = books;
   }
 
-  get owner(): Owner {
+  get owner(): BucketName {
     return this.#options;
   }
 
@@ -107,7 +107,7 @@ export class Balance {
   }
 
   /** Whether `errand` may go now, may be able to go soon, or will not go. */
-  verdict({ kind, purpose }: Errand): "go" | "wait" | QuotaError {
+  verdict({ kind, purpose }: QuotaRequest): "go" | "wait" | QuotaError {
     const { stop } = this;
     if (stop) return stop;
     const cost = costOf(kind);
@@ -168,7 +168,7 @@ export class Balance {
   }
 
   /** The books as the ledger keeps them for the next process; `at` is the wall clock's time. */
-  standing(at: number): Standing {
+  standing(at: number): BucketState {
     const { reckoning, lessons, observedAt, saved, stops } = this.#books;
     const time = this.#now;
     const word = reckoning.told(time);

@@ -1,13 +1,20 @@
 /** One quota as an upstream counts it: the books, and the two lines in front of them. */
 import { Account } from "./account.ts";
-import type { Balance, Common } from "./balance.ts";
-import type { Claim } from "./claim.ts";
+import type { Balance, SharedByAddress } from "./balance.ts";
+import type { Reservation } from "./claim.ts";
 import { systemClocks, type Clocks } from "./clock.ts";
 import type { QuotaListener } from "./event.ts";
 import type { Ledger } from "./ledger.ts";
-import { Line } from "./line.ts";
+import { PriorityQueue } from "../async/priorityQueue.ts";
 import { costOf, presetOf, type Quota } from "./presets.ts";
-import { QuotaError, type Answer, type Bucket, type Errand, type Permit, type Reason } from "./quota.ts";
+import {
+  QuotaError,
+  type QuotaAnswer,
+  type Bucket,
+  type QuotaRequest,
+  type Permit,
+  type Reason,
+} from "./quota.ts";
 import { busy } from "./refusal.ts";
 import type { Rehearsal, RehearsalMode, Snapshot, State } from "./snapshot.ts";
 
@@ -60,12 +67,12 @@ const leastPatienceMs = 1000;
 const priorities: Readonly<Record<Reason, number>> = { pull: 1, revalidate: 4, warm: 7 };
 
 /** A token is fetched once for all who need it, so those who wait for it may be in more of a hurry than who began. */
-function priorityOf({ kind, purpose }: Errand): number {
+function priorityOf({ kind, purpose }: QuotaRequest): number {
   return kind === "token" ? priorities.pull : priorities[purpose.reason];
 }
 
 /** What takes `errand` out of the line before its turn comes. */
-function endOf({ kind, purpose: { overtaken } }: Errand, signal: AbortSignal | undefined) {
+function endOf({ kind, purpose: { overtaken } }: QuotaRequest, signal: AbortSignal | undefined) {
   if (kind === "token" || !overtaken) return signal;
   return signal ? AbortSignal.any([signal, overtaken]) : overtaken;
 }
@@ -77,11 +84,11 @@ export class QuotaBucket implements Bucket {
   readonly #maxWaitMs: number;
   readonly #minIntervalMs: number;
   /** Pulls, as the window allows them; a turn is over at once. */
-  readonly #pulls: Line;
+  readonly #pulls: PriorityQueue;
   /** Requests of any kind, as the guard allows them; a turn lasts until the answer. */
-  readonly #requests: Line;
+  readonly #requests: PriorityQueue;
   /** Who stands in line for a pull, by what ends the wait. */
-  readonly #hopeful = new Map<AbortController, Errand>();
+  readonly #hopeful = new Map<AbortController, QuotaRequest>();
   #waiting = 0;
   #wake: NodeJS.Timeout | undefined;
 
@@ -92,11 +99,11 @@ export class QuotaBucket implements Bucket {
     this.#balance = balance;
     this.#maxWaitMs = Math.max(maxWaitMs, leastPatienceMs);
     this.#minIntervalMs = minIntervalMs;
-    this.#pulls = new Line({ maxConcurrent: null, minTime: minIntervalMs }, () => balance.tokens);
-    this.#requests = new Line({ maxConcurrent: concurrency, minTime: 0 }, () => balance.guardTokens);
+    this.#pulls = new PriorityQueue({ maxConcurrent: null, minTime: minIntervalMs }, () => balance.tokens);
+    this.#requests = new PriorityQueue({ maxConcurrent: concurrency, minTime: 0 }, () => balance.guardTokens);
   }
 
-  async take(errand: Errand, caller?: AbortSignal): Promise<Permit> {
+  async take(errand: QuotaRequest, caller?: AbortSignal): Promise<Permit> {
     const signal = endOf(errand, caller);
     signal?.throwIfAborted();
     const started = performance.now();
@@ -121,7 +128,7 @@ export class QuotaBucket implements Bucket {
     }
   }
 
-  refusal(errand: Errand): QuotaError | undefined {
+  refusal(errand: QuotaRequest): QuotaError | undefined {
     const verdict = this.#balance.verdict(errand);
     if (!(verdict instanceof QuotaError)) return undefined;
     this.#account.refuse(errand, verdict);
@@ -142,7 +149,7 @@ export class QuotaBucket implements Bucket {
   }
 
   /** What {@link BucketOptions.beside} is about. */
-  get common(): Common {
+  get common(): SharedByAddress {
     return this.#account.common;
   }
 
@@ -183,13 +190,13 @@ export class QuotaBucket implements Bucket {
     await this.#account.close();
   }
 
-  async #admit(errand: Errand, patience: AbortController): Promise<Permit> {
+  async #admit(errand: QuotaRequest, patience: AbortController): Promise<Permit> {
     const { signal } = patience;
     const priority = priorityOf(errand);
     for (;;) {
       const early = await this.#claim(errand, priority, patience);
       let end: (() => void) | undefined;
-      let claim: Claim | undefined = early;
+      let claim: Reservation | undefined = early;
       let isAdmitted = false;
       try {
         end = await this.#turn(this.#requests, priority, signal, () => {
@@ -212,7 +219,11 @@ export class QuotaBucket implements Bucket {
   }
 
   /** Sets the cost of `errand` aside when it is its turn; undefined when it costs nothing. @throws QuotaError */
-  async #claim(errand: Errand, priority: number, patience: AbortController): Promise<Claim | undefined> {
+  async #claim(
+    errand: QuotaRequest,
+    priority: number,
+    patience: AbortController,
+  ): Promise<Reservation | undefined> {
     for (;;) {
       const verdict = this.#balance.verdict(errand);
       if (verdict instanceof QuotaError) throw verdict;
@@ -221,7 +232,7 @@ export class QuotaBucket implements Bucket {
         throw busy(this.#balance.owner, this.#maxWaitMs);
       }
       this.#hopeful.set(patience, errand);
-      let claim: Claim | undefined;
+      let claim: Reservation | undefined;
       try {
         const end = await this.#turn(this.#pulls, priority, patience.signal, () => {
           this.#hopeful.delete(patience);
@@ -235,19 +246,19 @@ export class QuotaBucket implements Bucket {
     }
   }
 
-  #turn(line: Line, priority: number, signal: AbortSignal, begin: () => void): Promise<() => void> {
+  #turn(line: PriorityQueue, priority: number, signal: AbortSignal, begin: () => void): Promise<() => void> {
     const turn = line.turn(priority, signal, begin);
     // There may be somebody to wake up now.
     this.#fill();
     return turn;
   }
 
-  #abandon(claim: Claim | undefined, end: (() => void) | undefined): void {
+  #abandon(claim: Reservation | undefined, end: (() => void) | undefined): void {
     if (claim) this.#account.release(claim);
     end?.();
   }
 
-  #permit(claim: Claim, end: () => void): Permit {
+  #permit(claim: Reservation, end: () => void): Permit {
     let isOpen = true;
     const close = (book: () => void): void => {
       if (!isOpen) return;
@@ -257,12 +268,12 @@ export class QuotaBucket implements Bucket {
       this.#fill();
     };
     return {
-      answered: (answer: Answer) => close(() => this.#account.answered(claim, answer)),
+      answered: (answer: QuotaAnswer) => close(() => this.#account.answered(claim, answer)),
       failed: () => close(() => this.#account.failed(claim)),
     };
   }
 
-  #granted({ kind, purpose: { reason } }: Errand, waitedMs: number): void {
+  #granted({ kind, purpose: { reason } }: QuotaRequest, waitedMs: number): void {
     const { upstream } = this.#balance.owner;
     this.#account.events.emit({ type: "granted", upstream, reason, cost: costOf(kind), waitedMs });
   }

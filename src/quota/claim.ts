@@ -1,11 +1,11 @@
 /** A request on its way through the books, from its verdict until its answer. */
-import type { Errand } from "./quota.ts";
-import type { Row } from "./row.ts";
+import type { QuotaRequest } from "./quota.ts";
+import type { WindowRow } from "./row.ts";
 
 /** A request on its way through the books. */
-export interface Claim {
-  readonly errand: Errand;
-  readonly row: Row;
+export interface Reservation {
+  readonly request: QuotaRequest;
+  readonly row: WindowRow;
   /** The same request in the guard's window, once it is about to be sent. */
-  guarded?: Row;
+  guarded?: WindowRow;
 }

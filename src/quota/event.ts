@@ -33,7 +33,7 @@ export type QuotaEvent =
 export type QuotaListener = (event: QuotaEvent) => void;
 
 /** Tells events to whoever listens. */
-export class Announcer {
+export class QuotaEvents {
   readonly #listeners = new Set<QuotaListener>();
 
   /** Calls `listener` with each event until the returned function is called. */

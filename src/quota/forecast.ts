@@ -4,8 +4,8 @@
  * What may be sent is reckoned in window.ts and never relies on these. The difference: after a restart the wall clock is
  * believed about how old carried rows are, and they are expected to come back to the upstream's `remaining`.
  */
-import type { Row } from "./row.ts";
-import type { View } from "./window.ts";
+import type { WindowRow } from "./row.ts";
+import type { View } from "./slidingWindow.ts";
 
 const hourMs = 60 * 60 * 1000;
 
@@ -48,7 +48,7 @@ function stepsOf(view: View, now: number): readonly Step[] {
 }
 
 /** The reckoning has let it go already. Carried rows it lets go for good, though they too come back. */
-function hasComeBack(row: Row, windowMs: number, now: number): boolean {
+function hasComeBack(row: WindowRow, windowMs: number, now: number): boolean {
   return !row.carried && row.settledAt + windowMs < now;
 }
 

@@ -1,8 +1,8 @@
 /** What is known of a limit, and how answers and tokens change it. */
 import { readRateLimit, readTokenLimit, type Headers } from "./headers.ts";
-import type { LearntFrom, Standing } from "./ledger.ts";
+import type { LearntFrom, BucketState } from "./ledger.ts";
 import { unlimitedWindowMs, type Quota } from "./presets.ts";
-import type { Allowance } from "./window.ts";
+import type { Allowance } from "./slidingWindow.ts";
 
 interface Known {
   readonly allowance: Allowance;
@@ -11,7 +11,7 @@ interface Known {
   readonly seenAt: number;
 }
 
-export interface LessonsOptions {
+export interface LearntLimitsOptions {
   /** What holds until the upstream says something: the operator's word, else the preset's. */
   readonly configured: Quota | undefined;
   readonly preset: Quota | undefined;
@@ -20,7 +20,7 @@ export interface LessonsOptions {
 }
 
 /** One upstream's limit as far as it is known. Times are the ledger's. */
-export class Lessons {
+export class LearntLimits {
   readonly #assumed: Omit<Known, "seenAt">;
   readonly #hasAccount: boolean;
   #known: Known;
@@ -28,8 +28,8 @@ export class Lessons {
 
   /** Starts from what earlier processes learnt, if they did. */
   constructor(
-    { configured, preset, hasAccount }: LessonsOptions,
-    standing: Standing | undefined,
+    { configured, preset, hasAccount }: LearntLimitsOptions,
+    standing: BucketState | undefined,
     now: number,
   ) {
     const unlimited = { limit: undefined, windowMs: unlimitedWindowMs };

@@ -16,7 +16,7 @@ export interface Spender {
 }
 
 /** A counted request that is about to be sent. */
-export interface Entry extends Spender {
+export interface LedgerEntry extends Spender {
   /** Upstream × account. */
   readonly bucket: string;
   /** The ledger clock's time (clock.ts), for the reckoning. */
@@ -40,7 +40,7 @@ export interface SpentRow {
 export type LearntFrom = "headers" | "token" | "config" | "none";
 
 /** What is known of a bucket beside its entries. */
-export interface Standing {
+export interface BucketState {
   /** The ledger clock's time at which this was written. */
   readonly time: number;
   /** The wall clock's, then. */
@@ -100,7 +100,7 @@ export interface Ledger {
    * Writes `entry` down as `sent` and gives its number; numbers only grow. It survives the process from here on, and a
    * power cut as well if it `mustLast`.
    */
-  spend(entry: Entry, mustLast?: boolean): Promise<number>;
+  spend(entry: LedgerEntry, mustLast?: boolean): Promise<number>;
   /** Notes how an entry ended, when (the ledger's time), and what it cost in the end. */
   settle(id: number, outcome: Exclude<Outcome, "sent">, time: number, cost: number): Promise<void>;
   /** Settles as `failed`, at `time`, what an earlier process had sent and not settled. */
@@ -112,8 +112,8 @@ export interface Ledger {
   rowsSince(bucket: string, time: number, exact?: number): Promise<readonly SpentRow[]>;
   /** The latest time of the ledger's clock that is written down for a bucket. */
   latest(bucket: string): Promise<number | undefined>;
-  standing(bucket: string): Promise<Standing | undefined>;
-  keep(bucket: string, standing: Standing): Promise<void>;
+  state(bucket: string): Promise<BucketState | undefined>;
+  keep(bucket: string, standing: BucketState): Promise<void>;
   /** Counts a request that was not sent. */
   refuse(spender: Spender): Promise<void>;
   /** Who spent and who was refused, most first, at most a thousand rows. */

@@ -1,6 +1,6 @@
 /** What the upstream room asks of the quota room: leave to send a request, and a place to say how it went. */
 import type { Repository } from "../oci/reference.ts";
-import type { Step } from "./step.ts";
+import type { TraceStep } from "../async/step.ts";
 
 /** Why a request is sent, in falling order of priority: a client waits for it, a held tag is checked, or nobody asked yet. */
 export type Reason = "pull" | "revalidate" | "warm";
@@ -11,7 +11,7 @@ export interface Purpose {
   readonly client: string;
   readonly userAgent: string;
   /** The pull, or the part of it, that requests and waiting are steps of, while it is traced. */
-  readonly trace?: Step;
+  readonly trace?: TraceStep;
   /** Aborted when a client waits for what was to be fetched ahead: it leaves the line with this signal's reason. */
   readonly overtaken?: AbortSignal;
 }
@@ -19,14 +19,14 @@ export interface Purpose {
 export type RequestKind = "ping" | "token" | "manifest-get" | "manifest-head" | "blob" | "tags" | "referrers";
 
 /** One request that is about to be sent upstream. */
-export interface Errand {
+export interface QuotaRequest {
   readonly kind: RequestKind;
   readonly repository: Repository;
   readonly purpose: Purpose;
 }
 
 /** What an upstream answered, as far as quota is concerned. */
-export interface Answer {
+export interface QuotaAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   /** A 429 about the rate of requests of any kind, not about pulls (Docker Hub: text/plain, HAP429, sometimes malformed). */
@@ -36,7 +36,7 @@ export interface Answer {
 /** Leave to send one request. Exactly one of its methods is called, once. */
 export interface Permit {
   /** The upstream answered; the answer's headers correct what is believed to be left. */
-  answered(answer: Answer): void;
+  answered(answer: QuotaAnswer): void;
   /** No answer came. The upstream may have counted the request all the same. */
   failed(): void;
 }
@@ -47,9 +47,9 @@ export interface Bucket {
    * Waits, for a bounded time, until `errand` may be sent.
    * @throws QuotaError when it may not.
    */
-  take(errand: Errand, signal?: AbortSignal): Promise<Permit>;
+  take(errand: QuotaRequest, signal?: AbortSignal): Promise<Permit>;
   /** The error with which {@link take} would refuse `errand` at once; counted as a refusal like that one. */
-  refusal(errand: Errand): QuotaError | undefined;
+  refusal(errand: QuotaRequest): QuotaError | undefined;
   /** Reads the limit that a Docker Hub token claims (`pull_limit`, `pull_limit_interval`). */
   learnToken(token: string): void;
 }

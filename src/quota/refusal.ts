@@ -1,10 +1,10 @@
 /** What is said when a request may not be sent: one sentence each, since kubelet shows it in ImagePullBackOff. */
-import type { Allowance } from "./window.ts";
+import type { Allowance } from "./slidingWindow.ts";
 import { QuotaError, type QuotaErrorKind } from "./quota.ts";
 import { timestamp } from "./snapshot.ts";
 
 /** Whose quota it is. */
-export interface Owner {
+export interface BucketName {
   readonly upstream: string;
   /** Undefined: anonymous, so the upstream counts by address. */
   readonly account: string | undefined;
@@ -19,7 +19,7 @@ export interface Moment {
 const heldStill = "images already held here are still served";
 
 /** No pull is left. */
-export function exhausted(owner: Owner, { limit, windowMs }: Allowance, free: Moment): QuotaError {
+export function exhausted(owner: BucketName, { limit, windowMs }: Allowance, free: Moment): QuotaError {
   const advice = owner.account
     ? "wait, use an image that is held, or give Hubcap an account with a higher limit"
     : "wait, use an image that is held, or give Hubcap an account to pull with";
@@ -33,7 +33,7 @@ export function exhausted(owner: Owner, { limit, windowMs }: Allowance, free: Mo
 
 /** What is left is kept for first pulls. */
 export function reserved(
-  owner: Owner,
+  owner: BucketName,
   left: number,
   { limit, windowMs }: Allowance,
   free: Moment,
@@ -48,7 +48,7 @@ export function reserved(
 
 /** A client has spent its share. */
 export function overShare(
-  { upstream }: Owner,
+  { upstream }: BucketName,
   client: string,
   share: number,
   { limit, windowMs }: Allowance,
@@ -63,7 +63,7 @@ export function overShare(
 }
 
 /** The upstream asked for a pause, or seems to have. */
-export function paused(owner: Owner, until: Moment): QuotaError {
+export function paused(owner: BucketName, until: Moment): QuotaError {
   return refuse(
     "paused",
     `${owner.upstream} asked for a pause because of too many requests; it is asked again ${when(until)}; ${heldStill}`,
@@ -72,7 +72,7 @@ export function paused(owner: Owner, until: Moment): QuotaError {
 }
 
 /** An operator rehearses an outage. */
-export function rehearsed(owner: Owner, until: Moment): QuotaError {
+export function rehearsed(owner: BucketName, until: Moment): QuotaError {
   return refuse(
     "down",
     `an operator rehearses an outage of ${owner.upstream}; it ends ${when(until)}; ${heldStill}`,
@@ -81,7 +81,7 @@ export function rehearsed(owner: Owner, until: Moment): QuotaError {
 }
 
 /** The turn did not come in time. */
-export function busy(owner: Owner, waitMs: number): QuotaError {
+export function busy(owner: BucketName, waitMs: number): QuotaError {
   return new QuotaError(
     "busy",
     `too many requests to ${owner.upstream} are waiting: the turn of this one did not come within ` +
@@ -91,7 +91,7 @@ export function busy(owner: Owner, waitMs: number): QuotaError {
 }
 
 /** A pull that cannot be written down is not made: after a restart it would be made twice. */
-export function unwritable(owner: Owner): QuotaError {
+export function unwritable(owner: BucketName): QuotaError {
   return new QuotaError(
     "paused",
     `the pull from ${owner.upstream} cannot be written to the ledger, so it is not made; free space for storage.root; ` +
@@ -104,7 +104,7 @@ function refuse(kind: Exclude<QuotaErrorKind, "busy">, message: string, { inMs }
   return new QuotaError(kind, message, Math.max(1, Math.ceil(inMs / 1000)));
 }
 
-function nameOf({ upstream, account }: Owner): string {
+function nameOf({ upstream, account }: BucketName): string {
   return account
     ? `the account ${account} of ${upstream}`
     : `${upstream}, which counts anonymous pulls by address,`;

@@ -1,16 +1,16 @@
 /** Opens a bucket's books where the last process left them. */
 import { LedgerClock, type Clocks } from "./clock.ts";
-import type { Ledger, SpentRow, Standing } from "./ledger.ts";
-import type { Told } from "./stops.ts";
-import { keepMs, type CarriedRow, type CarriedWord } from "./window.ts";
+import type { Ledger, SpentRow, BucketState } from "./ledger.ts";
+import type { SavedPauses } from "./pauses.ts";
+import { keepMs, type CarriedRow, type CarriedWord } from "./slidingWindow.ts";
 
 export interface Restored {
   readonly clock: LedgerClock;
-  readonly standing: Standing | undefined;
+  readonly standing: BucketState | undefined;
   readonly rows: readonly (CarriedRow & Pick<SpentRow, "client">)[];
   readonly word: CarriedWord | undefined;
   /** What upstreams' 429s still hold back. */
-  readonly stops: Told;
+  readonly stops: SavedPauses;
 }
 
 /** Reads what is left of `bucket`; whatever was in flight is settled, as failed. */
@@ -20,7 +20,7 @@ export async function restore(ledger: Ledger, bucket: string, clocks: Clocks): P
   const time = clock.time();
   // Nobody saw their answers. They count from now: they may have been sent as late as that.
   await ledger.recover(bucket, time);
-  const standing = await ledger.standing(bucket);
+  const standing = await ledger.state(bucket);
   // The wall clock may say that something is older than it seems; that it is younger is not believed.
   const expected = (at: number, settledAt: number): number => Math.min(settledAt, time + at - wall);
   // An upstream that never says what is left cannot bear the wall clock out: nothing comes back before it is let go.
@@ -58,6 +58,6 @@ export async function restore(ledger: Ledger, bucket: string, clocks: Clocks): P
 }
 
 /** Since when each pull is looked at by itself: the others matter only if there is another limit, or a longer window, one day. */
-function exactSince(standing: Standing | undefined, now: number): number {
+function exactSince(standing: BucketState | undefined, now: number): number {
   return standing?.limit === undefined ? now + 1 : now - 2 * standing.windowMs;
 }

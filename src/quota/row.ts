@@ -1,7 +1,7 @@
 /** One request as the reckoning knows it, and how several become one where nobody needs them one by one. */
 
 /** One request in the reckoning; costs are whole pulls, times are the ledger's. */
-export interface Row {
+export interface WindowRow {
   readonly cost: number;
   readonly sentAt: number;
   readonly carried: boolean;
@@ -17,7 +17,7 @@ export interface Row {
 }
 
 /** The same as the books change it. */
-export interface BookedRow extends Row {
+export interface MutableRow extends WindowRow {
   readonly tick: number;
   cost: number;
   sentAt: number;
@@ -29,7 +29,7 @@ export interface BookedRow extends Row {
 }
 
 /** Adds `row` to an older one, if both were settled in the same second and nothing tells them apart. */
-export function mergeInto(older: BookedRow | undefined, row: BookedRow): boolean {
+export function mergeInto(older: MutableRow | undefined, row: MutableRow): boolean {
   if (!older || Math.floor(older.settledAt / 1000) !== Math.floor(row.settledAt / 1000)) return false;
   if (older.carried !== row.carried || older.covered !== row.covered) return false;
   older.cost += row.cost;

@@ -1,20 +1,20 @@
 /** What each client has spent of a window: so that nobody has more than a share of it. */
-import type { Errand, Purpose, QuotaError } from "./quota.ts";
-import { overShare, type Moment, type Owner } from "./refusal.ts";
-import type { Row } from "./row.ts";
-import type { Allowance } from "./window.ts";
+import type { QuotaRequest, Purpose, QuotaError } from "./quota.ts";
+import { overShare, type Moment, type BucketName } from "./refusal.ts";
+import type { WindowRow } from "./row.ts";
+import type { Allowance } from "./slidingWindow.ts";
 
 /** How many clients are remembered; each has spent a pull, so a limit bounds them too. */
 const capacity = 10_000;
 
 export class Shares {
-  readonly #owner: Owner;
+  readonly #owner: BucketName;
   readonly #share: number | undefined;
   /** Each client's pulls, oldest first. */
-  readonly #spent = new Map<string, Pick<Row, "sentAt">[]>();
+  readonly #spent = new Map<string, Pick<WindowRow, "sentAt">[]>();
 
   /** `share` is of the limit, 0 to 1; without it, nothing is counted and nobody refused. */
-  constructor(owner: Owner, share: number | undefined) {
+  constructor(owner: BucketName, share: number | undefined) {
     this.#owner = owner;
     this.#share = share;
   }
@@ -27,13 +27,13 @@ export class Shares {
   }
 
   /** Counts what an errand costs, and gives it back. */
-  note({ purpose: { client } }: Errand, row: Row): Row {
+  note({ purpose: { client } }: QuotaRequest, row: WindowRow): WindowRow {
     if (row.cost > 0) this.#add(client, row);
     return row;
   }
 
   /** Takes back one that was not counted after all. */
-  forget(client: string, row: Row): void {
+  forget(client: string, row: WindowRow): void {
     const rows = this.#spent.get(client);
     const at = rows?.indexOf(row) ?? -1;
     if (at < 0) return;
@@ -59,7 +59,7 @@ export class Shares {
     return overShare(this.#owner, client.slice(0, 200), most, { limit, windowMs }, free);
   }
 
-  #add(client: string, row: Pick<Row, "sentAt">): void {
+  #add(client: string, row: Pick<WindowRow, "sentAt">): void {
     if (this.#share === undefined) return;
     this.#spent.getOrInsertComputed(client, () => []).push(row);
     if (this.#spent.size <= capacity) return;

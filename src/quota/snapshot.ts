@@ -2,7 +2,7 @@
 import type { LedgerClock } from "./clock.ts";
 import { burnPerHour, emptyAt, fullAt } from "./forecast.ts";
 import type { LearntFrom } from "./ledger.ts";
-import type { View } from "./window.ts";
+import type { View } from "./slidingWindow.ts";
 
 /** The steps of the ladder; `unlimited` where the upstream names no limit, `unknown` before it has answered. */
 export type State = "ok" | "low" | "reserve" | "exhausted" | "unlimited" | "unknown";

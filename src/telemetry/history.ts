@@ -3,10 +3,10 @@
 const kinds = ["hit", "join", "stale", "miss", "error"] as const;
 
 /** How a request for a manifest or a blob was answered. */
-export type Answered = (typeof kinds)[number];
+export type HistoryOutcome = (typeof kinds)[number];
 
 /** Sums over a span of time. */
-export type Sums = Readonly<Record<Answered, number>> & {
+export type Sums = Readonly<Record<HistoryOutcome, number>> & {
   /** Bytes that clients got without the upstream being asked for them. */
   readonly savedBytes: number;
 };
@@ -37,7 +37,7 @@ export class History {
   }
 
   /** Counts an answer. */
-  count(answered: Answered, savedBytes: number): void {
+  count(answered: HistoryOutcome, savedBytes: number): void {
     const slice = Math.floor(this.#now() / sliceMs);
     this.#first ??= slice * sliceMs;
     const place = slice % slices;

@@ -2,9 +2,9 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import { Failures } from "./failures.ts";
 import { History } from "./history.ts";
-import { meanings } from "./meanings.ts";
+import { metricHelp } from "./metricHelp.ts";
 
-type Name = keyof typeof meanings;
+type Name = keyof typeof metricHelp;
 
 /** From a held manifest to a large layer, in seconds. */
 const durations = [0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 20, 60, 300];
@@ -139,11 +139,11 @@ export class Metrics {
   }
 
   #counter<Label extends string = never>(name: Name, labelNames: readonly Label[] = []): Counter<Label> {
-    return new Counter({ name, help: meanings[name], labelNames, registers: this.#registers });
+    return new Counter({ name, help: metricHelp[name], labelNames, registers: this.#registers });
   }
 
   #gauge<Label extends string = never>(name: Name, labelNames: readonly Label[] = []): Gauge<Label> {
-    return new Gauge({ name, help: meanings[name], labelNames, registers: this.#registers });
+    return new Gauge({ name, help: metricHelp[name], labelNames, registers: this.#registers });
   }
 
   /** A gauge that looks at the cache's sums itself whenever it is read. */
@@ -151,7 +151,7 @@ export class Metrics {
     const totals = (): Promise<CacheTotals> => this.#cache();
     return new Gauge({
       name,
-      help: meanings[name],
+      help: metricHelp[name],
       registers: this.#registers,
       async collect() {
         this.set((await totals())[of]);
@@ -164,6 +164,6 @@ export class Metrics {
     labelNames: readonly Label[],
     buckets: number[],
   ): Histogram<Label> {
-    return new Histogram({ name, help: meanings[name], labelNames, buckets, registers: this.#registers });
+    return new Histogram({ name, help: metricHelp[name], labelNames, buckets, registers: this.#registers });
   }
 }

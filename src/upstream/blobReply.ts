@@ -2,7 +2,7 @@
 import { UpstreamError } from "./error.ts";
 import { faultOf } from "./fault.ts";
 import { lengthIn } from "./manifestReply.ts";
-import { discard, type Reply } from "./wire.ts";
+import { discard, type Reply } from "./net/wire.ts";
 
 /** A part of a blob on its way. The size is that of the whole blob, in bytes, where the upstream said it. */
 export interface BlobStream {

@@ -1,16 +1,16 @@
 /** One question to a registry, followed to its answer: challenge, redirects, and what the status means. */
-import { maxRedirects, isRedirect, nextAddress } from "./redirect.ts";
+import { maxRedirects, isRedirect, nextAddress } from "./net/redirect.ts";
 import type { RequestKind } from "../quota/quota.ts";
 import { again } from "./again.ts";
-import type { Authority, Proof } from "./authority.ts";
+import type { Authority, Proof } from "./auth/authority.ts";
 import { UpstreamError } from "./error.ts";
-import { Flights } from "./flight.ts";
+import { SingleFlight } from "../async/singleFlight.ts";
 import type { Gate } from "./gate.ts";
-import type { Slots } from "./slots.ts";
-import type { Need } from "./token.ts";
-import { discard, type Message, type Reply, type Timeouts, type Wire } from "./wire.ts";
+import type { ConnectionPool } from "./net/connectionPool.ts";
+import type { Need } from "./auth/token.ts";
+import { discard, type Message, type Reply, type Timeouts, type HttpClient } from "./net/wire.ts";
 
-export interface Question extends Need {
+export interface UpstreamRequest extends Need {
   readonly kind: Exclude<RequestKind, "token" | "ping">;
   readonly method: "GET" | "HEAD";
   /** Below the registry's own address. */
@@ -27,8 +27,8 @@ export interface ExchangeOptions {
   readonly base: URL;
   readonly authority: Authority;
   readonly gate: Gate;
-  readonly slots: Slots;
-  readonly wire: Wire;
+  readonly slots: ConnectionPool;
+  readonly wire: HttpClient;
   readonly timeouts: Timeouts;
   readonly userAgent: string;
 }
@@ -36,14 +36,14 @@ export interface ExchangeOptions {
 /** Asks one registry. */
 export class Exchange {
   readonly #options: ExchangeOptions;
-  readonly #pings = new Flights<void>();
+  readonly #pings = new SingleFlight<void>();
 
   constructor(options: ExchangeOptions) {
     this.#options = options;
   }
 
   /** The answer: a 200 or 206 in no encoding. Its body must be read or discarded. @throws UpstreamError */
-  async ask(question: Question): Promise<Reply> {
+  async ask(question: UpstreamRequest): Promise<Reply> {
     let reply = await this.#follow(question);
     if (reply.status === 403 && !this.#isHome(reply.url) && question.kind !== "manifest-get") {
       // A signed address may have expired on the way: the registry gives another.
@@ -56,7 +56,7 @@ export class Exchange {
     throw error;
   }
 
-  async #follow(question: Question): Promise<Reply> {
+  async #follow(question: UpstreamRequest): Promise<Reply> {
     const { proof, reply: first } = await this.#prove(question);
     let reply = first;
     let isHome = true;
@@ -78,7 +78,7 @@ export class Exchange {
   }
 
   /** The registry's first answer that is not a challenge we can meet. */
-  async #prove(question: Question): Promise<{ proof: Proof; reply: Reply }> {
+  async #prove(question: UpstreamRequest): Promise<{ proof: Proof; reply: Reply }> {
     const { authority, gate } = this.#options;
     // What will be refused needs no token.
     gate.check(question);
@@ -106,7 +106,7 @@ export class Exchange {
     authority.learn(reply.status, reply.headers);
   }
 
-  #send(question: Question, url: URL, proof: Proof): Promise<Reply> {
+  #send(question: UpstreamRequest, url: URL, proof: Proof): Promise<Reply> {
     const { authority, gate, wire } = this.#options;
     const { kind, repository, purpose, signal } = question;
     const shown = proof.kind === "none" ? {} : { authorization: proof.header };
@@ -117,7 +117,7 @@ export class Exchange {
     return this.#whenFree(message, () => authority.show(proof, question, send));
   }
 
-  #sendAway(question: Question, url: URL): Promise<Reply> {
+  #sendAway(question: UpstreamRequest, url: URL): Promise<Reply> {
     const message = this.#messageFor(question, url, {});
     const { gate, wire } = this.#options;
     return this.#whenFree(message, () =>
@@ -130,7 +130,7 @@ export class Exchange {
     return isBulk ? this.#options.slots.hold(url.origin, signal, send) : send();
   }
 
-  #messageFor(question: Question, url: URL, shown: Record<string, string>): Message {
+  #messageFor(question: UpstreamRequest, url: URL, shown: Record<string, string>): Message {
     const { timeouts } = this.#options;
     const isBlob = question.kind === "blob";
     return {
@@ -151,7 +151,7 @@ export class Exchange {
     return url.origin === this.#options.base.origin;
   }
 
-  #judge({ status, headers, url }: Reply, question: Question): UpstreamError | undefined {
+  #judge({ status, headers, url }: Reply, question: UpstreamRequest): UpstreamError | undefined {
     const { name, authority } = this.#options;
     const { what } = question;
     if (status === 200 || status === 206) {

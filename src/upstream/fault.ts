@@ -1,5 +1,5 @@
 /** What a failed connection means, in plain words: the one place that knows the codes of Node, OpenSSL and undici. */
-import { PrivateAddressError } from "./connector.ts";
+import { PrivateAddressError } from "./net/connector.ts";
 import { UpstreamError } from "./error.ts";
 
 /** How long Docker Hub's abuse limit asks to wait, in seconds. */

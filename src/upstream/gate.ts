@@ -1,11 +1,11 @@
 /** The gate: every request to a registry or its token service passes here, is paid for, and teaches us something. */
-import { QuotaError, type Bucket, type Errand, type Permit, type RequestKind } from "../quota/quota.ts";
-import { inStep, type Step } from "../quota/step.ts";
+import { QuotaError, type Bucket, type QuotaRequest, type Permit, type RequestKind } from "../quota/quota.ts";
+import { inStep, type TraceStep } from "../async/step.ts";
 import { UpstreamError } from "./error.ts";
 import { abusePauseSeconds } from "./fault.ts";
 import type { Health } from "./health.ts";
 import { findRetryAfter, retryAfterIn } from "./retryAfter.ts";
-import { discard, readBody, type Reply } from "./wire.ts";
+import { discard, readBody, type Reply } from "./net/wire.ts";
 
 /** One request, seen from outside. `redirect` is a request to where the registry sent us. */
 export interface Observation {
@@ -34,7 +34,7 @@ export class Gate {
   }
 
   /** Refuses at once what {@link pass} would not send. @throws UpstreamError */
-  check(errand: Errand): void {
+  check(errand: QuotaRequest): void {
     const refusal = this.#options.bucket.refusal(errand);
     if (refusal) throw refused(refusal);
   }
@@ -43,7 +43,11 @@ export class Gate {
    * What `send` brings back, if it may be sent: never a 429 or a sign of a broken server.
    * @throws UpstreamError "limited" or "unreachable", whatever `send` throws, and the reason of `signal`.
    */
-  async pass(errand: Errand, signal: AbortSignal | undefined, send: () => Promise<Reply>): Promise<Reply> {
+  async pass(
+    errand: QuotaRequest,
+    signal: AbortSignal | undefined,
+    send: () => Promise<Reply>,
+  ): Promise<Reply> {
     const { name, health, bucket } = this.#options;
     const { kind, purpose } = errand;
     const attempt = health.admit();
@@ -91,7 +95,7 @@ export class Gate {
   }
 
   /** The same for a host that the registry redirected to: nothing is paid there, and its health is not the upstream's. */
-  async passAside(send: () => Promise<Reply>, trace?: Step): Promise<Reply> {
+  async passAside(send: () => Promise<Reply>, trace?: TraceStep): Promise<Reply> {
     const reply = await this.#observed("redirect", send, trace);
     if (reply.status === 429) throw limited(reply, (await readLimit(reply, this.#options.now())).retryAfter);
     if (isBroken(reply.status)) throw this.#broken(reply);
@@ -101,7 +105,7 @@ export class Gate {
   async #observed(
     kind: Observation["kind"],
     send: () => Promise<Reply>,
-    trace: Step | undefined,
+    trace: TraceStep | undefined,
   ): Promise<Reply> {
     const started = performance.now();
     let status: number | "error" = "error";

@@ -4,7 +4,7 @@ import { algorithmOf, digestOf, parseDigest, type Digest } from "../oci/digest.t
 import { ManifestError, readManifest, type Manifest } from "../oci/manifest.ts";
 import { isDigest, type Reference } from "../oci/reference.ts";
 import { UpstreamError } from "./error.ts";
-import { readBody, type Headers, type Reply } from "./wire.ts";
+import { readBody, type Headers, type Reply } from "./net/wire.ts";
 
 /** A manifest whose bytes are of `digest` and of a kind that we know. */
 export interface FetchedManifest {

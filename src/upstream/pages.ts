@@ -1,7 +1,7 @@
 /** Lists that come in pages: only as far as a registry stays with its own list, and as long as it is worth reading. */
 import { UpstreamError } from "./error.ts";
 import { nextLink } from "./link.ts";
-import { readBody, type Reply } from "./wire.ts";
+import { readBody, type Reply } from "./net/wire.ts";
 
 const maxPages = 200;
 

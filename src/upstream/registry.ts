@@ -4,15 +4,15 @@ import { manifestTypes, maxManifestBytes, ociIndex, type Descriptor } from "../o
 import { algorithmOf, hexOf, type Digest } from "../oci/digest.ts";
 import { isDigest, parseTag, type Reference, type Repository } from "../oci/reference.ts";
 import type { Bucket, Purpose } from "../quota/quota.ts";
-import { Authority } from "./authority.ts";
+import { Authority } from "./auth/authority.ts";
 import { blobStream, type BlobStream } from "./blobReply.ts";
-import { watchCertificates } from "./certificates.ts";
-import type { Credential } from "./credential.ts";
+import { watchCertificates } from "./net/certificates.ts";
+import type { Credential } from "./auth/credential.ts";
 import { UpstreamError } from "./error.ts";
-import { Exchange, type Question } from "./exchange.ts";
+import { Exchange, type UpstreamRequest } from "./exchange.ts";
 import { Gate, type Observation } from "./gate.ts";
 import { Health } from "./health.ts";
-import { Lockout } from "./lockout.ts";
+import { Lockout } from "./auth/lockout.ts";
 import {
   fetchedManifest,
   lengthIn,
@@ -23,13 +23,20 @@ import {
   type Resolved,
 } from "./manifestReply.ts";
 import { pages, tagsIn, type Page } from "./pages.ts";
-import { Slots } from "./slots.ts";
-import { Tokens } from "./token.ts";
-import { blobConnections, defaultTimeouts, discard, Wire, type Reply, type Timeouts } from "./wire.ts";
+import { ConnectionPool } from "./net/connectionPool.ts";
+import { Tokens } from "./auth/token.ts";
+import {
+  blobConnections,
+  defaultTimeouts,
+  discard,
+  HttpClient,
+  type Reply,
+  type Timeouts,
+} from "./net/wire.ts";
 import packageJson from "../../package.json" with { type: "json" };
 
 /** Who asks, and how long they wait. The signal ends the wait for an answer; a blob's bytes are ended by `cancel`. */
-export interface Asked {
+export interface RequestOptions {
   readonly purpose: Purpose;
   readonly signal?: AbortSignal;
 }
@@ -39,20 +46,20 @@ export interface Upstream {
   readonly name: string;
   readonly health: Pick<Health, "failures" | "knownDown">;
   /** Without a digest when the upstream tells nothing but by GET: then it has not even said that it has the manifest. */
-  headManifest(repository: Repository, reference: Reference, asked: Asked): Promise<Resolved>;
+  headManifest(repository: Repository, reference: Reference, asked: RequestOptions): Promise<Resolved>;
   /** Proven: of the digest that was asked for or announced, and a manifest. */
-  getManifest(repository: Repository, reference: Reference, asked: Asked): Promise<FetchedManifest>;
+  getManifest(repository: Repository, reference: Reference, asked: RequestOptions): Promise<FetchedManifest>;
   headBlob(
     repository: Repository,
     digest: Digest,
-    asked: Asked,
+    asked: RequestOptions,
   ): Promise<{ readonly size: number | undefined }>;
   /** Everything from `offset` on, or more. Not proven: whoever reads it has to. */
-  getBlob(repository: Repository, digest: Digest, offset: number, asked: Asked): Promise<BlobStream>;
+  getBlob(repository: Repository, digest: Digest, offset: number, asked: RequestOptions): Promise<BlobStream>;
   /** All tags, in the upstream's order. */
-  listTags(repository: Repository, asked: Asked): Promise<string[]>;
+  listTags(repository: Repository, asked: RequestOptions): Promise<string[]>;
   /** All referrers; none when the upstream knows none or the subject is absent. */
-  referrers(repository: Repository, subject: Digest, asked: Asked): Promise<Descriptor[]>;
+  referrers(repository: Repository, subject: Digest, asked: RequestOptions): Promise<Descriptor[]>;
   close(): Promise<void>;
 }
 
@@ -79,8 +86,8 @@ export interface RegistryOptions {
 
 /** What all accounts at a registry have in common. */
 interface Shared {
-  readonly wire: Wire;
-  readonly slots: Slots;
+  readonly wire: HttpClient;
+  readonly slots: ConnectionPool;
 }
 
 // A list of tags is mostly short; a registry that ignores `n` sends all at once.
@@ -115,8 +122,8 @@ export class Registry implements Upstream {
       options.certified && watchCertificates([this.#base.origin, ...tokenRealms], options.certified);
     const { tokenMs, slotMs } = timeouts;
     this.#shared = shared ?? {
-      wire: new Wire({ allowPrivateAddresses, ca, timeouts, certified, connect }),
-      slots: new Slots({ name, most: blobConnections, waitMs: slotMs }),
+      wire: new HttpClient({ allowPrivateAddresses, ca, timeouts, certified, connect }),
+      slots: new ConnectionPool({ name, most: blobConnections, waitMs: slotMs }),
     };
     const { wire, slots } = this.#shared;
     const tokens = new Tokens({ name, credential, lockout, gate, wire, bucket, tokenMs, userAgent, now });
@@ -133,7 +140,7 @@ export class Registry implements Upstream {
     });
   }
 
-  async headManifest(repository: Repository, reference: Reference, asked: Asked): Promise<Resolved> {
+  async headManifest(repository: Repository, reference: Reference, asked: RequestOptions): Promise<Resolved> {
     try {
       const reply = await this.#askManifest("HEAD", repository, reference, asked);
       discard(reply);
@@ -144,14 +151,18 @@ export class Registry implements Upstream {
     }
   }
 
-  async getManifest(repository: Repository, reference: Reference, asked: Asked): Promise<FetchedManifest> {
+  async getManifest(
+    repository: Repository,
+    reference: Reference,
+    asked: RequestOptions,
+  ): Promise<FetchedManifest> {
     return fetchedManifest(await this.#askManifest("GET", repository, reference, asked), reference);
   }
 
   async headBlob(
     repository: Repository,
     digest: Digest,
-    asked: Asked,
+    asked: RequestOptions,
   ): Promise<{ size: number | undefined }> {
     const reply = await this.#askBlob("HEAD", repository, digest, {}, asked);
     discard(reply);
@@ -161,7 +172,12 @@ export class Registry implements Upstream {
     return { size: lengthIn(reply.headers) };
   }
 
-  async getBlob(repository: Repository, digest: Digest, offset: number, asked: Asked): Promise<BlobStream> {
+  async getBlob(
+    repository: Repository,
+    digest: Digest,
+    offset: number,
+    asked: RequestOptions,
+  ): Promise<BlobStream> {
     const headers = offset > 0 ? { range: `bytes=${offset}-` } : {};
     const { purpose, signal } = asked;
     if (!signal) return blobStream(await this.#askBlob("GET", repository, digest, headers, asked), offset);
@@ -178,7 +194,7 @@ export class Registry implements Upstream {
     }
   }
 
-  async listTags(repository: Repository, asked: Asked): Promise<string[]> {
+  async listTags(repository: Repository, asked: RequestOptions): Promise<string[]> {
     const tags = new Set<string>();
     // 1000 is the most that ECR takes.
     for await (const page of this.#tagPages(repository, 1000, asked)) {
@@ -187,7 +203,7 @@ export class Registry implements Upstream {
     return [...tags];
   }
 
-  async referrers(repository: Repository, subject: Digest, asked: Asked): Promise<Descriptor[]> {
+  async referrers(repository: Repository, subject: Digest, asked: RequestOptions): Promise<Descriptor[]> {
     const first = this.#address(repository, `referrers/${subject}`);
     const what = `referrers of ${repository.name}@${subject}`;
     const ask = (url: URL): Promise<Reply> =>
@@ -214,13 +230,13 @@ export class Registry implements Upstream {
   }
 
   /** Does a repository show any of its tags? @throws UpstreamError */
-  async showsTags(repository: Repository, asked: Asked): Promise<boolean> {
+  async showsTags(repository: Repository, asked: RequestOptions): Promise<boolean> {
     // One page is enough to tell, and an answer that is no list, such as a page to log in at, tells nothing.
     for await (const page of this.#tagPages(repository, 1, asked)) return tagsIn(page).length > 0;
     return false;
   }
 
-  #tagPages(repository: Repository, tagsEach: number, asked: Asked): AsyncGenerator<Page> {
+  #tagPages(repository: Repository, tagsEach: number, asked: RequestOptions): AsyncGenerator<Page> {
     const first = this.#address(repository, `tags/list?n=${tagsEach}`);
     return pages(first, maxTagPageBytes, (url) =>
       this.#ask("tags", "GET", url, {}, repository, `tags of ${repository.name}`, asked),
@@ -228,7 +244,11 @@ export class Registry implements Upstream {
   }
 
   /** The fallback for registries without the referrers API (distribution-spec "Referrers Tag Schema"). */
-  async #taggedReferrers(repository: Repository, subject: Digest, asked: Asked): Promise<Descriptor[]> {
+  async #taggedReferrers(
+    repository: Repository,
+    subject: Digest,
+    asked: RequestOptions,
+  ): Promise<Descriptor[]> {
     const tag = parseTag(`${algorithmOf(subject).slice(0, 32)}-${hexOf(subject).slice(0, 64)}`);
     if (!tag) return [];
     try {
@@ -247,7 +267,7 @@ export class Registry implements Upstream {
     method: "GET" | "HEAD",
     repository: Repository,
     reference: Reference,
-    asked: Asked,
+    asked: RequestOptions,
   ): Promise<Reply> {
     const url = this.#address(repository, `manifests/${reference}`);
     const what = `manifest ${repository.name}${isDigest(reference) ? "@" : ":"}${reference}`;
@@ -269,20 +289,20 @@ export class Registry implements Upstream {
     repository: Repository,
     digest: Digest,
     headers: Readonly<Record<string, string>>,
-    asked: Asked,
+    asked: RequestOptions,
   ): Promise<Reply> {
     const url = this.#address(repository, `blobs/${digest}`);
     return this.#ask("blob", method, url, headers, repository, `blob ${repository.name}@${digest}`, asked);
   }
 
   #ask(
-    kind: Question["kind"],
+    kind: UpstreamRequest["kind"],
     method: "GET" | "HEAD",
     url: URL,
     headers: Readonly<Record<string, string>>,
     repository: Repository,
     what: string,
-    { purpose, signal }: Asked,
+    { purpose, signal }: RequestOptions,
   ): Promise<Reply> {
     return this.#exchange.ask({ kind, method, url, headers, repository, what, purpose, signal });
   }

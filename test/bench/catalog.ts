@@ -13,13 +13,13 @@ import { setTimeout as pause } from "node:timers/promises";
 import { ociIndex, ociManifest } from "../../src/oci/descriptor.ts";
 import { digestOf, type Digest } from "../../src/oci/digest.ts";
 import { parseTag, type Repository, type RepositoryName, type Tag } from "../../src/oci/reference.ts";
-import { SqliteCatalog } from "../../src/store/catalog.ts";
-import { Checkpointer } from "../../src/store/checkpoint.ts";
-import { openDatabase } from "../../src/store/database.ts";
-import { SqliteHearsay } from "../../src/store/hearsay.ts";
-import { SqliteInventory } from "../../src/store/inventory.ts";
-import { graceMs, Keeper } from "../../src/store/keeper.ts";
-import { Pins, SqlitePinTable } from "../../src/store/pins.ts";
+import { SqliteCatalog } from "../../src/store/sqlite/catalog.ts";
+import { Checkpointer } from "../../src/store/sqlite/checkpoint.ts";
+import { openDatabase } from "../../src/store/sqlite/database.ts";
+import { SqliteMetadataExpiry } from "../../src/store/evict/metadataExpiry.ts";
+import { SqliteInventory } from "../../src/store/sqlite/inventory.ts";
+import { graceMs, Eviction } from "../../src/store/evict/eviction.ts";
+import { Pins, SqlitePinTable } from "../../src/store/evict/pins.ts";
 
 const blobCount = Number(process.argv[2] ?? 1_000_000);
 const manifestCount = blobCount / 10;
@@ -107,7 +107,7 @@ async function timeEviction() {
   const { bytes } = await inventory.totals();
   let evictedBlobs = 0;
   const checkpointer = new Checkpointer(path);
-  const keeper = new Keeper({
+  const keeper = new Eviction({
     inventory,
     blobs: {
       remove: async () => {
@@ -117,7 +117,7 @@ async function timeEviction() {
     },
     marks: { capacity: bytes, high: bytes - 1, low: bytes * (1 - evictedShare) },
     leftovers: () => 0,
-    hearsay: new SqliteHearsay(database),
+    hearsay: new SqliteMetadataExpiry(database),
     listAgeMs: 0,
     pins: new Pins(new SqlitePinTable(() => database), [], Date.now),
     retention: [],

@@ -6,8 +6,8 @@ import { withClient } from "../support/clients.ts";
 import { Containerd } from "../support/clients/containerd.ts";
 import { run, sealed } from "../support/clients/process.ts";
 import type { WrittenConfig } from "../support/hubcap.ts";
-import { openAccessHouse, secrets, type AccessHouse } from "../fault/accessHouse.ts";
-import { emptyFolder, pushImage, whole } from "./house.ts";
+import { openAccessHouse, secrets, type AccessHouse } from "../fault/accessCluster.ts";
+import { emptyFolder, pushImage, whole } from "./cluster.ts";
 
 async function open(changes: WrittenConfig = {}): Promise<AccessHouse & { readonly address: string }> {
   const house = await openAccessHouse(changes);

@@ -5,7 +5,7 @@ import { beforeAll, expect, it, onTestFinished } from "vitest";
 import { requireClient, withClient } from "../support/clients.ts";
 import { writeClientConfig } from "../support/clients/clientConfig.ts";
 import { Daemon, run, sealed } from "../support/clients/process.ts";
-import { emptyFolder, openHouse, paid, paidOnce, pushImage, type House } from "./house.ts";
+import { emptyFolder, openHouse, paid, paidOnce, pushImage, type House } from "./cluster.ts";
 
 let house: House;
 

@@ -5,7 +5,7 @@ import { withClient } from "../support/clients.ts";
 import { writeClientConfig } from "../support/clients/clientConfig.ts";
 import { Containerd } from "../support/clients/containerd.ts";
 import { Podman } from "../support/clients/podman.ts";
-import { emptyFolder, openHouse, pushImage, whole, type House } from "./house.ts";
+import { emptyFolder, openHouse, pushImage, whole, type House } from "./cluster.ts";
 
 let house: House;
 

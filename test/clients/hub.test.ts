@@ -1,7 +1,7 @@
 /** Real clients pull images of Docker Hub through Hubcap: the whole image, paid for once, by the cluster's account. */
 import { beforeAll, beforeEach, expect, it } from "vitest";
 import { withClient } from "../support/clients.ts";
-import { openHouse, paid, paidOnce, pushImage, whole, type House } from "./house.ts";
+import { openHouse, paid, paidOnce, pushImage, whole, type House } from "./cluster.ts";
 import { ways } from "./ways.ts";
 
 let house: House;

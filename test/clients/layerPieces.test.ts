@@ -6,7 +6,7 @@ import { writeClientConfig } from "../support/clients/clientConfig.ts";
 import { Containerd } from "../support/clients/containerd.ts";
 import { platform } from "../support/clients/pulled.ts";
 import { buildImage } from "../support/images.ts";
-import { emptyFolder, openHouse, whole, type House } from "./house.ts";
+import { emptyFolder, openHouse, whole, type House } from "./cluster.ts";
 
 const MiB = 1024 * 1024;
 const repository = "library/large";

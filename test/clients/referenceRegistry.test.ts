@@ -7,7 +7,7 @@ import { withClient } from "../support/clients.ts";
 import { run, sealed } from "../support/clients/process.ts";
 import { ReferenceRegistry } from "../support/clients/referenceRegistry.ts";
 import type { Image } from "../support/images.ts";
-import { openHouse, pushImage, whole, type House } from "./house.ts";
+import { openHouse, pushImage, whole, type House } from "./cluster.ts";
 import { ways } from "./ways.ts";
 
 const repository = "team/app";

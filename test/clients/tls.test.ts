@@ -10,7 +10,7 @@ import { run, sealed } from "../support/clients/process.ts";
 import { startHub } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
 import type { Image } from "../support/images.ts";
-import { emptyFolder, pushImage, whole } from "./house.ts";
+import { emptyFolder, pushImage, whole } from "./cluster.ts";
 
 const authority = makeAuthority();
 const clients = makeAuthority();

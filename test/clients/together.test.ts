@@ -2,7 +2,7 @@
 import { beforeAll, expect, it } from "vitest";
 import { withClient } from "../support/clients.ts";
 import { pullWithCrane } from "../support/clients/copiers.ts";
-import { emptyFolder, openHouse, paid, paidOnce, pushImage, whole, type House } from "./house.ts";
+import { emptyFolder, openHouse, paid, paidOnce, pushImage, whole, type House } from "./cluster.ts";
 import { ways } from "./ways.ts";
 
 let house: House;

@@ -8,7 +8,7 @@ import { pullWithCrane, pullWithOras, pullWithSkopeo } from "../support/clients/
 import { Docker } from "../support/clients/docker.ts";
 import { Podman } from "../support/clients/podman.ts";
 import type { Pulled } from "../support/clients/pulled.ts";
-import { emptyFolder } from "./house.ts";
+import { emptyFolder } from "./cluster.ts";
 
 /** What is pulled, in the words of an image reference, and through which Hubcap. */
 export interface Errand {

@@ -5,7 +5,7 @@ import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { GenericContainer, Wait, type StartedTestContainer } from "testcontainers";
 import { afterEach, beforeAll, expect, it, onTestFinished } from "vitest";
-import { emptyFolder, pushImage, whole } from "../clients/house.ts";
+import { emptyFolder, pushImage, whole } from "../clients/cluster.ts";
 import { Reader } from "../fault/reader.ts";
 import { ask } from "../support/ask.ts";
 import { requireClient, withClient } from "../support/clients.ts";

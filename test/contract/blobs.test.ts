@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { digestOf } from "../../src/oci/digest.ts";
-import { DiskBlobs } from "../../src/store/blobs.ts";
-import { rememberRecent } from "../../src/store/recent.ts";
+import { DiskBlobs } from "../../src/store/disk/blobs.ts";
+import { withMemoryCache } from "../../src/store/disk/memoryCache.ts";
 import { FakeBlobs } from "../support/fakeBlobs.ts";
 import { blobsContract } from "./blobs.contract.ts";
 
@@ -17,11 +17,11 @@ describe("DiskBlobs", () => {
 });
 
 describe("DiskBlobs with the recent ones in memory", () => {
-  blobsContract(async () => rememberRecent(await onDisk()));
+  blobsContract(async () => withMemoryCache(await onDisk()));
 
   it("reads a blob from disk once", async () => {
     const disk = await onDisk();
-    const blobs = rememberRecent(disk);
+    const blobs = withMemoryCache(disk);
     const bytes = Buffer.from("a manifest");
     const digest = digestOf(bytes);
     await blobs.put(digest, bytes);

@@ -1,6 +1,6 @@
 import { describe } from "vitest";
-import { SqliteCatalog } from "../../src/store/catalog.ts";
-import { openDatabase } from "../../src/store/database.ts";
+import { SqliteCatalog } from "../../src/store/sqlite/catalog.ts";
+import { openDatabase } from "../../src/store/sqlite/database.ts";
 import { FakeCatalog } from "../support/fakeCatalog.ts";
 import { catalogContract } from "./catalog.contract.ts";
 

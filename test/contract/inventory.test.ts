@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { ociIndex, ociManifest } from "../../src/oci/descriptor.ts";
 import { digestOf } from "../../src/oci/digest.ts";
-import { SqliteCatalog } from "../../src/store/catalog.ts";
-import { openDatabase } from "../../src/store/database.ts";
-import { SqliteInventory } from "../../src/store/inventory.ts";
+import { SqliteCatalog } from "../../src/store/sqlite/catalog.ts";
+import { openDatabase } from "../../src/store/sqlite/database.ts";
+import { SqliteInventory } from "../../src/store/sqlite/inventory.ts";
 import { inventoryContract } from "./inventory.contract.ts";
 
 // On a machine that is fast enough, and on one on which every row takes too long.

@@ -1,6 +1,6 @@
 /** What every implementation of Ledger must do. */
 import { expect, it } from "vitest";
-import type { Entry, Ledger, Standing } from "../../src/quota/ledger.ts";
+import type { LedgerEntry, Ledger, BucketState } from "../../src/quota/ledger.ts";
 import { ledgerEntry } from "../support/ledgerEntry.ts";
 
 const hour = 60 * 60 * 1000;
@@ -8,11 +8,11 @@ const day = 24 * hour;
 /** Some hour of some day on the wall clock. The ledger's clock is another one, and here starts at nought. */
 const noon = Date.UTC(2026, 10, 22, 12);
 
-function entry(time: number, more: Partial<Entry> = {}): Entry {
+function entry(time: number, more: Partial<LedgerEntry> = {}): LedgerEntry {
   return ledgerEntry(time, { at: noon + time, ...more });
 }
 
-const standing: Standing = {
+const standing: BucketState = {
   time: 50,
   at: noon,
   limit: 100,
@@ -34,7 +34,7 @@ export function ledgerContract(make: () => Ledger): void {
     const ledger = make();
     expect(await ledger.rowsSince("docker.io", 0)).toEqual([]);
     expect(await ledger.latest("docker.io")).toBeUndefined();
-    expect(await ledger.standing("docker.io")).toBeUndefined();
+    expect(await ledger.state("docker.io")).toBeUndefined();
     expect(await ledger.spendBy({ by: "client", since: 0 })).toEqual([]);
   });
 
@@ -111,7 +111,7 @@ export function ledgerContract(make: () => Ledger): void {
   it("keeps the last standing, unknowns included, and its time counts as seen", async () => {
     const ledger = make();
     await ledger.keep("docker.io", standing);
-    expect(await ledger.standing("docker.io")).toEqual(standing);
+    expect(await ledger.state("docker.io")).toEqual(standing);
     expect(await ledger.latest("docker.io")).toBe(50);
     const unknown = {
       ...standing,
@@ -123,8 +123,8 @@ export function ledgerContract(make: () => Ledger): void {
       emptyUntil: undefined,
     };
     await ledger.keep("docker.io", unknown);
-    expect(await ledger.standing("docker.io")).toEqual(unknown);
-    expect(await ledger.standing("ghcr.io")).toBeUndefined();
+    expect(await ledger.state("docker.io")).toEqual(unknown);
+    expect(await ledger.state("ghcr.io")).toBeUndefined();
   });
 
   it("says who spent what and who was refused, most first", async () => {
@@ -161,7 +161,7 @@ export function ledgerContract(make: () => Ledger): void {
   it("tells how spending went on, by slices, also of what was folded", async () => {
     const ledger = make();
     const minute = 60_000;
-    const spendAt = async (time: number, more: Partial<Entry> = {}): Promise<void> =>
+    const spendAt = async (time: number, more: Partial<LedgerEntry> = {}): Promise<void> =>
       ledger.settle(await ledger.spend(entry(time, more)), "counted", time, 1);
     for (const time of [1, 2, 5 * minute, 3 * hour]) await spendAt(time);
     await spendAt(3, { upstream: "ghcr.io", bucket: "ghcr.io" });

@@ -1,6 +1,6 @@
 import Database from "better-sqlite3";
 import { describe } from "vitest";
-import { SqliteLedger } from "../../src/quota/sqliteLedger.ts";
+import { SqliteLedger } from "../../src/store/sqlite/ledger.ts";
 import { FakeLedger } from "../support/fakeLedger.ts";
 import { ledgerContract } from "./ledger.contract.ts";
 

@@ -1,7 +1,7 @@
 import { describe } from "vitest";
-import { SqliteCatalog } from "../../src/store/catalog.ts";
-import { openDatabase } from "../../src/store/database.ts";
-import { SqliteSurvey } from "../../src/store/survey.ts";
+import { SqliteCatalog } from "../../src/store/sqlite/catalog.ts";
+import { openDatabase } from "../../src/store/sqlite/database.ts";
+import { SqliteSurvey } from "../../src/store/sqlite/survey.ts";
 import { surveyContract } from "./survey.contract.ts";
 
 describe("SqliteSurvey", () => {

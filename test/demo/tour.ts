@@ -2,7 +2,7 @@
 import { stateMeanings } from "../../src/quota/snapshot.ts";
 import { bytesText } from "../../src/telemetry/bytes.ts";
 import type { Hub } from "../support/hub.ts";
-import { House, startDemoHubcap, type Numbers } from "./house.ts";
+import { House, startDemoHubcap, type Numbers } from "./cluster.ts";
 
 export interface TourOptions {
   readonly hub: Hub;

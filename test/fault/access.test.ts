@@ -7,7 +7,7 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { ask, type Reply } from "../support/ask.ts";
 import type { HubOptions } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type WrittenConfig } from "../support/hubcap.ts";
-import { basic, bearer, openAccessHouse, secrets, type AccessHouse, type Headers } from "./accessHouse.ts";
+import { basic, bearer, openAccessHouse, secrets, type AccessHouse, type Headers } from "./accessCluster.ts";
 
 async function open(changes?: WrittenConfig, hubOptions?: HubOptions): Promise<AccessHouse> {
   const house = await openAccessHouse(changes, hubOptions);

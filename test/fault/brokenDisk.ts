@@ -3,7 +3,7 @@
  * `sync EIO`. How often each was tried is written to standard error.
  */
 import { existsSync, readFileSync } from "node:fs";
-import { disk } from "../../src/store/files.ts";
+import { disk } from "../../src/store/disk/files.ts";
 
 const path = process.env["BROKEN_DISK"] ?? "";
 

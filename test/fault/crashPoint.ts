@@ -3,9 +3,9 @@
  * (the third time). CRASH_CLOCK moves its clock ahead, in ms, so that what was pulled before is old enough to be evicted.
  */
 import Database from "better-sqlite3";
-import { SqliteCatalog } from "../../src/store/catalog.ts";
-import { disk, type OpenFile } from "../../src/store/files.ts";
-import { SqliteInventory } from "../../src/store/inventory.ts";
+import { SqliteCatalog } from "../../src/store/sqlite/catalog.ts";
+import { disk, type OpenFile } from "../../src/store/disk/files.ts";
+import { SqliteInventory } from "../../src/store/sqlite/inventory.ts";
 
 const [step, count = "1"] = (process.env["CRASH_AT"] ?? "").split("#");
 let left = Number(count);

@@ -7,7 +7,7 @@ import { ask } from "../support/ask.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
 import { withSmallDisk, type SmallDisk } from "../support/smallDisk.ts";
 import { whole } from "./reader.ts";
-import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
+import { openHouse, type House, type Pushed } from "./reliabilityCluster.ts";
 
 const mib = 1024 * 1024;
 

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { pullLikeContainerd } from "../support/pull.ts";
 import { whole } from "./reader.ts";
-import { openHouse, type House } from "./reliabilityHouse.ts";
+import { openHouse, type House } from "./reliabilityCluster.ts";
 
 const mib = 1024 * 1024;
 const elevenMinutes = 11 * 60_000;

@@ -10,7 +10,7 @@ import { nodeOptions } from "../support/hubcap.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
 import { door } from "../support/run.ts";
 import { whole } from "./reader.ts";
-import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
+import { openHouse, type House, type Pushed } from "./reliabilityCluster.ts";
 
 let house: House;
 let pushed: Pushed;

@@ -1,7 +1,7 @@
 /** Buffers are lent to one reader after the other: none of them may ever see what another one reads. */
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { endingsOf, whole, type Reader } from "./reader.ts";
-import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
+import { openHouse, type House, type Pushed } from "./reliabilityCluster.ts";
 
 const mib = 1024 * 1024;
 /** More than the system keeps for a connection, so that buffers are waited with for slow ones. */

@@ -2,13 +2,13 @@
 import { Hono } from "hono";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { statusPage } from "../../src/http/page/page.ts";
-import { statusFace } from "../../src/http/status.ts";
+import { statusListener } from "../../src/http/status.ts";
 import { endpointNames } from "../../src/oci/target.ts";
 import { Metrics } from "../../src/telemetry/metrics.ts";
 import { ask, openReply, type Reply } from "../support/ask.ts";
 import { buildImage } from "../support/images.ts";
-import { openApiHouse } from "../unit/http/apiHouse.ts";
-import { basic, bearer, comparable, openAccessHouse, secrets, type AccessHouse } from "./accessHouse.ts";
+import { openApiHouse } from "../unit/http/apiServer.ts";
+import { basic, bearer, comparable, openAccessHouse, secrets, type AccessHouse } from "./accessCluster.ts";
 
 const methods = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"] as const;
 
@@ -175,7 +175,7 @@ test("every endpoint of the registry is in the table", () => {
 
 test("every route of the status listener is in the table", async () => {
   const { api, page } = await openFaces();
-  const whole = statusFace({
+  const whole = statusListener({
     metrics: new Metrics(),
     unready: well,
     degraded: well,

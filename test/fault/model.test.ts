@@ -9,26 +9,26 @@ import { join } from "node:path";
 import type Database from "better-sqlite3";
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { patienceMs } from "../../src/mirror/ask.ts";
-import type { Ask } from "../../src/mirror/ask.ts";
+import { patienceMs } from "../../src/mirror/context.ts";
+import type { PullContext } from "../../src/mirror/context.ts";
 import { Mirror } from "../../src/mirror/mirror.ts";
 import { digestOf, hexOf, type Digest } from "../../src/oci/digest.ts";
 import { blobPath } from "../../src/oci/layout.ts";
 import { parsePattern, type Pattern } from "../../src/oci/pattern.ts";
-import { DiskBlobs } from "../../src/store/blobs.ts";
-import { SqliteCatalog } from "../../src/store/catalog.ts";
-import { openDatabase } from "../../src/store/database.ts";
-import { Custody } from "../../src/store/custody.ts";
-import { SqliteFindings } from "../../src/store/findings.ts";
-import { Fills } from "../../src/store/fills.ts";
-import { Health } from "../../src/store/health.ts";
-import { Intake } from "../../src/store/intake.ts";
-import { SqliteHearsay } from "../../src/store/hearsay.ts";
-import { SqliteInventory } from "../../src/store/inventory.ts";
-import { graceMs, Keeper } from "../../src/store/keeper.ts";
-import { Pins, SqlitePinTable } from "../../src/store/pins.ts";
-import { Scrub } from "../../src/store/scrub.ts";
-import { SqliteSurvey } from "../../src/store/survey.ts";
+import { DiskBlobs } from "../../src/store/disk/blobs.ts";
+import { SqliteCatalog } from "../../src/store/sqlite/catalog.ts";
+import { openDatabase } from "../../src/store/sqlite/database.ts";
+import { Reconciler } from "../../src/store/repair/reconcile.ts";
+import { SqliteFindings } from "../../src/store/sqlite/findings.ts";
+import { Fills } from "../../src/store/fill/fills.ts";
+import { Health } from "../../src/store/disk/health.ts";
+import { Intake } from "../../src/store/fill/intake.ts";
+import { SqliteMetadataExpiry } from "../../src/store/evict/metadataExpiry.ts";
+import { SqliteInventory } from "../../src/store/sqlite/inventory.ts";
+import { graceMs, Eviction } from "../../src/store/evict/eviction.ts";
+import { Pins, SqlitePinTable } from "../../src/store/evict/pins.ts";
+import { Scrub } from "../../src/store/repair/scrub.ts";
+import { SqliteSurvey } from "../../src/store/sqlite/survey.ts";
 import { Metrics } from "../../src/telemetry/metrics.ts";
 import { ShelfUpstream, shelf, tag, versionOf, type Version } from "../support/shelfUpstream.ts";
 import { bytesOf } from "../support/pieces.ts";
@@ -91,9 +91,9 @@ class Model {
 interface Rooms {
   readonly database: Database.Database;
   readonly blobs: DiskBlobs;
-  readonly custody: Custody;
+  readonly custody: Reconciler;
   readonly fills: Fills;
-  readonly keeper: Keeper;
+  readonly keeper: Eviction;
   readonly mirror: Mirror;
 }
 
@@ -101,10 +101,10 @@ async function openRooms(root: string, upstream: ShelfUpstream, now: () => numbe
   const database = openDatabase(join(root, "catalog.sqlite"));
   const blobs = await DiskBlobs.at(root);
   const fills = new Fills();
-  const keeper = new Keeper({
+  const keeper = new Eviction({
     inventory: new SqliteInventory(database),
     blobs,
-    hearsay: new SqliteHearsay(database),
+    hearsay: new SqliteMetadataExpiry(database),
     listAgeMs: 0,
     marks: { capacity, high: capacity, low: capacity },
     leftovers: () => blobs.keptInAll(),
@@ -117,7 +117,7 @@ async function openRooms(root: string, upstream: ShelfUpstream, now: () => numbe
   });
   const catalog = new SqliteCatalog(database, now);
   const health = new Health({ root, minFree: 0, changed: () => {} });
-  const custody = new Custody({ blobs, catalog });
+  const custody = new Reconciler({ blobs, catalog });
   const quota = { state: "unlimited", rehearsal: undefined, worthAsking: () => false } as const;
   const mirror = new Mirror({
     upstreams: new Map([
@@ -190,7 +190,7 @@ class House {
     await rm(this.root, { recursive: true });
   }
 
-  ask(): Ask {
+  ask(): PullContext {
     return {
       client: "node",
       userAgent: "test",

@@ -2,7 +2,7 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { whole } from "./reader.ts";
-import { openHouse, type House } from "./reliabilityHouse.ts";
+import { openHouse, type House } from "./reliabilityCluster.ts";
 
 let house: House;
 

@@ -3,7 +3,7 @@ import { Agent } from "node:http";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ask } from "../support/ask.ts";
 import { whole, type Reader } from "./reader.ts";
-import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
+import { openHouse, type House, type Pushed } from "./reliabilityCluster.ts";
 
 const mib = 1024 * 1024;
 

@@ -2,7 +2,7 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { endingsOf, whole } from "./reader.ts";
-import { openHouse, type House } from "./reliabilityHouse.ts";
+import { openHouse, type House } from "./reliabilityCluster.ts";
 
 const mib = 1024 * 1024;
 

@@ -2,7 +2,7 @@
 import { Agent } from "node:http";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { buildImage } from "../support/images.ts";
-import { openHouse, type House } from "./reliabilityHouse.ts";
+import { openHouse, type House } from "./reliabilityCluster.ts";
 
 const minute = 60_000;
 

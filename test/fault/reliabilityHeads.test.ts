@@ -1,7 +1,7 @@
 /** An upstream that answers no HEAD of a manifest, or answers it with something else: it is asked by GET, and not believed. */
 import { afterEach, describe, expect, test } from "vitest";
 import type { Fault } from "../support/faults.ts";
-import { openHouse, type House } from "./reliabilityHouse.ts";
+import { openHouse, type House } from "./reliabilityCluster.ts";
 
 let house: House | undefined;
 

@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { pullLikeContainerd } from "../support/pull.ts";
-import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
+import { openHouse, type House, type Pushed } from "./reliabilityCluster.ts";
 
 let house: House;
 

@@ -6,7 +6,7 @@ import { digestOf } from "../support/content.ts";
 import type { FaultAction } from "../support/faults.ts";
 import { startHub, type Hub } from "../support/hub.ts";
 import { upstreamOf, type WrittenConfig } from "../support/hubcap.ts";
-import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
+import { openHouse, type House, type Pushed } from "./reliabilityCluster.ts";
 
 const minute = 60_000;
 

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { ask } from "../support/ask.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
 import { endingsOf, whole, type Reader } from "./reader.ts";
-import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
+import { openHouse, type House, type Pushed } from "./reliabilityCluster.ts";
 
 const mib = 1024 * 1024;
 

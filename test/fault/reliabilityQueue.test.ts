@@ -1,7 +1,7 @@
 /** An upstream that sends its blobs itself, and slowly: more of them than may run at once keep nothing else waiting. */
 import { afterEach, expect, test } from "vitest";
 import { ask } from "../support/ask.ts";
-import { openHouse, type House, type Pushed } from "./reliabilityHouse.ts";
+import { openHouse, type House, type Pushed } from "./reliabilityCluster.ts";
 
 /** As many downloads from one origin run at once. */
 const most = 48;

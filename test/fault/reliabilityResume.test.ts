@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { ask } from "../support/ask.ts";
 import type { FaultAction } from "../support/faults.ts";
 import { whole } from "./reader.ts";
-import { openHouse, type House } from "./reliabilityHouse.ts";
+import { openHouse, type House } from "./reliabilityCluster.ts";
 
 const mib = 1024 * 1024;
 const cdnBlob = { origin: "cdn", asks: "blob" } as const;

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { ask } from "../support/ask.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
-import { openHouse, type House } from "./reliabilityHouse.ts";
+import { openHouse, type House } from "./reliabilityCluster.ts";
 
 const mib = 1024 * 1024;
 

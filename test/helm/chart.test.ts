@@ -3,13 +3,13 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { loadConfig, type Config } from "../../src/config/load.ts";
-import { isPrivateAddress } from "../../src/upstream/address.ts";
-import { readDockerLogin } from "../../src/upstream/dockerConfig.ts";
+import { isPrivateAddress } from "../../src/upstream/net/address.ts";
+import { readDockerLogin } from "../../src/upstream/auth/dockerConfig.ts";
 import { presetOf } from "../../src/upstream/presets.ts";
 import { makeAuthority } from "../support/certificates.ts";
 import { withClient } from "../support/clients.ts";
 import { least, lint, only, render, template, validate, withFolder, type Manifest } from "./chart.ts";
-import { houses } from "./houses.ts";
+import { houses } from "./setups.ts";
 
 const authority = makeAuthority();
 const { key, cert } = authority.issue({ names: ["hubcap"] });

@@ -7,7 +7,7 @@ import { Child } from "../support/child.ts";
 import { makeAuthority } from "../support/certificates.ts";
 import { withClient } from "../support/clients.ts";
 import { only, render, type Values } from "./chart.ts";
-import { houses } from "./houses.ts";
+import { houses } from "./setups.ts";
 
 let node: string;
 let secrets: string;

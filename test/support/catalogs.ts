@@ -1,6 +1,6 @@
 /**
  * Catalogs as earlier versions of Hubcap have written them: what is under storage.root today is opened for ever. These are
- * frozen copies, not the steps of src/store/schema.ts: a step that somebody changes by mistake must not change them too.
+ * frozen copies, not the steps of src/store/sqlite/schema.ts: a step that somebody changes by mistake must not change them too.
  */
 
 /** The first schema, with one list. */

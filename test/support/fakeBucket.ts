@@ -1,20 +1,20 @@
 /** A bucket that lets everything pass and remembers it, for tests of what asks it. */
-import type { Answer, Bucket, Errand, Permit, QuotaError } from "../../src/quota/quota.ts";
+import type { QuotaAnswer, Bucket, QuotaRequest, Permit, QuotaError } from "../../src/quota/quota.ts";
 
 /** One request that was let through, and how it was said to have gone. */
 export interface Taken {
-  readonly errand: Errand;
+  readonly errand: QuotaRequest;
   /** What its permit was told: exactly one thing, once the request is over. */
-  readonly reports: (Answer | "failed")[];
+  readonly reports: (QuotaAnswer | "failed")[];
 }
 
 export class FakeBucket implements Bucket {
   readonly taken: Taken[] = [];
   readonly tokens: string[] = [];
   /** Set to refuse whatever it returns an error for. */
-  refuse: (errand: Errand) => QuotaError | undefined = () => undefined;
+  refuse: (errand: QuotaRequest) => QuotaError | undefined = () => undefined;
 
-  async take(errand: Errand, signal?: AbortSignal): Promise<Permit> {
+  async take(errand: QuotaRequest, signal?: AbortSignal): Promise<Permit> {
     signal?.throwIfAborted();
     const refusal = this.refuse(errand);
     if (refusal) throw refusal;
@@ -26,7 +26,7 @@ export class FakeBucket implements Bucket {
     };
   }
 
-  refusal(errand: Errand): QuotaError | undefined {
+  refusal(errand: QuotaRequest): QuotaError | undefined {
     return this.refuse(errand);
   }
 
@@ -40,7 +40,7 @@ export class FakeBucket implements Bucket {
   }
 
   /** The statuses that the permits of one kind were told. */
-  statuses(kind: Errand["kind"]): (number | "failed" | "twice" | "never")[] {
+  statuses(kind: QuotaRequest["kind"]): (number | "failed" | "twice" | "never")[] {
     return this.taken
       .filter(({ errand }) => errand.kind === kind)
       .map(({ reports: [report, ...more] }) => {

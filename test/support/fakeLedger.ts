@@ -1,7 +1,7 @@
 /** A ledger in memory, for tests of what writes into it. */
 import {
   addUp,
-  type Entry,
+  type LedgerEntry,
   type Ledger,
   type Outcome,
   type SpendCourse,
@@ -11,7 +11,7 @@ import {
   type SpendSlice,
   type Spender,
   type SpentRow,
-  type Standing,
+  type BucketState,
 } from "../../src/quota/ledger.ts";
 
 const hourMs = 60 * 60 * 1000;
@@ -21,7 +21,7 @@ interface Sum extends Spender {
   readonly refused: number;
 }
 
-type Written = Entry & { id: number; outcome: Outcome };
+type Written = LedgerEntry & { id: number; outcome: Outcome };
 
 export class FakeLedger implements Ledger {
   /** Everything written and not folded, in the order of writing. */
@@ -30,11 +30,11 @@ export class FakeLedger implements Ledger {
   readonly lasting = new Set<number>();
   /** Set to make every write reject with it, as a full disk does. */
   failure: Error | undefined;
-  readonly #standings = new Map<string, Standing>();
+  readonly #standings = new Map<string, BucketState>();
   #sums: Sum[] = [];
   #lastId = 0;
 
-  async spend(entry: Entry, mustLast = false): Promise<number> {
+  async spend(entry: LedgerEntry, mustLast = false): Promise<number> {
     this.#write();
     this.#lastId += 1;
     if (mustLast) this.lasting.add(this.#lastId);
@@ -73,11 +73,11 @@ export class FakeLedger implements Ledger {
     return times.length === 0 ? undefined : Math.max(...times);
   }
 
-  async standing(bucket: string): Promise<Standing | undefined> {
+  async state(bucket: string): Promise<BucketState | undefined> {
     return this.#standings.get(bucket);
   }
 
-  async keep(bucket: string, standing: Standing): Promise<void> {
+  async keep(bucket: string, standing: BucketState): Promise<void> {
     this.#write();
     this.#standings.set(bucket, standing);
   }

@@ -1,8 +1,8 @@
 /** An entry of the ledger as one pull of a node makes it. */
-import type { Entry } from "../../src/quota/ledger.ts";
+import type { LedgerEntry } from "../../src/quota/ledger.ts";
 
 /** Spent at `time` by both clocks, unless `more` says otherwise. */
-export function ledgerEntry(time: number, more: Partial<Entry> = {}): Entry {
+export function ledgerEntry(time: number, more: Partial<LedgerEntry> = {}): LedgerEntry {
   return {
     bucket: "docker.io",
     upstream: "docker.io",

@@ -1,70 +1,21 @@
-/** Who may import whom: docs/architecture.md as a table, held against every import under src. */
+/** Who may import whom: the table of oxlint.config.ts, held against every import under src. */
 import { readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
-
-const rooms = [
-  "oci",
-  "config",
-  "store",
-  "quota",
-  "upstream",
-  "trust",
-  "mirror",
-  "http",
-  "telemetry",
-  "cluster",
-  "cli",
-];
-
-/** What each room may import besides itself. The files beside the rooms are the doors, which may import everything. */
-const mayImport: Readonly<Record<string, readonly string[]>> = {
-  oci: [],
-  telemetry: [],
-  cluster: ["oci"],
-  config: ["oci"],
-  store: ["oci"],
-  quota: ["oci"],
-  upstream: ["quota", "oci"],
-  trust: ["oci"],
-  mirror: ["store", "upstream", "quota", "trust", "oci", "telemetry"],
-  http: ["mirror", "quota", "oci", "telemetry"],
-  cli: rooms.filter((room) => room !== "http"),
-  "serve.ts": [
-    ...rooms,
-    "connect.ts",
-    "doors.ts",
-    "faces.ts",
-    "govern.ts",
-    "keep.ts",
-    "observe.ts",
-    "secure.ts",
-    "stop.ts",
-    "warming.ts",
-  ],
-  "faces.ts": [...rooms, "connect.ts", "observe.ts", "workers.ts"],
-  "workers.ts": [...rooms, "crew.ts", "outbox.ts", "worker.ts"],
-  "crew.ts": ["outbox.ts", "worker.ts"],
-  "worker.ts": [...rooms, "outbox.ts"],
-  "outbox.ts": rooms,
-  "connect.ts": [...rooms, "announce.ts"],
-  "govern.ts": rooms,
-  "keep.ts": [...rooms, "warming.ts"],
-  "announce.ts": rooms,
-  "doors.ts": [...rooms, "connect.ts"],
-  "secure.ts": rooms,
-  "alarms.ts": [...rooms, "connect.ts"],
-  "observe.ts": [...rooms, "alarms.ts"],
-  "warming.ts": rooms,
-  "stop.ts": [],
-  "main.ts": [...rooms, "serve.ts"],
-};
+import { mayImport, mayImportTypes } from "../../oxlint.config.ts";
 
 /** Names that say nothing of what a file is about, and so gather everything. */
 const namelessFiles = /^(?:index|utils?|helpers?|common|shared|types)\.ts$/;
 
-/** File -> the files that it imports, all by their path under src. */
-type Imports = Readonly<Record<string, readonly string[]>>;
+interface Import {
+  /** By its path under src. */
+  readonly target: string;
+  /** `import type` and `export type`: what is gone when the program runs. */
+  readonly isType: boolean;
+}
+
+/** File -> what it imports. */
+type Imports = Readonly<Record<string, readonly Import[]>>;
 
 const source = path.resolve(import.meta.dirname, "../../src");
 
@@ -78,24 +29,32 @@ function readImports(): Imports {
 }
 
 /** Static, dynamic, re-exporting and type imports: all of them tie two files together. */
-function importsOf(file: string, text: string): string[] {
-  const specifiers = text.matchAll(/\b(?:from|import)\s*\(?\s*["'](\.[^"']+\.ts)["']/g);
-  return [...specifiers].map(([, specifier = ""]) => path.join(path.dirname(file), specifier));
-}
-
-function roomOf(file: string): string {
-  return file.split("/")[0] ?? "";
-}
-
-function trespasses(imports: Imports): string[] {
-  return Object.entries(imports).flatMap(([file, targets]) =>
-    targets
-      .filter((target) => {
-        const [from, to] = [roomOf(file), roomOf(target)];
-        return from !== to && !mayImport[from]?.includes(to);
-      })
-      .map((target) => `${file} -> ${target}`),
+function importsOf(file: string, text: string): Import[] {
+  const found = text.matchAll(
+    /\b(?<type>(?:import|export) type [^;]*?)?\b(?:from|import)\s*\(?\s*["'](?<path>\.[^"']+\.ts)["']/g,
   );
+  return [...found].map(({ groups = {} }) => ({
+    target: path.join(path.dirname(file), groups["path"] ?? ""),
+    isType: groups["type"] !== undefined,
+  }));
+}
+
+/** The module of a file under src; main.ts is in none. */
+function moduleOf(file: string): string {
+  return file.includes("/") ? (file.split("/")[0] ?? "") : file;
+}
+
+function forbiddenImports(imports: Imports): string[] {
+  return Object.entries(imports).flatMap(([file, targets]) =>
+    targets.filter((one) => !isAllowed(moduleOf(file), one)).map(({ target }) => `${file} -> ${target}`),
+  );
+}
+
+function isAllowed(from: string, { target, isType }: Import): boolean {
+  const to = moduleOf(target);
+  if (from === to) return true;
+  if (from === "main.ts") return to !== target;
+  return isType ? mayImportTypes(from).has(to) : (mayImport[from]?.includes(to) ?? false);
 }
 
 /** The first way found from a file back to itself. */
@@ -104,7 +63,7 @@ function findCycle(imports: Imports): string[] | undefined {
   const visit = (file: string, way: readonly string[]): string[] | undefined => {
     if (way.includes(file)) return [...way.slice(way.indexOf(file)), file];
     if (done.has(file)) return undefined;
-    for (const target of imports[file] ?? []) {
+    for (const { target } of imports[file] ?? []) {
       const cycle = visit(target, [...way, file]);
       if (cycle !== undefined) return cycle;
     }
@@ -118,16 +77,17 @@ function findCycle(imports: Imports): string[] | undefined {
   return undefined;
 }
 
-describe("the house", () => {
+describe("src", () => {
   const imports = readImports();
   const files = Object.keys(imports);
 
-  test("has no rooms that the table does not know", () => {
-    expect([...new Set(files.map(roomOf))].filter((room) => mayImport[room] === undefined)).toEqual([]);
+  test("has main.ts, and modules that the table knows", () => {
+    const modules = new Set(files.map(moduleOf));
+    expect([...modules].filter((module) => mayImport[module] === undefined)).toEqual(["main.ts"]);
   });
 
-  test("has rooms that import only what the table allows", () => {
-    expect(trespasses(imports)).toEqual([]);
+  test("has modules that import only what the table allows", () => {
+    expect(forbiddenImports(imports)).toEqual([]);
   });
 
   test("has no cycles, those of types included", () => {
@@ -139,18 +99,25 @@ describe("the house", () => {
   });
 });
 
+const to = (...targets: string[]): Import[] => targets.map((target) => ({ target, isType: false }));
+
 describe("these checks", () => {
   test.each([
-    'import { a } from "../store/blobs.ts";',
-    'import type { A } from "../store/blobs.ts";',
-    'import {\n  a,\n  type B,\n} from "../store/blobs.ts";',
-    'import "../store/blobs.ts";',
-    'export { a } from "../store/blobs.ts";',
-    'export type * from "../store/blobs.ts";',
-    'const blobs = await import("../store/blobs.ts");',
-    'let a: import("../store/blobs.ts").Blobs;',
-  ])("see %j", (text) => {
-    expect(importsOf("oci/digest.ts", text)).toEqual(["store/blobs.ts"]);
+    ['import { a } from "../store/blobs.ts";', false],
+    ['import type { A } from "../store/blobs.ts";', true],
+    ['import {\n  a,\n  type B,\n} from "../store/blobs.ts";', false],
+    ['import "../store/blobs.ts";', false],
+    ['export { a } from "../store/blobs.ts";', false],
+    ['export type * from "../store/blobs.ts";', true],
+    ['const blobs = await import("../store/blobs.ts");', false],
+    ['let a: import("../store/blobs.ts").Blobs;', false],
+  ])("see %j", (text, isType) => {
+    expect(importsOf("oci/digest.ts", text)).toEqual([{ target: "store/blobs.ts", isType }]);
+  });
+
+  test("tell a type's import from the one after it", () => {
+    const text = 'import type { A } from "./a.ts";\nimport { b } from "./b.ts";';
+    expect(importsOf("oci/c.ts", text).map(({ isType }) => isType)).toEqual([true, false]);
   });
 
   test.each([
@@ -160,19 +127,24 @@ describe("these checks", () => {
     ["upstream/a.ts", "store/b.ts"],
     ["quota/a.ts", "config/b.ts"],
     ["mirror/a.ts", "http/b.ts"],
-    ["http/a.ts", "store/b.ts"],
     ["trust/a.ts", "upstream/b.ts"],
-    ["http/a.ts", "upstream/b.ts"],
     ["cli/a.ts", "http/b.ts"],
-    ["cli/a.ts", "serve.ts"],
-    ["serve.ts", "main.ts"],
+    ["cli/a.ts", "serve/b.ts"],
+    ["serve/a.ts", "main.ts"],
     ["cellar/a.ts", "oci/b.ts"],
-  ])("find that %s imports %s", (file, target) => {
-    expect(trespasses({ [file]: [target] })).toEqual([`${file} -> ${target}`]);
+  ])("find that %s imports %s, its types included", (file, target) => {
+    for (const isType of [false, true])
+      expect(forbiddenImports({ [file]: [{ target, isType }] })).toEqual([`${file} -> ${target}`]);
+  });
+
+  test("let types, and nothing else, come from further below", () => {
+    const [file, target] = ["http/a.ts", "store/b.ts"];
+    expect(forbiddenImports({ [file]: [{ target, isType: true }] })).toEqual([]);
+    expect(forbiddenImports({ [file]: [{ target, isType: false }] })).toHaveLength(1);
   });
 
   test("find a cycle however long", () => {
-    expect(findCycle({ a: ["b"], b: ["d", "c"], c: ["a"], d: [] })).toEqual(["a", "b", "c", "a"]);
-    expect(findCycle({ a: ["b", "c"], b: ["d"], c: ["d"], d: [] })).toBeUndefined();
+    expect(findCycle({ a: to("b"), b: to("d", "c"), c: to("a"), d: [] })).toEqual(["a", "b", "c", "a"]);
+    expect(findCycle({ a: to("b", "c"), b: to("d"), c: to("d"), d: [] })).toBeUndefined();
   });
 });

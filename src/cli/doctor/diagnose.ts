@@ -6,8 +6,8 @@ import { formatPlatform } from "../../oci/platform.ts";
 import { Clock } from "./clock.ts";
 import { readImage, type Wanted } from "./image.ts";
 import { Journal, type Step } from "./journal.ts";
-import { walkMirror, type MirrorReport } from "./mirrorWay.ts";
-import { walkStraight, type StraightReport } from "./straightWay.ts";
+import { checkMirrorPath, type MirrorReport } from "./mirrorPath.ts";
+import { checkDirectPath, type StraightReport } from "./directPath.ts";
 import { Finding, isHarmless, sentenceOf, type VerdictCode } from "./verdicts.ts";
 
 export interface DiagnoseOptions {
@@ -70,10 +70,10 @@ export async function diagnose(options: DiagnoseOptions): Promise<Diagnosis> {
   const ca = [...authorities(), ...(options.ca === undefined ? [] : [options.ca])];
   const common = { journal, clock, wanted, platform, ca, env };
   const through = mirror
-    ? await walkMirror({ ...common, mirror, status, token, timeoutMs: timeoutMs ?? patienceMs })
+    ? await checkMirrorPath({ ...common, mirror, status, token, timeoutMs: timeoutMs ?? patienceMs })
     : undefined;
   const settings = config.upstreams[wanted.repository.upstream];
-  const straight = await walkStraight({ ...common, settings, layer: through?.layer, timeoutMs });
+  const straight = await checkDirectPath({ ...common, settings, layer: through?.layer, timeoutMs });
   const { doubt } = clock;
   if (doubt !== undefined)
     journal.note({ way: "image", name: "clock", state: "warning", ms: 0, text: doubt });

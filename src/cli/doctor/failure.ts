@@ -3,9 +3,9 @@ import { UpstreamError } from "../../upstream/error.ts";
 import type { Registry } from "../../upstream/registry.ts";
 import { absenceOf } from "./absence.ts";
 import type { Wanted } from "./image.ts";
-import { troubleOf } from "./trouble.ts";
+import { troubleOf } from "./connectionTrouble.ts";
 import { Finding } from "./verdicts.ts";
-import type { Witness } from "./witness.ts";
+import type { WatchingBucket } from "./watchingBucket.ts";
 
 /** Who was asked, by whom and for what. */
 export interface Straight {
@@ -15,7 +15,7 @@ export interface Straight {
   /** The account, `anonymous` for none. */
   readonly account: string;
   /** What was answered. */
-  readonly witness: Witness;
+  readonly witness: WatchingBucket;
   /** All tags of the repository. @throws what the registry is asked in vain with */
   readonly tags: () => ReturnType<Registry["listTags"]>;
 }

@@ -4,7 +4,7 @@ import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { Clock } from "./clock.ts";
 import { Doubt, type Journal, type Way } from "./journal.ts";
-import { troubleOf } from "./trouble.ts";
+import { troubleOf } from "./connectionTrouble.ts";
 import { Finding } from "./verdicts.ts";
 
 export interface ReachOptions {

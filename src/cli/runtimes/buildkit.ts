@@ -1,6 +1,13 @@
 /** BuildKit: `buildkitd.toml` (its docs/buildkitd.toml.md). */
 import { cannotNameNode, cannotShowToken } from "./limits.ts";
-import { authorityAt, authorityFile, quoted, signed, type Runtime, type Wish } from "./wish.ts";
+import {
+  authorityAt,
+  authorityFile,
+  quoted,
+  signed,
+  type Runtime,
+  type ClientSettings,
+} from "./clientSettings.ts";
 
 const folder = "/etc/buildkit";
 const path = "buildkitd.toml";
@@ -19,7 +26,7 @@ export const buildkit: Runtime = {
   advice: () => ["buildkitd reads it when it starts; docker buildx create takes it as --buildkitd-config"],
 };
 
-function registries({ mirror, upstreams, ca }: Wish): string[] {
+function registries({ mirror, upstreams, ca }: ClientSettings): string[] {
   const mirrors = upstreams.flatMap((upstream) => [
     `[registry.${quoted(upstream)}]`,
     `mirrors = [${quoted(mirror.host)}]`,

@@ -7,8 +7,8 @@ import {
   signed,
   type NodeFile,
   type Runtime,
-  type Wish,
-} from "./wish.ts";
+  type ClientSettings,
+} from "./clientSettings.ts";
 
 const folder = "/etc/containerd/certs.d";
 
@@ -27,7 +27,7 @@ export const containerd: Runtime = {
   advice: () => [],
 };
 
-function hostsFile(upstream: string, wish: Wish): NodeFile {
+function hostsFile(upstream: string, wish: ClientSettings): NodeFile {
   const mirror = wish.mirror.origin;
   const table = `host.${quoted(mirror)}`;
   // Hosts are asked in their order and `server` last. As the server, the mirror is the only one that is asked.
@@ -47,7 +47,7 @@ function serverOf(upstream: string): string {
   return presetOf(upstream)?.url ?? `https://${upstream}`;
 }
 
-function settings({ ca }: Wish): string[] {
+function settings({ ca }: ClientSettings): string[] {
   return [
     'capabilities = ["pull", "resolve"]',
     `dial_timeout = ${quoted(dialTimeout)}`,
@@ -56,7 +56,7 @@ function settings({ ca }: Wish): string[] {
   ];
 }
 
-function headers(table: string, { node, token }: Wish): string[] {
+function headers(table: string, { node, token }: ClientSettings): string[] {
   const set = [
     ...(node === undefined ? [] : [`X-Hubcap-Node = ${quoted(node)}`]),
     ...(token === undefined ? [] : [`Authorization = ${quoted(`Bearer ${token}`)}`]),

@@ -1,6 +1,6 @@
 /** Docker Engine: `registry-mirrors` of `daemon.json`, which serve Docker Hub's images only. */
 import { cannotNameNode, cannotShowToken } from "./limits.ts";
-import { authorityAt, authorityFile, dockerLabel, type Runtime } from "./wish.ts";
+import { authorityAt, authorityFile, dockerLabel, type Runtime } from "./clientSettings.ts";
 
 const folder = "/etc/docker";
 

@@ -1,6 +1,13 @@
 /** k3s and RKE2: `registries.yaml`, of which they make containerd's files themselves. */
 import { cannotNameNode } from "./limits.ts";
-import { authorityAt, authorityFile, quoted, signed, type Runtime, type Wish } from "./wish.ts";
+import {
+  authorityAt,
+  authorityFile,
+  quoted,
+  signed,
+  type Runtime,
+  type ClientSettings,
+} from "./clientSettings.ts";
 
 export const k3s = rancher(
   "/etc/rancher/k3s",
@@ -33,12 +40,12 @@ function rancher(folder: string, advice: string): Runtime {
   };
 }
 
-function endpoint(upstream: string, { mirror }: Wish): string[] {
+function endpoint(upstream: string, { mirror }: ClientSettings): string[] {
   return [`  ${quoted(upstream)}:`, "    endpoint:", `      - ${quoted(mirror.origin)}`];
 }
 
 /** How the mirror is known, and what it is shown: a token is taken as the password of any user. */
-function trust({ mirror, ca, token }: Wish, folder: string): string[] {
+function trust({ mirror, ca, token }: ClientSettings, folder: string): string[] {
   const lines = [
     ...(token === undefined
       ? []

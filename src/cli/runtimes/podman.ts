@@ -1,6 +1,13 @@
 /** podman, skopeo and buildah, and CRI-O with the same library: a drop-in for `registries.conf` (containers-registries.conf(5)). */
 import { cannotNameNode, cannotShowToken } from "./limits.ts";
-import { authorityAt, authorityFile, quoted, signed, type Runtime, type Wish } from "./wish.ts";
+import {
+  authorityAt,
+  authorityFile,
+  quoted,
+  signed,
+  type Runtime,
+  type ClientSettings,
+} from "./clientSettings.ts";
 
 const folder = "/etc/containers";
 const path = "registries.conf.d/50-hubcap.conf";
@@ -26,7 +33,7 @@ export const crio: Runtime = {
 };
 
 // These clients send no `ns`: which registry is meant must stand in the path.
-function registry(upstream: string, { mirror, fallback }: Wish): string[] {
+function registry(upstream: string, { mirror, fallback }: ClientSettings): string[] {
   const target = [
     `location = ${quoted(`${mirror.host}/${upstream}`)}`,
     ...(mirror.protocol === "http:" ? ["insecure = true"] : []),

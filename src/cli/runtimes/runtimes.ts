@@ -5,7 +5,7 @@ import { docker } from "./docker.ts";
 import { k3s, rke2 } from "./k3s.ts";
 import { crio, podman } from "./podman.ts";
 import { talos } from "./talos.ts";
-import type { Runtime } from "./wish.ts";
+import type { Runtime } from "./clientSettings.ts";
 
 export const runtimes: ReadonlyMap<string, Runtime> = new Map(
   Object.entries({ containerd, crio, podman, docker, buildkit, k3s, rke2, talos }),

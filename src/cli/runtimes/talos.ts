@@ -1,6 +1,6 @@
 /** Talos: a patch of the machine configuration, which is applied by `talosctl` and not by a file on the node. */
 import { cannotNameNode } from "./limits.ts";
-import { quoted, signed, type Runtime, type Wish } from "./wish.ts";
+import { quoted, signed, type Runtime, type ClientSettings } from "./clientSettings.ts";
 
 const path = "hubcap-talos.yaml";
 
@@ -20,7 +20,7 @@ export const talos: Runtime = {
   advice: () => [`apply it: talosctl patch machineconfig --nodes NODE --patch @${path}`],
 };
 
-function mirror(upstream: string, { mirror, fallback }: Wish): string[] {
+function mirror(upstream: string, { mirror, fallback }: ClientSettings): string[] {
   return [
     `      ${quoted(upstream)}:`,
     "        endpoints:",
@@ -30,7 +30,7 @@ function mirror(upstream: string, { mirror, fallback }: Wish): string[] {
 }
 
 /** How the mirror is known, and what it is shown: a token is taken as the password of any user. */
-function trust({ mirror, ca, token }: Wish): string[] {
+function trust({ mirror, ca, token }: ClientSettings): string[] {
   const encoded = ca === undefined ? undefined : Buffer.from(ca).toString("base64");
   const lines = [
     ...(token === undefined

@@ -1,13 +1,13 @@
 /** `GET /api/v1/quota/events`: what happens to the quotas, as server-sent events. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import { streamSSE, type SSEMessage, type SSEStreamingApi } from "hono/streaming";
-import type { Moved } from "../../mirror/immutable.ts";
+import type { MovedTag } from "../../mirror/immutable.ts";
 import type { PolicyEvent } from "../../mirror/policy.ts";
 import { parseRepositoryName } from "../../oci/reference.ts";
 import type { QuotaBucket } from "../../quota/bucket.ts";
 import type { QuotaEvent, QuotaListener } from "../../quota/event.ts";
 import { Backlog, batches } from "../backlog.ts";
-import { withheld } from "../discretion.ts";
+import { redacted } from "../redact.ts";
 import { upstreamQuota } from "./quota.ts";
 import { mayKnowOf, type ViewerOptions } from "./viewer.ts";
 
@@ -87,14 +87,14 @@ export function addEvents(api: OpenAPIHono, options: EventsOptions): void {
     const mayKnow = mayKnowOf(c, options);
     const shown: Shown = async (upstream, path) => {
       const name = parseRepositoryName(path);
-      return name && (await mayKnow({ upstream, name })) ? path : withheld;
+      return name && (await mayKnow({ upstream, name })) ? path : redacted;
     };
     return streamSSE(c, (stream) => tell(stream, sources, policyEvents, now, shown));
   });
 }
 
 /** The events that are told; the others are for metrics. */
-type Told = Extract<QuotaEvent, { type: "sample" | "state" | "refused" }> | Moved;
+type Told = Extract<QuotaEvent, { type: "sample" | "state" | "refused" }> | MovedTag;
 
 /** The name of a repository, or what is said in place of one that is none of the client's business. */
 type Shown = (upstream: string, path: string) => Promise<string>;

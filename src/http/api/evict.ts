@@ -4,7 +4,7 @@ import type { Digest } from "../../oci/digest.ts";
 import type { Pattern } from "../../oci/pattern.ts";
 import { formatRepository, type Repository } from "../../oci/reference.ts";
 import type { AdminToken } from "../admin.ts";
-import { changing, withoutToken } from "./changing.ts";
+import { changing, withoutToken } from "./writeAccess.ts";
 import { failure } from "./failure.ts";
 import { imagePattern } from "./pattern.ts";
 

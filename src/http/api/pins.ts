@@ -2,9 +2,9 @@
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import type { Pattern } from "../../oci/pattern.ts";
 import type { AdminToken } from "../admin.ts";
-import { mayTell } from "../discretion.ts";
+import { mayReadRepository } from "../redact.ts";
 import { bodyOf, jsonBody, notJson } from "./body.ts";
-import { changesOff, changing, withoutToken } from "./changing.ts";
+import { changesOff, changing, withoutToken } from "./writeAccess.ts";
 import { failure } from "./failure.ts";
 import { imagePattern } from "./pattern.ts";
 import { mayKnowOf, type ViewerOptions } from "./viewer.ts";
@@ -119,7 +119,8 @@ export function addPins(api: OpenAPIHono, options: PinsOptions): void {
   api.openapi(listRoute, async (c) => {
     const mayKnow = mayKnowOf(c, options);
     const shown: ReturnType<typeof shownOf>[] = [];
-    for (const pin of pins.list()) if (await mayTell(pin.pattern, mayKnow)) shown.push(shownOf(pin));
+    for (const pin of pins.list())
+      if (await mayReadRepository(pin.pattern, mayKnow)) shown.push(shownOf(pin));
     return c.json({ pins: shown }, 200);
   });
 

@@ -4,7 +4,7 @@ import type { QuotaBucket } from "../../quota/bucket.ts";
 import type { AdminToken } from "../admin.ts";
 import { Rehearsals, type RehearsalsOptions } from "../rehearsals.ts";
 import { bodyOf, jsonBody, notJson } from "./body.ts";
-import { changing, withoutToken } from "./changing.ts";
+import { changing, withoutToken } from "./writeAccess.ts";
 import { failure } from "./failure.ts";
 import { upstreamQuota } from "./quota.ts";
 

@@ -1,7 +1,7 @@
 /** `GET /api/v1/quota/spend`: who spent the pulls, and who was refused one. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import type { Ledger } from "../../quota/ledger.ts";
-import { discreet } from "../discretion.ts";
+import { redact } from "../redact.ts";
 import { failure } from "./failure.ts";
 import { parsed } from "./parsed.ts";
 import { mayKnowOf, type ViewerOptions } from "./viewer.ts";
@@ -87,7 +87,7 @@ export function addSpend(api: OpenAPIHono, options: SpendOptions): void {
     }
     const from = "at" in since ? since.at : Math.max(0, now() - since.ago);
     const found = await ledger.spendBy({ by, since: from, ...(upstream !== undefined && { upstream }) });
-    const known = by === "repository" ? await discreet(found, mayKnowOf(c, options)) : found;
+    const known = by === "repository" ? await redact(found, mayKnowOf(c, options)) : found;
     const rows = known.map(({ lastAt, ...row }) => ({ ...row, lastAt: new Date(lastAt).toISOString() }));
     return c.json({ by, since: new Date(from).toISOString(), rows }, 200);
   });

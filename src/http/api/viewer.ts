@@ -1,9 +1,9 @@
 /** Who looks at the status API: the operator sees all there is, anybody else what anybody may pull. */
 import type { Context } from "hono";
 import type { Mirror } from "../../mirror/mirror.ts";
-import { house, nobody, type Asker } from "../../mirror/asker.ts";
+import { operator, anonymousClient, type ClientIdentity } from "../../mirror/identity.ts";
 import { isAdmin, type AdminToken } from "../admin.ts";
-import type { MayKnow } from "../discretion.ts";
+import type { MayRead } from "../redact.ts";
 
 /** What every resource needs that names repositories. */
 export interface ViewerOptions {
@@ -12,12 +12,12 @@ export interface ViewerOptions {
 }
 
 /** May who a request is from be told of a repository? */
-export function mayKnowOf(c: Context, { mirror, adminToken }: ViewerOptions): MayKnow {
+export function mayKnowOf(c: Context, { mirror, adminToken }: ViewerOptions): MayRead {
   const viewer = viewerOf(c, { adminToken });
   return (repository) => mirror.mayKnow(viewer, repository);
 }
 
 /** Who a request is from. Clients' own identities mean nothing here: they are for pulling. */
-export function viewerOf(c: Context, { adminToken }: Pick<ViewerOptions, "adminToken">): Asker {
-  return isAdmin(adminToken, c.req.header("Authorization")) ? house : nobody;
+export function viewerOf(c: Context, { adminToken }: Pick<ViewerOptions, "adminToken">): ClientIdentity {
+  return isAdmin(adminToken, c.req.header("Authorization")) ? operator : anonymousClient;
 }

@@ -9,9 +9,9 @@ import { formatPlatform, parsePlatform, platformExpected } from "../../oci/platf
 import type { Routing } from "../../oci/routing.ts";
 import { timestamp } from "../../quota/snapshot.ts";
 import type { AdminToken } from "../admin.ts";
-import { repositoryIn, withheld } from "../discretion.ts";
+import { repositoryIn, redacted } from "../redact.ts";
 import { bodyOf, jsonBody, notJson } from "./body.ts";
-import { changesOff, changing, withoutToken } from "./changing.ts";
+import { changesOff, changing, withoutToken } from "./writeAccess.ts";
 import { failure } from "./failure.ts";
 import { parsed } from "./parsed.ts";
 import { mayKnowOf, type ViewerOptions } from "./viewer.ts";
@@ -176,8 +176,8 @@ export function addWarm(api: OpenAPIHono, options: WarmOptions): void {
     for (const each of detail.images) {
       const repository = repositoryIn(each.image);
       if (!repository || (await mayKnow(repository))) continue;
-      each.image = withheld;
-      if (each.error !== null) each.error = withheld;
+      each.image = redacted;
+      if (each.error !== null) each.error = redacted;
     }
     return c.json(detail, 200);
   });

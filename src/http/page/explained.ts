@@ -2,7 +2,7 @@
 import { html } from "hono/html";
 import type { Explanation } from "../../mirror/explain.ts";
 import type { Mirror } from "../../mirror/mirror.ts";
-import { nobody } from "../../mirror/asker.ts";
+import { anonymousClient } from "../../mirror/identity.ts";
 import { RegistryError } from "../../oci/error.ts";
 import { parseImage } from "../../oci/image.ts";
 import { formatImage } from "../../oci/reference.ts";
@@ -40,7 +40,7 @@ export async function explainBox(image: string | undefined, options: ExplainerOp
 
 async function told(image: string, { mirror, routing }: ExplainerOptions): Promise<Markup> {
   try {
-    return await shown(await mirror.explain(parseImage(image, routing), nobody));
+    return await shown(await mirror.explain(parseImage(image, routing), anonymousClient));
   } catch (error) {
     if (error instanceof RegistryError) return html`<p class="bad" role="alert">${error.message}</p>`;
     throw error;

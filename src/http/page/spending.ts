@@ -1,10 +1,10 @@
 /** Who spent the pulls and how that went on, read from the ledger again only when something was spent. */
-import { nobody } from "../../mirror/asker.ts";
+import { anonymousClient } from "../../mirror/identity.ts";
 import type { Mirror } from "../../mirror/mirror.ts";
 import type { QuotaBucket } from "../../quota/bucket.ts";
 import type { Ledger, SpendRow, SpendSlice } from "../../quota/ledger.ts";
 import type { Log } from "../../telemetry/log.ts";
-import { discreet } from "../discretion.ts";
+import { redact } from "../redact.ts";
 import { courseStep } from "./burnDown.ts";
 
 /** How far back the page looks for who spent. */
@@ -65,8 +65,8 @@ export class Spending {
     const since = now - lookBackMs;
     try {
       const clients = await ledger.spendBy({ by: "client", since });
-      const repositories = await discreet(await ledger.spendBy({ by: "repository", since }), (repository) =>
-        mirror.mayKnow(nobody, repository),
+      const repositories = await redact(await ledger.spendBy({ by: "repository", since }), (repository) =>
+        mirror.mayKnow(anonymousClient, repository),
       );
       const courses = new Map<string, readonly SpendSlice[]>();
       const refused = new Map<string, { count: number; since: number }>();

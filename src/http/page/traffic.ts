@@ -1,7 +1,7 @@
 /** How requests were answered over time, and what that saved. */
 import { html } from "hono/html";
 import { bytesText } from "../../telemetry/bytes.ts";
-import { sliceMs, type Answered, type History } from "../../telemetry/history.ts";
+import { sliceMs, type HistoryOutcome, type History } from "../../telemetry/history.ts";
 import { moment, nothing, number, plot, section, type Markup } from "./markup.ts";
 import type { View } from "./view.ts";
 
@@ -17,7 +17,7 @@ const scales = [
   { stepMs: 15 * minuteMs, spans: 96 },
 ];
 
-const kinds: readonly (readonly [Answered, string, string])[] = [
+const kinds: readonly (readonly [HistoryOutcome, string, string])[] = [
   ["hit", "Hits", "held and served"],
   ["join", "Joins", "shared a download that was running"],
   ["stale", "Stale", "served though it could not be checked"],

@@ -1,5 +1,5 @@
 /** Everything that the page shows, as it stands at one moment. */
-import { nobody } from "../../mirror/asker.ts";
+import { anonymousClient } from "../../mirror/identity.ts";
 import type { Mirror } from "../../mirror/mirror.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/reference.ts";
@@ -10,7 +10,7 @@ import type { Snapshot } from "../../quota/snapshot.ts";
 import type { Failure } from "../../telemetry/failures.ts";
 import type { History } from "../../telemetry/history.ts";
 import type { Log } from "../../telemetry/log.ts";
-import { repositoryIn, withheld } from "../discretion.ts";
+import { repositoryIn, redacted } from "../redact.ts";
 import { Spending, type Spent } from "./spending.ts";
 
 /** A blob on its way in. */
@@ -130,14 +130,14 @@ export class Views {
       this.#options.metrics.failures.last.map(async (failure) => {
         const repository = repositoryIn(failure.image);
         const isShown = !repository || (await this.#isPublic(repository));
-        return isShown ? failure : { ...failure, image: withheld, reason: "only the log says more" };
+        return isShown ? failure : { ...failure, image: redacted, reason: "only the log says more" };
       }),
     );
   }
 
   /** The page has no operator: it is for everybody who reaches the listener. */
   async #isPublic(repository: Repository): Promise<boolean> {
-    return (await this.#known(this.#options.mirror.mayKnow(nobody, repository))) ?? false;
+    return (await this.#known(this.#options.mirror.mayKnow(anonymousClient, repository))) ?? false;
   }
 
   async #known<T>(asked: Promise<T>): Promise<T | undefined> {

@@ -1,8 +1,8 @@
 /** What a node, a secret's file or a token service hands in: Docker's config.json, tokens, and traces' headers. */
 import { inspect } from "node:util";
 import { parentIn } from "../../../src/telemetry/tracing.ts";
-import { readDockerLogin } from "../../../src/upstream/dockerConfig.ts";
-import { claimsOf } from "../../../src/upstream/jwt.ts";
+import { readDockerLogin } from "../../../src/upstream/auth/dockerConfig.ts";
+import { claimsOf } from "../../../src/upstream/auth/jwt.ts";
 import { must, parts, type FuzzTarget } from "../fuzzTarget.ts";
 
 const auth = Buffer.from("user:pass").toString("base64");

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { ConfigError, type Issue } from "../../../src/config/issue.ts";
 import { loadConfig, type Config } from "../../../src/config/load.ts";
-import { isPrivateAddress } from "../../../src/upstream/address.ts";
-import { readDockerLogin } from "../../../src/upstream/dockerConfig.ts";
+import { isPrivateAddress } from "../../../src/upstream/net/address.ts";
+import { readDockerLogin } from "../../../src/upstream/auth/dockerConfig.ts";
 import { presetOf } from "../../../src/upstream/presets.ts";
 
 type Environment = Readonly<Record<string, string>>;

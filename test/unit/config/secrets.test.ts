@@ -1,6 +1,6 @@
 import { inspect } from "node:util";
 import { expect, test } from "vitest";
-import type { CredentialOptions } from "../../../src/upstream/account.ts";
+import type { CredentialOptions } from "../../../src/upstream/auth/credentials.ts";
 import { dockerConfig, fileWith, issuesOf, load, refusal } from "./configuration.ts";
 
 const canary = "canary-5f1d";

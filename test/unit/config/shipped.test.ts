@@ -5,7 +5,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { describeConfiguration } from "../../../src/config/describe.ts";
 import { certificate, dockerConfig, load } from "./configuration.ts";
 
-const top = new URL("../../../", import.meta.url);
+const top = new URL("../../..", import.meta.url);
 const read = (path: string): string => readFileSync(new URL(path, top), "utf8");
 
 test("the shipped configuration serves the usual public registries, anonymously", () => {

@@ -1,11 +1,11 @@
 /** The questions of the status API: what they take, and the one sentence they say when they cannot take it. */
 import { expect, test } from "vitest";
-import type { Entry } from "../../../src/quota/ledger.ts";
-import { openApiHouse, start } from "./apiHouse.ts";
+import type { LedgerEntry } from "../../../src/quota/ledger.ts";
+import { openApiHouse, start } from "./apiServer.ts";
 
 const hourMs = 60 * 60 * 1000;
 
-function entry(minutesAgo: number, fields: Partial<Entry> = {}): Entry {
+function entry(minutesAgo: number, fields: Partial<LedgerEntry> = {}): LedgerEntry {
   const at = start - minutesAgo * 60_000;
   return {
     bucket: "docker.io",

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { Secret } from "../../../src/config/secret.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
-import { openApiHouse } from "./apiHouse.ts";
+import { openApiHouse } from "./apiServer.ts";
 
 const token = "sesame-7d1f";
 const headers = { Authorization: `Bearer ${token}` };

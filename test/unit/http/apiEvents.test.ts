@@ -1,11 +1,11 @@
 /** The event stream, and what a client that reads slowly costs. */
 import { afterEach, expect, test, vi } from "vitest";
 import { Backlog } from "../../../src/http/backlog.ts";
-import { answersOf } from "../../../src/http/app.ts";
+import { handlerOf } from "../../../src/http/app.ts";
 import { listen } from "../../../src/http/listen.ts";
 import type { QuotaError } from "../../../src/quota/quota.ts";
 import { openReply } from "../../support/ask.ts";
-import { openApiHouse, start, type ApiHouse } from "./apiHouse.ts";
+import { openApiHouse, start, type ApiHouse } from "./apiServer.ts";
 
 afterEach(() => void vi.useRealTimers());
 
@@ -87,7 +87,7 @@ test("is forgotten when its client's connection breaks", async () => {
   const house = await openApiHouse();
   const listening = countListeners(house);
   const listener = await listen(
-    answersOf(house.api),
+    handlerOf(house.api),
     { host: "127.0.0.1", port: 0 },
     {
       connections: 100,

@@ -2,7 +2,7 @@
 import { afterEach, expect, test, vi } from "vitest";
 import { Secret } from "../../../src/config/secret.ts";
 import type { QuotaEvent } from "../../../src/quota/event.ts";
-import { openApiHouse } from "./apiHouse.ts";
+import { openApiHouse } from "./apiServer.ts";
 
 const token = "sesame-7d1f";
 const bearer = { Authorization: `Bearer ${token}` };

@@ -3,7 +3,7 @@ import { dlopen } from "node:ffi";
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { descriptorOf, kernel } from "../../../src/http/kernel.ts";
+import { descriptorOf, syscalls } from "../../../src/http/syscalls.ts";
 import { listen } from "../../../src/http/listen.ts";
 import { unpaceWithinHost } from "../../../src/http/pacing.ts";
 
@@ -37,8 +37,8 @@ test.for([
 });
 
 test("one that is closed, or over no network, is none of its concern", () => {
-  if (!kernel) throw new Error("this system has not the calls");
-  const useReno = vi.spyOn(kernel, "useReno");
+  if (!syscalls) throw new Error("this system has not the calls");
+  const useReno = vi.spyOn(syscalls, "useReno");
   unpaceWithinHost(connect({ path: "/nowhere" }).destroy());
   expect(useReno).not.toHaveBeenCalled();
 });

@@ -10,13 +10,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { kernel } from "../../../src/http/kernel.ts";
+import { syscalls } from "../../../src/http/syscalls.ts";
 import { sendBlob } from "../../../src/http/reply.ts";
 import { bytesBySendfile } from "../../../src/http/sendfile.ts";
 import { digestOf, hexOf } from "../../../src/oci/digest.ts";
-import { DiskBlobs } from "../../../src/store/blobs.ts";
-import type { Content } from "../../../src/store/content.ts";
-import { Fill } from "../../../src/store/fill.ts";
+import { DiskBlobs } from "../../../src/store/disk/blobs.ts";
+import type { Content } from "../../../src/store/fill/content.ts";
+import { Fill } from "../../../src/store/fill/fill.ts";
 import { makeAuthority } from "../../support/certificates.ts";
 import { missing } from "../../support/missing.ts";
 
@@ -31,7 +31,7 @@ afterAll(() => rm(root, { recursive: true }));
 /** Does the file system say what of a file is in memory? overlayfs does not. */
 async function saysWhatIsInMemory(): Promise<boolean> {
   await using file = await open(path);
-  return kernel?.isCached(file.fd, 0, bytes.length) ?? false;
+  return syscalls?.isCached(file.fd, 0, bytes.length) ?? false;
 }
 
 const isSaid = await saysWhatIsInMemory();
@@ -98,7 +98,7 @@ async function body(incoming: IncomingMessage): Promise<Buffer> {
 }
 
 test("this system has the calls", () => {
-  expect(kernel).toBeDefined();
+  expect(syscalls).toBeDefined();
 });
 
 onSuchFileSystems(() => {
@@ -138,10 +138,10 @@ onSuchFileSystems(() => {
     const { port, sent } = await serve();
     await using file = await open(path);
     forget();
-    expect(kernel?.isCached(file.fd, 0, bytes.length)).toBe(false);
+    expect(syscalls?.isCached(file.fd, 0, bytes.length)).toBe(false);
     expect((await body(await ask(port))).equals(bytes)).toBe(true);
     expect(await sent[0]).toBeLessThan(bytes.length - 1024 * 1024);
-    expect(kernel?.isCached(file.fd, 0, bytes.length)).toBe(true);
+    expect(syscalls?.isCached(file.fd, 0, bytes.length)).toBe(true);
   });
 
   test.for([
@@ -249,12 +249,12 @@ test("nothing goes past an encrypted connection's cipher", async () => {
 
 test("a call that fails sends nothing", async () => {
   await using file = await open(path);
-  expect(kernel?.sendfile(-1, file.fd, 0, 10)).toBe(0);
-  expect(kernel?.isCached(-1, 0, 10)).toBe(false);
+  expect(syscalls?.sendfile(-1, file.fd, 0, 10)).toBe(0);
+  expect(syscalls?.isCached(-1, 0, 10)).toBe(false);
 });
 
 test("without Node's calls of the system, there is none", () => {
-  const script = `console.log((await import(${JSON.stringify(import.meta.resolve("../../../src/http/kernel.ts"))})).kernel)`;
+  const script = `console.log((await import(${JSON.stringify(import.meta.resolve("../../../src/http/syscalls.ts"))})).syscalls)`;
   const node = ["--no-experimental-ffi", "--input-type=module", "--eval", script];
   expect(execFileSync(process.execPath, node, { encoding: "utf8" })).toBe("undefined\n");
 });

@@ -1,14 +1,14 @@
 /** Answers that are counted together: nothing of them is lost, and those that differ stay apart. */
 import { expect, it } from "vitest";
 import { inTurns } from "../../../src/http/subtotals.ts";
-import type { Answers } from "../../../src/http/sums.ts";
+import type { AnsweredRequests } from "../../../src/http/requestSums.ts";
 
 const hit = { upstream: "docker.io", kind: "manifest", outcome: "hit", seconds: [0.001], bytes: 10 } as const;
 
 const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
 it("tells once of what is alike in a turn, with all of it", async () => {
-  const told: Answers[] = [];
+  const told: AnsweredRequests[] = [];
   const sums = inTurns({ add: (answers) => void told.push(answers) });
   sums.add({ ...hit, savedPulls: 1, savedBytes: 9 });
   sums.add({ ...hit, seconds: [0.002], savedPulls: 1, savedBytes: 9 });
@@ -24,7 +24,7 @@ it("tells once of what is alike in a turn, with all of it", async () => {
 });
 
 it("tells of each turn's answers, and says nothing when there were none", async () => {
-  const told: Answers[] = [];
+  const told: AnsweredRequests[] = [];
   const sums = inTurns({ add: (answers) => void told.push(answers) });
   sums.add(hit);
   await turn();

@@ -3,12 +3,12 @@ import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { patienceMs } from "../../../src/mirror/ask.ts";
-import { Inquiries } from "../../../src/mirror/inquiry.ts";
-import { Manifests } from "../../../src/mirror/manifests.ts";
+import { patienceMs } from "../../../src/mirror/context.ts";
+import { SharedRequests } from "../../../src/mirror/sharedRequests.ts";
+import { ManifestPulls } from "../../../src/mirror/manifests.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
-import { Custody } from "../../../src/store/custody.ts";
-import { Health } from "../../../src/store/health.ts";
+import { Reconciler } from "../../../src/store/repair/reconcile.ts";
+import { Health } from "../../../src/store/disk/health.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";
 import { FakeCatalog } from "../../support/fakeCatalog.ts";
 import { shelf, ShelfUpstream, tag, versionOf } from "../../support/shelfUpstream.ts";
@@ -29,12 +29,12 @@ async function open() {
   const [blobs, catalog, bypassed] = [new FailingBlobs(), new FakeCatalog(), [] as string[]];
   const root = await mkdtemp(join(tmpdir(), "hubcap-manifests-"));
   const health = new Health({ root, minFree: 0, changed: () => {} });
-  const manifests = new Manifests({
+  const manifests = new ManifestPulls({
     catalog,
     blobs,
     health,
-    custody: new Custody({ blobs, catalog }),
-    inquiries: new Inquiries(new AbortController().signal, Date.now),
+    custody: new Reconciler({ blobs, catalog }),
+    inquiries: new SharedRequests(new AbortController().signal, Date.now),
     freshness: { tagTtlMs: 60_000, staleIfErrorMs: 0, lowTtlFactor: 1 },
     now: Date.now,
     used: () => {},

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { TooManyJobsError, Warmer, type WarmerOptions } from "../../../src/mirror/warm.ts";
 import { NoRoomError, WarmError } from "../../../src/mirror/warmError.ts";
-import type { Leave, Wanted } from "../../../src/mirror/warmImage.ts";
+import type { Leave, WantedImage } from "../../../src/mirror/warmImage.ts";
 import type { WarmJob, WarmOrder } from "../../../src/mirror/warmJob.ts";
 import { RegistryError } from "../../../src/oci/error.ts";
 import { parseImage, referenceOf } from "../../../src/oci/image.ts";
@@ -44,7 +44,7 @@ function house(warm: (name: string, leave: Leave) => Promise<void>, more: Partia
   const house = { now: 0, state: "low" as State, asked, table: new Table(), troubles: [] as unknown[] };
   const warmer = new Warmer({
     images: {
-      warm: async ({ repository, reference }: Wanted, _track, leave) => {
+      warm: async ({ repository, reference }: WantedImage, _track, leave) => {
         const name = formatImage(repository, reference).replace("/library", "");
         asked.push(leave.refusal ? `(${name})` : name);
         await warm(name, leave);

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { presetOf } from "../../../src/quota/presets.ts";
 import { QuotaError } from "../../../src/quota/quota.ts";
-import { answered, heard, pull, pulls, refusal, started } from "./books.ts";
+import { answered, heard, pull, pulls, refusal, started } from "./bucketState.ts";
 import { errand, windowMs } from "./world.ts";
 
 const minute = 60_000;

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { openBucket, type BucketOptions, type QuotaBucket } from "../../../src/quota/bucket.ts";
 import type { QuotaEvent } from "../../../src/quota/event.ts";
-import type { Entry } from "../../../src/quota/ledger.ts";
+import type { LedgerEntry } from "../../../src/quota/ledger.ts";
 import { QuotaError, type Permit, type Reason } from "../../../src/quota/quota.ts";
 import { FakeLedger } from "../../support/fakeLedger.ts";
 import { errand } from "./world.ts";
@@ -190,7 +190,7 @@ describe("the line", () => {
   test("gives back a pull that was written down when its client left at that moment", async () => {
     const leaving = new AbortController();
     class SlowLedger extends FakeLedger {
-      override async spend(entry: Entry): Promise<number> {
+      override async spend(entry: LedgerEntry): Promise<number> {
         leaving.abort(new Error("client gone"));
         return super.spend(entry);
       }

@@ -1,13 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { burnPerHour, emptyAt, freeAt, fullAt } from "../../../src/quota/forecast.ts";
-import { Reckoning } from "../../../src/quota/window.ts";
+import { SlidingWindow } from "../../../src/quota/slidingWindow.ts";
 
 const hour = 60 * 60 * 1000;
 const windowMs = 6 * hour;
 
 /** A window in which pulls were answered at `times`, and say what is left if `limit` is all there is. */
-function spent(limit: number, times: readonly number[]): Reckoning {
-  const window = new Reckoning({ limit, windowMs });
+function spent(limit: number, times: readonly number[]): SlidingWindow {
+  const window = new SlidingWindow({ limit, windowMs });
   for (const [index, time] of times.entries()) {
     const row = window.send(1, time);
     window.settle(row, "counted", time);
@@ -45,7 +45,7 @@ describe("when pulls come back", () => {
   });
 
   test("when a pull leaves that the upstream may not have counted when it spoke", () => {
-    const window = new Reckoning({ limit: 10, windowMs });
+    const window = new SlidingWindow({ limit: 10, windowMs });
     const question = window.send(0, 0);
     window.settle(window.send(1, 0), "doubtful", 0);
     window.settle(question, "counted", hour);
@@ -56,7 +56,7 @@ describe("when pulls come back", () => {
   });
 
   test("the wall clock is believed about how old carried pulls are", () => {
-    const window = new Reckoning({ limit: 1, windowMs });
+    const window = new SlidingWindow({ limit: 1, windowMs });
     const row = { id: 1, cost: 1, settledAt: 0, expectedAt: -2 * hour, counted: true };
     window.carry([row], { remaining: 0, since: 2, settledAt: 0, expectedAt: -hour });
     expect(freeAt(window.view(0), 0, 1)).toBe(4 * hour + 1);
@@ -66,7 +66,7 @@ describe("when pulls come back", () => {
   });
 
   test("without a limit there is nothing to wait for", () => {
-    const view = new Reckoning({ limit: undefined, windowMs }).view(7);
+    const view = new SlidingWindow({ limit: undefined, windowMs }).view(7);
     expect(freeAt(view, 7, 1)).toBe(7);
     expect(fullAt(view, 7)).toBeUndefined();
     expect(emptyAt(view, 7)).toBeUndefined();

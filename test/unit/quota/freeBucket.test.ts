@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { openBucket, type QuotaBucket } from "../../../src/quota/bucket.ts";
 import { openFreeBucket } from "../../../src/quota/freeBucket.ts";
-import type { Answer } from "../../../src/quota/quota.ts";
+import type { QuotaAnswer } from "../../../src/quota/quota.ts";
 import { FakeLedger } from "../../support/fakeLedger.ts";
 import { errand } from "./world.ts";
 
@@ -24,7 +24,7 @@ async function open(upstream = "docker.io", ledger = new FakeLedger()) {
   };
 }
 
-async function ask(bucket: QuotaBucket, answer: Answer = good): Promise<void> {
+async function ask(bucket: QuotaBucket, answer: QuotaAnswer = good): Promise<void> {
   (await bucket.take(head)).answered(answer);
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import type { Standing } from "../../../src/quota/ledger.ts";
-import { Lessons, type LessonsOptions } from "../../../src/quota/learn.ts";
+import type { BucketState } from "../../../src/quota/ledger.ts";
+import { LearntLimits, type LearntLimitsOptions } from "../../../src/quota/learn.ts";
 import { presetOf } from "../../../src/quota/presets.ts";
 
 const hour = 60 * 60 * 1000;
@@ -14,8 +14,8 @@ function token(limit: string): string {
   return `e30.${Buffer.from(claims).toString("base64url")}.x`;
 }
 
-function lessons(options: Partial<LessonsOptions> = {}, standing?: Partial<Standing>): Lessons {
-  const blank: Standing = {
+function lessons(options: Partial<LearntLimitsOptions> = {}, standing?: Partial<BucketState>): LearntLimits {
+  const blank: BucketState = {
     time: 0,
     at: 0,
     limit: 50,
@@ -30,7 +30,7 @@ function lessons(options: Partial<LessonsOptions> = {}, standing?: Partial<Stand
     savedPulls: 0,
     savedBytes: 0,
   };
-  return new Lessons(
+  return new LearntLimits(
     { configured: undefined, preset, hasAccount: true, ...options },
     standing && { ...blank, ...standing },
     0,

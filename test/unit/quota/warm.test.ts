@@ -1,7 +1,7 @@
 /** What warming leaves to others: the line's head, and the part of the quota that it may not touch. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { openBucket, type QuotaBucket } from "../../../src/quota/bucket.ts";
-import { QuotaError, type Errand, type Permit, type RequestKind } from "../../../src/quota/quota.ts";
+import { QuotaError, type QuotaRequest, type Permit, type RequestKind } from "../../../src/quota/quota.ts";
 import { FakeLedger } from "../../support/fakeLedger.ts";
 import { errand } from "./world.ts";
 
@@ -27,13 +27,13 @@ async function soon(): Promise<void> {
   await vi.advanceTimersByTimeAsync(50);
 }
 
-async function taken(from: QuotaBucket, asked: Errand): Promise<Permit> {
+async function taken(from: QuotaBucket, asked: QuotaRequest): Promise<Permit> {
   const permit = from.take(asked);
   await soon();
   return permit;
 }
 
-function overtakable(kind: RequestKind, overtaken: AbortSignal): Errand {
+function overtakable(kind: RequestKind, overtaken: AbortSignal): QuotaRequest {
   const { purpose, ...rest } = errand(kind, "warm");
   return { ...rest, purpose: { ...purpose, overtaken } };
 }

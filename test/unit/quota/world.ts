@@ -1,9 +1,9 @@
 /** An upstream that counts, a clock that can be wrong, and a Hubcap that is killed: the model the books are held against. */
 import { Account, type AccountOptions } from "../../../src/quota/account.ts";
-import type { Claim } from "../../../src/quota/claim.ts";
+import type { Reservation } from "../../../src/quota/claim.ts";
 import { presetOf } from "../../../src/quota/presets.ts";
 import { parseRepositoryName } from "../../../src/oci/reference.ts";
-import type { Errand, Reason, RequestKind } from "../../../src/quota/quota.ts";
+import type { QuotaRequest, Reason, RequestKind } from "../../../src/quota/quota.ts";
 import { FakeLedger } from "../../support/fakeLedger.ts";
 
 export const windowMs = 60_000;
@@ -12,13 +12,13 @@ const name = parseRepositoryName("library/nginx");
 if (!name) throw new Error("unreachable");
 const nginx = { upstream: "docker.io", name };
 
-export function errand(kind: RequestKind, reason: Reason = "pull", client = "node-1"): Errand {
+export function errand(kind: RequestKind, reason: Reason = "pull", client = "node-1"): QuotaRequest {
   return { kind, repository: nginx, purpose: { reason, client, userAgent: "containerd/2.3.4" } };
 }
 
 /** A request under way. `answer` is there once the upstream has made one. */
 export interface Flight {
-  readonly claim: Claim;
+  readonly claim: Reservation;
   /** Hubcap had heard of all that others spent. */
   readonly wasInformed: boolean;
   readonly sentAt: number;
@@ -116,7 +116,7 @@ export class World {
   /** The upstream counts and answers. @throws when Hubcap should have known that nothing is left. */
   deliver(flight: Flight): void {
     if (flight.answer) return;
-    const isPull = flight.claim.errand.kind === "manifest-get";
+    const isPull = flight.claim.request.kind === "manifest-get";
     const isFull = this.#live >= this.limit;
     if (isPull && isFull && flight.wasInformed && flight.sentAt > this.#othersAt) {
       throw new Error(`over the limit of ${this.limit} at ${this.time}`);

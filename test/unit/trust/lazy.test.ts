@@ -14,7 +14,7 @@ const loaded = `
 `;
 
 it.each([
-  ["src/serve.ts", [0, false]],
+  ["src/serve/serve.ts", [0, false]],
   ["src/trust/cosign.ts", [0, true]],
 ])("%s loads nothing of sigstore before it is needed", (file, expected) => {
   const path = fileURLToPath(new URL(`../../../${file}`, import.meta.url));

@@ -2,8 +2,8 @@
 import { expect, onTestFinished, test } from "vitest";
 import { readManifest } from "../../../src/oci/manifest.ts";
 import { parseTag } from "../../../src/oci/reference.ts";
-import { anonymous, type Credential } from "../../../src/upstream/credential.ts";
-import { Secret } from "../../../src/upstream/secret.ts";
+import { anonymous, type Credential } from "../../../src/upstream/auth/credential.ts";
+import { Secret } from "../../../src/upstream/auth/secret.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { startHub } from "../../support/hub.ts";
 import { buildImage } from "../../support/images.ts";

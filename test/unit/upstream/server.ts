@@ -6,8 +6,8 @@ import { onTestFinished } from "vitest";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { ociManifest } from "../../../src/oci/descriptor.ts";
 import { parseRepositoryName, type Repository } from "../../../src/oci/reference.ts";
-import { Registry, type Asked, type RegistryOptions } from "../../../src/upstream/registry.ts";
-import { anonymous } from "../../../src/upstream/credential.ts";
+import { Registry, type RequestOptions, type RegistryOptions } from "../../../src/upstream/registry.ts";
+import { anonymous } from "../../../src/upstream/auth/credential.ts";
 import type { Observation } from "../../../src/upstream/gate.ts";
 import { FakeBucket } from "../../support/fakeBucket.ts";
 import type { KeyAndCertificate } from "../../support/certificates.ts";
@@ -92,7 +92,9 @@ const name = parseRepositoryName("library/nginx");
 if (!name) throw new Error("not a name");
 export const nginx: Repository = { upstream: "test.example", name };
 
-export const asked: Asked = { purpose: { reason: "pull", client: "node-1", userAgent: "containerd/2" } };
+export const asked: RequestOptions = {
+  purpose: { reason: "pull", client: "node-1", userAgent: "containerd/2" },
+};
 
 /** A small image manifest. */
 export const manifest = Buffer.from(

@@ -6,7 +6,7 @@ import { mostWatchers } from "../../../../src/http/page/live.ts";
 import { statusPage } from "../../../../src/http/page/page.ts";
 import { Failures } from "../../../../src/telemetry/failures.ts";
 import { History } from "../../../../src/telemetry/history.ts";
-import { openApiHouse, type ApiHouse } from "../apiHouse.ts";
+import { openApiHouse, type ApiHouse } from "../apiServer.ts";
 
 interface Totals {
   readonly bytes: number;

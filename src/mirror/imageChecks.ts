@@ -1,0 +1,101 @@
+/** What a rule demands of one image, held against its manifest and its config. */
+import type { Platform } from "../oci/descriptor.ts";
+import type { Manifest } from "../oci/manifest.ts";
+import { formatPlatform, isPlatform } from "../oci/platform.ts";
+import type { Verdict } from "../store/sqlite/findings.ts";
+import type { ImageRequirements, WantedPlatform } from "./policyRules.ts";
+
+/** What an image's config says of it (image-spec config.md), as far as it says it. */
+export interface ImageConfig {
+  readonly created?: string;
+  readonly platform?: Platform;
+}
+
+/** What may have to be found out about an image, each only when a demand needs it. */
+export interface ImageFacts {
+  readonly config: () => Promise<ImageConfig>;
+  /** When Hubcap first saw it, in ms since the epoch. */
+  readonly firstSeen: () => Promise<number>;
+}
+
+/** Docker is of March 2013: an image that claims to be older has no date, or one that is always the same. */
+const oldest = Date.UTC(2013, 2, 20);
+
+/** How far ahead the clock of who built an image may be, in ms. */
+const clockSkew = 24 * 60 * 60 * 1000;
+
+/**
+ * What is about images, though it comes as a manifest: signatures, attestations and the like. They have neither a platform
+ * nor signatures of their own. All of these types are JSON. That has to be seen: podman and CRI-O unpack a layer of any type.
+ */
+const companions =
+  /^application\/(?:vnd\.dev\.cosign\.simplesigning\.v1\+json|vnd\.dev\.sigstore\.bundle[.a-z0-9]*\+json|vnd\.dsse\.envelope\.v1\+json|vnd\.in-toto\+json)$/;
+
+/** Does a manifest say that it is about an image, and not one? */
+export function isCompanion({ kind, layers }: Manifest): boolean {
+  return kind === "image" && layers.length > 0 && layers.every(({ mediaType }) => companions.test(mediaType));
+}
+
+/** Is a layer a document, of which nothing can be unpacked and run: no archive, compressed or not, and no program? */
+export function isDocument(bytes: Buffer): boolean {
+  return /^\s*\{/.test(bytes.toString("latin1", 0, 64)) && !bytes.includes(0);
+}
+
+/** What `demands` but for signatures say of an image. An index is served as it is: what it names is looked at when it is asked for. */
+export async function checkImage(
+  manifest: Manifest,
+  { maxSize, platforms, minAge }: ImageRequirements,
+  facts: ImageFacts,
+  now: number,
+): Promise<Verdict> {
+  if (manifest.kind === "index") return {};
+  if (maxSize !== undefined) {
+    const size = manifest.layers.reduce((sum, layer) => sum + layer.size, 0);
+    if (size > maxSize) {
+      return refuse("size", `its layers are ${size} bytes and maxSize is ${maxSize}: pull a smaller image`);
+    }
+  }
+  if (platforms) {
+    const { platform } = await facts.config();
+    if (!platform || !isWanted(platform, platforms))
+      return refuse("platform", foreignPlatform(platform, platforms));
+  }
+  return minAge === undefined ? {} : examineAge(minAge, facts, now);
+}
+
+/** Does `wanted` have this platform? */
+export function isWanted(platform: Platform, wanted: readonly WantedPlatform[]): boolean {
+  return wanted.some((one) => isPlatform(platform, one));
+}
+
+/** Why a platform that is not wanted is refused. */
+export function foreignPlatform(platform: Platform | undefined, wanted: readonly WantedPlatform[]): string {
+  const is = platform ? `it is for ${formatPlatform(platform)}` : "its config names no platform";
+  return `${is}, and only ${wanted.map(formatPlatform).join(", ")} may be pulled: pull an image for one of these`;
+}
+
+async function examineAge(minAge: number, facts: ImageFacts, now: number): Promise<Verdict> {
+  const { created } = await facts.config();
+  const claimed = Date.parse(created ?? "");
+  const isCredible = claimed >= oldest && claimed <= now + clockSkew;
+  const since = isCredible ? claimed : await facts.firstSeen();
+  const until = since + minAge;
+  if (until <= now) return {};
+  const birth = isCredible
+    ? `it was created at ${iso(claimed)}`
+    : `it counts from ${iso(since)}, when Hubcap first saw it, since its config ${doubt(created, claimed, now)}`;
+  return refuse("age", `${birth} and is too young: pull it after ${iso(until)}, or an older one`, until);
+}
+
+/** Why what a config says of its date is not believed. */
+function doubt(created: string | undefined, claimed: number, now: number): string {
+  if (created === undefined) return "has no date";
+  if (Number.isNaN(claimed)) return "has a date that cannot be read";
+  return claimed > now ? "says it was created in the future" : "says it was created before there were images";
+}
+
+function refuse(reason: "age" | "size" | "platform", why: string, until?: number): Verdict {
+  return { refusal: { reason, why }, ...(until !== undefined && { until }) };
+}
+
+const iso = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z$/, "Z");

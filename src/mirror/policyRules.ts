@@ -1,0 +1,176 @@
+/** The rules of what may be pulled: which of them decides about an image, and what it asks for. The first that matches counts. */
+import { createHash } from "node:crypto";
+import type { Digest } from "../oci/digest.ts";
+import { matches, mayMatch, type Pattern } from "../oci/pattern.ts";
+import type { Repository, Tag } from "../oci/reference.ts";
+import type { PolicyName } from "../store/sqlite/findings.ts";
+import type { SignatureJudge } from "../trust/signature.ts";
+
+/** A platform as a rule names it: without a variant, any will do. */
+export interface WantedPlatform {
+  readonly os: string;
+  readonly architecture: string;
+  readonly variant?: string;
+}
+
+/** One of `policy.rules`. Ages are ms, sizes bytes. */
+export interface PolicyRule {
+  readonly match: readonly Pattern[];
+  readonly pull: "allow" | "deny";
+  readonly digestOnly: boolean;
+  readonly minAge?: number;
+  readonly maxSize?: number;
+  readonly platforms?: readonly WantedPlatform[];
+}
+
+/** One of `verify`: what signature the images of some repositories need; without a `judge`, none. */
+export interface VerifyRule {
+  readonly repositories: readonly Pattern[];
+  readonly judge?: SignatureJudge;
+}
+
+/** What must be true of an image beside its name. */
+export interface ImageRequirements {
+  readonly minAge?: number;
+  readonly maxSize?: number;
+  readonly platforms?: readonly WantedPlatform[];
+  readonly signature?: SignatureJudge;
+}
+
+/** What the rules say of an image. */
+export interface Decision {
+  /** Where the rule stands in the configuration, such as `policy.rules.0 (ghcr.io/**)`. */
+  readonly name: string;
+  readonly pull: "allow" | "deny";
+  readonly digestOnly: boolean;
+  readonly demands: ImageRequirements;
+  /** The hash of the demands. */
+  readonly policy: PolicyName;
+}
+
+/** Some rule looks at the digest, which is not known yet. */
+export const undecided = Symbol("undecided");
+
+interface Entry {
+  readonly match: readonly Pattern[];
+  readonly ruling: Decision;
+}
+
+/** The rules that may have a say in one repository. */
+export class RepositoryRules {
+  readonly repository: Repository;
+  /** Does more than the name of an image decide about it? Then its blobs go with its manifests. */
+  readonly isStrict: boolean;
+  readonly #entries: readonly Entry[];
+  /** What holds where no rule matches. */
+  readonly #otherwise: Decision;
+
+  constructor(repository: Repository, entries: readonly Entry[], otherwise: Decision) {
+    this.repository = repository;
+    this.#entries = entries;
+    this.#otherwise = otherwise;
+    const rulings = [...entries.map(({ ruling }) => ruling), otherwise];
+    const isDeny = ({ pull }: Decision): boolean => pull === "deny";
+    const selects = (wanted: "tag" | "digest") => (entry: Entry) =>
+      entry.match.some((pattern) => pattern[wanted] !== undefined);
+    this.isStrict =
+      rulings.some((ruling) => !isDeny(ruling) && Object.keys(ruling.demands).length > 0) ||
+      (rulings.some(isDeny) && entries.some(selects("digest"))) ||
+      (rulings.some(isDeny) && entries.filter(selects("tag")).some(({ ruling }) => !isDeny(ruling)));
+  }
+
+  /** The rule that denies all of the repository, whatever it is asked for. */
+  get closedBy(): Decision | undefined {
+    const rulings = this.#entries.map(({ ruling }) => ruling);
+    const isOpen = this.#hasOtherwise || rulings.some(({ pull }) => pull === "allow");
+    return isOpen ? undefined : rulings.at(-1);
+  }
+
+  /** The policies that let something of this repository be served. */
+  get policies(): PolicyName[] {
+    const rulings = [...this.#entries.map(({ ruling }) => ruling), this.#otherwise];
+    return rulings.filter(({ pull }) => pull === "allow").map(({ policy }) => policy);
+  }
+
+  /** What the rules say of an image by what is known of it. */
+  rulingOf(image: { readonly tag?: Tag; readonly digest?: Digest }): Decision | typeof undecided {
+    const { tag, digest } = image;
+    const candidate = {
+      repository: this.repository,
+      tags: tag === undefined ? [] : [tag],
+      ...(digest && { digest }),
+    };
+    for (const { match, ruling } of this.#entries) {
+      if (match.some((pattern) => matches(pattern, candidate))) return ruling;
+      if (!digest && match.some((pattern) => pattern.digest && mayMatch(pattern, this.repository)))
+        return undecided;
+    }
+    return this.#otherwise;
+  }
+
+  get #hasOtherwise(): boolean {
+    const last = this.#entries.at(-1);
+    return !last || !last.match.some((pattern) => isUnconditional(pattern, this.repository));
+  }
+}
+
+/** All rules, of which each repository has its own {@link RepositoryRules}. */
+export class PolicyRules {
+  readonly #rules: readonly PolicyRule[];
+  readonly #verify: readonly VerifyRule[];
+
+  constructor(rules: readonly PolicyRule[], verify: readonly VerifyRule[]) {
+    this.#rules = rules;
+    this.#verify = verify;
+  }
+
+  /** Every policy that there can be, for any repository. */
+  get policies(): PolicyName[] {
+    const judges = [undefined, ...this.#verify.map(({ judge }) => judge)];
+    const rules = [...this.#rules, unruled];
+    return [...new Set(rules.flatMap((rule) => judges.map((judge) => policyOf(demandsOf(rule, judge)))))];
+  }
+
+  chapter(repository: Repository): RepositoryRules {
+    const isHere = (pattern: Pattern): boolean => mayMatch(pattern, repository);
+    const judge = this.#verify.find(({ repositories }) => repositories.some(isHere))?.judge;
+    const entries: Entry[] = [];
+    for (const [index, rule] of this.#rules.entries()) {
+      const match = rule.match.filter(isHere);
+      if (match.length === 0) continue;
+      const shown = match.map(({ text }) => text).join(", ");
+      entries.push({ match, ruling: rulingOf(`policy.rules.${index} (${shown})`, rule, judge) });
+      // Nothing that comes after it is ever looked at.
+      if (match.some((pattern) => isUnconditional(pattern, repository))) break;
+    }
+    return new RepositoryRules(repository, entries, rulingOf("verify", unruled, judge));
+  }
+}
+
+const unruled: PolicyRule = { match: [], pull: "allow", digestOnly: false };
+
+function rulingOf(name: string, rule: PolicyRule, judge: SignatureJudge | undefined): Decision {
+  const demands = demandsOf(rule, judge);
+  return { name, pull: rule.pull, digestOnly: rule.digestOnly, demands, policy: policyOf(demands) };
+}
+
+function demandsOf(
+  { minAge, maxSize, platforms }: PolicyRule,
+  judge: SignatureJudge | undefined,
+): ImageRequirements {
+  return {
+    ...(minAge !== undefined && { minAge }),
+    ...(maxSize !== undefined && { maxSize }),
+    ...(platforms && { platforms }),
+    ...(judge && { signature: judge }),
+  };
+}
+
+function policyOf({ signature, ...demands }: ImageRequirements): PolicyName {
+  const text = JSON.stringify([demands, signature?.key ?? ""]);
+  return createHash("sha256").update(text).digest("hex").slice(0, 32);
+}
+
+function isUnconditional(pattern: Pattern, repository: Repository): boolean {
+  return !pattern.tag && !pattern.digest && mayMatch(pattern, repository);
+}

@@ -1,0 +1,88 @@
+/** What keeps requests back for a time: an upstream's 429s, and rehearsals. Times are the ledger's. */
+import type { RehearsalMode } from "./snapshot.ts";
+
+/** The least pause after a 429 about requests of any kind: what Docker Hub asks for when it asks at all. */
+const abusePauseMs = 60_000;
+/** The pause after any other 429 that names none. */
+const blindPauseMs = 10_000;
+/** A pause shorter than this would let every waiting request through to the next 429. */
+const shortestPauseMs = 1000;
+/** No upstream's word stops us for longer. */
+const longestPauseMs = 24 * 60 * 60 * 1000;
+
+/** A 429. `retryAfterMs` is undefined where it names no time. */
+export interface RateLimited {
+  /** About the pulls of a window, not about the rate of requests. */
+  readonly isPulls: boolean;
+  readonly isAbuse: boolean;
+  readonly retryAfterMs: number | undefined;
+}
+
+/** What upstreams' 429s held back when the last process ended; 0 is nothing. */
+export interface SavedPauses {
+  readonly pausedUntil: number;
+  readonly emptyUntil: number;
+}
+
+export class Pauses {
+  #emptyUntil: number;
+  #pausedUntil = 0;
+  /** The pause after too many requests of any kind, which are counted by address, whoever sends them. */
+  #abusedUntil: number;
+  readonly #beside: Pauses | undefined;
+  #rehearsal: { readonly mode: RehearsalMode; readonly until: number } | undefined;
+
+  /** `beside` are those of the bucket whose address this one's requests come from, too. */
+  constructor({ pausedUntil, emptyUntil }: SavedPauses, beside?: Pauses) {
+    // Of which kind it was is not known any more.
+    this.#abusedUntil = pausedUntil;
+    this.#emptyUntil = emptyUntil;
+    this.#beside = beside;
+  }
+
+  limited({ isPulls, isAbuse, retryAfterMs }: RateLimited, now: number): void {
+    if (isPulls) {
+      const ms = Math.min(retryAfterMs ?? 0, longestPauseMs);
+      this.#emptyUntil = Math.max(this.#emptyUntil, now + ms);
+      return;
+    }
+    const least = isAbuse ? abusePauseMs : retryAfterMs === undefined ? blindPauseMs : shortestPauseMs;
+    const ms = Math.min(Math.max(retryAfterMs ?? 0, least), longestPauseMs);
+    if (isAbuse) this.#source.#abusedUntil = Math.max(this.#source.#abusedUntil, now + ms);
+    else this.#pausedUntil = Math.max(this.#pausedUntil, now + ms);
+  }
+
+  rehearse(mode: RehearsalMode, until: number): void {
+    this.#rehearsal = { mode, until };
+  }
+
+  /** Until when no pull is left, by the upstream's word or in rehearsal; undefined when that is over. */
+  emptyUntil(now: number): number | undefined {
+    const rehearsed = this.#rehearsal?.mode === "empty" ? this.#rehearsal.until : 0;
+    const until = Math.max(this.#emptyUntil, rehearsed);
+    return now < until ? until : undefined;
+  }
+
+  /** Until when nothing at all is sent. */
+  pausedUntil(now: number): number | undefined {
+    const until = Math.max(this.#pausedUntil, this.#source.#abusedUntil);
+    return now < until ? until : undefined;
+  }
+
+  /** What to persist: a rehearsal ends with the process, an upstream's word does not. */
+  told(now: number): { readonly pausedUntil: number | undefined; readonly emptyUntil: number | undefined } {
+    return {
+      pausedUntil: this.pausedUntil(now),
+      emptyUntil: now < this.#emptyUntil ? this.#emptyUntil : undefined,
+    };
+  }
+
+  rehearsal(now: number): { readonly mode: RehearsalMode; readonly until: number } | undefined {
+    return this.#rehearsal && now < this.#rehearsal.until ? this.#rehearsal : undefined;
+  }
+
+  /** Where the pauses are kept that are all buckets' of an address. */
+  get #source(): Pauses {
+    return this.#beside ?? this;
+  }
+}

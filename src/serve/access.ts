@@ -1,0 +1,186 @@
+/** The part of the composition that is about clients: who they are, what each may pull, and what upstreams show to others. */
+import { BlockList } from "node:net";
+import type { Client, Network } from "../config/values.ts";
+import { ConfigError, type Issue } from "../config/issue.ts";
+import type { Config } from "../config/load.ts";
+import type { OpenUpstream } from "./upstreams.ts";
+import { Identities } from "../http/identity.ts";
+import { Tokens } from "../http/tokens.ts";
+import type { UpstreamVisibility } from "../mirror/access.ts";
+import type { MirrorOptions } from "../mirror/mirror.ts";
+import type { AccessRule, AccessSubject } from "../mirror/accessRules.ts";
+import { parseRepositoryGlob } from "../oci/pattern.ts";
+import type { QuotaBucket } from "../quota/bucket.ts";
+import { openFreeBucket } from "../quota/freeBucket.ts";
+import { forgiving } from "../store/forgiving.ts";
+import type { Store } from "../store/open.ts";
+import { SqliteVisibilities } from "../store/sqlite/visibility.ts";
+import type { Log } from "../telemetry/log.ts";
+import { anonymous } from "../upstream/auth/credential.ts";
+import { UpstreamError } from "../upstream/error.ts";
+import { Guests } from "../upstream/auth/guests.ts";
+import { sees } from "../upstream/visibilityProbe.ts";
+
+/** What the rest of the house needs of it. Without a section `access`, both are absent. */
+export interface OpenAccess {
+  readonly access?: NonNullable<MirrorOptions["access"]>;
+  readonly identities?: Identities;
+  close(): Promise<void>;
+}
+
+/** Opens what the configuration says of access. @throws ConfigError when a file of clients' secrets cannot be used. */
+export async function openAccess(
+  config: Config,
+  connected: ReadonlyMap<string, OpenUpstream>,
+  { database, health }: Pick<Store, "database" | "health">,
+  log: Log,
+): Promise<OpenAccess> {
+  if (!config.access) {
+    warn(config, log);
+    return { close: async () => {} };
+  }
+  await using open = new AsyncDisposableStack();
+  const { tokens, htpasswdFile, ownCredentials, challenge } = config.identities;
+  const challenges = tokens.length > 0 || htpasswdFile !== undefined || ownCredentials.length > 0;
+  const secrets = await openSecrets(config, log, open);
+  const identities = new Identities({
+    ...secrets,
+    trustedProxies: blockList(config.identities.trustedProxies),
+    ownCredentials: ownCredentials.length > 0,
+    challenges: !challenges ? "never" : challenge,
+  });
+  const doors = new Map<string, UpstreamVisibility>();
+  for (const [name, upstream] of connected) {
+    const buckets = await Promise.all([
+      openFreeBucket(name, upstream.bucket),
+      openFreeBucket(name, upstream.bucket),
+    ]);
+    for (const bucket of buckets) open.defer(() => bucket.close());
+    const door = doorOf(upstream, buckets, ownCredentials.includes(name));
+    doors.set(name, { ...door, hasSecrets: hasSecrets(name, config) });
+  }
+  const visibilities = forgiving(
+    database.over((current) => new SqliteVisibilities(current)),
+    (error) => health.note(error) !== undefined,
+  );
+  const closing = open.move();
+  return {
+    access: { rules: config.access.flatMap(rulesOf), doors, visibilities, challenges },
+    identities,
+    close: () => closing.disposeAsync(),
+  };
+}
+
+function warn({ upstreams }: Config, log: Log): void {
+  for (const [upstream, { credential }] of Object.entries(upstreams)) {
+    if (!credential) continue;
+    log.warn(
+      { upstream },
+      `everybody who reaches the mirror endpoint may pull what the account of ${upstream} may, private images too: set access to change that (docs/security.md)`,
+    );
+  }
+}
+
+/** May what comes for an upstream be more than anybody would get there? What an alternate brings counts, too. */
+function hasSecrets(name: string, { upstreams }: Config): boolean {
+  const own = upstreams[name];
+  return [name, ...(own?.alternates ?? [])].some((host) => upstreams[host]?.credential !== undefined);
+}
+
+function doorOf(
+  { registry, bucket, account }: OpenUpstream,
+  [free, guest]: readonly [QuotaBucket, QuotaBucket],
+  takesGuests: boolean,
+): Omit<UpstreamVisibility, "hasSecrets"> {
+  const stranger = registry.as(anonymous, free);
+  const check = (): void => {
+    if (bucket.rehearsal?.mode === "down")
+      throw new UpstreamError("unreachable", `${registry.name} is down: this is a rehearsal`);
+  };
+  const guests = new Guests({ registry, bucket: guest, account, now: Date.now });
+  return {
+    upstream: stranger,
+    async isPublic(repository, wanted, asked) {
+      check();
+      return sees(stranger, repository, wanted, asked);
+    },
+    ...(takesGuests && {
+      async admits(login, repository, wanted, asked) {
+        check();
+        return guests.see(login, repository, wanted, asked);
+      },
+    }),
+  };
+}
+
+async function openSecrets({ identities }: Config, log: Log, open: AsyncDisposableStack) {
+  const failed = (path: string, error: unknown): void => {
+    const why = error instanceof Error ? error.message : String(error);
+    log.error({ path }, `${path} cannot be used, what was read before still counts: ${why}`);
+  };
+  const issues: Issue[] = [];
+  const attempt = async <T>(setting: string, file: string, opening: () => Promise<T>) => {
+    try {
+      return await opening();
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      const path = `identities.${setting}`;
+      issues.push({ path, value: JSON.stringify(file), expected: `a file that can be used: ${why}` });
+      return undefined;
+    }
+  };
+  const named = identities.tokens.map(({ name, file }, index) =>
+    attempt(`tokens.${index}.file`, file, () => Tokens.open(name, file, failed)),
+  );
+  const { htpasswdFile: users } = identities;
+  // bcrypt is loaded where it is needed alone.
+  const openPasswords = async (file: string) =>
+    (await import("../http/passwords.ts")).Passwords.open(file, failed);
+  const passwords =
+    users === undefined ? undefined : await attempt("htpasswdFile", users, () => openPasswords(users));
+  const tokens = (await Promise.all(named)).filter((each) => each !== undefined);
+  for (const each of [...tokens, passwords]) if (each) open.defer(() => each.close());
+  if (issues.length > 0) throw new ConfigError(issues);
+  return { tokens, passwords };
+}
+
+type Written = NonNullable<Config["access"]>[number];
+
+/** A rule for all upstreams is one of Docker Hub's, whose short names mean other ones, and one of all others. */
+function rulesOf(rule: Written): AccessRule[] {
+  return rule.upstream === "*" ? [ruleOf({ ...rule, upstream: "docker.io" }), ruleOf(rule)] : [ruleOf(rule)];
+}
+
+function ruleOf({ who, upstream, repositories, allow }: Written): AccessRule {
+  const globs = repositories.map((glob) =>
+    // Docker Hub's one-component names live under `library/`, as they do when they are pulled.
+    upstream === "docker.io" && /^[^/]+$/.test(glob) && !glob.includes("**") ? `library/${glob}` : glob,
+  );
+  return {
+    who: who.map(whoOf),
+    upstream,
+    repositories: globs.flatMap((glob) => parseRepositoryGlob(glob) ?? []),
+    allow,
+  };
+}
+
+function whoOf(client: Client): AccessSubject {
+  switch (client.kind) {
+    case "everybody":
+    case "token":
+    case "user":
+      return client;
+    case "certificate": {
+      const parts = client.name.split("*").map((part) => RegExp.escape(part));
+      return { kind: "certificate", name: new RegExp(`^${parts.join(".*")}$`) };
+    }
+    case "network":
+      return { kind: "network", members: blockList([client]) };
+  }
+}
+
+function blockList(networks: readonly Network[]): BlockList {
+  const list = new BlockList();
+  for (const { address, prefix, family } of networks) list.addSubnet(address, prefix, family);
+  return list;
+}

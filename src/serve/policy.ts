@@ -1,0 +1,77 @@
+/** The part of the composition that is about rules: what may be pulled, who judges signatures, and who hears of it. */
+import type { Config } from "../config/load.ts";
+import { ConfigError } from "../config/issue.ts";
+import type { PolicyEvent, PolicySettings } from "../mirror/policy.ts";
+import type { VerifyRule } from "../mirror/policyRules.ts";
+import { formatImage, formatRepository } from "../oci/reference.ts";
+import { SqliteFindings } from "../store/sqlite/findings.ts";
+import type { LiveDatabase } from "../store/sqlite/live.ts";
+import type { Log } from "../telemetry/log.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import { openCosign, TrustError } from "../trust/cosign.ts";
+import type { SignatureJudge } from "../trust/signature.ts";
+
+type Cosign = NonNullable<Config["verify"][number]["cosign"]>;
+
+type Listener = (event: PolicyEvent) => void;
+
+/** The mirror's policy, and who tells of what it meets. */
+export async function openPolicy(config: Config, database: LiveDatabase, log: Log, metrics: Metrics) {
+  const listeners = new Set<Listener>([(event) => record(event, log, metrics)]);
+  const { rules, immutableTags } = config.policy;
+  const policy: PolicySettings = {
+    rules,
+    immutableTags,
+    verify: await judges(config),
+    findings: database.over((handle) => new SqliteFindings(handle)),
+    tell: (event) => listeners.forEach((listener) => listener(event)),
+  };
+  const policyEvents = {
+    on(listener: Listener): () => void {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+  };
+  return { policy, policyEvents };
+}
+
+/** Who judges signatures, by repository. @throws ConfigError when a key or a trusted root cannot be used */
+async function judges({ verify }: Config): Promise<VerifyRule[]> {
+  const rules: VerifyRule[] = [];
+  for (const [index, { repositories, cosign }] of verify.entries()) {
+    const name = `verify.${index}`;
+    rules.push({ repositories, ...(cosign && { judge: await judgeOf(name, cosign) }) });
+  }
+  return rules;
+}
+
+async function judgeOf(name: string, cosign: Cosign): Promise<SignatureJudge> {
+  const { keys, identities, trustedRootFile: trustedRoot } = cosign;
+  try {
+    return await openCosign({ name, keys, identities, ...(trustedRoot !== undefined && { trustedRoot }) });
+  } catch (error) {
+    if (!(error instanceof TrustError)) throw error;
+    throw new ConfigError([
+      {
+        path: `${name}.cosign`,
+        value: error.message,
+        expected: "keys in PEM and a trusted root of sigstore",
+      },
+    ]);
+  }
+}
+
+/** Counts and logs an event. Why a request was refused stands in the request's own line. */
+function record(event: PolicyEvent, log: Log, metrics: Metrics): void {
+  const { upstream } = event.repository;
+  if (event.type === "refused") {
+    metrics.policyRefusals.inc({ upstream, reason: event.reason });
+    return;
+  }
+  const { repository, tag, first, now } = event;
+  metrics.immutableMoves.inc({ upstream });
+  log.error(
+    { upstream, repository: formatRepository(repository), tag, first, now },
+    `the immutable tag ${formatImage(repository, tag)} has moved upstream: ${first} is served on; find out who moved it and why`,
+  );
+}

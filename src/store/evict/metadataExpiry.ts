@@ -1,0 +1,72 @@
+/** What upstreams have only said: tags that nothing can be served for, and lists. Clients cause both, so both are bounded. */
+import type Database from "better-sqlite3";
+
+/** Ages are ms since the upstream said it. */
+export interface MetadataLimits {
+  readonly tagAgeMs: number;
+  readonly tags: number;
+  readonly listAgeMs: number;
+  readonly lists: number;
+  /** Of all lists together. */
+  readonly listBytes: number;
+}
+
+/** What is kept besides what the configuration says of the age of lists. */
+export const metadataLimits = {
+  // For longer no such tag is believed.
+  tagAgeMs: 24 * 60 * 60_000,
+  tags: 10_000,
+  lists: 10_000,
+  listBytes: 64 * 1024 * 1024,
+} as const satisfies Omit<MetadataLimits, "listAgeMs">;
+
+/** Every call does a small, bounded piece of work, so that none holds up a request. */
+export interface MetadataExpiry {
+  /** Forgets some of what is too old at `now`, or one too many, oldest first; how many rows that were, 0 when it is done. */
+  sweep(now: number, limits: MetadataLimits): Promise<number>;
+}
+
+/** How many rows one call forgets. A list may be megabytes long. */
+const tagsPerStep = 50;
+const listsPerStep = 10;
+
+type Bounds = [before: number, ahead: number, limit: number];
+
+/** {@link MetadataExpiry} in the catalog's file. */
+export class SqliteMetadataExpiry implements MetadataExpiry {
+  readonly #sql;
+
+  constructor(database: Database.Database) {
+    const old = "checked_at <= ? OR checked_at >= ?";
+    this.#sql = {
+      tooManyTags: database
+        .prepare<[number], number>(
+          "SELECT checked_at FROM tag WHERE last_held IS NULL ORDER BY checked_at DESC LIMIT 1 OFFSET ?",
+        )
+        .pluck(),
+      forgetTags: database.prepare<Bounds>(
+        `DELETE FROM tag WHERE (upstream, repository, tag) IN (
+           SELECT upstream, repository, tag FROM tag WHERE last_held IS NULL AND (${old}) ORDER BY checked_at LIMIT ?)`,
+      ),
+      tooManyLists: database
+        .prepare<[number], number>("SELECT checked_at FROM listing ORDER BY checked_at DESC LIMIT 1 OFFSET ?")
+        .pluck(),
+      listed: database.prepare<[], number>("SELECT listed FROM total").pluck(),
+      forgetLists: database.prepare<Bounds>(
+        `DELETE FROM listing WHERE (upstream, repository, subject) IN (
+           SELECT upstream, repository, subject FROM listing WHERE ${old} ORDER BY checked_at LIMIT ?)`,
+      ),
+    };
+  }
+
+  async sweep(now: number, limits: MetadataLimits): Promise<number> {
+    const tags = Math.max(now - limits.tagAgeMs, this.#sql.tooManyTags.get(limits.tags) ?? 0);
+    // What was said in the future was so while the clock was ahead.
+    const { changes } = this.#sql.forgetTags.run(tags, now + limits.tagAgeMs, tagsPerStep);
+    if (changes > 0) return changes;
+    const isTooLong = (this.#sql.listed.get() ?? 0) > limits.listBytes;
+    const lists = Math.max(now - limits.listAgeMs, this.#sql.tooManyLists.get(limits.lists) ?? 0);
+    const before = isTooLong ? now : lists;
+    return this.#sql.forgetLists.run(before, now + limits.listAgeMs, isTooLong ? 1 : listsPerStep).changes;
+  }
+}

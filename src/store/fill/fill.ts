@@ -1,0 +1,292 @@
+/** A fill: a blob on its way in. It belongs to the house, and every client reads the growing file at its own offset. */
+import { setTimeout as pause } from "node:timers/promises";
+import type { Digest } from "../../oci/digest.ts";
+import type { Repository } from "../../oci/reference.ts";
+import { lend, type Content, type Sendfile } from "./content.ts";
+import { FillError } from "../error.ts";
+import type { Ingest } from "./ingest.ts";
+import { Tail } from "./tail.ts";
+
+/**
+ * The last bytes of a blob, which nobody gets before size and digest are proven.
+ * A wrong blob thus never arrives complete: its readers are cut.
+ */
+export const heldBack = 64 * 1024;
+
+/** How many bytes of a file are read for a reader, before it is asked again whether it takes them by sendfile. */
+const stretch = 1024 * 1024;
+
+/** How long is waited, in ms, after each try in a row that brought nothing. After the last one the fill gives up. */
+const pauses = [500, 2_000] as const;
+
+/** A blob's bytes as an upstream sends them. */
+export interface FillSource {
+  /** Where in the blob `body` begins. */
+  readonly offset: number;
+  /** The size of the whole blob in bytes, where the upstream said it. */
+  readonly size: number | undefined;
+  /** The bytes; iterating throws when the upstream breaks off or stalls. */
+  readonly body: AsyncIterable<Uint8Array>;
+  /** Lets go of a body that is not read to its end. */
+  cancel(): void;
+}
+
+/** Runs work on a blob and its row when it is its turn. */
+export type SerializeByDigest = (digest: Digest, work: () => Promise<void>) => Promise<void>;
+
+/** What a fill needs besides its first bytes. */
+export interface FillOptions {
+  /** Asks the upstream again, from `offset` on. The answer may begin earlier, and is then read past. */
+  readonly resume: (offset: number) => Promise<FillSource>;
+  /** Writes the catalog's row, once the bytes are safe under their name. */
+  readonly hold: (size: number) => Promise<void>;
+  /** Runs what gives the blob its name and its row, while nobody else changes them. */
+  readonly keep?: SerializeByDigest;
+  /** Whose client asked first, for people to see. */
+  readonly repository?: Repository;
+  /** Called for every chunk that was written, with its length. */
+  readonly progress?: (bytes: number) => void;
+}
+
+/** One running download. */
+export class Fill {
+  readonly digest: Digest;
+  /** The size of the blob, or undefined until the end when the upstream did not say. */
+  readonly size: number | undefined;
+  /** Whose client asked first. */
+  readonly repository: Repository | undefined;
+  /** When it began, in ms since the epoch. */
+  readonly startedAt = Date.now();
+  /** Settles when the bytes are proven: readers have them all, though they may not be safe on disk yet. */
+  readonly proven: Promise<void>;
+  /** Settles when the blob is held, or when the fill has failed. */
+  readonly settled: Promise<void>;
+  readonly #ingest: Ingest;
+  readonly #options: FillOptions;
+  readonly #tail: Tail;
+  #written = 0;
+  /** The writing that is under way, or that has failed. */
+  #writing: Promise<void> | undefined;
+  #visible = 0;
+  /** Wakes the readers that have all there is. */
+  #waiting: (() => void)[] = [];
+  #over = false;
+  /** Who holds the file open: the fill itself, and each reader. */
+  #holders = 1;
+
+  constructor(digest: Digest, ingest: Ingest, first: FillSource, options: FillOptions) {
+    this.digest = digest;
+    this.size = first.size;
+    this.repository = options.repository;
+    this.#ingest = ingest;
+    this.#options = options;
+    this.#written = ingest.kept;
+    this.#tail = new Tail(ingest.kept);
+    this.proven = this.#receive(first);
+    this.settled = this.#settle();
+    // Those who wait get the failure; when nobody does, it is still no unhandled rejection.
+    this.proven.catch(() => {});
+    this.settled.catch(() => {});
+  }
+
+  /** Bytes written so far. */
+  get written(): number {
+    return this.#written;
+  }
+
+  /** Clients that read it now. */
+  get readers(): number {
+    return Math.max(0, this.#holders - 1);
+  }
+
+  /** A reader of its own for one client, or undefined when the file is closed already. Its pieces end with an error when the fill fails. */
+  open(): Content | undefined {
+    if (this.#holders === 0) return undefined;
+    this.#holders++;
+    return {
+      size: this.size,
+      pieces: (span, left, sendfile) => this.#pieces(span?.start ?? 0, span?.end ?? Infinity, left, sendfile),
+      close: () => this.#letGo(),
+    };
+  }
+
+  async *#pieces(
+    start: number,
+    end: number,
+    left: AbortSignal | undefined,
+    sendfile: Sendfile | undefined,
+  ): AsyncGenerator<Buffer> {
+    const readAt = (buffer: Buffer, length: number, at: number): Promise<number> =>
+      this.#ingest.read(buffer, length, at);
+    try {
+      for (let at = start; at < end;) {
+        while (at >= this.#visible && !this.#over) await this.#grown(left);
+        // Over may mean failed, and then this throws.
+        if (this.#over) await this.proven;
+        const until = Math.min(end, this.#visible);
+        if (at >= until) return;
+        const { descriptor } = this.#ingest;
+        if (sendfile && descriptor !== undefined) {
+          at += await sendfile(descriptor, at, Math.min(until, this.#written));
+          if (at === until) continue;
+        }
+        const newest = this.#ingest.isReadOnce ? undefined : this.#tail.take(at, until);
+        if (newest) {
+          try {
+            at += newest.bytes.length;
+            yield newest.bytes;
+          } finally {
+            newest.letGo();
+          }
+          continue;
+        }
+        const limit = Math.min(until, at + stretch, this.#tail.start > at ? this.#tail.start : Infinity);
+        for await (const piece of lend(readAt, at, limit)) {
+          at += piece.length;
+          yield piece;
+        }
+      }
+    } finally {
+      await this.#letGo();
+    }
+  }
+
+  /** Settles when there is more to read. @throws when `left` is aborted before. */
+  #grown(left: AbortSignal | undefined): Promise<void> {
+    left?.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const leave = (): void => reject(left?.reason);
+    left?.addEventListener("abort", leave, { once: true });
+    this.#waiting.push(() => {
+      left?.removeEventListener("abort", leave);
+      resolve();
+    });
+    return promise;
+  }
+
+  async #receive(first: FillSource): Promise<void> {
+    try {
+      this.#show(this.#written);
+      await this.#ingest.recall().catch(onDisk);
+      let source: FillSource | undefined = first;
+      for (let fruitless = 0; ;) {
+        const before = this.#written;
+        try {
+          source ??= await this.#options.resume(this.#written);
+          await this.#drain(source);
+          if (this.size === undefined || this.#written === this.size) break;
+          throw new FillError("broken", `the upstream ended after ${this.#written} of ${this.size} bytes`);
+        } catch (error) {
+          if (error instanceof FillError && error.kind === "disk") throw error;
+          fruitless = this.#written > before ? 0 : fruitless + 1;
+          if (fruitless > pauses.length) {
+            throw new FillError("broken", `the upstream broke off ${fruitless} times`, { cause: error });
+          }
+          await pause(pauses[fruitless - 1] ?? 0);
+        } finally {
+          source?.cancel();
+          source = undefined;
+        }
+      }
+      this.#ingest.verify();
+      this.#over = true;
+      this.#grow(this.#written);
+    } catch (error) {
+      this.#over = true;
+      this.#grow(this.#visible);
+      throw error;
+    }
+  }
+
+  async #drain(source: FillSource): Promise<void> {
+    let past = this.#written - source.offset;
+    const isOther = source.size !== undefined && this.size !== undefined && source.size !== this.size;
+    if (past < 0 || isOther) {
+      throw new FillError("broken", `the upstream answered from byte ${source.offset} of ${source.size}`);
+    }
+    try {
+      for await (const received of source.body) {
+        const chunk = past > 0 ? received.subarray(past) : received;
+        past -= received.length - chunk.length;
+        if (this.size !== undefined && this.#tail.end + chunk.length > this.size) {
+          throw new FillError("broken", `the upstream sent more than ${this.size} bytes`);
+        }
+        if (chunk.length > 0) await this.#gather(chunk, source);
+      }
+    } finally {
+      // Whatever has come counts, and the next answer begins after it.
+      await (this.#writing ?? this.#writeOn());
+    }
+  }
+
+  /** Has `chunk` written with what else comes while the disk is busy, and waits when that is too much. */
+  async #gather(chunk: Uint8Array, source: FillSource): Promise<void> {
+    for (let done = 0; ;) {
+      done += this.#tail.append(chunk.subarray(done), this.#written);
+      // The first bytes do not wait for the disk, whose word that it has them comes after much that came meanwhile.
+      if (this.#visible === 0 && !this.#ingest.isReadOnce) this.#show(this.#tail.end);
+      if (!this.#writing) {
+        this.#writing = this.#writeOn();
+        // Told to whoever waits for it, now or later; the body, which may take long, is not waited for.
+        this.#writing.catch(() => source.cancel());
+      }
+      if (done === chunk.length) return;
+      await this.#writing;
+    }
+  }
+
+  /** Writes what has been gathered, and what comes meanwhile. @throws FillError */
+  async #writeOn(): Promise<void> {
+    for (;;) {
+      const next = this.#tail.take(this.#written, this.#tail.end);
+      if (!next) {
+        this.#writing = undefined;
+        return;
+      }
+      const { bytes, letGo } = next;
+      try {
+        await this.#ingest.write(bytes).catch(onDisk);
+      } finally {
+        letGo();
+      }
+      this.#written += bytes.length;
+      this.#options.progress?.(bytes.length);
+      this.#show(this.#written);
+    }
+  }
+
+  async #settle(): Promise<void> {
+    try {
+      await this.proven;
+      const { hold, keep = (_digest, work) => work() } = this.#options;
+      await keep(this.digest, async () => {
+        await this.#ingest.commit().catch(onDisk);
+        await hold(this.#written);
+      });
+    } finally {
+      this.#tail.close();
+      await this.#letGo();
+    }
+  }
+
+  /** Lets readers have what there is up to `end`, but for the blob's last bytes. */
+  #show(end: number): void {
+    this.#grow(Math.min(end, (this.size ?? end) - heldBack));
+  }
+
+  #grow(visible: number): void {
+    if (visible > this.#visible) this.#visible = visible;
+    else if (!this.#over) return;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const wake of waiting) wake();
+  }
+
+  async #letGo(): Promise<void> {
+    if (--this.#holders === 0) await this.#ingest.close();
+  }
+}
+
+function onDisk(error: unknown): never {
+  throw new FillError("disk", "the blob cannot be written", { cause: error });
+}

@@ -1,0 +1,56 @@
+/** Whether a blob that is to come in can be stored, and if so, where. */
+import type { Digest } from "../../oci/digest.ts";
+import type { Blobs } from "../disk/blobs.ts";
+import type { PassthroughReason } from "./bypass.ts";
+import type { Fills } from "./fills.ts";
+import type { Health } from "../disk/health.ts";
+import type { Ingest } from "./ingest.ts";
+import type { RoomReservation, Room } from "../evict/room.ts";
+
+export interface IntakeOptions {
+  readonly blobs: Blobs;
+  readonly fills: Fills;
+  readonly room: Pick<Room, "reserve">;
+  readonly health: Pick<Health, "note" | "refusal">;
+}
+
+/** A place for one blob. */
+export interface Space {
+  readonly ingest: Ingest;
+  /** The blob is held and counted as such, or did not come in: nothing needs to be kept free for it any more. */
+  release(): void;
+}
+
+export class Intake {
+  readonly #options: IntakeOptions;
+
+  constructor(options: IntakeOptions) {
+    this.#options = options;
+  }
+
+  /** How many bytes of a blob are here already. */
+  kept(digest: Digest): number {
+    return this.#options.blobs.kept(digest);
+  }
+
+  /** A place for a blob, or why there is none. One of unknown size is let in: what it takes is seen as it comes. */
+  async open(digest: Digest, size: number | undefined): Promise<Space | PassthroughReason> {
+    const { blobs, fills, room, health } = this.#options;
+    const kept = this.kept(digest);
+    const refusal = await health.refusal(fills.outstanding + (size ?? kept) - kept);
+    if (refusal) return refusal;
+    let reservation: RoomReservation | undefined;
+    try {
+      if (size !== undefined) {
+        reservation = await room.reserve(size, kept);
+        if (!reservation) return "capacity";
+      }
+      return { ingest: await blobs.ingest(digest), release: () => reservation?.release() };
+    } catch (error) {
+      reservation?.release();
+      const trouble = health.note(error);
+      if (trouble) return trouble;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,166 @@
+/** What a registry is shown: nothing, Basic or a token, as it asked for in its challenge and as far as we trust it. */
+import { parseChallenges } from "./challenge.ts";
+import { secretOf, type Credential } from "./credential.ts";
+import { UpstreamError } from "../error.ts";
+import type { Lockout } from "./lockout.ts";
+import type { Secret } from "./secret.ts";
+import type { Issuer, Need, Tokens } from "./token.ts";
+import type { Headers, Reply } from "../net/wire.ts";
+
+/** What the registry's last challenge asked for. */
+type Scheme =
+  | { readonly kind: "none" }
+  | { readonly kind: "basic" }
+  | { readonly kind: "bearer"; readonly issuer: Issuer };
+
+/** What one request shows, and what is needed to judge its refusal. */
+export type Proof =
+  | { readonly kind: "none" }
+  | { readonly kind: "basic"; readonly header: string; readonly secret: Secret }
+  | {
+      readonly kind: "bearer";
+      readonly header: string;
+      readonly token: string;
+      readonly isNew: boolean;
+      readonly issuer: Issuer;
+    };
+
+export interface AuthorityOptions {
+  readonly name: string;
+  readonly registry: URL;
+  readonly tokenRealms: readonly string[];
+  readonly credential: Credential;
+  readonly lockout: Lockout;
+  readonly tokens: Tokens;
+}
+
+/** The memory of one registry's challenge. */
+export class Authority {
+  readonly #options: AuthorityOptions;
+  readonly #realms: ReadonlySet<string>;
+  #scheme: Scheme | undefined;
+
+  constructor(options: AuthorityOptions) {
+    this.#options = options;
+    this.#realms = new Set(options.tokenRealms.map((realm) => new URL(realm).origin));
+  }
+
+  /** Whether the registry has said what it asks for. */
+  get isKnown(): boolean {
+    return this.#scheme !== undefined;
+  }
+
+  /** Learns from an answer to a request that showed nothing. @throws UpstreamError "corrupt" when it names a realm that is not allowed. */
+  learn(status: number, headers: Headers): void {
+    this.#scheme = (status === 401 ? this.#schemeIn(headers) : undefined) ?? { kind: "none" };
+  }
+
+  /** What to show with a request. @throws UpstreamError */
+  async prove(need: Need): Promise<Proof> {
+    const scheme = this.#scheme;
+    if (scheme?.kind === "bearer") {
+      const { token, isNew } = await this.#options.tokens.get(scheme.issuer, need);
+      return { kind: "bearer", header: `Bearer ${token}`, token, isNew, issuer: scheme.issuer };
+    }
+    const secret = scheme?.kind === "basic" ? await this.#secret(need) : undefined;
+    return secret ? { kind: "basic", header: secret.basic(), secret } : { kind: "none" };
+  }
+
+  /**
+   * The answer to a request that shows `proof`, and what is learnt from it: `send` logs in with a secret that nothing is known of.
+   * @throws UpstreamError "denied" while the secret may not be tried again, and whatever `send` throws.
+   */
+  async show(proof: Proof, { signal }: Pick<Need, "signal">, send: () => Promise<Reply>): Promise<Reply> {
+    if (proof.kind !== "basic") return send();
+    const { lockout } = this.#options;
+    const login = async (): Promise<Reply> => {
+      const reply = await send();
+      if (reply.status === 401) lockout.refused(proof.secret);
+      else lockout.accepted(proof.secret);
+      return reply;
+    };
+    return lockout.inTurn(proof.secret, login, signal);
+  }
+
+  /**
+   * What to show instead of `refused`, to which the registry answered 401.
+   * @throws UpstreamError "denied" when there is nothing that would be taken.
+   */
+  async proveAnew(refused: Proof, headers: Headers, need: Need): Promise<Proof> {
+    const { tokens, credential } = this.#options;
+    const scheme = this.#schemeIn(headers);
+    if (scheme) this.#scheme = scheme;
+    if (refused.kind === "bearer") {
+      tokens.forget(refused.issuer, need, refused.token);
+      const hasMoved =
+        scheme !== undefined &&
+        (scheme.kind !== "bearer" || scheme.issuer.realm.href !== refused.issuer.realm.href);
+      // "insufficient_scope" (RFC 6750 3.1) is about the account, not about the token: Docker Hub's word for "no such repository".
+      const isFinal = refused.isNew || errorIn(headers) === "insufficient_scope";
+      if (isFinal && !hasMoved) throw this.denied(need);
+    }
+    if (refused.kind === "basic") {
+      credential.refused(refused.secret);
+      const rotated = await this.#secret(need);
+      if (!rotated || rotated.equals(refused.secret)) throw this.denied(need);
+    }
+    const proof = await this.prove(need);
+    if (proof.kind === "none") throw this.denied(need);
+    return proof;
+  }
+
+  /** Notes what the registry answered to `proof` in the end. */
+  judged(proof: Proof, status: number, need: Need): void {
+    // A token says what its account may do: it may become more when somebody grants it.
+    if (proof.kind === "bearer" && (status === 401 || status === 403)) {
+      this.#options.tokens.forget(proof.issuer, need, proof.token);
+    }
+  }
+
+  /** The refusal that a client is told, without the registry's reasons: many registries hide what exists behind it. */
+  denied({ repository }: Pick<Need, "repository">, status = 401): UpstreamError {
+    const { name, credential } = this.#options;
+    const who = credential.account === "anonymous" ? "anonymous pulls" : `account "${credential.account}"`;
+    const message = `${name} denies ${who} access to ${repository.name}, or it does not exist`;
+    return new UpstreamError("denied", message, { status });
+  }
+
+  #secret(need: Need): Promise<Secret | undefined> {
+    const { credential, tokens, name } = this.#options;
+    return secretOf(credential, name, tokens.poster(need));
+  }
+
+  #schemeIn(headers: Headers): Scheme | undefined {
+    const challenges = parseChallenges(headers["www-authenticate"]);
+    const bearer = challenges.find(({ scheme }) => scheme === "bearer");
+    if (bearer) {
+      const realm = this.#allowedRealm(bearer.parameters.get("realm") ?? "");
+      const service = bearer.parameters.get("service");
+      return { kind: "bearer", issuer: { realm, service } };
+    }
+    return challenges.some(({ scheme }) => scheme === "basic") ? { kind: "basic" } : undefined;
+  }
+
+  /** The challenge is the upstream's word, and the credential is ours: it goes only where the configuration says (CVE-2026-33540). */
+  #allowedRealm(text: string): URL {
+    const { name, registry } = this.#options;
+    const realm = URL.parse(text);
+    const isAllowed =
+      realm !== null &&
+      this.#realms.has(realm.origin) &&
+      (realm.protocol === "https:" || registry.protocol === "http:") &&
+      realm.username === "" &&
+      realm.password === "";
+    if (isAllowed) return realm;
+    const named = realm ? realm.origin : "no address";
+    throw new UpstreamError(
+      "corrupt",
+      `${name} sends us for a token to ${named}, which is not among its tokenRealms`,
+    );
+  }
+}
+
+function errorIn(headers: Headers): string | undefined {
+  const bearer = parseChallenges(headers["www-authenticate"]).find(({ scheme }) => scheme === "bearer");
+  return bearer?.parameters.get("error");
+}

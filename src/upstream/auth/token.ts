@@ -1,0 +1,237 @@
+/** Tokens: fetched from the allowed realm, kept per realm, service and scope, renewed before they expire. */
+import type { Bucket, Purpose } from "../../quota/quota.ts";
+import { inStep } from "../../async/step.ts";
+import type { Repository } from "../../oci/reference.ts";
+import { again } from "../again.ts";
+import { secretOf, type Credential, type PostForm } from "./credential.ts";
+import { UpstreamError } from "../error.ts";
+import { SingleFlight } from "../../async/singleFlight.ts";
+import type { Gate } from "../gate.ts";
+import type { Lockout } from "./lockout.ts";
+import type { Secret } from "./secret.ts";
+import { discard, readBody, type Message, type Reply, type HttpClient } from "../net/wire.ts";
+
+/** Who issues tokens: the realm has been checked against the allowed origins. */
+export interface Issuer {
+  readonly realm: URL;
+  readonly service: string | undefined;
+}
+
+/** For whom a token is needed. */
+export interface Need {
+  readonly repository: Repository;
+  readonly purpose: Purpose;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A token, and whether it was fetched just now: one that is refused then will be refused again. */
+export interface Given {
+  readonly token: string;
+  readonly isNew: boolean;
+}
+
+export interface TokensOptions {
+  readonly name: string;
+  readonly credential: Credential;
+  readonly lockout: Lockout;
+  readonly gate: Gate;
+  readonly wire: HttpClient;
+  readonly bucket: Bucket;
+  readonly tokenMs: number;
+  readonly userAgent: string;
+  readonly now: () => number;
+}
+
+interface Held {
+  readonly token: string;
+  readonly goodUntil: number;
+}
+
+const maxBytes = 64 * 1024;
+const maxHeld = 2000;
+
+// distribution-spec's token documentation: "If omitted, this defaults to 60 seconds".
+const defaultLifeSeconds = 60;
+const longestLifeSeconds = 24 * 3600;
+const longestMarginMs = 30_000;
+
+/** Statuses by which token services say that they know no OAuth2 POST: GCR 404, Artifactory 401, ACR 400 (containerd, authorizer.go). */
+const noPost = new Set([400, 401, 404, 405]);
+
+/** The tokens of one credential at one upstream. */
+export class Tokens {
+  readonly #options: TokensOptions;
+  readonly #held = new Map<string, Held>();
+  readonly #flights = new SingleFlight<Held>();
+
+  constructor(options: TokensOptions) {
+    this.#options = options;
+  }
+
+  /** A token to pull from a repository. @throws UpstreamError, "denied" when the service gives none. */
+  async get(issuer: Issuer, need: Need): Promise<Given> {
+    const key = keyOf(issuer, need);
+    const held = this.#held.get(key);
+    if (held && this.#options.now() < held.goodUntil) return { token: held.token, isNew: false };
+    const { purpose, signal } = need;
+    const { token } = await inStep(
+      purpose.trace,
+      "token",
+      { "hubcap.upstream": this.#options.name },
+      (trace) => {
+        const inside = trace ? { ...need, purpose: { ...purpose, trace } } : need;
+        return this.#flights.join(key, () => this.#fetch(issuer, inside, key), signal);
+      },
+    );
+    return { token, isNew: true };
+  }
+
+  /** Forgets a token that was refused, unless another caller has replaced it already. */
+  forget(issuer: Issuer, need: Need, refused: string): void {
+    const key = keyOf(issuer, need);
+    if (this.#held.get(key)?.token === refused) this.#held.delete(key);
+  }
+
+  /** Sends a form for a credential that has to be exchanged first. */
+  poster(need: Need): PostForm {
+    return (url, form) => this.#ask(this.#post(url, form), need);
+  }
+
+  async #fetch(issuer: Issuer, need: Need, key: string): Promise<Held> {
+    const askedAt = this.#options.now();
+    const { token, lifeMs } = tokenIn(await this.#login(issuer, need), issuer.realm);
+    const held = { token, goodUntil: askedAt + lifeMs - Math.min(longestMarginMs, lifeMs / 10) };
+    this.#held.delete(key);
+    this.#held.set(key, held);
+    const [oldest] = this.#held.keys();
+    if (this.#held.size > maxHeld && oldest !== undefined) this.#held.delete(oldest);
+    this.#options.bucket.learnToken(token);
+    return held;
+  }
+
+  async #login(issuer: Issuer, need: Need): Promise<unknown> {
+    const { credential, lockout } = this.#options;
+    const secret = await this.#secret(need);
+    if (!secret) return this.#ask(this.#get(issuer, need), need);
+    try {
+      return await lockout.inTurn(secret, () => this.#loginWith(secret, issuer, need));
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      credential.refused(secret);
+      const rotated = await this.#secret(need);
+      if (!rotated || rotated.equals(secret)) throw error;
+      return lockout.inTurn(rotated, () => this.#loginWith(rotated, issuer, need));
+    }
+  }
+
+  async #loginWith(secret: Secret, issuer: Issuer, need: Need): Promise<unknown> {
+    const { lockout } = this.#options;
+    try {
+      const answer = secret.isIdentity
+        ? await this.#refresh(secret, issuer, need)
+        : await this.#ask(this.#get(issuer, need, secret), need);
+      lockout.accepted(secret);
+      return answer;
+    } catch (error) {
+      if (isRefusal(error)) lockout.refused(secret);
+      throw error;
+    }
+  }
+
+  async #refresh(secret: Secret, issuer: Issuer, need: Need): Promise<unknown> {
+    const { realm, service } = issuer;
+    const form = {
+      ...secret.refreshGrant(),
+      ...(service === undefined ? {} : { service }),
+      scope: scopeOf(need),
+      client_id: "hubcap",
+    };
+    try {
+      return await this.#ask(this.#post(realm, form), need);
+    } catch (error) {
+      if (!(error instanceof UpstreamError && error.kind === "denied" && noPost.has(error.status ?? 0)))
+        throw error;
+      return this.#ask(this.#get(issuer, need, secret), need);
+    }
+  }
+
+  #secret(need: Need): Promise<Secret | undefined> {
+    const { credential, name } = this.#options;
+    return secretOf(credential, name, this.poster(need));
+  }
+
+  /** The JSON of a 200. */
+  async #ask(message: Message, { repository, purpose }: Need): Promise<unknown> {
+    const { gate, wire, tokenMs } = this.#options;
+    // A token belongs to the house: whoever asked first may leave.
+    const errand = { kind: "token", repository, purpose } as const;
+    const reply = await again(() => gate.pass(errand, undefined, () => wire.send(message)));
+    if (reply.status !== 200) throw this.#refusal(reply);
+    const text = (await readBody(reply, maxBytes, tokenMs)).toString();
+    try {
+      return JSON.parse(text);
+    } catch {
+      // The parser's message quotes the text, which may hold a token.
+      throw new UpstreamError("corrupt", `the token service ${reply.url.host} did not answer with JSON`);
+    }
+  }
+
+  #get({ realm, service }: Issuer, need: Need, secret?: Secret): Message {
+    const url = new URL(realm);
+    if (service !== undefined) url.searchParams.set("service", service);
+    url.searchParams.set("scope", scopeOf(need));
+    return this.#message("GET", url, secret ? { authorization: secret.basic() } : {});
+  }
+
+  #post(url: URL, form: Readonly<Record<string, string>>): Message {
+    const type = { "content-type": "application/x-www-form-urlencoded" };
+    return { ...this.#message("POST", url, type), body: new URLSearchParams(form).toString() };
+  }
+
+  #message(method: "GET" | "POST", url: URL, headers: Record<string, string>): Message {
+    const { userAgent, tokenMs } = this.#options;
+    const common = { "user-agent": userAgent, accept: "application/json", "accept-encoding": "identity" };
+    return { method, url, headers: { ...common, ...headers }, headersMs: tokenMs };
+  }
+
+  #refusal(reply: Reply): UpstreamError {
+    discard(reply);
+    const { status, url } = reply;
+    if (status >= 300 && status < 400) {
+      return new UpstreamError("corrupt", `the token service ${url.host} redirects, which is not followed`, {
+        status,
+      });
+    }
+    const account = this.#options.credential.account;
+    return new UpstreamError(
+      "denied",
+      `the token service ${url.host} refused account "${account}" (${status})`,
+      { status },
+    );
+  }
+}
+
+/** The scope is ours, whatever the challenge said. */
+function scopeOf({ repository }: Need): string {
+  return `repository:${repository.name}:pull`;
+}
+
+function keyOf({ realm, service }: Issuer, need: Need): string {
+  return `${realm.href} ${service ?? ""} ${scopeOf(need)}`;
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof UpstreamError && error.kind === "denied" && error.status === 401;
+}
+
+function tokenIn(answer: unknown, realm: URL): { token: string; lifeMs: number } {
+  const fields = typeof answer === "object" && answer !== null ? (answer as Record<string, unknown>) : {};
+  const token = fields["token"] || fields["access_token"];
+  // It becomes a header: visible characters only.
+  if (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token)) {
+    throw new UpstreamError("corrupt", `the token service ${realm.host} gave no token`);
+  }
+  const told = Number(fields["expires_in"]);
+  const seconds = told > 0 ? Math.min(told, longestLifeSeconds) : defaultLifeSeconds;
+  return { token, lifeMs: seconds * 1000 };
+}

@@ -1,0 +1,34 @@
+import { expect, test } from "vitest";
+import { PriorityQueue } from "../../../src/async/priorityQueue.ts";
+
+test("who is not wanted any more does not get a turn", async () => {
+  const line = new PriorityQueue({ maxConcurrent: 1, minTime: 0 }, () => 10);
+  await expect(line.turn(1, AbortSignal.abort(new Error("gone")), () => {})).rejects.toThrow("gone");
+  expect(line.waiting).toBe(0);
+  const end = await line.turn(1, new AbortController().signal, () => {});
+  end();
+});
+
+test("who need not wait is let through at once, and no more of them than there is room for", async () => {
+  let tokens = 10;
+  const line = new PriorityQueue({ maxConcurrent: 3, minTime: 0 }, () => tokens);
+  const { signal } = new AbortController();
+  const began: number[] = [];
+  const turns = [1, 2, 3, 4, 5].map((number) =>
+    line.turn(1, signal, () => {
+      tokens -= 1;
+      began.push(number);
+    }),
+  );
+  expect(began).toEqual([1, 2, 3]);
+  expect(line.waiting).toBe(2);
+  (await turns[0])?.();
+  await turns[3];
+  expect(began).toEqual([1, 2, 3, 4]);
+  // Nobody overtakes those who stand in line, whatever comes free.
+  const late = line.turn(1, signal, () => void began.push(6));
+  (await turns[1])?.();
+  (await turns[2])?.();
+  await late;
+  expect(began).toEqual([1, 2, 3, 4, 5, 6]);
+});

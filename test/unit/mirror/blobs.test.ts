@@ -1,0 +1,96 @@
+/** What a catalog that cannot be written does to pulls of blobs: nothing. */
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { patienceMs, type PullContext } from "../../../src/mirror/context.ts";
+import { SharedRequests } from "../../../src/mirror/sharedRequests.ts";
+import { BlobPulls } from "../../../src/mirror/blobs.ts";
+import type { Digest } from "../../../src/oci/digest.ts";
+import type { Repository } from "../../../src/oci/reference.ts";
+import { Reconciler } from "../../../src/store/repair/reconcile.ts";
+import { Fills } from "../../../src/store/fill/fills.ts";
+import { Health } from "../../../src/store/disk/health.ts";
+import { Intake } from "../../../src/store/fill/intake.ts";
+import { FakeBlobs } from "../../support/fakeBlobs.ts";
+import { FakeCatalog } from "../../support/fakeCatalog.ts";
+import { shelf, ShelfUpstream, versionOf } from "../../support/shelfUpstream.ts";
+import { bytesOf } from "../../support/pieces.ts";
+
+class FullCatalog extends FakeCatalog {
+  override async link(repository: Repository, digest: Digest): Promise<void> {
+    if (repository.name === shelf(1).name) throw new Error("database or disk is full");
+    await super.link(repository, digest);
+  }
+}
+
+function ask(): PullContext {
+  return { client: "node", userAgent: "", head: false, until: performance.now() + patienceMs, upstreamMs: 0 };
+}
+
+/** Layers in front of two repositories that share a layer. */
+async function open(catalog: FakeCatalog, adopt?: (fills: Fills) => Promise<undefined>) {
+  const upstream = new ShelfUpstream();
+  upstream.push(0, versionOf(0, 0));
+  upstream.push(1, versionOf(1, 0));
+  const [blobs, fills] = [new FakeBlobs(), new Fills()];
+  const root = await mkdtemp(join(tmpdir(), "hubcap-layers-"));
+  const health = new Health({ root, minFree: 0, changed: () => {} });
+  const custody = new Reconciler({ blobs, catalog });
+  const layers = new BlobPulls({
+    catalog,
+    blobs,
+    fills,
+    health,
+    custody: {
+      adopt: (digest) => (adopt ? adopt(fills) : custody.adopt(digest)),
+      recheck: (digest, size) => custody.recheck(digest, size),
+    },
+    intake: new Intake({ blobs, fills, health, room: { reserve: async () => ({ release: () => {} }) } }),
+    inquiries: new SharedRequests(new AbortController().signal, Date.now),
+    fetched: () => {},
+    failed: () => {},
+    bypassed: () => {},
+  });
+  const quota = { state: "unlimited", rehearsal: undefined, worthAsking: () => false } as const;
+  const served = { upstream, quota, whenExhausted: "hold", alternates: [] } as const;
+  const [shared] = versionOf(0, 0).blobs.keys();
+  if (!shared) throw new Error("no layer is shared");
+  const pull = async (repository: number): Promise<number> => {
+    const { content } = await layers.get(served, shelf(repository), shared, ask());
+    if (!content) throw new Error("no content");
+    return (await bytesOf(content)).length;
+  };
+  return { upstream, fills, pull };
+}
+
+it("serves a blob to a second repository although the row for it cannot be written", async () => {
+  const { fills, pull } = await open(new FullCatalog());
+  expect(await Promise.all([pull(0), pull(1)])).toEqual([1000, 1000]);
+  await fills.idle();
+  // A rejection that nobody handles fails the run.
+  await new Promise(setImmediate);
+});
+
+it.each(["running", "over"])(
+  "asks once, though a fill was %s before the disk was looked at (R1)",
+  async (when) => {
+    let looks = 0;
+    const house = await open(new FakeCatalog(), async (fills) => {
+      looks += 1;
+      if (looks !== 2) return undefined;
+      const began = fills.begin.bind(fills);
+      const begun = Promise.withResolvers<void>();
+      fills.begin = (...args) => {
+        begun.resolve();
+        return began(...args);
+      };
+      await begun.promise;
+      if (when === "over") await fills.idle();
+      return undefined;
+    });
+    expect(await Promise.all([house.pull(0), house.pull(0)])).toEqual([1000, 1000]);
+    await house.fills.idle();
+    expect(house.upstream.sent).toHaveLength(1);
+  },
+);

@@ -1,0 +1,83 @@
+/** What a client may have asked of upstreams, and what it costs whom. */
+import { expect, test } from "vitest";
+import { MissLimiter, OverBudget } from "../../../src/mirror/missLimiter.ts";
+import { UpstreamError } from "../../../src/upstream/error.ts";
+
+const no = new UpstreamError("absent", "not there");
+
+function budget(burst = 10, perMinute = 6) {
+  const clock = { now: 1_000_000 };
+  let reached = 0;
+  const misses = new MissLimiter({ burst, perMinute, reached: () => (reached += 1) }, () => clock.now);
+  /** How many questions that end like this a client gets through at once. */
+  const through = (client: string, address: string | undefined, end: unknown, most = 1000): number => {
+    for (let count = 0; count < most; count += 1) {
+      try {
+        misses.spend(client, address)(end);
+      } catch (error) {
+        if (error instanceof OverBudget) return count;
+        throw error;
+      }
+    }
+    return most;
+  };
+  return { clock, misses, through, refusals: () => reached };
+}
+
+test.each([
+  ["there is no such thing", no, 10],
+  ["it is not for us", new UpstreamError("denied", "no"), 10],
+  // What is there costs a tenth; the last question needs a whole one to begin with.
+  ["it is there", undefined, 91],
+  ["the upstream is down", new UpstreamError("unreachable", "down"), 91],
+  ["no pull is left", new UpstreamError("limited", "none"), 91],
+])("where %s, ten at once are a budget", (_, end, expected) => {
+  const { through, refusals } = budget();
+  expect(through("node-1", "10.0.0.1", end)).toBe(expected);
+  expect(refusals()).toBe(1);
+});
+
+test("questions that have not been answered count whole: nobody gets ahead by asking fast", () => {
+  const { misses } = budget();
+  for (let asked = 0; asked < 10; asked += 1) misses.spend("node-1", undefined);
+  expect(() => misses.spend("node-1", undefined)).toThrow(OverBudget);
+});
+
+test("one client's budget is nobody else's, and comes back with time, never more than whole", () => {
+  const { clock, through } = budget();
+  expect(through("node-1", "10.0.0.1", no)).toBe(10);
+  expect(through("node-2", "10.0.0.1", no)).toBe(10);
+  clock.now += 30_000;
+  expect(through("node-1", "10.0.0.1", no)).toBe(3);
+  clock.now += 3_600_000;
+  expect(through("node-1", "10.0.0.1", no)).toBe(10);
+  clock.now -= 3_600_000;
+  expect(through("node-1", "10.0.0.1", no)).toBe(0);
+});
+
+test("whoever gives himself a new name for each question has an address all the same", () => {
+  const { misses } = budget();
+  const ask = (at: number): void => misses.spend(`node-${at}`, "10.0.0.1")(no);
+  for (let at = 0; at < 320; at += 1) ask(at);
+  expect(() => ask(320)).toThrow(OverBudget);
+});
+
+test("the answer says who, why, until when, and what goes on", () => {
+  const { misses, through } = budget();
+  through("node-1", undefined, no);
+  expect(() => misses.spend("node-1", undefined)).toThrow(
+    expect.objectContaining({
+      kind: "limited",
+      retryAfter: 10,
+      message:
+        "node-1 has asked for too much that upstreams do not have (limits.misses allows 10 at once); " +
+        "it may ask for what is not held in 10 s, and what is held is still served",
+    }),
+  );
+});
+
+test("however many clients there are, only so many are remembered", () => {
+  const { misses } = budget();
+  for (let client = 0; client < 12_000; client += 1) misses.spend(`node-${client}`, undefined);
+  expect(misses.size).toBe(10_000);
+});

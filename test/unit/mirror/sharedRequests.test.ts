@@ -1,0 +1,83 @@
+/** Who is asked first when a client wants what is being asked ahead, and how often in all. */
+import { expect, test } from "vitest";
+import { patienceMs, type PullContext } from "../../../src/mirror/context.ts";
+import { SharedRequests, Overtaken, type SharedRequest } from "../../../src/mirror/sharedRequests.ts";
+import { UpstreamError } from "../../../src/upstream/error.ts";
+import type { RequestOptions } from "../../../src/upstream/registry.ts";
+import { ShelfUpstream } from "../../support/shelfUpstream.ts";
+
+function ask(ahead: boolean): PullContext {
+  const until = performance.now() + patienceMs;
+  return { client: "node", userAgent: "", head: false, until, upstreamMs: 0, ...(ahead && { ahead }) };
+}
+
+/** Questions whose answers `send` gives, and the reasons of those that were sent. */
+function house(send: (asked: RequestOptions) => Promise<string>) {
+  const inquiries = new SharedRequests(new AbortController().signal, Date.now);
+  const upstream = new ShelfUpstream();
+  const sent: string[] = [];
+  const question = (reason: "pull" | "warm"): SharedRequest<string> => ({
+    upstream,
+    about: "manifest docker.io/library/nginx:1",
+    want: "content",
+    reason,
+    send: (asked) => {
+      sent.push(asked.purpose.reason);
+      return send(asked);
+    },
+  });
+  return {
+    sent,
+    warm: () => inquiries.ask(question("warm"), ask(true)),
+    pull: () => inquiries.ask(question("pull"), ask(false)),
+  };
+}
+
+/** Stands in line until it is overtaken. */
+function inLine({ purpose: { overtaken } }: RequestOptions): Promise<string> {
+  return new Promise((_, reject) => overtaken?.addEventListener("abort", () => reject(overtaken.reason)));
+}
+
+test("what stands in line leaves it, and the client asks at its own right, once for all", async () => {
+  const { warm, pull, sent } = house((asked) =>
+    asked.purpose.reason === "warm" ? inLine(asked) : Promise.resolve("it"),
+  );
+  const warmed = warm().catch((error: unknown) => error);
+  expect(await Promise.all([pull(), pull()])).toEqual(["it", "it"]);
+  expect(await warmed).toBeInstanceOf(Overtaken);
+  expect(sent).toEqual(["warm", "pull"]);
+});
+
+test("what was sent already is waited for: it is spent once", async () => {
+  const answer = Promise.withResolvers<string>();
+  const { warm, pull, sent } = house(() => answer.promise);
+  const all = [warm(), pull(), warm()];
+  answer.resolve("it");
+  expect(await Promise.all(all)).toEqual(["it", "it", "it"]);
+  expect(sent).toEqual(["warm"]);
+});
+
+test("that there is nothing left for warming is no answer for a client", async () => {
+  const gate = Promise.withResolvers<void>();
+  const { warm, pull, sent } = house(async ({ purpose }) => {
+    if (purpose.reason === "pull") return "it";
+    await gate.promise;
+    throw new UpstreamError("limited", "what is left is kept for clients");
+  });
+  const warmed = warm().catch((error: unknown) => error);
+  const pulled = pull();
+  gate.resolve();
+  expect(await pulled).toBe("it");
+  expect(await warmed).toBeInstanceOf(UpstreamError);
+  expect(sent).toEqual(["warm", "pull"]);
+});
+
+test("any other answer is the client's too", async () => {
+  const { warm, pull, sent } = house(async () => {
+    await new Promise(setImmediate);
+    throw new UpstreamError("absent", "there is no such image");
+  });
+  const all = await Promise.allSettled([warm(), pull()]);
+  expect(all.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+  expect(sent).toEqual(["warm"]);
+});

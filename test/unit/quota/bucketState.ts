@@ -1,0 +1,55 @@
+/** Books that are open against the model upstream, and what is done with them again and again. */
+import { expect } from "vitest";
+import type { Account, AccountOptions } from "../../../src/quota/account.ts";
+import type { QuotaEvent } from "../../../src/quota/event.ts";
+import { QuotaError, type QuotaAnswer, type Reason, type RequestKind } from "../../../src/quota/quota.ts";
+import { errand, World } from "./world.ts";
+
+/** A model upstream with `limit` pulls a minute, and Hubcap's books of it. */
+export async function started(
+  limit: number,
+  more: Partial<AccountOptions> = {},
+  hasHeaders = true,
+): Promise<World> {
+  const world = new World({ limit, hasHeaders });
+  await world.start(more);
+  return world;
+}
+
+/** Sends a request and has it answered; false when it was refused. */
+export async function pull(world: World, kind: RequestKind = "manifest-get"): Promise<boolean> {
+  const flight = await world.send(kind);
+  if (flight) world.answer(flight);
+  return flight !== undefined;
+}
+
+/** Sends pulls that must all go. */
+export async function pulls(world: World, count: number): Promise<void> {
+  for (let index = 0; index < count; index += 1) expect(await pull(world)).toBe(true);
+}
+
+/** Sends a request that is answered with `answer`. */
+export async function answered(
+  account: Account,
+  answer: Partial<QuotaAnswer>,
+  kind: RequestKind = "manifest-get",
+) {
+  const claim = account.reserve(errand(kind));
+  account.admit(claim);
+  await account.begin(claim);
+  account.answered(claim, { status: 200, headers: {}, ...answer });
+}
+
+/** Why a request may not go, which it must not. */
+export function refusal(account: Account, kind: RequestKind = "manifest-get", reason: Reason = "pull") {
+  const verdict = account.balance.verdict(errand(kind, reason));
+  if (!(verdict instanceof QuotaError)) throw new Error(`it may ${verdict}`);
+  return verdict;
+}
+
+/** Everything announced from here on. */
+export function heard(account: Account): QuotaEvent[] {
+  const events: QuotaEvent[] = [];
+  account.events.on((event) => void events.push(event));
+  return events;
+}

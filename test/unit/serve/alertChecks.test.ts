@@ -1,0 +1,115 @@
+/** What is looked up for webhooks that no integration test can wait for: forecasts, certificates, the disk, the audit log. */
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { startAlertChecks, type AlertChecksOptions } from "../../../src/serve/alertChecks.ts";
+import type { Snapshot } from "../../../src/quota/snapshot.ts";
+import { Alerts, type AlertMessage } from "../../../src/telemetry/alerts.ts";
+import { Metrics } from "../../../src/telemetry/metrics.ts";
+
+const hour = 60 * 60_000;
+const everything = [
+  "quota-low",
+  "quota-forecast",
+  "disk",
+  "certificate",
+  "audit",
+  "corrupt-blob",
+  "tag-moved",
+];
+
+const at = (ms: number): string => new Date(ms).toISOString();
+
+let stop: (() => void) | undefined;
+
+beforeEach(() => void vi.useFakeTimers({ now: 1_000 * hour }));
+afterEach(() => {
+  stop?.();
+  vi.useRealTimers();
+});
+
+function open() {
+  const metrics = new Metrics();
+  const house: { trouble: "full" | undefined; isAuditFailing: boolean; snapshot: Partial<Snapshot> } = {
+    trouble: undefined,
+    isAuditFailing: false,
+    snapshot: { state: "ok", remaining: 90, limit: 100, emptyAt: null },
+  };
+  const told: string[] = [];
+  const webhook = {
+    send: ({ event, state, subject }: AlertMessage) => void told.push(`${event} ${state} ${subject}`),
+  };
+  const options = {
+    alerts: new Alerts([{ webhook, on: everything, minIntervalMs: 0 }], "house"),
+    connected: new Map([
+      [
+        "docker.io",
+        {
+          bucket: { snapshot: () => house.snapshot, on: () => () => {} },
+          registry: { health: { knownDown: false } },
+        },
+      ],
+    ]),
+    disk: house,
+    metrics,
+    isAuditFailing: () => house.isAuditFailing,
+    failed: (error: unknown) => void told.push(String(error)),
+    now: Date.now,
+  };
+  stop = startAlertChecks(options as unknown as AlertChecksOptions);
+  const next = async (ms = 5_000): Promise<string[]> => {
+    await vi.advanceTimersByTimeAsync(ms);
+    return told.splice(0);
+  };
+  return { house, metrics, next };
+}
+
+it("a quota that will be empty within the hour, but not one that will be later", async () => {
+  const { house, next } = open();
+  const forecast = (ms: number): void => {
+    house.snapshot = { ...house.snapshot, emptyAt: at(Date.now() + ms) };
+  };
+  forecast(2 * hour);
+  expect(await next()).toEqual([]);
+  forecast(hour / 2);
+  expect(await next()).toEqual(["quota-forecast firing docker.io"]);
+  forecast(2 * hour);
+  expect(await next()).toEqual(["quota-forecast resolved docker.io"]);
+});
+
+it("a certificate that ends within 14 days, whoever's it is", async () => {
+  const { metrics, next } = open();
+  const day = 24 * 3600;
+  metrics.upstreamCertificateExpiry.set({ upstream: "ghcr.io" }, Date.now() / 1000 + 15 * day);
+  metrics.certificateExpiry.set({ listener: "registry" }, Date.now() / 1000 + 15 * day);
+  expect(await next()).toEqual([]);
+  metrics.upstreamCertificateExpiry.set({ upstream: "ghcr.io" }, Date.now() / 1000 + 13 * day);
+  expect(await next()).toEqual(["certificate firing ghcr.io"]);
+  metrics.certificateExpiry.set({ listener: "registry" }, Date.now() / 1000 + 13 * day);
+  expect(await next()).toEqual(["certificate firing registry"]);
+});
+
+it("a disk in trouble and an audit log that loses lines, until they recover", async () => {
+  const { house, next } = open();
+  [house.trouble, house.isAuditFailing] = ["full", true];
+  expect(await next()).toEqual(["disk firing storage", "audit firing audit.file"]);
+  [house.trouble, house.isAuditFailing] = [undefined, false];
+  expect(await next()).toEqual(["disk resolved storage", "audit resolved audit.file"]);
+});
+
+it("blobs in quarantine, for as long as more come", async () => {
+  const { metrics, next } = open();
+  await next();
+  metrics.quarantined.inc({ reason: "bytes" });
+  expect(await next()).toEqual(["corrupt-blob firing storage"]);
+  await next(hour - 10_000);
+  metrics.quarantined.inc({ reason: "size" });
+  expect(await next(hour - 10_000)).toEqual([]);
+  expect(await next(20_000)).toEqual(["corrupt-blob resolved storage"]);
+});
+
+it("an immutable tag that moved, by upstream, for as long as more do", async () => {
+  const { metrics, next } = open();
+  metrics.immutableMoves.inc({ upstream: "ghcr.io" });
+  expect(await next()).toEqual(["tag-moved firing ghcr.io"]);
+  expect(await next(hour - 10_000)).toEqual([]);
+  expect(await next(20_000)).toEqual(["tag-moved resolved ghcr.io"]);
+});

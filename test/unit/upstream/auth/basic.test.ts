@@ -1,0 +1,88 @@
+/** Basic: the credential goes to the registry itself, carefully while nobody knows whether it is right. */
+import { expect, test } from "vitest";
+import { digestOf } from "../../../../src/oci/digest.ts";
+import { parseRepositoryName, type Repository } from "../../../../src/oci/reference.ts";
+import type { Credential } from "../../../../src/upstream/auth/credential.ts";
+import { Secret } from "../../../../src/upstream/auth/secret.ts";
+import { asked, manifest, nginx, reply, replyManifest, serve, upstream } from "../server.ts";
+
+const digest = digestOf(manifest);
+const basic = `Basic ${Buffer.from("cluster:s3cret").toString("base64")}`;
+
+function account(password = "s3cret"): Credential {
+  const secret = new Secret("cluster", password);
+  return { account: "cluster", secret: async () => secret, refused: () => undefined };
+}
+
+function repository(text: string): Repository {
+  const name = parseRepositoryName(text);
+  if (!name) throw new Error(text);
+  return { upstream: "test.example", name };
+}
+
+test("the credential goes to the registry that asks for it", async () => {
+  const registry = await serve((request, response) =>
+    request.headers.authorization === basic
+      ? replyManifest(response)
+      : reply(response, 401, { "www-authenticate": 'Basic realm="r"' }),
+  );
+  const { registry: client } = upstream(registry.url, { credential: account() });
+  await client.headManifest(nginx, digest, asked);
+  await client.headManifest(nginx, digest, asked);
+  expect(registry.asked).toHaveLength(3);
+});
+
+test("a wrong password is not repeated for a minute", async () => {
+  const registry = await serve((_, response) =>
+    reply(response, 401, { "www-authenticate": "Basic realm=r" }),
+  );
+  const { registry: client } = upstream(registry.url, { credential: account("wrong") });
+  for (const _ of [1, 2, 3]) {
+    await expect(client.headManifest(nginx, digest, asked)).rejects.toMatchObject({ kind: "denied" });
+  }
+  expect(registry.requests.filter(({ headers }) => headers.authorization !== undefined)).toHaveLength(1);
+});
+
+test("a wrong password is tried once, for thirty requests at once", async () => {
+  const registry = await serve((_, response) =>
+    reply(response, 401, { "www-authenticate": "Basic realm=r" }),
+  );
+  const { registry: client } = upstream(registry.url, { credential: account("wrong") });
+  const results = await Promise.allSettled(
+    Array.from({ length: 30 }, (_, index) => client.headManifest(repository(`a/b${index}`), digest, asked)),
+  );
+  expect(results.every((result) => result.status === "rejected" && result.reason.kind === "denied")).toBe(
+    true,
+  );
+  expect(registry.requests.filter(({ headers }) => headers.authorization !== undefined)).toHaveLength(1);
+});
+
+test("a right one holds up nobody once it is known to be right", async () => {
+  let running = 0;
+  let most = 0;
+  const registry = await serve((request, response) => {
+    if (request.headers.authorization !== basic) {
+      return reply(response, 401, { "www-authenticate": "Basic realm=r" });
+    }
+    running += 1;
+    most = Math.max(most, running);
+    return setTimeout(() => {
+      running -= 1;
+      replyManifest(response);
+    }, 20);
+  });
+  const { registry: client } = upstream(registry.url, { credential: account() });
+  const eight = () => Promise.all(Array.from({ length: 8 }, () => client.headManifest(nginx, digest, asked)));
+  await client.headManifest(nginx, digest, asked);
+  expect(most).toBe(1);
+  await eight();
+  expect(most).toBeGreaterThan(1);
+});
+
+test("without a credential it is a refusal", async () => {
+  const registry = await serve((_, response) =>
+    reply(response, 401, { "www-authenticate": "Basic realm=r" }),
+  );
+  const { registry: client } = upstream(registry.url);
+  await expect(client.headManifest(nginx, digest, asked)).rejects.toMatchObject({ kind: "denied" });
+});

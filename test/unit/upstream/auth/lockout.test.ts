@@ -1,0 +1,86 @@
+import { expect, test } from "vitest";
+import { UpstreamError } from "../../../../src/upstream/error.ts";
+import { Lockout } from "../../../../src/upstream/auth/lockout.ts";
+import { Secret } from "../../../../src/upstream/auth/secret.ts";
+
+const secret = new Secret("cluster", "right");
+
+function setUp(): { lockout: Lockout; pass: (ms: number) => void; isOpen: () => Promise<boolean> } {
+  let now = 0;
+  const lockout = new Lockout("docker.io", "cluster", () => now);
+  const isOpen = async (): Promise<boolean> => {
+    try {
+      await lockout.inTurn(secret, async () => {});
+      return true;
+    } catch (error) {
+      return !(error instanceof UpstreamError && error.kind === "denied" && (error.retryAfter ?? 0) > 0);
+    }
+  };
+  return { lockout, pass: (ms) => void (now += ms), isOpen };
+}
+
+test("a secret that never worked is tried again after a minute, then two, then four", async () => {
+  const { lockout, pass, isOpen } = setUp();
+  for (const minutes of [1, 2, 4]) {
+    lockout.refused(secret);
+    pass(minutes * 60_000 - 1);
+    expect(await isOpen()).toBe(false);
+    pass(1);
+    expect(await isOpen()).toBe(true);
+  }
+});
+
+test("another secret may be tried at once", async () => {
+  const { lockout, isOpen } = setUp();
+  lockout.refused(secret);
+  expect(await isOpen()).toBe(false);
+  await lockout.inTurn(new Secret("cluster", "rotated"), async () => {});
+});
+
+test("a secret that worked is not given up for one hidden repository, but for three refusals in a row", async () => {
+  const { lockout, isOpen } = setUp();
+  lockout.accepted(secret);
+  lockout.refused(secret);
+  lockout.refused(secret);
+  expect(await isOpen()).toBe(true);
+  lockout.refused(secret);
+  expect(await isOpen()).toBe(false);
+});
+
+test("while a secret is not known to work, logins go one by one", async () => {
+  const { lockout } = setUp();
+  let running = 0;
+  let most = 0;
+  const twenty = async (shown: Secret): Promise<number> => {
+    most = 0;
+    await Promise.all(Array.from({ length: 20 }, () => lockout.inTurn(shown, login)));
+    return most;
+  };
+  const login = async (): Promise<void> => {
+    running += 1;
+    most = Math.max(most, running);
+    await new Promise((resolve) => setImmediate(resolve));
+    running -= 1;
+  };
+  expect(await twenty(secret)).toBe(1);
+  lockout.accepted(secret);
+  expect(await twenty(secret)).toBe(20);
+  // What replaces it may be wrong, and so may it be itself from one moment to the next.
+  expect(await twenty(new Secret("cluster", "rotated"))).toBe(1);
+  lockout.refused(secret);
+  expect(await twenty(secret)).toBe(1);
+});
+
+test("who leaves does not wait for their turn, and does not log in", async () => {
+  const { lockout } = setUp();
+  const { promise: first, resolve } = Promise.withResolvers<void>();
+  const trial = lockout.inTurn(secret, () => first);
+  const leaver = new AbortController();
+  let hasTried = false;
+  const second = lockout.inTurn(secret, async () => void (hasTried = true), leaver.signal);
+  leaver.abort(new Error("gone"));
+  await expect(second).rejects.toThrow("gone");
+  resolve();
+  await trial;
+  expect(hasTried).toBe(false);
+});
