@@ -6,7 +6,7 @@ import { withClient } from "../support/clients.ts";
 import { Containerd } from "../support/clients/containerd.ts";
 import { run, sealed } from "../support/clients/process.ts";
 import type { WrittenConfig } from "../support/hubcap.ts";
-import { openAccessHouse, secrets, type AccessHouse } from "../fault/accessCluster.ts";
+import { openAccessHouse, secrets, type AccessHouse } from "../support/accessSetup.ts";
 import { emptyFolder, pushImage, whole } from "./cluster.ts";
 
 async function open(changes: WrittenConfig = {}): Promise<AccessHouse & { readonly address: string }> {

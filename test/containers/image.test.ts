@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { GenericContainer, Wait, type StartedTestContainer } from "testcontainers";
 import { afterEach, beforeAll, expect, it, onTestFinished } from "vitest";
 import { emptyFolder, pushImage, whole } from "../clients/cluster.ts";
-import { Reader } from "../fault/reader.ts";
+import { Reader } from "../support/reader.ts";
 import { ask } from "../support/ask.ts";
 import { requireClient, withClient } from "../support/clients.ts";
 import { pullWithCrane } from "../support/clients/copiers.ts";

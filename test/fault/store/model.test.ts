@@ -1,0 +1,391 @@
+/**
+ * Store and mirror against a simple model, over random pulls, evictions, crashes, restarts, moved tags, damaged files and
+ * rotten ones with the scrub that finds them: whatever happened before, a pull gives the right bytes, fetches just what is
+ * not held, and the sums are right.
+ */
+import { mkdtemp, open, readdir, rm, truncate } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type Database from "better-sqlite3";
+import fc from "fast-check";
+import { expect, it } from "vitest";
+import { patienceMs } from "../../../src/mirror/context.ts";
+import type { PullContext } from "../../../src/mirror/context.ts";
+import { Mirror } from "../../../src/mirror/mirror.ts";
+import { digestOf, hexOf, type Digest } from "../../../src/oci/digest.ts";
+import { blobPath } from "../../../src/oci/layout.ts";
+import { parsePattern, type Pattern } from "../../../src/oci/pattern.ts";
+import { DiskBlobs } from "../../../src/store/disk/blobs.ts";
+import { SqliteCatalog } from "../../../src/store/sqlite/catalog.ts";
+import { openDatabase } from "../../../src/store/sqlite/database.ts";
+import { Reconciler } from "../../../src/store/repair/reconcile.ts";
+import { SqliteFindings } from "../../../src/store/sqlite/findings.ts";
+import { Fills } from "../../../src/store/fill/fills.ts";
+import { Health } from "../../../src/store/disk/health.ts";
+import { Intake } from "../../../src/store/fill/intake.ts";
+import { SqliteMetadataExpiry } from "../../../src/store/evict/metadataExpiry.ts";
+import { SqliteInventory } from "../../../src/store/sqlite/inventory.ts";
+import { graceMs, Eviction } from "../../../src/store/evict/eviction.ts";
+import { Pins, SqlitePinTable } from "../../../src/store/evict/pins.ts";
+import { Scrub } from "../../../src/store/repair/scrub.ts";
+import { SqliteSurvey } from "../../../src/store/sqlite/survey.ts";
+import { Metrics } from "../../../src/telemetry/metrics.ts";
+import { ShelfUpstream, shelf, tag, versionOf, type Version } from "../../support/shelfUpstream.ts";
+import { bytesOf } from "../../support/pieces.ts";
+
+const repositories = 4;
+const capacity = 100_000;
+const runs = Number(process.env["MODEL_RUNS"] ?? 60);
+
+/** What should be so: the simplest bookkeeping there is. */
+class Model {
+  readonly versions: number[] = Array.from({ length: repositories }, () => 0);
+  /** Images that are held, by manifest, with their last use. */
+  readonly images = new Map<Digest, { number: number; version: Version; usedAt: number }>();
+  /** Sizes of the blobs that are held, manifests among them. */
+  readonly blobs = new Map<Digest, number>();
+  /** Those of them whose files are too short. */
+  readonly damaged = new Set<Digest>();
+  /** Those with a bit turned over, which their size does not tell. */
+  readonly rotten = new Set<Digest>();
+  /** What was taken out of service, by the scrub or because a pull saw that it was too short. */
+  readonly quarantined = new Set<Digest>();
+
+  get bytes(): number {
+    return this.blobs.values().reduce((sum, size) => sum + size, 0);
+  }
+
+  /** Lets go of an image, with what it alone names. */
+  drop(manifest: Digest): void {
+    const going = this.images.get(manifest)?.version.blobs.keys() ?? [];
+    this.images.delete(manifest);
+    for (const digest of [manifest, ...going]) if (!this.#isNamed(digest)) this.lose(digest);
+  }
+
+  /** Blobs whose manifest went to quarantine stay until room is made. */
+  dropOrphans(): void {
+    for (const digest of this.blobs.keys()) if (!this.#isNamed(digest)) this.lose(digest);
+  }
+
+  /** The bytes of a digest are gone. */
+  lose(digest: Digest): void {
+    this.images.delete(digest);
+    this.blobs.delete(digest);
+    this.mend(digest);
+  }
+
+  /** The bytes of a digest are those that the upstream sent. */
+  mend(digest: Digest): void {
+    this.damaged.delete(digest);
+    this.rotten.delete(digest);
+  }
+
+  #isNamed(digest: Digest): boolean {
+    return [...this.images].some(
+      ([manifest, { version }]) => manifest === digest || version.blobs.has(digest),
+    );
+  }
+}
+
+/** What is in memory. */
+interface Rooms {
+  readonly database: Database.Database;
+  readonly blobs: DiskBlobs;
+  readonly custody: Reconciler;
+  readonly fills: Fills;
+  readonly keeper: Eviction;
+  readonly mirror: Mirror;
+}
+
+async function openRooms(root: string, upstream: ShelfUpstream, now: () => number): Promise<Rooms> {
+  const database = openDatabase(join(root, "catalog.sqlite"));
+  const blobs = await DiskBlobs.at(root);
+  const fills = new Fills();
+  const keeper = new Eviction({
+    inventory: new SqliteInventory(database),
+    blobs,
+    hearsay: new SqliteMetadataExpiry(database),
+    listAgeMs: 0,
+    marks: { capacity, high: capacity, low: capacity },
+    leftovers: () => blobs.keptInAll(),
+    pins: new Pins(new SqlitePinTable(() => database), [], now),
+    retention: [],
+    rest: async () => {},
+    evicted: () => {},
+    failed: () => {},
+    now,
+  });
+  const catalog = new SqliteCatalog(database, now);
+  const health = new Health({ root, minFree: 0, changed: () => {} });
+  const custody = new Reconciler({ blobs, catalog });
+  const quota = { state: "unlimited", rehearsal: undefined, worthAsking: () => false } as const;
+  const mirror = new Mirror({
+    upstreams: new Map([
+      [upstream.name, { upstream, quota, whenExhausted: "hold", alternates: [] } as const],
+    ]),
+    blobs,
+    fills,
+    catalog,
+    custody,
+    intake: new Intake({ blobs, fills, health, room: keeper.room }),
+    health,
+    used: (repository, digest) => keeper.uses.note(repository, digest),
+    freshness: { tagTtlMs: 0, staleIfErrorMs: 0, lowTtlFactor: 1 },
+    metrics: new Metrics(),
+    misses: { burst: 1_000_000, perMinute: 1, reached: () => {} },
+    policy: {
+      rules: [],
+      verify: [],
+      immutableTags: [],
+      findings: new SqliteFindings(database),
+      tell: () => {},
+    },
+    draining: new AbortController().signal,
+    now,
+  });
+  return { database, blobs, custody, fills, keeper, mirror };
+}
+
+/** The real thing: a folder that outlives its memory. */
+class House {
+  now = 1_000_000_000;
+  readonly root: string;
+  readonly upstream: ShelfUpstream;
+  #rooms: Rooms;
+  readonly #crashed: Rooms[] = [];
+
+  private constructor(root: string, upstream: ShelfUpstream, rooms: Rooms) {
+    this.root = root;
+    this.upstream = upstream;
+    this.#rooms = rooms;
+  }
+
+  static async open(): Promise<House> {
+    const root = await mkdtemp(join(tmpdir(), "hubcap-model-"));
+    const upstream = new ShelfUpstream();
+    for (let one = 0; one < repositories; one++) upstream.push(one, versionOf(one, 0));
+    const house: House = new House(root, upstream, await openRooms(root, upstream, () => house.now));
+    return house;
+  }
+
+  get rooms(): Rooms {
+    return this.#rooms;
+  }
+
+  /** What was in memory is left as it is, open files included. */
+  async crash(): Promise<void> {
+    this.#crashed.push(this.#rooms);
+    this.#rooms = await openRooms(this.root, this.upstream, () => this.now);
+  }
+
+  async restart(): Promise<void> {
+    await this.#rooms.keeper.close();
+    this.#rooms.database.close();
+    this.#rooms = await openRooms(this.root, this.upstream, () => this.now);
+  }
+
+  async close(): Promise<void> {
+    await this.#rooms.fills.idle();
+    for (const { database } of [...this.#crashed, this.#rooms]) database.close();
+    await rm(this.root, { recursive: true });
+  }
+
+  ask(): PullContext {
+    return {
+      client: "node",
+      userAgent: "test",
+      head: false,
+      until: performance.now() + patienceMs,
+      upstreamMs: 0,
+    };
+  }
+}
+
+type Step = fc.AsyncCommand<Model, House>;
+
+/** A command with a name, after which the store must hold what the model says, under names that are true. */
+function step(name: string, run: (model: Model, house: House) => Promise<void>): Step {
+  return {
+    check: () => true,
+    async run(model, house) {
+      house.now += 1000;
+      await run(model, house);
+      expect(await house.rooms.keeper.totals()).toEqual({
+        bytes: model.bytes,
+        blobs: model.blobs.size,
+        manifests: model.images.size,
+      });
+      const onDisk = await Array.fromAsync(house.rooms.blobs.list());
+      expect(new Set(onDisk.map(({ digest }) => digest))).toEqual(new Set(model.blobs.keys()));
+      for (const { digest, size } of onDisk) {
+        if (model.damaged.has(digest) || model.rotten.has(digest)) continue;
+        const bytes = await house.rooms.blobs.read(digest, size);
+        expect(bytes && digestOf(bytes)).toBe(digest);
+      }
+    },
+    toString: () => name,
+  };
+}
+
+function pull(number: number): Step {
+  return step(`pull ${number}`, async (model, house) => {
+    const version = versionOf(number, model.versions[number] ?? 0);
+    const lacking = [version.digest, ...version.blobs.keys()].filter(
+      (digest) =>
+        !model.blobs.has(digest) ||
+        model.damaged.has(digest) ||
+        // A manifest is checked whenever it is read.
+        (digest === version.digest && model.rotten.has(digest)),
+    );
+    house.upstream.sent.length = 0;
+    const answer = await house.rooms.mirror.manifest(shelf(number), tag, house.ask());
+    expect(answer.bytes).toEqual(version.bytes);
+    for (const [digest, bytes] of version.blobs) {
+      const { content } = await house.rooms.mirror.blob(shelf(number), digest, house.ask());
+      const served = await bytesOf(content);
+      // Of what has rotted since it was last scrubbed, a client gets all, and refuses it for its digest.
+      if (model.rotten.has(digest)) expect(served && digestOf(served)).not.toBe(digest);
+      else expect(served).toEqual(bytes);
+    }
+    await house.rooms.fills.idle();
+    await house.rooms.keeper.uses.flush();
+    expect(house.upstream.sent.toSorted()).toEqual(lacking.toSorted());
+    model.images.set(version.digest, { number, version, usedAt: house.now });
+    model.blobs.set(version.digest, version.bytes.length);
+    for (const [digest, bytes] of version.blobs) model.blobs.set(digest, bytes.length);
+    for (const digest of lacking) {
+      if (model.damaged.has(digest)) model.quarantined.add(digest);
+      model.mend(digest);
+    }
+  });
+}
+
+const remove = (number: number): Step =>
+  step(`remove ${number}`, async (model, house) => {
+    const pattern = parsePattern(`docker.io/${shelf(number).name}`) as Pattern;
+    await house.rooms.keeper.remove(pattern, () => {}, false);
+    for (const [digest, image] of model.images) if (image.number === number) model.drop(digest);
+  });
+
+/** Evicts what was unused for longest until a blob of `bytes` bytes has room. */
+const squeeze = (bytes: number): Step =>
+  step(`evict for ${bytes}`, async (model, house) => {
+    house.now += graceMs;
+    const reservation = await house.rooms.keeper.room.reserve(bytes);
+    expect(reservation).toBeDefined();
+    reservation?.release();
+    if (model.bytes > capacity - bytes) model.dropOrphans();
+    const byUse = [...model.images].toSorted(([, one], [, other]) => one.usedAt - other.usedAt);
+    for (const [digest] of byUse) {
+      if (model.bytes <= capacity - bytes) break;
+      model.drop(digest);
+    }
+  });
+
+const change = (number: number): Step =>
+  step(`upstream changes ${number}`, async (model, house) => {
+    const version = (model.versions[number] ?? 0) + 1;
+    model.versions[number] = version;
+    house.upstream.push(number, versionOf(number, version));
+  });
+
+function fileOf(house: House, digest: Digest): string {
+  const [, algorithm = "", hex = ""] = blobPath(digest).split("/");
+  return join(house.root, "blobs", algorithm, hex.slice(0, 2), hex);
+}
+
+function heldBy(model: Model, which: number): Digest | undefined {
+  return [...model.blobs.keys()].toSorted()[which % Math.max(1, model.blobs.size)];
+}
+
+/** Damage that is seen when a file is opened. */
+const damage = (which: number): Step =>
+  step(`damage ${which}`, async (model, house) => {
+    const digest = heldBy(model, which);
+    if (digest === undefined) return;
+    await truncate(fileOf(house, digest), 3);
+    model.mend(digest);
+    model.damaged.add(digest);
+  });
+
+/** Damage that only those see who read everything. */
+const flip = (which: number): Step =>
+  step(`flip a bit of ${which}`, async (model, house) => {
+    const digest = heldBy(model, which);
+    if (digest === undefined || model.damaged.has(digest) || model.rotten.has(digest)) return;
+    await using file = await open(fileOf(house, digest), "r+");
+    const byte = Buffer.alloc(1);
+    const position = Math.floor((model.blobs.get(digest) ?? 0) / 2);
+    await file.read(byte, 0, 1, position);
+    byte[0] = (byte[0] ?? 0) ^ 1;
+    await file.write(byte, 0, 1, position);
+    model.rotten.add(digest);
+  });
+
+const scrubEveryMs = 10_000;
+
+/** Reads everything that is held, whatever an earlier scrub has reached. */
+const scrub = (): Step =>
+  step("scrub", async (model, house) => {
+    const { database, custody } = house.rooms;
+    const scrub = new Scrub({
+      survey: new SqliteSurvey(database),
+      custody,
+      rate: 1e12,
+      every: scrubEveryMs,
+      scrubbed: () => {},
+      failed: (error) => {
+        throw error;
+      },
+      now: () => house.now,
+    });
+    const { signal } = new AbortController();
+    // To the end of the round that is under way, and then a whole one.
+    while (await scrub.step(signal));
+    house.now += scrubEveryMs;
+    while (await scrub.step(signal));
+    for (const digest of [...model.damaged, ...model.rotten]) {
+      model.quarantined.add(digest);
+      model.lose(digest);
+    }
+    const quarantine = await readdir(join(house.root, "quarantine"));
+    expect(new Set(quarantine)).toEqual(
+      new Set([...model.quarantined].map((digest) => `sha256-${hexOf(digest)}`)),
+    );
+  });
+
+const crash = step("crash", (_model, house) => house.crash());
+const restart = step("restart", (_model, house) => house.restart());
+
+const number = fc.nat(repositories - 1);
+const commands = fc.commands(
+  [
+    number.map(pull),
+    number.map(pull),
+    number.map(remove),
+    fc.integer({ min: capacity - 12_000, max: capacity }).map(squeeze),
+    number.map(change),
+    fc.nat(100).map(damage),
+    fc.nat(100).map(flip),
+    fc.constant(0).map(scrub),
+    fc.constant(crash),
+    fc.constant(restart),
+  ],
+  { maxCommands: 30 },
+);
+
+it("holds what the model says after any history, and serves nothing wrong (R12, R13, R15, R17)", async () => {
+  await fc.assert(
+    fc.asyncProperty(commands, async (history) => {
+      const house = await House.open();
+      for (let one = 0; one < repositories; one++) house.upstream.push(one, versionOf(one, 0));
+      await house.crash();
+      try {
+        await fc.asyncModelRun(() => ({ model: new Model(), real: house }), history);
+      } finally {
+        await house.close();
+      }
+    }),
+    { numRuns: runs },
+  );
+}, 120_000);
