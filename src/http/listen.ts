@@ -5,7 +5,6 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Certificates } from "./certificates.ts";
 import { limitConnections, type ConnectionLimits } from "./connections.ts";
-import { unpaceWithinHost } from "./pacing.ts";
 
 /** Where to listen: an IP address and a port, 0 for any free one. */
 export interface Address {
@@ -62,7 +61,6 @@ export async function listen(
 ): Promise<Listener> {
   const server = tls ? tlsServer(tls, answer) : createServer(limits, answer);
   limitConnections(server, limited);
-  server.on("connection", unpaceWithinHost);
   server.listen({ port, host, reusePort: isShared });
   await once(server, "listening").catch((error: NodeJS.ErrnoException) => {
     const at = `${host.includes(":") ? `[${host}]` : host}:${port}`;

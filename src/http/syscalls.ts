@@ -10,8 +10,6 @@ export interface Syscalls {
   readonly sendfile: (connection: number, file: number, at: number, length: number) => number;
   /** Is that part of `file` in memory, as far as samples of it tell (preadv2(2) with RWF_NOWAIT)? */
   readonly isCached: (file: number, at: number, length: number) => boolean;
-  /** Has a connection use Reno's congestion control, which every Linux has (TCP_CONGESTION of tcp(7)). */
-  readonly useReno: (connection: number) => void;
 }
 
 /** Samples are as far from each other as the kernel reads ahead by default: what it read or dropped in one go is seen. */
@@ -19,9 +17,6 @@ const stride = 128 * 1024;
 
 /** `RWF_NOWAIT` of linux/fs.h: fails where the disk would have to be waited for. */
 const nowait = 8;
-
-/** `IPPROTO_TCP` of netinet/in.h and `TCP_CONGESTION` of linux/tcp.h. */
-const congestion = [6, 13] as const;
 
 /** Undefined where the system, or this build of Node, does not have the calls. */
 export const syscalls: Syscalls | undefined = await load().catch(() => undefined);
@@ -38,7 +33,6 @@ async function load(): Promise<Syscalls | undefined> {
   const { dlopen, getRawPointer } = await import("node:ffi");
   const { functions } = dlopen(null, {
     sendfile: { arguments: ["i32", "i32", "buffer", "u64"], return: "i64" },
-    setsockopt: { arguments: ["i32", "i32", "i32", "buffer", "u32"], return: "i32" },
     preadv2: { arguments: ["i32", "buffer", "i32", "i64", "i32"], return: "i64" },
   });
   const offset = new BigInt64Array(1);
@@ -49,7 +43,6 @@ async function load(): Promise<Syscalls | undefined> {
   vector.set([getRawPointer(memory) + 16n, 1n]);
   const isHere = (file: number, at: number): boolean =>
     functions.preadv2(file, vector, 1, BigInt(at), nowait) === 1n;
-  const reno = Buffer.from("reno");
   // What does not work is found out now, and not with a client on the line.
   if (functions.sendfile(-1, -1, offset, 1n) !== -1n || isHere(-1, 0)) return undefined;
   return {
@@ -61,6 +54,5 @@ async function load(): Promise<Syscalls | undefined> {
       for (let next = at; next < at + length; next += stride) if (!isHere(file, next)) return false;
       return isHere(file, at + length - 1);
     },
-    useReno: (connection) => void functions.setsockopt(connection, ...congestion, reno, reno.length),
   };
 }
