@@ -6,13 +6,13 @@ import { withClient } from "../support/clients.ts";
 import { Containerd } from "../support/clients/containerd.ts";
 import { run, sealed } from "../support/clients/process.ts";
 import type { WrittenConfig } from "../support/hubcap.ts";
-import { openAccessHouse, secrets, type AccessHouse } from "../support/accessSetup.ts";
+import { openAccessSetup, secrets, type AccessSetup } from "../support/accessSetup.ts";
 import { emptyFolder, pushImage, whole } from "./cluster.ts";
 
-async function open(changes: WrittenConfig = {}): Promise<AccessHouse & { readonly address: string }> {
-  const house = await openAccessHouse(changes);
-  onTestFinished(() => house.close());
-  return { ...house, address: new URL(house.hubcap.url).host };
+async function open(changes: WrittenConfig = {}): Promise<AccessSetup & { readonly address: string }> {
+  const setup = await openAccessSetup(changes);
+  onTestFinished(() => setup.close());
+  return { ...setup, address: new URL(setup.hubcap.url).host };
 }
 
 for (const name of ["containerd", "containerd-2"] as const) {

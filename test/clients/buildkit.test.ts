@@ -5,21 +5,21 @@ import { beforeAll, expect, it, onTestFinished } from "vitest";
 import { requireClient, withClient } from "../support/clients.ts";
 import { writeClientConfig } from "../support/clients/clientConfig.ts";
 import { Daemon, run, sealed } from "../support/clients/process.ts";
-import { emptyFolder, openHouse, paid, paidOnce, pushImage, type House } from "./cluster.ts";
+import { emptyFolder, openSetup, paid, paidOnce, pushImage, type Setup } from "./cluster.ts";
 
-let house: House;
+let setup: Setup;
 
 beforeAll(async () => {
-  house = await openHouse({ "ghcr.io": "http://127.0.0.1:9" });
-  return () => house.close();
+  setup = await openSetup({ "ghcr.io": "http://127.0.0.1:9" });
+  return () => setup.close();
 });
 
 withClient("buildkitd", (client) => {
   it("builds from an image that it pulls through Hubcap", async () => {
-    await pushImage(house.hub, "library/base", "oci");
-    house.hub.counts.reset();
+    await pushImage(setup.hub, "library/base", "oci");
+    setup.hub.counts.reset();
     const folder = await emptyFolder();
-    await writeClientConfig("buildkit", `http://${house.address}`, folder);
+    await writeClientConfig("buildkit", `http://${setup.address}`, folder);
     await mkdir(join(folder, "context"));
     await writeFile(join(folder, "context/Dockerfile"), "FROM docker.io/library/base:1\nLABEL built=yes\n");
     const env = sealed(folder);
@@ -42,11 +42,11 @@ withClient("buildkitd", (client) => {
     const [program, ...options] = buildctl;
     const local = ["--local", `context=${folder}/context`, "--local", `dockerfile=${folder}/context`];
     const output = ["--output", `type=oci,dest=${join(folder, "image.tar")}`];
-    await house.watch(
+    await setup.watch(
       daemon.watch(
         run(program, [...options, "build", "--frontend", "dockerfile.v0", ...local, ...output], env),
       ),
     );
-    expect(paid(house.hub)).toEqual(paidOnce);
+    expect(paid(setup.hub)).toEqual(paidOnce);
   });
 });

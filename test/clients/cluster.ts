@@ -11,7 +11,7 @@ import { startHubcap, upstreamOf, type LogLine } from "../support/hubcap.ts";
 
 const account = "cluster";
 
-export interface House {
+export interface Setup {
   readonly hub: Hub;
   /** Host and port of Hubcap. */
   readonly address: string;
@@ -22,8 +22,8 @@ export interface House {
   close(): Promise<void>;
 }
 
-/** Opens a house. `others` are further upstreams: the source host, and where it really answers. */
-export async function openHouse(others: Readonly<Record<string, string>> = {}): Promise<House> {
+/** Opens a setup. `others` are further upstreams: the source host, and where it really answers. */
+export async function openSetup(others: Readonly<Record<string, string>> = {}): Promise<Setup> {
   const password = "a secret of the cluster";
   const hub = await startHub({ accounts: { [account]: { password } } });
   const hubcap = await startHubcap({

@@ -1,40 +1,40 @@
 /** Real clients pull images of Docker Hub through Hubcap: the whole image, paid for once, by the cluster's account. */
 import { beforeAll, beforeEach, expect, it } from "vitest";
 import { withClient } from "../support/clients.ts";
-import { openHouse, paid, paidOnce, pushImage, whole, type House } from "./cluster.ts";
+import { openSetup, paid, paidOnce, pushImage, whole, type Setup } from "./cluster.ts";
 import { ways } from "./ways.ts";
 
-let house: House;
+let setup: Setup;
 
 beforeAll(async () => {
-  house = await openHouse();
-  return () => house.close();
+  setup = await openSetup();
+  return () => setup.close();
 });
 beforeEach(() => {
-  house.hub.counts.reset();
+  setup.hub.counts.reset();
 });
 
 for (const [number, { client: name, how, pull }] of ways.entries()) {
   withClient(name, (client) => {
     it.each(["oci", "docker"] as const)(`pulls ${how}: an image of type %s, by tag`, async (type) => {
       const repository = `library/app-${number}-${type}`;
-      const image = await pushImage(house.hub, repository, type);
-      const errand = { mirror: house.address, host: "docker.io", repository, suffix: ":1" };
-      expect(await house.watch(pull(client, errand))).toEqual(whole(image));
-      expect(paid(house.hub)).toEqual(paidOnce);
+      const image = await pushImage(setup.hub, repository, type);
+      const errand = { mirror: setup.address, host: "docker.io", repository, suffix: ":1" };
+      expect(await setup.watch(pull(client, errand))).toEqual(whole(image));
+      expect(paid(setup.hub)).toEqual(paidOnce);
     });
 
     it(`pulls ${how}: by digest, as a pinned workload does`, async () => {
       const repository = `library/pinned-${number}`;
-      const image = await pushImage(house.hub, repository, "oci");
+      const image = await pushImage(setup.hub, repository, "oci");
       const errand = {
-        mirror: house.address,
+        mirror: setup.address,
         host: "docker.io",
         repository,
         suffix: `@${image.root.digest}`,
       };
-      expect(await house.watch(pull(client, errand))).toEqual(whole(image));
-      expect(paid(house.hub)).toEqual(paidOnce);
+      expect(await setup.watch(pull(client, errand))).toEqual(whole(image));
+      expect(paid(setup.hub)).toEqual(paidOnce);
     });
   });
 }

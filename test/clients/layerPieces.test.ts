@@ -6,32 +6,32 @@ import { writeClientConfig } from "../support/clients/clientConfig.ts";
 import { Containerd } from "../support/clients/containerd.ts";
 import { platform } from "../support/clients/pulled.ts";
 import { buildImage } from "../support/images.ts";
-import { emptyFolder, openHouse, whole, type House } from "./cluster.ts";
+import { emptyFolder, openSetup, whole, type Setup } from "./cluster.ts";
 
 const MiB = 1024 * 1024;
 const repository = "library/large";
-let house: House;
+let setup: Setup;
 
 beforeAll(async () => {
-  house = await openHouse();
-  return () => house.close();
+  setup = await openSetup();
+  return () => setup.close();
 });
 
 withClient("containerd-2", (client) => {
   it("fetches a cold layer in pieces, and each byte comes from upstream once", async () => {
     const image = await buildImage({ seed: repository, layers: 1, layerBytes: 8 * MiB });
-    house.hub.push(image, repository, "1");
+    setup.hub.push(image, repository, "1");
     const folder = await emptyFolder();
-    await writeClientConfig("containerd", `http://${house.address}`, join(folder, "certs.d"));
+    await writeClientConfig("containerd", `http://${setup.address}`, join(folder, "certs.d"));
     const containerd = await Containerd.start(client, { folder, layerPieces: MiB });
     onTestFinished(() => containerd.stop());
 
-    const pulled = await house.watch(containerd.pullForKubelet(`docker.io/${repository}:1`));
+    const pulled = await setup.watch(containerd.pullForKubelet(`docker.io/${repository}:1`));
     expect(pulled).toEqual(whole(image));
     const layer = image.platforms.get(platform)?.layers[0];
-    const served = house.logs().filter(({ reference }) => reference === layer?.digest);
+    const served = setup.logs().filter(({ reference }) => reference === layer?.digest);
     expect(served.length).toBeGreaterThan(2);
-    const fetched = house.hub.counts.requests.filter(
+    const fetched = setup.hub.counts.requests.filter(
       ({ origin, digest }) => origin === "cdn" && digest === layer?.digest,
     );
     expect(fetched.map(({ headers, bytes }) => ({ range: headers.range, bytes }))).toEqual([

@@ -7,14 +7,14 @@ import { withClient } from "../support/clients.ts";
 import { run, sealed } from "../support/clients/process.ts";
 import { ReferenceRegistry } from "../support/clients/referenceRegistry.ts";
 import type { Image } from "../support/images.ts";
-import { openHouse, pushImage, whole, type House } from "./cluster.ts";
+import { openSetup, pushImage, whole, type Setup } from "./cluster.ts";
 import { ways } from "./ways.ts";
 
 const repository = "team/app";
 
 withClient("docker-registry", (program) => {
   withClient("crane", (crane) => {
-    let house: House;
+    let setup: Setup;
     let image: Image;
 
     const opened = new AsyncDisposableStack();
@@ -24,10 +24,10 @@ withClient("docker-registry", (program) => {
       opened.defer(() => rm(folder, { recursive: true }));
       const registry = await ReferenceRegistry.start(program, { folder });
       opened.defer(() => registry.stop());
-      house = await openHouse({ "ghcr.io": registry.url });
-      opened.defer(() => house.close());
-      image = await pushImage(house.hub, repository, "oci");
-      const source = `${new URL(house.hub.url).host}/${repository}:1`;
+      setup = await openSetup({ "ghcr.io": registry.url });
+      opened.defer(() => setup.close());
+      image = await pushImage(setup.hub, repository, "oci");
+      const source = `${new URL(setup.hub.url).host}/${repository}:1`;
       await run(crane.path, ["copy", source, `${registry.address}/${repository}:1`], sealed(folder));
     });
     afterAll(() => opened.disposeAsync());
@@ -35,8 +35,8 @@ withClient("docker-registry", (program) => {
     for (const { client: name, how, pull } of ways.filter((way) => way.hubOnly !== true)) {
       withClient(name, (client) => {
         it(`pulls ${how}`, async () => {
-          const errand = { mirror: house.address, host: "ghcr.io", repository, suffix: ":1" };
-          expect(await house.watch(pull(client, errand))).toEqual(whole(image));
+          const errand = { mirror: setup.address, host: "ghcr.io", repository, suffix: ":1" };
+          expect(await setup.watch(pull(client, errand))).toEqual(whole(image));
         });
       });
     }

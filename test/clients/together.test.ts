@@ -2,14 +2,14 @@
 import { beforeAll, expect, it } from "vitest";
 import { withClient } from "../support/clients.ts";
 import { pullWithCrane } from "../support/clients/copiers.ts";
-import { emptyFolder, openHouse, paid, paidOnce, pushImage, whole, type House } from "./cluster.ts";
+import { emptyFolder, openSetup, paid, paidOnce, pushImage, whole, type Setup } from "./cluster.ts";
 import { ways } from "./ways.ts";
 
-let house: House;
+let setup: Setup;
 
 beforeAll(async () => {
-  house = await openHouse();
-  return () => house.close();
+  setup = await openSetup();
+  return () => setup.close();
 });
 
 withClient("crane", (crane) => {
@@ -17,15 +17,15 @@ withClient("crane", (crane) => {
     withClient(name, (client) => {
       it(`pulls ${how} what crane has pulled, and Docker Hub hears nothing of it`, async () => {
         const repository = `library/shared-${number}`;
-        const image = await pushImage(house.hub, repository, "oci");
-        const { counts } = house.hub;
+        const image = await pushImage(setup.hub, repository, "oci");
+        const { counts } = setup.hub;
         counts.reset();
-        await pullWithCrane(crane, `${house.address}/${repository}:1`, await emptyFolder());
-        expect(paid(house.hub)).toEqual(paidOnce);
+        await pullWithCrane(crane, `${setup.address}/${repository}:1`, await emptyFolder());
+        expect(paid(setup.hub)).toEqual(paidOnce);
 
         counts.reset();
-        const errand = { mirror: house.address, host: "docker.io", repository, suffix: ":1" };
-        expect(await house.watch(pull(client, errand))).toEqual(whole(image));
+        const errand = { mirror: setup.address, host: "docker.io", repository, suffix: ":1" };
+        expect(await setup.watch(pull(client, errand))).toEqual(whole(image));
         expect(counts.requests.map(({ method, path }) => `${method} ${path}`)).toEqual([]);
       });
     });

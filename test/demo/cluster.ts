@@ -24,7 +24,7 @@ export interface Numbers {
   readonly failed: number;
 }
 
-export class House {
+export class Setup {
   readonly hub: Hub;
   readonly hubcap: Hubcap;
   readonly #signal: AbortSignal;

@@ -2,7 +2,7 @@
 import { stateMeanings } from "../../src/quota/snapshot.ts";
 import { bytesText } from "../../src/telemetry/bytes.ts";
 import type { Hub } from "../support/hub.ts";
-import { House, startDemoHubcap, type Numbers } from "./cluster.ts";
+import { Setup, startDemoHubcap, type Numbers } from "./cluster.ts";
 
 export interface TourOptions {
   readonly hub: Hub;
@@ -21,27 +21,27 @@ const mostImages = 40;
 export async function tour(options: TourOptions): Promise<Numbers> {
   const hubcap = await startDemoHubcap(options.hub);
   try {
-    const house = new House(options.hub, hubcap, options.signal);
-    const guide = new Guide(house, options);
+    const setup = new Setup(options.hub, hubcap, options.signal);
+    const guide = new Guide(setup, options);
     options.say(`Watch it here: ${hubcap.statusUrl}/\n`);
     await guide.cold();
     await guide.hits();
     const last = await guide.spend();
     await guide.exhausted(last);
     await guide.refill(last);
-    return await house.numbers();
+    return await setup.numbers();
   } finally {
     await hubcap.dispose();
   }
 }
 
 class Guide {
-  readonly #house: House;
+  readonly #setup: Setup;
   readonly #options: TourOptions;
   readonly #started = performance.now();
 
-  constructor(house: House, options: TourOptions) {
-    this.#house = house;
+  constructor(setup: Setup, options: TourOptions) {
+    this.#setup = setup;
     this.#options = options;
   }
 
@@ -49,10 +49,10 @@ class Guide {
   async cold(): Promise<void> {
     const { isWatched } = this.#options;
     await this.#watch(4);
-    await this.#house.push("shop/web", isWatched ? 4_000_000 : 200_000);
+    await this.#setup.push("shop/web", isWatched ? 4_000_000 : 200_000);
     this.#say(`COLD HERD: ${nodes.length} nodes pull shop/web:1 at the same moment. Hubcap has nothing yet.`);
     if (isWatched) this.#say("  The stand-in sends slowly here, so that one sees the downloads on the page.");
-    const drip = isWatched && this.#house.hub.fault({ origin: "cdn", kind: "drip", bytesPerSecond: 700_000 });
+    const drip = isWatched && this.#setup.hub.fault({ origin: "cdn", kind: "drip", bytesPerSecond: 700_000 });
     await this.#herd("shop/web");
     if (drip) drip.remove();
     await this.#tell("  All have it. It was fetched once: an index and one platform's manifest are 2 pulls.");
@@ -72,18 +72,18 @@ class Guide {
   /** New images until nothing is left; gives the name of the next one. */
   async spend(): Promise<string> {
     this.#say("ROLLOUT: new images, one after the other, 2 pulls each.");
-    let { state } = await this.#house.quota();
+    let { state } = await this.#setup.quota();
     for (let count = 1; count < mostImages; count += 1) {
       const name = `shop/service-${count}`;
-      await this.#house.push(name, 400_000);
-      const quota = await this.#house.quota();
+      await this.#setup.push(name, 400_000);
+      const quota = await this.#setup.quota();
       if (quota.state !== state) {
         state = quota.state;
         await this.#tell(`  ${state.toUpperCase()}: ${stateMeanings[state]}.`);
         if (state === "exhausted") return name;
         await this.#watch(3);
       }
-      for (const node of [nodes[count % 8], nodes[(count + 3) % 8]]) await this.#house.pull(node ?? "", name);
+      for (const node of [nodes[count % 8], nodes[(count + 3) % 8]]) await this.#setup.pull(node ?? "", name);
       await this.#watch(1);
     }
     throw new Error("the pulls did not run out: this machine is too slow for so short a window");
@@ -92,7 +92,7 @@ class Guide {
   /** What happens while nothing is left. */
   async exhausted(last: string): Promise<void> {
     this.#say(`REFUSED: node-3 pulls ${last}:1, which is not held.`);
-    const { errors } = await this.#house.pull("node-3", last);
+    const { errors } = await this.#setup.pull("node-3", last);
     this.#say(`  node-3 is told: ${reasonIn(errors[0] ?? "nothing")}`);
     await this.#watch(4);
     this.#say(`STALE: all ${nodes.length} nodes pull shop/web:1, which is held but cannot be checked now.`);
@@ -103,13 +103,13 @@ class Guide {
 
   /** The window rolls on: pulls come back one by one. */
   async refill(last: string): Promise<void> {
-    const { nextFreeAt, fullAt } = await this.#house.quota();
+    const { nextFreeAt, fullAt } = await this.#setup.quota();
     this.#say(`REFILL: a pull comes back one window after it was spent. node-3 waits for the first ones.`);
     await this.#until(nextFreeAt);
     for (;;) {
-      const { errors, retryAfters } = await this.#house.pull("node-3", last);
+      const { errors, retryAfters } = await this.#setup.pull("node-3", last);
       if (errors.length === 0) break;
-      await this.#house.pause(Number(retryAfters.at(-1) ?? 1));
+      await this.#setup.pause(Number(retryAfters.at(-1) ?? 1));
     }
     await this.#tell(`  node-3 has ${last}:1 now.`);
     await this.#until(fullAt);
@@ -118,21 +118,21 @@ class Guide {
   }
 
   async #herd(name: string) {
-    return Promise.all(nodes.map((node) => this.#house.pull(node, name)));
+    return Promise.all(nodes.map((node) => this.#setup.pull(node, name)));
   }
 
   async #until(time: string | null): Promise<void> {
-    if (time !== null) await this.#house.pause(Math.max(0, (Date.parse(time) - Date.now()) / 1000));
+    if (time !== null) await this.#setup.pause(Math.max(0, (Date.parse(time) - Date.now()) / 1000));
   }
 
   async #watch(seconds: number): Promise<void> {
-    if (this.#options.isWatched) await this.#house.pause(seconds);
+    if (this.#options.isWatched) await this.#setup.pause(seconds);
   }
 
   /** A line, with how things stand. */
   async #tell(line: string): Promise<void> {
-    const { remaining, limit } = await this.#house.quota();
-    const { counted, fetched, served } = await this.#house.numbers();
+    const { remaining, limit } = await this.#setup.quota();
+    const { counted, fetched, served } = await this.#setup.numbers();
     this.#say(line);
     this.#say(
       `  ${remaining} of ${limit} pulls are left. So far: ${counted} pulls spent, ${bytesText(fetched)} fetched, ` +

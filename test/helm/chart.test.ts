@@ -9,7 +9,7 @@ import { presetOf } from "../../src/upstream/presets.ts";
 import { makeAuthority } from "../support/certificates.ts";
 import { withClient } from "../support/clients.ts";
 import { least, lint, only, render, template, validate, withFolder, type Manifest } from "./chart.ts";
-import { houses } from "./setups.ts";
+import { setups } from "./setups.ts";
 
 const authority = makeAuthority();
 const { key, cert } = authority.issue({ names: ["hubcap"] });
@@ -100,7 +100,7 @@ function bindings(manifests: readonly Manifest[]): string[] {
 withClient("helm", () => {
   it("passes lint without a warning, with and without what has to be told", async () => {
     expect(await lint(least)).toContain("0 chart(s) failed");
-    expect(await lint({ ...houses["every other wish"], ...houses["monitoring"] })).toContain(
+    expect(await lint({ ...setups["every other wish"], ...setups["monitoring"] })).toContain(
       "0 chart(s) failed",
     );
   });
@@ -111,7 +111,7 @@ withClient("helm", () => {
     expect(container.image).toBe(`registry.example/hubcap:${version}`);
   });
 
-  describe.each(Object.entries(houses))("%s", (_name, values) => {
+  describe.each(Object.entries(setups))("%s", (_name, values) => {
     let manifests: Manifest[];
 
     beforeAll(async () => {
@@ -176,7 +176,7 @@ withClient("helm", () => {
 
   it("names everything after the release, also one with a long name", async () => {
     const manifests = await render(
-      { ...houses["monitoring"], ...houses["nodes by NodePort"] },
+      { ...setups["monitoring"], ...setups["nodes by NodePort"] },
       "x".repeat(53),
     );
     const names = manifests.map(({ kind, metadata }) => `${kind} ${metadata.name}`);
@@ -264,7 +264,7 @@ withClient("helm", () => {
 });
 
 withClient("kubectl-validate", () => {
-  it.each(Object.entries(houses))("is what Kubernetes takes: %s", async (_name, values) => {
+  it.each(Object.entries(setups))("is what Kubernetes takes: %s", async (_name, values) => {
     await validate(await template(values));
   });
 

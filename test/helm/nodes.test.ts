@@ -7,7 +7,7 @@ import { Child } from "../support/child.ts";
 import { makeAuthority } from "../support/certificates.ts";
 import { withClient } from "../support/clients.ts";
 import { only, render, type Values } from "./chart.ts";
-import { houses } from "./setups.ts";
+import { setups } from "./setups.ts";
 
 let node: string;
 let secrets: string;
@@ -47,7 +47,7 @@ withClient("helm", () => {
   it("writes what containerd reads, with the node's name, stays, and takes it back when it is ended", async () => {
     await mkdir(join(node, "corp.example"), { recursive: true });
     await writeFile(join(node, "corp.example/hosts.toml"), "server = 'https://corp.example'\n");
-    const child = await agent(houses["nodes by NodePort"]);
+    const child = await agent(setups["nodes by NodePort"]);
     await child.line((line) => line.startsWith("staying"));
     const hosts = await readFile(join(node, "docker.io/hosts.toml"), "utf8");
     expect(hosts).toContain('server = "https://registry-1.docker.io"');
@@ -60,7 +60,7 @@ withClient("helm", () => {
   });
 
   it("hands on token, authority and that nodes may go nowhere else", async () => {
-    const child = await agent(houses["nodes over TLS, with a token and no fallback"]);
+    const child = await agent(setups["nodes over TLS, with a token and no fallback"]);
     await child.line((line) => line.startsWith("staying"));
     const hosts = await readFile(join(node, "docker.io/hosts.toml"), "utf8");
     expect(hosts).toContain('server = "https://hubcap.example:5000"');
@@ -74,7 +74,7 @@ withClient("helm", () => {
   it("leaves a file alone that somebody else wrote, and says which", async () => {
     await mkdir(join(node, "docker.io"), { recursive: true });
     await writeFile(join(node, "docker.io/hosts.toml"), "server = 'https://other.example'\n");
-    const child = await agent(houses["nodes by NodePort"]);
+    const child = await agent(setups["nodes by NodePort"]);
     expect((await child.exit).code).toBe(1);
     expect(child.errors).toContain(`${node}/docker.io/hosts.toml was not written by hubcap client-config`);
     expect(await readFile(join(node, "docker.io/hosts.toml"), "utf8")).toContain("other.example");

@@ -1,4 +1,4 @@
-/** Values that differ in everything that the chart's templates decide by, one set for each kind of house. */
+/** Values that differ in everything that the chart's templates decide by, one set for each kind of setup. */
 import { readFileSync } from "node:fs";
 import { parse } from "yaml";
 import { least, type Values } from "./chart.ts";
@@ -21,7 +21,7 @@ const credentials: Values = {
 };
 
 /** By a name that says what is special. */
-export const houses: Readonly<Record<string, Values>> = {
+export const setups: Readonly<Record<string, Values>> = {
   ...Object.fromEntries(shown.map((values, at) => [`number ${at + 1} of docs/kubernetes.md`, values])),
   "nothing but the image": least,
   "an image by digest": {

@@ -64,11 +64,11 @@ describe("a rule by name", () => {
   it("refuses a repository on every way to it before anything is asked, held or not (S14)", async () => {
     const image = await push();
     const { digest, layer } = child(image);
-    const house = await open({});
+    const setup = await open({});
     expect((await get(manifest("1"))).status).toBe(200);
     expect((await get(manifest(digest))).status).toBe(200);
     expect((await get(blob(layer))).status).toBe(200);
-    await house.restart({
+    await setup.restart({
       upstreams: { "docker.io": upstreamOf(hub) },
       policy: { rules: [{ match: ["docker.io/team/**"], pull: "deny" }] },
     });
@@ -92,7 +92,7 @@ describe("a rule by name", () => {
     expect(other.message).toBe(one.message.replaceAll("team/app:1", "team/other:9"));
     expect(one.message).toContain("policy.rules.0 (docker.io/team/**) denies docker.io/team/app:1");
     expect(hub.counts.requests).toEqual([]);
-    expect(await house.metric("hubcap_policy_refused_total", { reason: "denied" })).toBe(18);
+    expect(await setup.metric("hubcap_policy_refused_total", { reason: "denied" })).toBe(18);
   });
 
   it("lets the first that matches decide", async () => {
@@ -154,7 +154,7 @@ describe("the size of an image", () => {
   it("is refused by tag, digest and blob, and what is small enough is not", async () => {
     const large = await push({ layerBytes: 40_000 }, "large");
     const small = await push({ layerBytes: 1000 }, "small");
-    const house = await open({ rules: [{ match: ["**"], maxSize: "20kB" }] });
+    const setup = await open({ rules: [{ match: ["**"], maxSize: "20kB" }] });
     expect((await get(manifest("large"))).status).toBe(200); // an index is served as it is
     const told = await get(manifest(child(large).digest));
     expect(told).toMatchObject({ status: 403, code: "DENIED" });
@@ -168,17 +168,17 @@ describe("the size of an image", () => {
     const result = await pull("small");
     expect(result.errors).toEqual([]);
     expect(result.manifest).toBe(child(small).digest);
-    expect(await house.metric("hubcap_policy_refused_total", { reason: "size" })).toBeGreaterThan(0);
+    expect(await setup.metric("hubcap_policy_refused_total", { reason: "size" })).toBeGreaterThan(0);
 
     // The verdict outlives the process, and nothing is spent to come to it again.
-    await house.restart();
+    await setup.restart();
     hub.counts.reset();
     expect((await get(manifest(child(large).digest))).status).toBe(403);
     expect((await get(blob(child(large).layer))).status).toBe(403);
     expect((await get(blob(child(small).layer))).status).toBe(200);
     expect(hub.counts.requests).toEqual([]);
 
-    const told2 = (await house.status(`/api/v1/explain?image=docker.io/team/app@${child(large).digest}`)) as {
+    const told2 = (await setup.status(`/api/v1/explain?image=docker.io/team/app@${child(large).digest}`)) as {
       wouldAnswer: string;
       why: string;
     };
@@ -188,9 +188,9 @@ describe("the size of an image", () => {
 
   it("is asked anew when the rule changes", async () => {
     const image = await push({ layerBytes: 40_000 });
-    const house = await open({ rules: [{ match: ["**"], maxSize: "20kB" }] });
+    const setup = await open({ rules: [{ match: ["**"], maxSize: "20kB" }] });
     expect((await get(manifest(child(image).digest))).status).toBe(403);
-    await house.restart({
+    await setup.restart({
       upstreams: { "docker.io": upstreamOf(hub) },
       policy: { rules: [{ match: ["**"], maxSize: "20MB" }] },
     });
@@ -203,8 +203,8 @@ describe("the size of an image", () => {
 describe("the platform of an image", () => {
   it("is refused before a pull is spent when the index tells it, and otherwise by the config", async () => {
     const image = await push({ attestations: true });
-    const house = await open({ rules: [{ match: ["**"], platforms: ["linux/amd64"] }] });
-    const { status, body } = await ask(`${house.url}/v2/${manifest("1")}`);
+    const setup = await open({ rules: [{ match: ["**"], platforms: ["linux/amd64"] }] });
+    const { status, body } = await ask(`${setup.url}/v2/${manifest("1")}`);
     expect(status).toBe(200);
     expect(body.equals(image.manifests.get(image.root.digest)?.bytes ?? Buffer.alloc(0))).toBe(true);
     hub.counts.reset();
@@ -237,12 +237,12 @@ describe("the age of an image", () => {
 
   it("counts from the date in its config", async () => {
     const image = await push();
-    const house = await open({ rules: [{ match: ["**"], minAge: `${Math.ceil(ageDays + 1)}d` }] });
+    const setup = await open({ rules: [{ match: ["**"], minAge: `${Math.ceil(ageDays + 1)}d` }] });
     const told = await get(manifest(child(image).digest));
     expect(told).toMatchObject({ status: 403, code: "DENIED" });
     expect(told.message).toMatch(/it was created at 2026-01-01T00:00:00Z and is too young: pull it after/);
     expect((await get(blob(child(image).layer))).status).toBe(403);
-    await house.restart({
+    await setup.restart({
       upstreams: { "docker.io": upstreamOf(hub) },
       policy: { rules: [{ match: ["**"], minAge: `${Math.floor(ageDays - 1)}d` }] },
     });
@@ -256,11 +256,11 @@ describe("the age of an image", () => {
     hub.push(artifact, repository, "undated");
     const clock = await MovableClock.make("wall");
     onTestFinished(() => clock.dispose());
-    const house = await open({ rules: [{ match: ["**"], minAge: "1d" }] }, {}, clock.start);
+    const setup = await open({ rules: [{ match: ["**"], minAge: "1d" }] }, {}, clock.start);
     const told = await get(manifest("undated"));
     expect(told.status).toBe(403);
     expect(told.message).toMatch(/when Hubcap first saw it, since its config has no date/);
-    await clock.advance(house, 86_400_000);
+    await clock.advance(setup, 86_400_000);
     expect((await get(manifest("undated"))).status).toBe(200);
   });
 
@@ -284,24 +284,24 @@ describe("an immutable tag", () => {
 
   it("stays what it was first, with an alarm, over restarts too", async () => {
     const first = await push({ seed: "first" }, "v1");
-    const house = await open(policy, { freshness: { tagTtl: "0s" } });
+    const setup = await open(policy, { freshness: { tagTtl: "0s" } });
     expect(await digestOf("v1", "HEAD")).toBe(first.root.digest);
     expect(await digestOf("v1")).toBe(first.root.digest);
     const second = await push({ seed: "second" }, "v1");
-    const events = await openReply(`${house.statusUrl}/api/v1/quota/events`);
+    const events = await openReply(`${setup.statusUrl}/api/v1/quota/events`);
     let told = "";
     events.setEncoding("utf8").on("data", (text: string) => (told += text));
     expect(await digestOf("v1")).toBe(first.root.digest);
     expect(await digestOf("v1", "HEAD")).toBe(first.root.digest);
-    const line = await house.logged(({ msg }) => /has moved upstream/.test(String(msg)));
+    const line = await setup.logged(({ msg }) => /has moved upstream/.test(String(msg)));
     expect(line).toMatchObject({ tag: "v1", first: first.root.digest, level: "error" });
-    expect(await house.metric("hubcap_immutable_tag_moves_total")).toBe(1);
+    expect(await setup.metric("hubcap_immutable_tag_moves_total")).toBe(1);
     await expect
       .poll(() => /event: moved\ndata: (.*)\n/.exec(told)?.[1])
       .toContain(`"tag":"v1","first":"${first.root.digest}","now":"${second.root.digest}"`);
     events.destroy();
 
-    await house.restart(config());
+    await setup.restart(config());
     hub.counts.reset();
     expect(await digestOf("v1")).toBe(first.root.digest);
     expect(hub.counts.charged.total).toBe(0);
@@ -311,13 +311,13 @@ describe("an immutable tag", () => {
     const first = await push({ seed: "first" }, "v1");
     const folder = await mkdtemp(join(tmpdir(), "hubcap-policy-"));
     await writeFile(`${folder}/token`, "sesame");
-    const house = await open(policy, {
+    const setup = await open(policy, {
       freshness: { tagTtl: "0s" },
       admin: { tokenFile: `${folder}/token` },
     });
     expect(await digestOf("v1")).toBe(first.root.digest);
     await push({ seed: "second" }, "v1");
-    const { status } = await ask(`${house.statusUrl}/api/v1/cache/images?image=docker.io/team/app`, {
+    const { status } = await ask(`${setup.statusUrl}/api/v1/cache/images?image=docker.io/team/app`, {
       method: "DELETE",
       headers: { authorization: "Bearer sesame" },
     });
@@ -330,16 +330,16 @@ describe("an immutable tag", () => {
 
   it("keeps what it meant before it was declared immutable", async () => {
     const first = await push({ seed: "first" }, "v1");
-    const house = await open({});
+    const setup = await open({});
     expect(await digestOf("v1")).toBe(first.root.digest);
     await push({ seed: "second" }, "v1");
-    await house.restart(config());
+    await setup.restart(config());
     expect(await digestOf("v1")).toBe(first.root.digest);
     // Out of the list it moves, and is forgotten; declared again, it begins anew.
-    await house.restart({ ...config(), policy: {} });
+    await setup.restart({ ...config(), policy: {} });
     const second = await digestOf("v1");
     expect(second).not.toBe(first.root.digest);
-    await house.restart(config());
+    await setup.restart(config());
     expect(await digestOf("v1")).toBe(second);
   });
 

@@ -90,10 +90,10 @@ describe.each(wayNames)("an image signed by %s", (name) => {
   it("is served with all that its index names, and proven once", async () => {
     const image = await push("1");
     put(signer, image.root);
-    const house = await open();
+    const setup = await open();
     const { errors, manifest } = await pull("1");
     expect({ errors, manifest }).toEqual({ errors: [], manifest: child(image).digest });
-    await house.restart();
+    await setup.restart();
     hub.counts.reset();
     expect((await pull("1")).errors).toEqual([]);
     expect(hub.counts.requests.filter(({ kind }) => kind !== "token" && kind !== "ping")).toEqual([]);
@@ -108,7 +108,7 @@ describe.each(wayNames)("an image signed by %s", (name) => {
     put(stranger, strange.root);
     put(signer, copied.root, { of: good.root.digest });
     put(signer, tampered.root, { of: good.root.digest, tampered: true });
-    const house = await open();
+    const setup = await open();
     expect((await get("manifests/good")).status).toBe(200);
     for (const [tag, why] of [
       ["strange", /made with another key/],
@@ -120,13 +120,13 @@ describe.each(wayNames)("an image signed by %s", (name) => {
       expect(told.message).toMatch(why);
       expect(told.message).toMatch(/^verify\.0 refuses docker\.io\/team\/app@sha256:/);
     }
-    expect(await house.metric("hubcap_policy_refused_total", { reason: "signature" })).toBe(3);
+    expect(await setup.metric("hubcap_policy_refused_total", { reason: "signature" })).toBe(3);
   });
 
   it("is refused by digest, as a child, as blobs and in ranges when it is not", async () => {
     const image = await push("1");
     put(stranger, image.root);
-    const house = await open();
+    const setup = await open();
     expect((await get("manifests/1")).status).toBe(403);
     expect((await get(`manifests/${image.root.digest}`)).status).toBe(403);
     expect((await get("manifests/1", { method: "HEAD" })).status).toBe(403);
@@ -136,7 +136,7 @@ describe.each(wayNames)("an image signed by %s", (name) => {
       expect((await get(`blobs/${digest}`, { headers: { range: "bytes=0-3" } })).status).toBe(403);
       expect((await get(`blobs/${digest}`, { method: "HEAD" })).status).toBe(403);
     }
-    const told = await house.status("/api/v1/explain?image=docker.io/team/app:1");
+    const told = await setup.status("/api/v1/explain?image=docker.io/team/app:1");
     expect(told).toMatchObject({ wouldAnswer: "refused", why: expect.stringContaining("another key") });
   });
 
@@ -152,12 +152,12 @@ describe.each(wayNames)("an image signed by %s", (name) => {
   it("is judged anew when other signatures count", async () => {
     const image = await push("1");
     put(signer, image.root);
-    const house = await open();
+    const setup = await open();
     expect((await pull("1")).errors).toEqual([]);
-    await house.restart(configOf({ keys: [join(folder, "other.pub")] }));
+    await setup.restart(configOf({ keys: [join(folder, "other.pub")] }));
     expect((await get("manifests/1")).status).toBe(403);
     expect((await get(`blobs/${layer(image)}`)).status).toBe(403);
-    await house.restart(configOf());
+    await setup.restart(configOf());
     expect((await get("manifests/1")).status).toBe(200);
   });
 
@@ -168,11 +168,11 @@ describe.each(wayNames)("an image signed by %s", (name) => {
     const image = await push("1");
     put(Signer.withCertificate(authority, whom, log), image.root);
     const trusted = { trustedRootFile: join(folder, "root.json") };
-    const house = await open({ ...trusted, identities: [{ ...whom, issuer: "https://other.test" }] });
+    const setup = await open({ ...trusted, identities: [{ ...whom, issuer: "https://other.test" }] });
     expect((await get("manifests/1")).message).toMatch(/issuer https:\/\/accounts\.example\.test/);
-    await house.restart(configOf({ ...trusted, identities: [{ ...whom, subject: "admin@example.test" }] }));
+    await setup.restart(configOf({ ...trusted, identities: [{ ...whom, subject: "admin@example.test" }] }));
     expect((await get("manifests/1")).message).toMatch(/made by release@example\.test/);
-    await house.restart(configOf({ ...trusted, identities: [whom] }));
+    await setup.restart(configOf({ ...trusted, identities: [whom] }));
     expect((await pull("1")).errors).toEqual([]);
   });
 });
@@ -260,10 +260,10 @@ describe("signatures that cannot be had", () => {
   it("do not matter for what was proven before", async () => {
     const image = await push("1");
     ways["a bundle"](signer, image.root);
-    const house = await open();
+    const setup = await open();
     expect((await pull("1")).errors).toEqual([]);
     await hub.registry.down();
-    await house.restart();
+    await setup.restart();
     expect((await pull(image.root.digest)).errors).toEqual([]);
   });
 });

@@ -22,7 +22,7 @@ let hubcap: Hubcap | undefined;
 let image: Image;
 
 beforeEach(async () => {
-  hub = await startHub({ accounts: { house: { password } } });
+  hub = await startHub({ accounts: { setup: { password } } });
   collector = await new Collector().start();
   image = await buildImage({ seed: "traced" });
   hub.push(image, "library/app", "1");
@@ -34,7 +34,7 @@ afterEach(async () => {
 });
 
 async function start(tracing: object): Promise<Hubcap> {
-  const credential = { username: "house", password };
+  const credential = { username: "tracing", password };
   hubcap = await startHubcap({
     config: { tracing, upstreams: { "docker.io": upstreamOf(hub, { credential }) } },
   });
@@ -103,7 +103,7 @@ it("a pull that misses is one trace: what it waited for, and what that was", asy
     "hubcap.digest": layer?.digest,
     "hubcap.size": layer?.size,
   });
-  // Each step lies within the time of the house, none before the pull began.
+  // Each step lies within the time of the setup, none before the pull began.
   expect(collector.spans.every(({ start, end }) => start <= end)).toBe(true);
   expect(blob.parts.every(({ start }) => start >= blob.root.start)).toBe(true);
 });
@@ -122,7 +122,7 @@ it("a hit is the opening of a file, and a failure says why", async () => {
 
 it("nothing secret is sent to the collector, and no trace to the upstream", async () => {
   const headersFile = join(tmpdir(), `hubcap-headers-${process.pid}`);
-  await writeFile(headersFile, "Authorization: Bearer collector-token\nX-Scope: house\n");
+  await writeFile(headersFile, "Authorization: Bearer collector-token\nX-Scope: tests\n");
   const { url } = await start({ endpoint: collector.url, headersFile });
   const layer = image.platforms.get("linux/amd64")?.layers[0];
   await ask(`${url}/v2/library/app/manifests/1`, { headers: { traceparent } });
@@ -131,7 +131,7 @@ it("nothing secret is sent to the collector, and no trace to the upstream", asyn
   expect(collector.requests.every(({ path }) => path === "/v1/traces")).toBe(true);
   expect(collector.requests[0]?.headers).toMatchObject({
     authorization: "Bearer collector-token",
-    "x-scope": "house",
+    "x-scope": "tests",
   });
   const sent = collector.bodies.join("");
   const shown = hub.counts.requests.flatMap(({ headers, path }) => [

@@ -7,7 +7,7 @@ import type { Hubcap } from "../support/hubcap.ts";
 import { buildImage } from "../support/images.ts";
 import { OpenApiChecker } from "../support/openapi.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
-import { adminToken, house, until, type WarmJob } from "../support/warm.ts";
+import { adminToken, openWarmSetup, until, type WarmJob } from "../support/warm.ts";
 
 const token = adminToken;
 
@@ -39,7 +39,7 @@ function pull(hubcap: Hubcap, repository: string, platform = "linux/amd64") {
 }
 
 test("only the platforms that are asked for are fetched, and only they are counted", async () => {
-  const { hub, hubcap, image } = await house();
+  const { hub, hubcap, image } = await openWarmSetup();
   const job = await warm(hubcap, ["docker.io/library/web:1"], {
     platforms: ["linux/amd64", "linux/arm64/v8"],
   });
@@ -69,7 +69,7 @@ test("only the platforms that are asked for are fetched, and only they are count
 });
 
 test("without platforms the setting holds, a single image is fetched whatever it is for, and again costs nothing", async () => {
-  const { hub, hubcap, image } = await house({}, { warm: { platforms: ["linux/arm/v7"] } });
+  const { hub, hubcap, image } = await openWarmSetup({}, { warm: { platforms: ["linux/arm/v7"] } });
   const single = image.platforms.get("linux/amd64")?.manifest.digest ?? "";
   const images = ["web:1", `docker.io/library/web@${single}`, "web:1"];
   expect(await warm(hubcap, images)).toMatchObject({ total: 2, held: 2, platforms: ["linux/arm/v7"] });
@@ -79,7 +79,7 @@ test("without platforms the setting holds, a single image is fetched whatever it
 });
 
 test("an image that lacks a platform fails with a sentence, and the others are held all the same", async () => {
-  const { hubcap } = await house();
+  const { hubcap } = await openWarmSetup();
   const job = await warm(hubcap, ["web:1", "web:2"], { platforms: ["linux/amd64", "linux/s390x"] });
   expect(job.images).toMatchObject([
     {
@@ -95,7 +95,7 @@ test("an image that lacks a platform fails with a sentence, and the others are h
 
 test("warming stops where saving begins, says what is left, and pulls go on from the rest", async () => {
   // 10 pulls, of which 3 are kept from warming: 7 can be spent, 2 by each image.
-  const { hub, hubcap } = await house({ limit: 10 }, { warm: { concurrency: 1 } });
+  const { hub, hubcap } = await openWarmSetup({ limit: 10 }, { warm: { concurrency: 1 } });
   const names = ["a", "b", "c", "d", "e"].map((name) => `library/${name}`);
   for (const name of names) hub.push(await buildImage({ seed: name }), name, "1");
   const job = await warm(
@@ -117,7 +117,7 @@ test("warming stops where saving begins, says what is left, and pulls go on from
 });
 
 test("a job that waits goes on by itself when there is quota again, over a restart too", async () => {
-  const { hub, hubcap } = await house({ limit: 4 }, { warm: { concurrency: 1 } });
+  const { hub, hubcap } = await openWarmSetup({ limit: 4 }, { warm: { concurrency: 1 } });
   hub.push(await buildImage({ seed: "b" }), "library/b", "1");
   const { body } = await call(hubcap, "POST", "", { images: ["web:1", "b:1"], wait: true });
   const waiting = await until(hubcap, body.id, ({ state }) => state === "waiting");
@@ -134,7 +134,11 @@ test("a job that waits goes on by itself when there is quota again, over a resta
 });
 
 test("a client that wants what is being warmed gets it at once, at a pull's right, and it is spent once", async () => {
-  const { hub, hubcap } = await house({}, { warm: { concurrency: 8 } }, { quota: { concurrency: 1 } });
+  const { hub, hubcap } = await openWarmSetup(
+    {},
+    { warm: { concurrency: 8 } },
+    { quota: { concurrency: 1 } },
+  );
   const names = ["a", "b", "c", "d"].map((name) => `library/${name}`);
   for (const name of names) hub.push(await buildImage({ seed: name }), name, "1");
   // One request at a time, and the first hangs: all else of the job stands in line.
@@ -159,7 +163,7 @@ test("a client that wants what is being warmed gets it at once, at a pull's righ
 });
 
 test("an upstream that fails costs only the images that were asked of it then", async () => {
-  const { hub, hubcap } = await house({}, { warm: { concurrency: 1 } });
+  const { hub, hubcap } = await openWarmSetup({}, { warm: { concurrency: 1 } });
   hub.push(await buildImage({ seed: "b" }), "library/b", "1");
   hub.fault({ kind: "status", status: 500, repository: "library/web" });
   const job = await warm(hubcap, ["web:1", "b:1"]);
@@ -168,7 +172,7 @@ test("an upstream that fails costs only the images that were asked of it then", 
 });
 
 test("nothing is evicted for what nobody has asked for", async () => {
-  const { hub, hubcap } = await house({}, { storage: { capacity: "100kB", minFree: "0B" } });
+  const { hub, hubcap } = await openWarmSetup({}, { storage: { capacity: "100kB", minFree: "0B" } });
   hub.push(await buildImage({ seed: "large", layers: 2, layerBytes: 60_000 }), "library/large", "1");
   expect((await pull(hubcap, "library/web")).errors).toEqual([]);
   const job = await warm(hubcap, ["large:1"]);
@@ -179,7 +183,7 @@ test("nothing is evicted for what nobody has asked for", async () => {
 });
 
 test("a job can be cancelled, and all answers are as the document says", async () => {
-  const { hub, hubcap } = await house();
+  const { hub, hubcap } = await openWarmSetup();
   const document = await OpenApiChecker.of(hubcap.statusUrl);
   hub.fault({ kind: "hang", asks: "manifest" });
   const submitted = await call(hubcap, "POST", "", { images: ["web:1"] });
@@ -207,7 +211,7 @@ test("a job can be cancelled, and all answers are as the document says", async (
 });
 
 test("the configuration's lists are fetched at the start, and those with a pin stay", async () => {
-  const { hubcap } = await house(
+  const { hubcap } = await openWarmSetup(
     {},
     { warm: { lists: [{ images: ["web:1"], platforms: ["linux/amd64"], onStart: true, pin: true }] } },
   );

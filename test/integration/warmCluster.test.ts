@@ -5,7 +5,7 @@ import type { Hubcap } from "../support/hubcap.ts";
 import { buildImage } from "../support/images.ts";
 import { startKubernetes, type Kubernetes } from "../support/kubernetes.ts";
 import { runHubcap } from "../support/run.ts";
-import { folder, house, tokenFile } from "../support/warm.ts";
+import { folder, openWarmSetup, tokenFile } from "../support/warm.ts";
 
 const kubeconfig = join(folder, "kubeconfig");
 
@@ -31,7 +31,7 @@ async function pins(hubcap: Hubcap): Promise<string[]> {
 }
 
 test("the command fetches and pins what pods use, and lets go of what none uses any more", async () => {
-  const { hub, hubcap, image } = await house({}, { storage: { pins: ["docker.io/library/base"] } });
+  const { hub, hubcap, image } = await openWarmSetup({}, { storage: { pins: ["docker.io/library/base"] } });
   hub.push(await buildImage({ seed: "b" }), "library/b", "1");
   const kubernetes = await cluster();
   const web = `docker.io/library/web@${image.root.digest}`;
@@ -64,7 +64,7 @@ test("the command fetches and pins what pods use, and lets go of what none uses 
 test("the server follows the cluster by itself, and one failed list lets go of nothing", async () => {
   const kubernetes = await cluster();
   kubernetes.run({ containers: [{ image: "web:1" }] });
-  const { hub, hubcap } = await house(
+  const { hub, hubcap } = await openWarmSetup(
     {},
     { warm: { fromCluster: { enabled: true, every: "5s", kubeconfig } } },
   );

@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import type { Hubcap } from "../support/hubcap.ts";
 import { buildImage } from "../support/images.ts";
 import { door, runHubcap } from "../support/run.ts";
-import { folder, house, tokenFile } from "../support/warm.ts";
+import { folder, openWarmSetup, tokenFile } from "../support/warm.ts";
 
 /** Runs `hubcap warm` to its end; what it says on standard error, by lines. */
 async function warm(hubcap: Hubcap | undefined, args: readonly string[], input = "") {
@@ -16,7 +16,7 @@ async function warm(hubcap: Hubcap | undefined, args: readonly string[], input =
 }
 
 test("a list with comments and blank lines is fetched, a line for each image, and all held is 0", async () => {
-  const { hub, hubcap } = await house();
+  const { hub, hubcap } = await openWarmSetup();
   hub.push(await buildImage({ seed: "b" }), "library/b", "1");
   const file = join(folder, "images.txt");
   writeFileSync(file, "\uFEFF# what the shop needs\r\n\r\n  web:1   # the page\r\ndocker.io/library/b:1\r\n");
@@ -34,7 +34,7 @@ test("a list with comments and blank lines is fetched, a line for each image, an
 });
 
 test("all names that are wrong are told at once, with their places, and nothing is fetched", async () => {
-  const { hub, hubcap } = await house();
+  const { hub, hubcap } = await openWarmSetup();
   const input = "web:1\n\nno such image\nquay.io/a/b\n";
   const { code, errors } = await warm(hubcap, ["-f", "-", "UPPER"], input);
   expect(code).toBe(1);
@@ -48,7 +48,7 @@ test("all names that are wrong are told at once, with their places, and nothing 
 });
 
 test("when the quota runs low it ends with 1 and says what is left, and when to go on", async () => {
-  const { hub, hubcap } = await house({ limit: 4 }, { warm: { concurrency: 1 } });
+  const { hub, hubcap } = await openWarmSetup({ limit: 4 }, { warm: { concurrency: 1 } });
   hub.push(await buildImage({ seed: "b" }), "library/b", "1");
   const { code, output, errors } = await warm(hubcap, ["web:1", "b:1", "b:2"]);
   expect([code, output]).toEqual([1, "1 of 3 images are held\n"]);
@@ -81,7 +81,7 @@ test.each([
 });
 
 test("without the token, or without a Hubcap, it is one line and 1", async () => {
-  const { hubcap } = await house();
+  const { hubcap } = await openWarmSetup();
   const status = ["--status", hubcap.statusUrl, "web:1"];
   expect(await warm(undefined, status)).toMatchObject({
     code: 1,
@@ -95,7 +95,7 @@ test("without the token, or without a Hubcap, it is one line and 1", async () =>
 });
 
 test("interrupted, it cancels what it ordered", async () => {
-  const { hub, hubcap } = await house();
+  const { hub, hubcap } = await openWarmSetup();
   const hang = hub.fault({ kind: "hang", asks: "manifest" });
   const args = [door, "warm", "--status", hubcap.statusUrl, "--token-file", tokenFile, "web:1"];
   const ended = new Promise<{ code: unknown; errors: string }>((resolve) => {

@@ -28,11 +28,11 @@ export function basic(user: string, password: string): Record<string, string> {
   return { authorization: `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}` };
 }
 
-export interface AccessHouse {
+export interface AccessSetup {
   readonly hub: Hub;
   readonly hubcap: Hubcap;
   readonly image: Image;
-  /** A folder of the house's own. */
+  /** A folder of the setup's own. */
   readonly folder: string;
   /** Starts Hubcap again with other rules. */
   readonly restart: (changes: WrittenConfig) => Promise<void>;
@@ -43,10 +43,10 @@ export interface AccessHouse {
  * Opens it. `cluster` is the shared account, `dev` one of a client. Everybody sees public/*, the two accounts private/app, and
  * cluster alone private/own. Rules, unless `changes` has others, let the token `ci` have private/*; so may alice.
  */
-export async function openAccessHouse(
+export async function openAccessSetup(
   changes: WrittenConfig = {},
   hubOptions: HubOptions = {},
-): Promise<AccessHouse> {
+): Promise<AccessSetup> {
   const folder = await mkdtemp(join(tmpdir(), "hubcap-test-access-"));
   const file = async (name: string, text: string): Promise<string> => {
     await writeFile(join(folder, name), text);

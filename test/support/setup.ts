@@ -10,7 +10,7 @@ import { startHubcap, upstreamOf, type Hubcap, type LogLine, type WrittenConfig 
 import { buildImage, type ContentDescriptor, type Image, type ImageOptions } from "./images.ts";
 import { Reader, type ReaderOptions } from "./reader.ts";
 
-export interface HouseOptions {
+export interface SetupOptions {
   readonly hub?: HubOptions;
   /** Settings of the upstream beside those that lead to the stand-in. */
   readonly upstream?: object;
@@ -28,7 +28,7 @@ export interface Pushed {
 /** How long something that is bound to happen is waited for. */
 const patience = { timeout: 10_000 } as const;
 
-export class House {
+export class Setup {
   readonly hub: Hub;
   readonly hubcap: Hubcap;
   readonly #clock: MovableClock;
@@ -134,8 +134,8 @@ export class House {
   }
 }
 
-/** Opens a house: docker.io is the stand-in, without a limit unless told otherwise. Close it when done. */
-export async function openHouse(options: HouseOptions = {}): Promise<House> {
+/** Opens a setup: docker.io is the stand-in, without a limit unless told otherwise. Close it when done. */
+export async function openSetup(options: SetupOptions = {}): Promise<Setup> {
   const hub = await startHub({ limit: "unlimited", ...options.hub });
   const clock = await MovableClock.make("wall");
   try {
@@ -146,7 +146,7 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
       },
       ...clock.start,
     });
-    return new House(hub, hubcap, clock);
+    return new Setup(hub, hubcap, clock);
   } catch (error) {
     await hub.stop();
     throw error;

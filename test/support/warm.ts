@@ -1,4 +1,4 @@
-/** A house to warm: a Hubcap that can be ordered to fetch ahead, the stand-in that it fetches from, and its jobs. */
+/** A setup to warm: a Hubcap that can be ordered to fetch ahead, the stand-in that it fetches from, and its jobs. */
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ export const folder = mkdtempSync(join(tmpdir(), "hubcap-warm-"));
 export const tokenFile = join(folder, "token");
 writeFileSync(tokenFile, `${adminToken}\n`);
 
-export interface House {
+export interface Setup {
   readonly hub: Hub;
   readonly hubcap: Hubcap;
   /** `library/web:1`, for three platforms. */
@@ -21,11 +21,11 @@ export interface House {
 }
 
 /** Opens one until the test is over. `settings` are those of docker.io. */
-export async function house(
+export async function openWarmSetup(
   options: HubOptions = {},
   config: WrittenConfig = {},
   settings: object = {},
-): Promise<House> {
+): Promise<Setup> {
   const hub = await startHub(options);
   onTestFinished(() => hub.stop());
   const image = await buildImage({ seed: "web", platforms: ["linux/amd64", "linux/arm64", "linux/arm/v7"] });

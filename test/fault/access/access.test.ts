@@ -10,32 +10,32 @@ import { startHubcap, upstreamOf, type WrittenConfig } from "../../support/hubca
 import {
   basic,
   bearer,
-  openAccessHouse,
+  openAccessSetup,
   secrets,
-  type AccessHouse,
+  type AccessSetup,
   type Headers,
 } from "../../support/accessSetup.ts";
 
-async function open(changes?: WrittenConfig, hubOptions?: HubOptions): Promise<AccessHouse> {
-  const house = await openAccessHouse(changes, hubOptions);
-  onTestFinished(() => house.close());
-  return house;
+async function open(changes?: WrittenConfig, hubOptions?: HubOptions): Promise<AccessSetup> {
+  const setup = await openAccessSetup(changes, hubOptions);
+  onTestFinished(() => setup.close());
+  return setup;
 }
 
 const ci = bearer(secrets.ci);
 
-function askTag({ hubcap }: AccessHouse, name: string, headers: Headers = {}): Promise<Reply> {
+function askTag({ hubcap }: AccessSetup, name: string, headers: Headers = {}): Promise<Reply> {
   return ask(`${hubcap.url}/v2/${name}/manifests/1`, { headers });
 }
 
-async function statusesOf(house: AccessHouse, name: string, ...all: readonly Headers[]): Promise<number[]> {
+async function statusesOf(setup: AccessSetup, name: string, ...all: readonly Headers[]): Promise<number[]> {
   const statuses: number[] = [];
-  for (const headers of all) statuses.push((await askTag(house, name, headers)).status);
+  for (const headers of all) statuses.push((await askTag(setup, name, headers)).status);
   return statuses;
 }
 
 /** The rows of what is known of repositories: name, public, when. */
-function visibility({ hubcap }: AccessHouse): { repository: string; public: number; checked_at: number }[] {
+function visibility({ hubcap }: AccessSetup): { repository: string; public: number; checked_at: number }[] {
   const catalog = new Database(join(hubcap.root, "catalog.sqlite"), { readonly: true });
   try {
     return catalog.prepare("SELECT * FROM visibility ORDER BY repository").all() as ReturnType<
@@ -47,13 +47,13 @@ function visibility({ hubcap }: AccessHouse): { repository: string; public: numb
 }
 
 /** Makes everything that is known of repositories this old. */
-async function age(house: AccessHouse, ms: number): Promise<void> {
-  await house.hubcap.stop();
-  const catalog = new Database(join(house.hubcap.root, "catalog.sqlite"));
+async function age(setup: AccessSetup, ms: number): Promise<void> {
+  await setup.hubcap.stop();
+  const catalog = new Database(join(setup.hubcap.root, "catalog.sqlite"));
   catalog.prepare("UPDATE visibility SET checked_at = checked_at - ?").run(ms);
   catalog.prepare("UPDATE tag SET checked_at = checked_at - ?").run(ms);
   catalog.close();
-  await house.hubcap.start();
+  await setup.hubcap.start();
 }
 
 function from(address: string): Headers {
@@ -64,100 +64,100 @@ const hours = 60 * 60 * 1000;
 
 describe("what is private", () => {
   test("is found out by one free question, which no account pays for", async () => {
-    const house = await open();
-    const { hub } = house;
-    expect(await statusesOf(house, "public/app", {}, {}, ci)).toEqual([200, 200, 200]);
+    const setup = await open();
+    const { hub } = setup;
+    expect(await statusesOf(setup, "public/app", {}, {}, ci)).toEqual([200, 200, 200]);
     const heads = hub.counts.requests.filter(
       ({ account, kind }) => kind === "manifest" && account === "anonymous",
     );
     expect(heads.map(({ method }) => method)).toEqual(["HEAD"]);
     expect(hub.counts.charged.byAccount).toEqual({ cluster: 1 });
     const before = hub.counts.requests.length;
-    await ask(`${house.hubcap.url}/v2/public/app/manifests/1`);
+    await ask(`${setup.hubcap.url}/v2/public/app/manifests/1`);
     expect(hub.counts.requests.length).toBe(before);
   });
 
   test("is marked when it is fetched, and made-up names are not", async () => {
-    const house = await open();
-    expect(await statusesOf(house, "private/app", ci)).toEqual([200]);
-    await statusesOf(house, "public/app", {});
-    await statusesOf(house, "made-up/one", {}, bearer(secrets.other));
-    await expect.poll(() => visibility(house)).toHaveLength(2);
-    expect(visibility(house)).toMatchObject([
+    const setup = await open();
+    expect(await statusesOf(setup, "private/app", ci)).toEqual([200]);
+    await statusesOf(setup, "public/app", {});
+    await statusesOf(setup, "made-up/one", {}, bearer(secrets.other));
+    await expect.poll(() => visibility(setup)).toHaveLength(2);
+    expect(visibility(setup)).toMatchObject([
       { repository: "private/app", public: 0 },
       { repository: "public/app", public: 1 },
     ]);
   });
 
   test("stays so over a restart, and while the upstream is down (S37)", async () => {
-    const house = await open();
-    await statusesOf(house, "private/app", ci);
-    await statusesOf(house, "public/app", {});
-    await house.hubcap.restart();
+    const setup = await open();
+    await statusesOf(setup, "private/app", ci);
+    await statusesOf(setup, "public/app", {});
+    await setup.hubcap.restart();
     for (const fault of [
       { kind: "status", status: 500 },
       { kind: "status", status: 429, headers: { "retry-after": "60" } },
       { kind: "reset" },
     ] as const) {
-      house.hub.faults.clear();
-      house.hub.fault(fault);
+      setup.hub.faults.clear();
+      setup.hub.fault(fault);
       for (const name of ["private/app", "made-up/one"]) {
-        const { status, body } = await askTag(house, name);
+        const { status, body } = await askTag(setup, name);
         expect([429, 503]).toContain(status);
         expect(body.toString()).not.toContain("sha256");
       }
-      expect(await statusesOf(house, "public/app", {})).toEqual([200]);
-      expect(await statusesOf(house, "private/app", ci)).toEqual([200]);
+      expect(await statusesOf(setup, "public/app", {})).toEqual([200]);
+      expect(await statusesOf(setup, "private/app", ci)).toEqual([200]);
     }
   });
 
   test("is noticed within hours when it was public before", async () => {
-    const house = await open();
-    await statusesOf(house, "public/app", {});
-    house.hub.shelf.restrict("public/app", ["cluster"]);
-    expect(await statusesOf(house, "public/app", {})).toEqual([200]);
-    await age(house, 7 * hours);
-    expect(await statusesOf(house, "public/app", {}, bearer(secrets.other), {})).toEqual([401, 404, 401]);
-    expect(visibility(house)).toMatchObject([{ public: 0 }]);
-    const [layer] = house.image.platforms.get("linux/amd64")?.layers ?? [];
-    for (const path of [`manifests/${house.image.root.digest}`, `blobs/${layer?.digest}`, "tags/list"]) {
-      expect((await ask(`${house.hubcap.url}/v2/public/app/${path}`)).status).toBe(401);
+    const setup = await open();
+    await statusesOf(setup, "public/app", {});
+    setup.hub.shelf.restrict("public/app", ["cluster"]);
+    expect(await statusesOf(setup, "public/app", {})).toEqual([200]);
+    await age(setup, 7 * hours);
+    expect(await statusesOf(setup, "public/app", {}, bearer(secrets.other), {})).toEqual([401, 404, 401]);
+    expect(visibility(setup)).toMatchObject([{ public: 0 }]);
+    const [layer] = setup.image.platforms.get("linux/amd64")?.layers ?? [];
+    for (const path of [`manifests/${setup.image.root.digest}`, `blobs/${layer?.digest}`, "tags/list"]) {
+      expect((await ask(`${setup.hubcap.url}/v2/public/app/${path}`)).status).toBe(401);
     }
   });
 
   test("is believed to be public on, when the upstream cannot say that this has changed", async () => {
-    const house = await open();
-    await statusesOf(house, "public/app", {});
-    await age(house, 7 * hours);
-    house.hub.fault({ kind: "status", status: 503 });
-    expect(await statusesOf(house, "public/app", {})).toEqual([200]);
+    const setup = await open();
+    await statusesOf(setup, "public/app", {});
+    await age(setup, 7 * hours);
+    setup.hub.fault({ kind: "status", status: 503 });
+    expect(await statusesOf(setup, "public/app", {})).toEqual([200]);
   });
 
   test.each(["none", "basic"] as const)(
     "is told from a tag that is not there, by a registry that asks for %s",
     async (auth) => {
-      const house = await open({}, { auth });
-      house.hub.push(house.image, "public/other", "2");
-      const statuses = await statusesOf(house, "public/other", ci, bearer(secrets.other));
+      const setup = await open({}, { auth });
+      setup.hub.push(setup.image, "public/other", "2");
+      const statuses = await statusesOf(setup, "public/other", ci, bearer(secrets.other));
       // To who shows no password, a registry that wants one hides everything.
       expect(statuses).toEqual([404, 404]);
-      expect((await ask(`${house.hubcap.url}/v2/public/other/manifests/2`)).status).toBe(
+      expect((await ask(`${setup.hubcap.url}/v2/public/other/manifests/2`)).status).toBe(
         auth === "none" ? 200 : 401,
       );
     },
   );
 
   test("does not make a repository private that lacks a tag", async () => {
-    const house = await open();
-    const { status } = await ask(`${house.hubcap.url}/v2/public/app/manifests/2`);
+    const setup = await open();
+    const { status } = await ask(`${setup.hubcap.url}/v2/public/app/manifests/2`);
     expect(status).toBe(404);
-    expect(visibility(house)).toMatchObject([{ repository: "public/app", public: 1 }]);
+    expect(visibility(setup)).toMatchObject([{ repository: "public/app", public: 1 }]);
   });
 });
 
 describe("the rules", () => {
   test("count in order, the first that fits", async () => {
-    const house = await open({
+    const setup = await open({
       access: [
         { who: ["user:alice"], repositories: ["private/app"], allow: "deny" },
         { who: ["*"], repositories: ["private/app"], allow: "pull" },
@@ -165,24 +165,24 @@ describe("the rules", () => {
       ],
     });
     const alice = basic("alice", secrets.alice);
-    expect(await statusesOf(house, "private/app", {}, ci, alice)).toEqual([200, 200, 404]);
-    expect(await statusesOf(house, "private/own", {}, ci, alice)).toEqual([401, 404, 404]);
-    expect(await statusesOf(house, "public/app", {}, ci, alice)).toEqual([401, 404, 404]);
+    expect(await statusesOf(setup, "private/app", {}, ci, alice)).toEqual([200, 200, 404]);
+    expect(await statusesOf(setup, "private/own", {}, ci, alice)).toEqual([401, 404, 404]);
+    expect(await statusesOf(setup, "public/app", {}, ci, alice)).toEqual([401, 404, 404]);
     // What nobody may have is not even asked for.
-    expect(house.hub.counts.requests.filter(({ repository }) => repository === "public/app")).toEqual([]);
+    expect(setup.hub.counts.requests.filter(({ repository }) => repository === "public/app")).toEqual([]);
   });
 
   test("of none keep what is private from everybody", async () => {
-    const house = await open({ access: [] });
-    expect(await statusesOf(house, "public/app", {}, ci)).toEqual([200, 200]);
-    expect(await statusesOf(house, "private/app", {}, ci)).toEqual([401, 404]);
+    const setup = await open({ access: [] });
+    expect(await statusesOf(setup, "public/app", {}, ci)).toEqual([200, 200]);
+    expect(await statusesOf(setup, "private/app", {}, ci)).toEqual([401, 404]);
   });
 
   test("are off where there are none, which is said", async () => {
-    const house = await open({ access: undefined });
-    expect(await statusesOf(house, "private/app", {}, bearer("whatever"))).toEqual([200, 200]);
-    expect(house.hub.counts.requests.filter(({ account }) => account === "anonymous")).toEqual([]);
-    const line = await house.hubcap.logged(({ level }) => level === "warn");
+    const setup = await open({ access: undefined });
+    expect(await statusesOf(setup, "private/app", {}, bearer("whatever"))).toEqual([200, 200]);
+    expect(setup.hub.counts.requests.filter(({ account }) => account === "anonymous")).toEqual([]);
+    const line = await setup.hubcap.logged(({ level }) => level === "warn");
     expect(line).toMatchObject({
       upstream: "docker.io",
       msg: expect.stringContaining("set access") as unknown,
@@ -194,12 +194,12 @@ describe("the rules", () => {
       access: [{ who: ["network:192.0.2.0/24", "network:2001:db8::/32"], allow: "pull" }],
       identities: {},
     };
-    const house = await open(rules);
-    expect(await statusesOf(house, "private/app", {}, from("192.0.2.7"))).toEqual([404, 404]);
-    await house.restart({ ...rules, identities: { trustedProxies: ["127.0.0.0/8", "198.51.100.1"] } });
+    const setup = await open(rules);
+    expect(await statusesOf(setup, "private/app", {}, from("192.0.2.7"))).toEqual([404, 404]);
+    await setup.restart({ ...rules, identities: { trustedProxies: ["127.0.0.0/8", "198.51.100.1"] } });
     expect(
       await statusesOf(
-        house,
+        setup,
         "private/app",
         {},
         from("192.0.2.7"),
@@ -210,35 +210,35 @@ describe("the rules", () => {
         from("203.0.113.9"),
       ),
     ).toEqual([404, 200, 200, 200, 404, 404, 404]);
-    await house.restart({ access: [{ who: ["network:127.0.0.1"], allow: "pull" }], identities: {} });
-    expect(await statusesOf(house, "private/app", {})).toEqual([200]);
+    await setup.restart({ access: [{ who: ["network:127.0.0.1"], allow: "pull" }], identities: {} });
+    expect(await statusesOf(setup, "private/app", {})).toEqual([200]);
   });
 
   test(
     "follow their files: a token that is replaced, a password that is changed",
     { timeout: 40_000 },
     async () => {
-      const house = await open();
+      const setup = await open();
       const alice = basic("alice", secrets.alice);
-      expect(await statusesOf(house, "private/app", ci, alice)).toEqual([200, 200]);
-      await writeFile(join(house.folder, "ci"), `${secrets.wrong}\nanother\n`);
-      await writeFile(join(house.folder, "htpasswd"), `alice:${await hash("changed", 4)}`);
-      await vi.waitUntil(async () => (await askTag(house, "private/app", ci)).status === 401, 10_000);
-      await vi.waitUntil(async () => (await askTag(house, "private/app", alice)).status === 401, 10_000);
+      expect(await statusesOf(setup, "private/app", ci, alice)).toEqual([200, 200]);
+      await writeFile(join(setup.folder, "ci"), `${secrets.wrong}\nanother\n`);
+      await writeFile(join(setup.folder, "htpasswd"), `alice:${await hash("changed", 4)}`);
+      await vi.waitUntil(async () => (await askTag(setup, "private/app", ci)).status === 401, 10_000);
+      await vi.waitUntil(async () => (await askTag(setup, "private/app", alice)).status === 401, 10_000);
       const now = [bearer("another"), basic("any", secrets.wrong), basic("alice", "changed")];
-      expect(await statusesOf(house, "private/app", ...now)).toEqual([200, 200, 200]);
-      await writeFile(join(house.folder, "htpasswd"), "alice:changed\n");
-      const line = await house.hubcap.logged(({ level }) => level === "error");
+      expect(await statusesOf(setup, "private/app", ...now)).toEqual([200, 200, 200]);
+      await writeFile(join(setup.folder, "htpasswd"), "alice:changed\n");
+      const line = await setup.hubcap.logged(({ level }) => level === "error");
       expect(line["msg"]).toMatch(/htpasswd cannot be used, .* line 1 is not user:hash with bcrypt/);
-      expect(await statusesOf(house, "private/app", ...now)).toEqual([200, 200, 200]);
+      expect(await statusesOf(setup, "private/app", ...now)).toEqual([200, 200, 200]);
     },
   );
 
   test("that can never fit, and files that are no such files, are mistakes in the configuration", async () => {
-    const house = await open();
-    const bad = join(house.folder, "bad");
+    const setup = await open();
+    const bad = join(setup.folder, "bad");
     await writeFile(bad, "alice:$apr1$abc$def\n");
-    const upstreams = { "docker.io": upstreamOf(house.hub) };
+    const upstreams = { "docker.io": upstreamOf(setup.hub) };
     const starting = startHubcap({ config: { upstreams, identities: { htpasswdFile: bad }, access: [] } });
     await expect(starting).rejects.toThrow(
       /ended with 78 [^]*identities\.htpasswdFile: got ".*bad".*line 1 is not/,
@@ -257,25 +257,25 @@ describe("the rules", () => {
 
 describe("passwords", () => {
   test("let a whole pull through with one check", { timeout: 40_000 }, async () => {
-    const house = await open();
-    await writeFile(join(house.folder, "htpasswd"), `alice:${await hash(secrets.alice, 12)}`);
-    await house.restart({});
+    const setup = await open();
+    await writeFile(join(setup.folder, "htpasswd"), `alice:${await hash(secrets.alice, 12)}`);
+    await setup.restart({});
     const alice = basic("alice", secrets.alice);
-    expect(await statusesOf(house, "private/app", alice)).toEqual([200]);
+    expect(await statusesOf(setup, "private/app", alice)).toEqual([200]);
     // More at once than an address may have checked.
-    const many = await Promise.all(Array.from({ length: 100 }, () => askTag(house, "private/app", alice)));
+    const many = await Promise.all(Array.from({ length: 100 }, () => askTag(setup, "private/app", alice)));
     expect(new Set(many.map(({ status }) => status))).toEqual(new Set([200]));
   });
 
   test("that are wrong do not burn the CPU: others are served on", { timeout: 60_000 }, async () => {
-    const house = await open();
-    await writeFile(join(house.folder, "htpasswd"), `alice:${await hash(secrets.alice, 12)}`);
-    await house.restart({});
-    await statusesOf(house, "public/app", {});
+    const setup = await open();
+    await writeFile(join(setup.folder, "htpasswd"), `alice:${await hash(secrets.alice, 12)}`);
+    await setup.restart({});
+    await statusesOf(setup, "public/app", {});
     const wrong = Array.from({ length: 200 }, (_, n) =>
-      askTag(house, "private/app", basic("alice", `guess ${n}`)),
+      askTag(setup, "private/app", basic("alice", `guess ${n}`)),
     );
-    expect(await statusesOf(house, "public/app", {}, {}, {})).toEqual([200, 200, 200]);
+    expect(await statusesOf(setup, "public/app", {}, {}, {})).toEqual([200, 200, 200]);
     const statuses = (await Promise.all(wrong)).map(({ status }) => status);
     expect(new Set(statuses)).toEqual(new Set([401, 503]));
     expect(statuses.filter((status) => status === 401).length).toBeLessThan(50);
@@ -286,12 +286,12 @@ describe("clients' own accounts at the upstream", () => {
   const dev = basic("dev", secrets.dev);
 
   test("open what they may see there, and cost neither them nor us a pull", async () => {
-    const house = await open();
-    const { hub } = house;
-    expect(await statusesOf(house, "private/app", ci)).toEqual([200]);
+    const setup = await open();
+    const { hub } = setup;
+    expect(await statusesOf(setup, "private/app", ci)).toEqual([200]);
     const charged = { ...hub.counts.charged.byAccount };
-    expect(await statusesOf(house, "private/app", dev, dev)).toEqual([200, 200]);
-    expect(await statusesOf(house, "private/own", dev)).toEqual([401]);
+    expect(await statusesOf(setup, "private/app", dev, dev)).toEqual([200, 200]);
+    expect(await statusesOf(setup, "private/own", dev)).toEqual([401]);
     expect(hub.counts.charged.byAccount).toEqual(charged);
     const logins = hub.counts.requests.filter(
       ({ origin, account }) => origin === "token" && account === "dev",
@@ -300,49 +300,49 @@ describe("clients' own accounts at the upstream", () => {
   });
 
   test("are not tried where that is not wanted", async () => {
-    const house = await open({ identities: {}, access: [] });
-    expect(await statusesOf(house, "private/app", dev)).toEqual([404]);
-    expect(house.hub.counts.requests.filter(({ account }) => account === "dev")).toEqual([]);
+    const setup = await open({ identities: {}, access: [] });
+    expect(await statusesOf(setup, "private/app", dev)).toEqual([404]);
+    expect(setup.hub.counts.requests.filter(({ account }) => account === "dev")).toEqual([]);
   });
 
   test("cannot be used to lock the shared account, or this address", async () => {
-    const house = await open();
+    const setup = await open();
     for (let n = 0; n < 20; n += 1) {
-      expect(await statusesOf(house, "private/app", basic("cluster", `guess ${n}`))).toEqual([401]);
-      expect(await statusesOf(house, "private/app", basic("victim", `guess ${n}`))).toEqual([401]);
-      expect(await statusesOf(house, "private/app", basic("alice", `guess ${n}`))).toEqual([401]);
+      expect(await statusesOf(setup, "private/app", basic("cluster", `guess ${n}`))).toEqual([401]);
+      expect(await statusesOf(setup, "private/app", basic("victim", `guess ${n}`))).toEqual([401]);
+      expect(await statusesOf(setup, "private/app", basic("alice", `guess ${n}`))).toEqual([401]);
     }
-    const tried = house.hub.counts.requests.filter(
+    const tried = setup.hub.counts.requests.filter(
       ({ origin, account }) => origin === "token" && account === "victim",
     );
     expect(tried.length).toBeLessThanOrEqual(3);
-    const others = house.hub.counts.requests.filter(
+    const others = setup.hub.counts.requests.filter(
       ({ account }) => account === "cluster" || account === "alice",
     );
     expect(others).toEqual([]);
-    expect(await statusesOf(house, "private/app", ci)).toEqual([200]);
+    expect(await statusesOf(setup, "private/app", ci)).toEqual([200]);
   });
 
   test("end with what the upstream says of them", async () => {
-    const house = await open();
-    expect(await statusesOf(house, "private/app", dev)).toEqual([200]);
-    house.hub.fault({ kind: "status", status: 500 });
+    const setup = await open();
+    expect(await statusesOf(setup, "private/app", dev)).toEqual([200]);
+    setup.hub.fault({ kind: "status", status: 500 });
     // Another repository of theirs cannot be decided now.
-    expect([401, 503]).toContain((await askTag(house, "private/own", dev)).status);
+    expect([401, 503]).toContain((await askTag(setup, "private/own", dev)).status);
   });
 });
 
 test("a challenge at /v2/ is for clients that show nothing before", async () => {
-  const house = await open();
+  const setup = await open();
   const pings = async (): Promise<number[]> => {
     const all = [{}, ci, bearer(secrets.wrong)];
     return Promise.all(
-      all.map(async (headers) => (await ask(`${house.hubcap.url}/v2/`, { headers })).status),
+      all.map(async (headers) => (await ask(`${setup.hubcap.url}/v2/`, { headers })).status),
     );
   };
   expect(await pings()).toEqual([200, 200, 401]);
-  const file = join(house.folder, "ci");
-  await house.restart({ identities: { tokens: [{ name: "ci", file }], challenge: "always" }, access: [] });
+  const file = join(setup.folder, "ci");
+  await setup.restart({ identities: { tokens: [{ name: "ci", file }], challenge: "always" }, access: [] });
   expect(await pings()).toEqual([401, 200, 401]);
-  expect(await statusesOf(house, "public/app", {})).toEqual([200]);
+  expect(await statusesOf(setup, "public/app", {})).toEqual([200]);
 });

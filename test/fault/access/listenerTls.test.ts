@@ -30,7 +30,7 @@ beforeAll(async () => {
 
 afterAll(() => hub.stop());
 
-interface House {
+interface Setup {
   readonly hubcap: Hubcap;
   /** Puts a pair where Hubcap looks for it. */
   readonly renew: (pair: KeyAndCertificate) => Promise<void>;
@@ -39,7 +39,7 @@ interface House {
 async function open(
   clientCertificates?: "required" | "optional",
   changes: WrittenConfig = {},
-): Promise<House> {
+): Promise<Setup> {
   const folder = await mkdtemp(join(tmpdir(), "hubcap-test-tls-"));
   const [certificateFile, keyFile, clientCaFile] = ["tls.crt", "tls.key", "ca.crt"].map((name) =>
     join(folder, name),

@@ -12,9 +12,9 @@ import {
   basic,
   bearer,
   comparable,
-  openAccessHouse,
+  openAccessSetup,
   secrets,
-  type AccessHouse,
+  type AccessSetup,
 } from "../../support/accessSetup.ts";
 
 const methods = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"] as const;
@@ -75,10 +75,10 @@ const repositories: Readonly<Record<string, Readonly<Record<Identity, 200 | 401 
 
 /** The endpoints below a repository's name, with what is asked of each. */
 const endpoints: Readonly<Record<string, readonly (() => string)[]>> = {
-  manifests: [() => "manifests/1", () => `manifests/${house.image.root.digest}`],
+  manifests: [() => "manifests/1", () => `manifests/${setup.image.root.digest}`],
   blobs: [() => `blobs/${layer()}`],
   tags: [() => "tags/list", () => "tags/list?n=1"],
-  referrers: [() => `referrers/${house.image.root.digest}`],
+  referrers: [() => `referrers/${setup.image.root.digest}`],
 };
 
 /** S25: to `/v2/` a credential that is wrong is called so; nothing but GET and HEAD is understood anywhere. */
@@ -132,15 +132,15 @@ const statusRoutes: Readonly<Record<string, StatusRoute>> = {
   "POST /api/v1/rehearse": { changes: 400 },
 };
 
-let house: AccessHouse;
+let setup: AccessSetup;
 
 beforeAll(async () => {
-  house = await openAccessHouse({ storage: { pins: ["docker.io/private/app:1", "docker.io/private/*"] } });
+  setup = await openAccessSetup({ storage: { pins: ["docker.io/private/app:1", "docker.io/private/*"] } });
 });
-afterAll(() => house.close());
+afterAll(() => setup.close());
 
 function layer(): string {
-  return house.image.platforms.get("linux/amd64")?.layers[0]?.digest ?? "";
+  return setup.image.platforms.get("linux/amd64")?.layers[0]?.digest ?? "";
 }
 
 function well(): undefined {}
@@ -172,7 +172,7 @@ async function statusOf(url: string, method: string, headers: Record<string, str
 }
 
 function askAs(identity: Identity, path: string, method: string, more = {}): Promise<Reply> {
-  return ask(`${house.hubcap.url}/v2/${path}`, { method, headers: { ...identities[identity], ...more } });
+  return ask(`${setup.hubcap.url}/v2/${path}`, { method, headers: { ...identities[identity], ...more } });
 }
 
 test("every endpoint of the registry is in the table", () => {
@@ -264,7 +264,7 @@ test("S25: /v2/ tells who is wrong, and understands nothing but GET and HEAD", a
 /** A path of the status listener, with what stands for a part of it filled in. */
 async function real(path: string): Promise<string> {
   if (path !== "/assets/*") return path.replace(":id", "none");
-  const page = (await ask(house.hubcap.statusUrl)).body.toString();
+  const page = (await ask(setup.hubcap.statusUrl)).body.toString();
   return /\/assets\/[^"]+/.exec(page)?.[0] ?? "";
 }
 
@@ -278,13 +278,13 @@ test.each(Object.entries(statusRoutes))("S32: %s", async (route, { query = "", a
         method !== own &&
         (others.has(`${method} ${path}`) || (method === "HEAD" && others.has(`GET ${path}`)));
       if (isOther) continue;
-      const status = await statusOf(`${house.hubcap.statusUrl}${address}`, method, identities[identity]);
+      const status = await statusOf(`${setup.hubcap.statusUrl}${address}`, method, identities[identity]);
       const isAdmin = identity === "the admin token";
       const right = method === own ? (changes === undefined ? answer : isAdmin ? changes : 401) : 404;
       expect([identity, method, status]).toEqual([identity, method, right]);
       // None of them is there for those who pull.
       expect([404, 405]).toContain(
-        await statusOf(`${house.hubcap.url}${address}`, method, identities[identity]),
+        await statusOf(`${setup.hubcap.url}${address}`, method, identities[identity]),
       );
     }
   }
@@ -292,7 +292,7 @@ test.each(Object.entries(statusRoutes))("S32: %s", async (route, { query = "", a
 
 test("answers of the status listener tell browsers to do nothing with them", async () => {
   for (const path of ["/livez", "/metrics", "/api/v1/quota", "/api/v1/explain", "/nothing"]) {
-    const { headers } = await ask(house.hubcap.statusUrl + path);
+    const { headers } = await ask(setup.hubcap.statusUrl + path);
     expect([path, headers]).toMatchObject([
       path,
       {
@@ -320,21 +320,21 @@ test("S32: without an admin token there is nothing that changes anything", async
 test("the status listener names private repositories to the operator alone", async () => {
   const read = async (path: string, identity: Identity): Promise<string> =>
     (
-      await ask(`${house.hubcap.statusUrl}/api/v1/${path}`, { headers: identities[identity] })
+      await ask(`${setup.hubcap.statusUrl}/api/v1/${path}`, { headers: identities[identity] })
     ).body.toString();
   const hidden = await read(`explain?${image}`, "anonymous");
   expect(hidden.replaceAll("private/app", "absence/app")).toBe(
     await read("explain?image=docker.io/absence/app:1", "anonymous"),
   );
   expect(JSON.parse(await read(`explain?${image}`, "the admin token"))).toMatchObject({
-    digest: house.image.root.digest,
+    digest: setup.image.root.digest,
   });
   // The page is for everybody who reaches it, and the last requests that failed are on it.
-  const page = (await ask(house.hubcap.statusUrl)).body.toString();
+  const page = (await ask(setup.hubcap.statusUrl)).body.toString();
   expect([page.includes("(private)"), page.includes("private/app")]).toEqual([true, false]);
-  const asked = (await ask(`${house.hubcap.statusUrl}/?${image}`)).body.toString();
-  expect(asked).not.toContain(house.image.root.digest);
-  house.hub.push(await buildImage({ seed: "nobody else's", layers: 1 }), "private/app", "2");
+  const asked = (await ask(`${setup.hubcap.statusUrl}/?${image}`)).body.toString();
+  expect(asked).not.toContain(setup.image.root.digest);
+  setup.hub.push(await buildImage({ seed: "nobody else's", layers: 1 }), "private/app", "2");
   await askAs("one that a rule names", "private/app/manifests/2", "GET");
   for (const path of ["cache/images", "quota/spend?by=repository"]) {
     for (const identity of everybody) {
@@ -352,7 +352,7 @@ test("no answer of the status listener names a private repository to anybody els
   // An explanation says again what it was asked.
   for (const route of questions.filter((question) => question !== "GET /api/v1/explain")) {
     const { query = "" } = route === "GET /" ? {} : (statusRoutes[route] ?? {});
-    const url = house.hubcap.statusUrl + (await real(route.slice("GET ".length))) + query;
+    const url = setup.hubcap.statusUrl + (await real(route.slice("GET ".length))) + query;
     const signal = AbortSignal.timeout(1500);
     // Streams are read until then.
     const { body } = await ask(url, { signal });
@@ -361,18 +361,18 @@ test("no answer of the status listener names a private repository to anybody els
 });
 
 test("S30: what clients show is in no log line, metric or answer, and pulls are the shared account's", async () => {
-  await expect.poll(() => house.hubcap.metric("hubcap_requests_total")).toBeGreaterThan(0);
+  await expect.poll(() => setup.hubcap.metric("hubcap_requests_total")).toBeGreaterThan(0);
   const shown = [
-    JSON.stringify(house.hubcap.logs()),
-    house.hubcap.errors,
-    (await ask(`${house.hubcap.statusUrl}/metrics`)).body.toString(),
-    (await ask(`${house.hubcap.statusUrl}/api/v1/quota/spend?by=client`)).body.toString(),
+    JSON.stringify(setup.hubcap.logs()),
+    setup.hubcap.errors,
+    (await ask(`${setup.hubcap.statusUrl}/metrics`)).body.toString(),
+    (await ask(`${setup.hubcap.statusUrl}/api/v1/quota/spend?by=client`)).body.toString(),
   ].join("\n");
   for (const secret of Object.values(secrets)) expect(shown).not.toContain(secret);
   for (const { authorization = "" } of Object.values(identities) as { authorization?: string }[]) {
     const [, sent = "never"] = authorization.split(" ");
     expect(shown).not.toContain(sent);
   }
-  expect(Object.keys(house.hub.counts.charged.byAccount)).toEqual(["cluster"]);
-  expect(house.hubcap.logs().some(({ identity }) => identity === "token:ci")).toBe(true);
+  expect(Object.keys(setup.hub.counts.charged.byAccount)).toEqual(["cluster"]);
+  expect(setup.hubcap.logs().some(({ identity }) => identity === "token:ci")).toBe(true);
 });

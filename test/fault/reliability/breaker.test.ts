@@ -2,45 +2,45 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { whole } from "../../support/reader.ts";
-import { openHouse, type House } from "../../support/setup.ts";
+import { openSetup, type Setup } from "../../support/setup.ts";
 
-let house: House;
+let setup: Setup;
 
 beforeAll(async () => {
-  house = await openHouse();
+  setup = await openSetup();
 });
-afterAll(() => house.close());
+afterAll(() => setup.close());
 
 function status(tag: string): Promise<number> {
-  return house.manifest("library/app", tag).then(({ status }) => status);
+  return setup.manifest("library/app", tag).then(({ status }) => status);
 }
 
 test("R35: an upstream that is down is not asked, and whatever it answers next, 404 too, says that it is back", async () => {
-  await house.push("library/app");
-  house.hub.fault({ kind: "status", status: 500, origin: "registry" });
+  await setup.push("library/app");
+  setup.hub.fault({ kind: "status", status: 500, origin: "registry" });
   for (let failure = 0; failure < 5; failure += 1) expect(await status(`broken-${failure}`)).toBe(503);
-  house.hub.counts.reset();
+  setup.hub.counts.reset();
   expect(await status("refused")).toBe(503);
-  expect(house.hub.counts.requests).toEqual([]);
-  house.hub.faults.clear();
+  expect(setup.hub.counts.requests).toEqual([]);
+  setup.hub.faults.clear();
   expect(await status("1")).toBe(503);
-  await house.advance(5000);
+  await setup.advance(5000);
   expect(await status("no-such-tag")).toBe(404);
   expect(await status("1")).toBe(200);
 });
 
 test("R45: a process that stands still for 2 s in the middle of downloads cuts nobody and asks for nothing twice", async () => {
-  const pushed = await house.pushLayer("library/stood-still", 64 * 1024 * 1024);
-  house.hub.fault({ kind: "drip", bytesPerSecond: 16 * 1024 * 1024, digest: pushed.layer.digest });
-  house.hub.counts.reset();
-  const readers = Array.from({ length: 5 }, () => house.read(pushed));
+  const pushed = await setup.pushLayer("library/stood-still", 64 * 1024 * 1024);
+  setup.hub.fault({ kind: "drip", bytesPerSecond: 16 * 1024 * 1024, digest: pushed.layer.digest });
+  setup.hub.counts.reset();
+  const readers = Array.from({ length: 5 }, () => setup.read(pushed));
   await Promise.all(readers.map((reader) => reader.reached(4 * 1024 * 1024)));
-  process.kill(house.hubcap.pid, "SIGSTOP");
+  process.kill(setup.hubcap.pid, "SIGSTOP");
   await wait(2000);
-  process.kill(house.hubcap.pid, "SIGCONT");
-  const live = await fetch(`${house.hubcap.statusUrl}/livez`);
+  process.kill(setup.hubcap.pid, "SIGCONT");
+  const live = await fetch(`${setup.hubcap.statusUrl}/livez`);
   expect(live.status).toBe(200);
   for (const { ended } of readers) expect(await ended).toEqual(whole(pushed.bytes));
-  const gets = house.hub.counts.requests.filter(({ origin, method }) => origin === "cdn" && method === "GET");
+  const gets = setup.hub.counts.requests.filter(({ origin, method }) => origin === "cdn" && method === "GET");
   expect(gets.length).toBeLessThanOrEqual(1);
 });

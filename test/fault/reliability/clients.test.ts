@@ -3,55 +3,55 @@ import { Agent } from "node:http";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ask } from "../../support/ask.ts";
 import { whole, type Reader } from "../../support/reader.ts";
-import { openHouse, type House, type Pushed } from "../../support/setup.ts";
+import { openSetup, type Setup, type Pushed } from "../../support/setup.ts";
 
 const mib = 1024 * 1024;
 
-let house: House;
+let setup: Setup;
 let base: number;
 /** Connections that may stay: up to 48 and 16 to each of three origins upstream, and a few of our own questions. */
 const kept = 120;
 
 beforeAll(async () => {
-  house = await openHouse({ config: { registry: { stall: "1s" } } });
-  const pushed = await house.pushLayer("library/first", mib);
-  await house.read(pushed).ended;
-  base = await house.connections();
+  setup = await openSetup({ config: { registry: { stall: "1s" } } });
+  const pushed = await setup.pushLayer("library/first", mib);
+  await setup.read(pushed).ended;
+  base = await setup.connections();
 });
-afterAll(() => house.close());
+afterAll(() => setup.close());
 
 /** No blob is open any more, and no client's connection but those that it keeps for later. */
 async function expectNothingLeftOpen(): Promise<void> {
-  await expect.poll(() => house.openBlobs()).toEqual([]);
-  await expect.poll(() => house.connections()).toBeLessThanOrEqual(base + kept);
+  await expect.poll(() => setup.openBlobs()).toEqual([]);
+  await expect.poll(() => setup.connections()).toBeLessThanOrEqual(base + kept);
 }
 
 describe("clients", () => {
   it("R5 that take nothing of a blob are cut, and cost no open file", async () => {
-    const pushed = await house.pushLayer("library/stalled", 64 * mib);
-    expect(await house.read(pushed).ended).toEqual(whole(pushed.bytes));
-    await house.held(pushed);
-    const idle = Array.from({ length: 10 }, () => house.read(pushed, { idle: true }));
-    await expect.poll(() => house.openBlobs()).toHaveLength(10);
-    const cut = () => house.pulls(pushed).filter((line) => line["cut"] === true);
+    const pushed = await setup.pushLayer("library/stalled", 64 * mib);
+    expect(await setup.read(pushed).ended).toEqual(whole(pushed.bytes));
+    await setup.held(pushed);
+    const idle = Array.from({ length: 10 }, () => setup.read(pushed, { idle: true }));
+    await expect.poll(() => setup.openBlobs()).toHaveLength(10);
+    const cut = () => setup.pulls(pushed).filter((line) => line["cut"] === true);
     await expect.poll(cut).toHaveLength(10);
     await expectNothingLeftOpen();
     for (const reader of idle) reader.leave();
   });
 
   it("R43 that send 1000 HEADs of an uncached blob are told all, nothing is fetched and nothing stays open", async () => {
-    const pushed = await house.pushLayer("library/heads", mib);
-    house.hub.counts.reset();
+    const pushed = await setup.pushLayer("library/heads", mib);
+    setup.hub.counts.reset();
     await headManyTimes(pushed);
-    const gets = house.hub.counts.requests.filter(({ kind, method }) => kind === "blob" && method === "GET");
+    const gets = setup.hub.counts.requests.filter(({ kind, method }) => kind === "blob" && method === "GET");
     expect(gets).toEqual([]);
     await expectNothingLeftOpen();
   });
 
   it("R43 that send 1000 HEADs of a held blob leave nothing open either", async () => {
-    const pushed = await house.pushLayer("library/heads-held", mib);
-    expect(await house.read(pushed).ended).toEqual(whole(pushed.bytes));
-    await house.held(pushed);
+    const pushed = await setup.pushLayer("library/heads-held", mib);
+    expect(await setup.read(pushed).ended).toEqual(whole(pushed.bytes));
+    await setup.held(pushed);
     await headManyTimes(pushed);
     await expectNothingLeftOpen();
   });
@@ -59,10 +59,10 @@ describe("clients", () => {
   it("R44 that break off 2000 times, anywhere, leave nothing open and nothing broken", async () => {
     const pushed: Pushed[] = [];
     for (let number = 0; number < 40; number += 1) {
-      pushed.push(await house.pushLayer(`library/left${number}`, mib));
+      pushed.push(await setup.pushLayer(`library/left${number}`, mib));
     }
     // Slow enough that many leave while a blob is still on its way in.
-    const slow = house.hub.fault({ origin: "cdn", asks: "blob", kind: "drip", bytesPerSecond: 0.4 * mib });
+    const slow = setup.hub.fault({ origin: "cdn", asks: "blob", kind: "drip", bytesPerSecond: 0.4 * mib });
     const random = generator(44);
     let left = 0;
     const leaveAgainAndAgain = async (): Promise<void> => {
@@ -74,20 +74,20 @@ describe("clients", () => {
     };
     await Promise.all(Array.from({ length: 50 }, leaveAgainAndAgain));
     slow.remove();
-    const outcomes = new Set(pushed.flatMap((one) => house.pulls(one).map((line) => line["outcome"])));
+    const outcomes = new Set(pushed.flatMap((one) => setup.pulls(one).map((line) => line["outcome"])));
     expect([...outcomes]).toEqual(expect.arrayContaining(["miss", "join", "hit"]));
 
-    for (const one of pushed) await house.held(one);
+    for (const one of pushed) await setup.held(one);
     await expectNothingLeftOpen();
-    for (const one of pushed) expect(await house.read(one).ended).toEqual(whole(one.bytes));
+    for (const one of pushed) expect(await setup.read(one).ended).toEqual(whole(one.bytes));
     // Node ends a process for a rejection that nobody handles, and says so.
-    expect(house.hubcap.errors).toBe("");
+    expect(setup.hubcap.errors).toBe("");
   }, 60_000);
 });
 
 async function headManyTimes(pushed: Pushed): Promise<void> {
   const agent = new Agent({ keepAlive: true, maxSockets: 20 });
-  const url = house.blobUrl(pushed);
+  const url = setup.blobUrl(pushed);
   const replies = await Promise.all(Array.from({ length: 1000 }, () => ask(url, { method: "HEAD", agent })));
   agent.destroy();
   const told = replies.map(({ status, headers }) => ({
@@ -102,11 +102,11 @@ async function headManyTimes(pushed: Pushed): Promise<void> {
 /** A client that leaves at `where` (0 to 1) of the blob, or of its first headers. */
 function leaver(pushed: Pushed, where: number): Reader {
   if (where > 0.9) {
-    const reader = house.read(pushed);
+    const reader = setup.read(pushed);
     setImmediate(() => reader.leave());
     return reader;
   }
-  return house.read(pushed, { leaveAt: Math.ceil(where * pushed.bytes.length) });
+  return setup.read(pushed, { leaveAt: Math.ceil(where * pushed.bytes.length) });
 }
 
 /** The same numbers from 0 to 1 every time (mulberry32). */

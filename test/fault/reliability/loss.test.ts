@@ -4,27 +4,27 @@
  */
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { pullLikeContainerd } from "../../support/pull.ts";
-import { openHouse, type House, type Pushed } from "../../support/setup.ts";
+import { openSetup, type Setup, type Pushed } from "../../support/setup.ts";
 
-let house: House;
+let setup: Setup;
 
 beforeAll(async () => {
-  house = await openHouse();
+  setup = await openSetup();
 });
-afterAll(() => house.close());
+afterAll(() => setup.close());
 
 it("R48 pulls complete when every answer is 200 ms late and every 20th connection breaks", async () => {
   const images: Pushed[] = [];
   for (let number = 0; number < 8; number += 1) {
-    images.push(await house.push(`library/far${number}`, { layers: 4, layerBytes: 256 * 1024 }));
+    images.push(await setup.push(`library/far${number}`, { layers: 4, layerBytes: 256 * 1024 }));
   }
   const broken = [
     // Before the first byte of an answer, and in the middle of one.
     ...[0, 1, 2, 3, 4].map((n) =>
-      house.hub.fault({ origin: "registry", kind: "reset", skip: 10 + n * 20, times: 1 }),
+      setup.hub.fault({ origin: "registry", kind: "reset", skip: 10 + n * 20, times: 1 }),
     ),
     ...[0, 1, 2].map((n) =>
-      house.hub.fault({
+      setup.hub.fault({
         origin: "cdn",
         kind: "reset",
         skip: 5 + n * 20,
@@ -33,12 +33,12 @@ it("R48 pulls complete when every answer is 200 ms late and every 20th connectio
       }),
     ),
   ];
-  house.hub.fault({ kind: "delay", ms: 200 });
+  setup.hub.fault({ kind: "delay", ms: 200 });
   const pulls = await Promise.all(
     images.flatMap(({ repository }) =>
       ["linux/amd64", "linux/arm64"].map((platform) =>
         pullLikeContainerd({
-          mirror: house.hubcap.url,
+          mirror: setup.hubcap.url,
           ns: "docker.io",
           repository,
           reference: "1",

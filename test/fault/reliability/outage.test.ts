@@ -6,7 +6,7 @@ import { digestOf } from "../../support/content.ts";
 import type { FaultAction } from "../../support/faults.ts";
 import { startHub, type Hub } from "../../support/hub.ts";
 import { upstreamOf, type WrittenConfig } from "../../support/hubcap.ts";
-import { openHouse, type House, type Pushed } from "../../support/setup.ts";
+import { openSetup, type Setup, type Pushed } from "../../support/setup.ts";
 
 const minute = 60_000;
 
@@ -40,7 +40,7 @@ const outages: readonly Outage[] = [
   },
 ];
 
-let house: House;
+let setup: Setup;
 let stranger: Hub;
 let pushed: Pushed;
 
@@ -49,13 +49,13 @@ function configuration(down: boolean): WrittenConfig {
   const addresses: Record<string, string> = {
     "dns.test": "http://registry.invalid",
     "refused.test": "http://127.0.0.1:1",
-    "tls.test": house.hub.url.replace("http:", "https:"),
+    "tls.test": setup.hub.url.replace("http:", "https:"),
     "certificate.test": stranger.url,
   };
   const upstreams = Object.fromEntries(
     outages.map(({ host }) => {
-      const url = down ? (addresses[host] ?? house.hub.url) : house.hub.url;
-      return [host, upstreamOf(house.hub, { url })];
+      const url = down ? (addresses[host] ?? setup.hub.url) : setup.hub.url;
+      return [host, upstreamOf(setup.hub, { url })];
     }),
   );
   return { defaultUpstream: "500.test", upstreams };
@@ -64,20 +64,20 @@ function configuration(down: boolean): WrittenConfig {
 beforeAll(async () => {
   const certificate = makeAuthority().issue({ names: ["127.0.0.1"] });
   stranger = await startHub({ tls: certificate });
-  house = await openHouse();
-  await house.restart(configuration(false));
+  setup = await openSetup();
+  await setup.restart(configuration(false));
   for (const { host } of outages) {
-    pushed = await house.push(`team/${host}`, { seed: "the same for all" });
-    await house.manifest(`team/${host}`, "1", { ns: host });
+    pushed = await setup.push(`team/${host}`, { seed: "the same for all" });
+    await setup.manifest(`team/${host}`, "1", { ns: host });
   }
-  await house.restart(configuration(true));
+  await setup.restart(configuration(true));
   for (const { host, fault } of outages) {
-    if (fault !== undefined) house.hub.fault({ ...fault, repository: `team/${host}` });
+    if (fault !== undefined) setup.hub.fault({ ...fault, repository: `team/${host}` });
   }
-  await house.advance(6 * minute);
+  await setup.advance(6 * minute);
 });
 afterAll(async () => {
-  await house.close();
+  await setup.close();
   await stranger.stop();
 });
 
@@ -87,12 +87,12 @@ describe("an upstream that", () => {
     "R27 $what: its tag is served stale",
     { timeout: 30_000 },
     async ({ host, reason = "unreachable" }, { expect }) => {
-      const reply = await house.manifest(`team/${host}`, "1", { ns: host });
+      const reply = await setup.manifest(`team/${host}`, "1", { ns: host });
       expect(reply.status).toBe(200);
       expect(reply.body).toEqual(pushed.image.manifests.get(pushed.image.root.digest)?.bytes);
       expect(Number(reply.headers.age)).toBeGreaterThanOrEqual((6 * minute) / 1000);
       expect(reply.headers.warning).toMatch(/^299 - ".+"$/);
-      const served = await house.hubcap.metric("hubcap_stale_served_total", { upstream: host, reason });
+      const served = await setup.hubcap.metric("hubcap_stale_served_total", { upstream: host, reason });
       expect(served).toBe(1);
     },
   );
@@ -102,7 +102,7 @@ describe("an upstream that", () => {
     { timeout: 30_000 },
     async ({ host, uncached = 503 }, { expect }) => {
       const asked = ["manifests/unknown", `blobs/${digestOf(host)}`].map((what) =>
-        ask(`${house.hubcap.url}/v2/team/${host}/${what}?ns=${host}`, { headerTimeout: 20_000 }),
+        ask(`${setup.hubcap.url}/v2/team/${host}/${what}?ns=${host}`, { headerTimeout: 20_000 }),
       );
       for (const { status, headers } of await Promise.all(asked)) {
         expect(status).toBe(uncached);
@@ -115,9 +115,9 @@ describe("an upstream that", () => {
     "R28 does not answer: a blob is refused as fast in each of three repositories",
     { timeout: 60_000 },
     async ({ expect }) => {
-      house.hub.fault({ kind: "hang", path: /^\/v2\/team\/hang[0-9]\// });
+      setup.hub.fault({ kind: "hang", path: /^\/v2\/team\/hang[0-9]\// });
       const asked = [1, 2, 3].map((number) =>
-        ask(`${house.hubcap.url}/v2/team/hang${number}/blobs/${digestOf("in three")}?ns=hang.test`, {
+        ask(`${setup.hubcap.url}/v2/team/hang${number}/blobs/${digestOf("in three")}?ns=hang.test`, {
           headerTimeout: 20_000,
         }),
       );
@@ -130,14 +130,14 @@ describe("an upstream that is known to be down", () => {
   it("R27 keeps nobody waiting: not even the one who finds out whether it is back", async () => {
     const host = "500.test";
     for (let failure = 0; failure < 5; failure += 1) {
-      await house.manifest(`team/${host}`, `unknown${failure}`, { ns: host });
+      await setup.manifest(`team/${host}`, `unknown${failure}`, { ns: host });
     }
-    house.hub.faults.clear();
-    house.hub.fault({ kind: "hang", repository: `team/${host}` });
-    await house.advance(5000);
+    setup.hub.faults.clear();
+    setup.hub.fault({ kind: "hang", repository: `team/${host}` });
+    await setup.advance(5000);
     const replies = await Promise.all(
       Array.from({ length: 10 }, () =>
-        house.manifest(`team/${host}`, "1", { ns: host, headerTimeout: 3000 }),
+        setup.manifest(`team/${host}`, "1", { ns: host, headerTimeout: 3000 }),
       ),
     );
     expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([200]));

@@ -4,30 +4,30 @@ import { afterEach, describe, expect, it } from "vitest";
 import { ask } from "../../support/ask.ts";
 import { pullLikeContainerd } from "../../support/pull.ts";
 import { endingsOf, whole, type Reader } from "../../support/reader.ts";
-import { openHouse, type House, type Pushed } from "../../support/setup.ts";
+import { openSetup, type Setup, type Pushed } from "../../support/setup.ts";
 
 const mib = 1024 * 1024;
 
-let house: House;
+let setup: Setup;
 
-afterEach(() => house.close());
+afterEach(() => setup.close());
 
 /** 20 downloads of four blobs, all held at half. */
 async function downloads(): Promise<{ pushed: Pushed[]; readers: Reader[]; release: () => void }> {
-  const half = house.hub.fault({ origin: "cdn", asks: "blob", kind: "stall", after: mib });
-  const pushed = await Promise.all([1, 2, 3, 4].map((n) => house.pushLayer(`library/app${n}`, 2 * mib)));
-  const readers = pushed.flatMap((one) => Array.from({ length: 5 }, () => house.read(one)));
+  const half = setup.hub.fault({ origin: "cdn", asks: "blob", kind: "stall", after: mib });
+  const pushed = await Promise.all([1, 2, 3, 4].map((n) => setup.pushLayer(`library/app${n}`, 2 * mib)));
+  const readers = pushed.flatMap((one) => Array.from({ length: 5 }, () => setup.read(one)));
   await Promise.all(readers.map((reader) => reader.reached(0.5 * mib)));
   return { pushed, readers, release: () => half.release() };
 }
 
-const readiness = async (): Promise<number> => (await ask(`${house.hubcap.statusUrl}/readyz`)).status;
+const readiness = async (): Promise<number> => (await ask(`${setup.hubcap.statusUrl}/readyz`)).status;
 
 describe("SIGTERM", () => {
   it("R38 makes it unready at once, and lets 20 downloads finish", async () => {
-    house = await openHouse();
+    setup = await openSetup();
     const { pushed, readers, release } = await downloads();
-    const ended = house.hubcap.stop();
+    const ended = setup.hubcap.stop();
     await expect.poll(readiness).toBe(503);
     release();
     for (const one of pushed) {
@@ -37,45 +37,45 @@ describe("SIGTERM", () => {
     expect(await ended).toEqual({ code: 0, signal: null });
 
     // What was on its way is held.
-    await house.hubcap.start();
-    house.hub.counts.reset();
-    for (const one of pushed) expect(await house.read(one).ended).toEqual(whole(one.bytes));
-    expect(house.hub.counts.requests).toEqual([]);
+    await setup.hubcap.start();
+    setup.hub.counts.reset();
+    for (const one of pushed) expect(await setup.read(one).ended).toEqual(whole(one.bytes));
+    expect(setup.hub.counts.requests).toEqual([]);
   });
 
   it("R38 begins nothing new for those who are connected", async () => {
-    house = await openHouse();
+    setup = await openSetup();
     const { pushed, release } = await downloads();
-    const fresh = await house.pushLayer("library/fresh", mib);
+    const fresh = await setup.pushLayer("library/fresh", mib);
     const [first] = pushed;
     if (first === undefined) throw new Error("no blob");
-    const connection = await keepAsking(house.blobUrl(first));
-    const ended = house.hubcap.stop();
+    const connection = await keepAsking(setup.blobUrl(first));
+    const ended = setup.hubcap.stop();
     await expect.poll(readiness).toBe(503);
-    connection.ask(house.blobUrl(fresh));
+    connection.ask(setup.blobUrl(fresh));
     release();
     const answers = await connection.answers;
     const second = answers.slice(answers.lastIndexOf("HTTP/1.1 ")).slice(0, 500);
     expect(second).toMatch(/^HTTP\/1\.1 503 /);
     expect(second).toMatch(/^retry-after: [1-9]/im);
-    expect(house.hub.counts.requests.filter(({ digest }) => digest === fresh.layer.digest)).toEqual([]);
+    expect(setup.hub.counts.requests.filter(({ digest }) => digest === fresh.layer.digest)).toEqual([]);
     expect((await ended).code).toBe(0);
   });
 
   it("R38 cuts what outlives the grace, and ends all the same", async () => {
-    house = await openHouse({ config: { shutdown: { grace: "1s" } } });
+    setup = await openSetup({ config: { shutdown: { grace: "1s" } } });
     const { readers } = await downloads();
-    expect(await house.hubcap.stop()).toEqual({ code: 0, signal: null });
+    expect(await setup.hubcap.stop()).toEqual({ code: 0, signal: null });
     const endings = await endingsOf(readers);
     expect(endings.filter(({ complete }) => complete)).toEqual([]);
   });
 
   it("R38 passed on by npm, which heard it too, is no second one", async () => {
-    house = await openHouse();
+    setup = await openSetup();
     const { pushed, readers, release } = await downloads();
-    const ended = house.hubcap.stop();
-    await house.hubcap.logged(({ msg }) => msg === "draining");
-    process.kill(house.hubcap.pid, "SIGTERM");
+    const ended = setup.hubcap.stop();
+    await setup.hubcap.logged(({ msg }) => msg === "draining");
+    process.kill(setup.hubcap.pid, "SIGTERM");
     // Answered only by who is still there.
     expect(await readiness()).toBe(503);
     release();
@@ -85,14 +85,14 @@ describe("SIGTERM", () => {
   });
 
   it("R38 sent twice ends it within a second, whatever is running", async () => {
-    house = await openHouse();
+    setup = await openSetup();
     await downloads();
-    const { exit } = house.hubcap;
-    process.kill(house.hubcap.pid, "SIGTERM");
+    const { exit } = setup.hubcap;
+    process.kill(setup.hubcap.pid, "SIGTERM");
     await expect.poll(readiness).toBe(503);
     const sent = performance.now();
     // One that comes at once is taken for what npm passes on.
-    const insisting = setInterval(() => process.kill(house.hubcap.pid, "SIGTERM"), 100);
+    const insisting = setInterval(() => process.kill(setup.hubcap.pid, "SIGTERM"), 100);
     expect(await exit.finally(() => clearInterval(insisting))).toEqual({ code: 1, signal: null });
     expect(performance.now() - sent).toBeLessThan(1000);
   });
@@ -100,17 +100,17 @@ describe("SIGTERM", () => {
 
 describe("an upstream that is down when Hubcap starts", () => {
   it("R40 keeps it from nothing: it is ready, and serves what it holds", async () => {
-    house = await openHouse({
+    setup = await openSetup({
       hub: { accounts: { cluster: { password: "secret" } } },
       upstream: { credential: { username: "cluster", password: "secret" } },
     });
-    const { repository, image } = await house.push("library/held");
+    const { repository, image } = await setup.push("library/held");
     const pull = () =>
-      pullLikeContainerd({ mirror: house.hubcap.url, ns: "docker.io", repository, reference: "1" });
+      pullLikeContainerd({ mirror: setup.hubcap.url, ns: "docker.io", repository, reference: "1" });
     expect((await pull()).errors).toEqual([]);
-    await house.hub.stop();
+    await setup.hub.stop();
     // It resolves when Hubcap is ready.
-    await house.restart();
+    await setup.restart();
     const { errors, imageId, warnings } = await pull();
     expect({ errors, imageId }).toEqual({
       errors: [],

@@ -2,44 +2,44 @@
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { ask } from "../../support/ask.ts";
 import { pullLikeContainerd } from "../../support/pull.ts";
-import { openHouse, type House } from "../../support/setup.ts";
+import { openSetup, type Setup } from "../../support/setup.ts";
 
 const mib = 1024 * 1024;
 
-let house: House;
+let setup: Setup;
 
 beforeEach(async () => {
-  house = await openHouse();
+  setup = await openSetup();
 });
-afterEach(() => house.close());
+afterEach(() => setup.close());
 
 it("R39 a client whose mirror was killed under its download gets the rest from its successor", async () => {
-  const pushed = await house.pushLayer("library/app", 2 * mib);
-  const half = house.hub.fault({ origin: "cdn", asks: "blob", kind: "stall", after: mib });
-  const reader = house.read(pushed);
+  const pushed = await setup.pushLayer("library/app", 2 * mib);
+  const half = setup.hub.fault({ origin: "cdn", asks: "blob", kind: "stall", after: mib });
+  const reader = setup.read(pushed);
   await reader.reached(mib / 2);
-  await house.hubcap.kill9();
+  await setup.hubcap.kill9();
   const { received, complete, right } = await reader.ended;
   expect([complete, right]).toEqual([false, true]);
   half.release();
-  await house.hubcap.start();
-  const { status, body } = await ask(house.blobUrl(pushed), { headers: { range: `bytes=${received}-` } });
+  await setup.hubcap.start();
+  const { status, body } = await ask(setup.blobUrl(pushed), { headers: { range: `bytes=${received}-` } });
   expect([status, body.equals(pushed.bytes.subarray(received))]).toEqual([206, true]);
 });
 
 it("R40 a mirror that is started while its upstream is down is ready, and serves what it holds", async () => {
-  const pushed = await house.pushLayer("library/app", mib);
+  const pushed = await setup.pushLayer("library/app", mib);
   const pull = () =>
     pullLikeContainerd({
-      mirror: house.hubcap.url,
+      mirror: setup.hubcap.url,
       ns: "docker.io",
       repository: pushed.repository,
       reference: "1",
     });
   expect((await pull()).errors).toEqual([]);
-  await house.hubcap.stop();
-  await house.hub.stop();
-  await house.hubcap.start();
+  await setup.hubcap.stop();
+  await setup.hub.stop();
+  await setup.hubcap.start();
   const { errors, digests } = await pull();
   expect(errors).toEqual([]);
   expect(digests).toContain(pushed.layer.digest);

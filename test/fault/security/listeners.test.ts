@@ -14,16 +14,16 @@ import { buildImage } from "../../support/images.ts";
 import {
   basic,
   bearer,
-  openAccessHouse,
+  openAccessSetup,
   secrets,
-  type AccessHouse,
+  type AccessSetup,
   type Headers,
 } from "../../support/accessSetup.ts";
 
-async function open(changes?: WrittenConfig): Promise<AccessHouse> {
-  const house = await openAccessHouse(changes);
-  onTestFinished(() => house.close());
-  return house;
+async function open(changes?: WrittenConfig): Promise<AccessSetup> {
+  const setup = await openAccessSetup(changes);
+  onTestFinished(() => setup.close());
+  return setup;
 }
 
 async function openHub(): Promise<Hub> {
@@ -34,7 +34,7 @@ async function openHub(): Promise<Hub> {
 
 const ci = bearer(secrets.ci);
 
-async function statusOf({ hubcap }: AccessHouse, path: string, headers: Headers = {}): Promise<number> {
+async function statusOf({ hubcap }: AccessSetup, path: string, headers: Headers = {}): Promise<number> {
   return (await ask(`${hubcap.url}/v2/${path}`, { headers })).status;
 }
 
@@ -52,12 +52,12 @@ describe("an upstream that does not say no to strangers as a registry does", () 
     ["Go's empty list", list('{"tags":null}')],
     ["a list of nothing", list("{}")],
   ] satisfies [string, Fault[]][])("keeps private what it hides behind %s", async (_, faults) => {
-    const house = await open();
-    const [layer] = house.image.platforms.get("linux/amd64")?.layers ?? [];
-    const { digest } = house.image.root;
+    const setup = await open();
+    const [layer] = setup.image.platforms.get("linux/amd64")?.layers ?? [];
+    const { digest } = setup.image.root;
     // What the account had fetched is held.
     for (const path of ["manifests/1", `blobs/${layer?.digest}`, "tags/list"])
-      expect(await statusOf(house, `private/own/${path}`, ci)).toBe(200);
+      expect(await statusOf(setup, `private/own/${path}`, ci)).toBe(200);
     for (const path of [
       "manifests/1",
       `manifests/${digest}`,
@@ -66,13 +66,13 @@ describe("an upstream that does not say no to strangers as a registry does", () 
       "tags/list",
     ]) {
       // Nothing that was found out is remembered.
-      await house.hubcap.restart();
-      house.hub.faults.clear();
-      for (const fault of faults) house.hub.fault({ ...fault, repository: "private/own" });
-      const status = await statusOf(house, `private/own/${path}`);
+      await setup.hubcap.restart();
+      setup.hub.faults.clear();
+      for (const fault of faults) setup.hub.fault({ ...fault, repository: "private/own" });
+      const status = await statusOf(setup, `private/own/${path}`);
       expect([path, status]).toEqual([path, [401, 502].includes(status) ? status : "401 or 502"]);
     }
-    expect(await statusOf(house, "public/app/manifests/1")).toBe(200);
+    expect(await statusOf(setup, "public/app/manifests/1")).toBe(200);
   });
 });
 
@@ -98,61 +98,61 @@ test.each([
 );
 
 test("what an account brought in stays private when the account is taken away", async () => {
-  const house = await open();
-  const [layer] = house.image.platforms.get("linux/amd64")?.layers ?? [];
-  const paths = ["manifests/1", `manifests/${house.image.root.digest}`, `blobs/${layer?.digest}`];
+  const setup = await open();
+  const [layer] = setup.image.platforms.get("linux/amd64")?.layers ?? [];
+  const paths = ["manifests/1", `manifests/${setup.image.root.digest}`, `blobs/${layer?.digest}`];
   const all = async (name: string, headers: Headers = {}): Promise<number[]> => {
     const statuses: number[] = [];
-    for (const path of paths) statuses.push(await statusOf(house, `${name}/${path}`, headers));
+    for (const path of paths) statuses.push(await statusOf(setup, `${name}/${path}`, headers));
     return statuses;
   };
   expect(await all("private/own", ci)).toEqual([200, 200, 200]);
-  await house.restart({ upstreams: { "docker.io": upstreamOf(house.hub) } });
+  await setup.restart({ upstreams: { "docker.io": upstreamOf(setup.hub) } });
   expect(await all("private/own", bearer(secrets.other))).toEqual([404, 404, 404]);
   expect(await all("private/own", ci)).toEqual([200, 200, 200]);
   expect(await all("public/app")).toEqual([200, 200, 200]);
-  const { body } = await ask(`${house.hubcap.statusUrl}/api/v1/cache/images`);
+  const { body } = await ask(`${setup.hubcap.statusUrl}/api/v1/cache/images`);
   expect(body.toString()).not.toContain("private/own");
   // Published, it is found out to be public as any other.
-  house.hub.shelf.restrict("private/own", undefined);
-  await house.hubcap.restart();
+  setup.hub.shelf.restrict("private/own", undefined);
+  await setup.hubcap.restart();
   expect(await all("private/own")).toEqual([200, 200, 200]);
 });
 
 describe("the address of a client", () => {
   test("that a proxy gives unreadably is nobody's, and not the proxy's own", async () => {
-    const house = await open({
+    const setup = await open({
       access: [{ who: ["network:127.0.0.0/8"], allow: "pull" }],
       identities: { trustedProxies: ["127.0.0.0/8"] },
     });
     const statuses: number[] = [];
     for (const word of ["203.0.113.9:4711", "unknown", "203.0.113.9, _hidden", "[2001:db8::1]:443"])
-      statuses.push(await statusOf(house, "private/app/manifests/1", { "x-forwarded-for": word }));
+      statuses.push(await statusOf(setup, "private/app/manifests/1", { "x-forwarded-for": word }));
     expect(statuses).toEqual([404, 404, 404, 404]);
     // Who speaks for nobody speaks for itself: a probe of the proxy's own.
-    expect(await statusOf(house, "private/app/manifests/1")).toBe(200);
+    expect(await statusOf(setup, "private/app/manifests/1")).toBe(200);
   });
 });
 
 test("passwords at the upstream are counted by address, whatever name of a node a client gives itself", async () => {
-  const house = await open();
+  const setup = await open();
   for (let n = 0; n < 12; n += 1) {
     const headers = { ...basic("victim", `guess ${n}`), "x-hubcap-node": `node-${n}` };
-    expect(await statusOf(house, "private/app/manifests/1", headers)).toBe(401);
+    expect(await statusOf(setup, "private/app/manifests/1", headers)).toBe(401);
   }
-  const tried = house.hub.counts.requests.filter(
+  const tried = setup.hub.counts.requests.filter(
     ({ origin, account }) => origin === "token" && account === "victim",
   );
   expect(tried.length).toBeLessThanOrEqual(3);
 });
 
 test("a rule for all upstreams knows Docker Hub's short names, too", async () => {
-  const house = await open({ access: [{ who: ["*"], repositories: ["app", "red*"], allow: "deny" }] });
-  for (const name of ["app", "redis"]) house.hub.push(house.image, `library/${name}`, "1");
-  house.hub.push(house.image, "library/other", "1");
+  const setup = await open({ access: [{ who: ["*"], repositories: ["app", "red*"], allow: "deny" }] });
+  for (const name of ["app", "redis"]) setup.hub.push(setup.image, `library/${name}`, "1");
+  setup.hub.push(setup.image, "library/other", "1");
   const statuses: number[] = [];
   for (const name of ["app", "library/app", "docker.io/redis", "library/redis", "library/other"])
-    statuses.push(await statusOf(house, `${name}/manifests/1`));
+    statuses.push(await statusOf(setup, `${name}/manifests/1`));
   expect(statuses).toEqual([401, 401, 401, 401, 200]);
 });
 
@@ -163,11 +163,11 @@ test("pins name private images to the operator alone", async () => {
     "docker.io/public/app:1",
     "ghcr.io/org/app",
   ];
-  const house = await open({ storage: { pins } });
-  expect(await statusOf(house, "public/app/manifests/1")).toBe(200);
-  expect(await statusOf(house, "private/app/manifests/1", ci)).toBe(200);
+  const setup = await open({ storage: { pins } });
+  expect(await statusOf(setup, "public/app/manifests/1")).toBe(200);
+  expect(await statusOf(setup, "private/app/manifests/1", ci)).toBe(200);
   const read = async (headers: Headers): Promise<string[]> => {
-    const { body } = await ask(`${house.hubcap.statusUrl}/api/v1/cache/pins`, { headers });
+    const { body } = await ask(`${setup.hubcap.statusUrl}/api/v1/cache/pins`, { headers });
     return (JSON.parse(body.toString()) as { pins: { image: string }[] }).pins.map(({ image }) => image);
   };
   expect(await read(bearer(secrets.admin))).toEqual(pins);

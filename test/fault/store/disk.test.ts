@@ -7,12 +7,12 @@ import { ask } from "../../support/ask.ts";
 import { pullLikeContainerd } from "../../support/pull.ts";
 import { withSmallDisk, type SmallDisk } from "../../support/smallDisk.ts";
 import { whole } from "../../support/reader.ts";
-import { openHouse, type House, type Pushed } from "../../support/setup.ts";
+import { openSetup, type Setup, type Pushed } from "../../support/setup.ts";
 
 const mib = 1024 * 1024;
 
 let disk: SmallDisk;
-let house: House;
+let setup: Setup;
 let held: Pushed;
 
 const ballast = (): string => join(disk.folder, "ballast");
@@ -29,7 +29,7 @@ async function takeAll(spare: number): Promise<void> {
 }
 
 const readiness = async (): Promise<[number, string]> => {
-  const { status, body } = await ask(`${house.hubcap.statusUrl}/readyz`);
+  const { status, body } = await ask(`${setup.hubcap.statusUrl}/readyz`);
   return [status, body.toString()];
 };
 
@@ -38,7 +38,7 @@ const well: [number, string] = [200, "ok\n"];
 
 async function pulled(pushed: Pushed): Promise<void> {
   const { errors, digests } = await pullLikeContainerd({
-    mirror: house.hubcap.url,
+    mirror: setup.hubcap.url,
     ns: "docker.io",
     repository: pushed.repository,
     reference: "1",
@@ -49,9 +49,9 @@ async function pulled(pushed: Pushed): Promise<void> {
 
 /** What is held is served, and nothing is asked for it but what its tag means. */
 async function hitsGoOn(): Promise<void> {
-  house.hub.counts.reset();
+  setup.hub.counts.reset();
   await pulled(held);
-  expect([house.hub.counts.blobGets.total, house.hub.counts.manifestGets.total]).toEqual([0, 0]);
+  expect([setup.hub.counts.blobGets.total, setup.hub.counts.manifestGets.total]).toEqual([0, 0]);
 }
 
 /** A pull is stored again: the second one asks for nothing. */
@@ -59,19 +59,19 @@ async function stored(pushed: Pushed): Promise<void> {
   await pulled(pushed);
   await expect
     .poll(async () => {
-      house.hub.counts.reset();
+      setup.hub.counts.reset();
       await pulled(pushed);
-      return house.hub.counts.blobGets.total;
+      return setup.hub.counts.blobGets.total;
     })
     .toBe(0);
 }
 
-const bypassed = (reason: string): Promise<number> => house.hubcap.metric("hubcap_bypass_total", { reason });
+const bypassed = (reason: string): Promise<number> => setup.hubcap.metric("hubcap_bypass_total", { reason });
 
 withSmallDisk("48m", (mount) => {
   beforeEach(async () => {
     disk = mount();
-    house = await openHouse({
+    setup = await openSetup({
       config: {
         storage: { root: join(disk.folder, "storage"), minFree: "8MiB" },
         // A tag is asked for each time, so that every pull wants to write to the catalog.
@@ -80,21 +80,21 @@ withSmallDisk("48m", (mount) => {
       },
       upstream: { quota: { limit: 1_000_000, window: "6h", minInterval: "0s" } },
     });
-    held = await house.pushLayer("library/held", mib);
+    held = await setup.pushLayer("library/held", mib);
     await stored(held);
   });
   afterEach(async () => {
-    await house.close();
+    await setup.close();
     disk.unmount();
   });
 
   it("R21 without room for blobs passes them through, and stores them again when there is room", async () => {
-    const fresh = await house.pushLayer("library/fresh", 2 * mib);
+    const fresh = await setup.pushLayer("library/fresh", 2 * mib);
     await takeAll(6 * mib);
     await pulled(fresh);
     expect(await bypassed("full")).toBeGreaterThan(0);
     await expect.poll(readiness).toEqual(full);
-    expect(await house.hubcap.metric("hubcap_storage_degraded", { reason: "full" })).toBe(1);
+    expect(await setup.hubcap.metric("hubcap_storage_degraded", { reason: "full" })).toBe(1);
     await hitsGoOn();
     await pulled(fresh);
     await rm(ballast());
@@ -103,22 +103,22 @@ withSmallDisk("48m", (mount) => {
   });
 
   it("R21 with room, but not for this blob, passes it through and is well", async () => {
-    const large = await house.pushLayer("library/large", 40 * mib);
-    expect(await house.read(large).ended).toEqual(whole(large.bytes));
+    const large = await setup.pushLayer("library/large", 40 * mib);
+    expect(await setup.read(large).ended).toEqual(whole(large.bytes));
     expect(await bypassed("full")).toBe(1);
     expect(await readiness()).toEqual(well);
   });
 
   it("R22 that fills up under a download cuts it, and passes the next one through", async () => {
-    const fresh = await house.pushLayer("library/fresh", 4 * mib);
-    const half = house.hub.fault({ origin: "cdn", asks: "blob", kind: "stall", after: 2 * mib });
-    const reader = house.read(fresh);
+    const fresh = await setup.pushLayer("library/fresh", 4 * mib);
+    const half = setup.hub.fault({ origin: "cdn", asks: "blob", kind: "stall", after: 2 * mib });
+    const reader = setup.read(fresh);
     await reader.reached(mib);
     await takeAll(0);
     half.release();
     expect(await reader.ended).toMatchObject({ status: 200, complete: false, right: true });
-    expect(await house.hubcap.metric("hubcap_fill_failures_total", { reason: "disk" })).toBe(1);
-    expect(await house.read(fresh).ended).toEqual(whole(fresh.bytes));
+    expect(await setup.hubcap.metric("hubcap_fill_failures_total", { reason: "disk" })).toBe(1);
+    expect(await setup.read(fresh).ended).toEqual(whole(fresh.bytes));
     expect(await bypassed("full")).toBe(1);
     await hitsGoOn();
     await rm(ballast());
@@ -128,12 +128,12 @@ withSmallDisk("48m", (mount) => {
 
   it("R23 without a byte left for the catalog serves hits, keeps counting quota, and recovers by itself", async () => {
     await takeAll(0);
-    const spent = house.hub.spent();
+    const spent = setup.hub.spent();
     for (let turn = 0; turn < 3; turn++) await hitsGoOn();
-    const fresh = await house.pushLayer("library/fresh", mib);
-    expect(await house.read(fresh).ended).toEqual(whole(fresh.bytes));
+    const fresh = await setup.pushLayer("library/fresh", mib);
+    expect(await setup.read(fresh).ended).toEqual(whole(fresh.bytes));
     // What cannot be written to the ledger is not spent.
-    expect(house.hub.spent()).toBe(spent);
+    expect(setup.hub.spent()).toBe(spent);
     await rm(ballast());
     await expect.poll(readiness).toEqual(well);
     await stored(fresh);

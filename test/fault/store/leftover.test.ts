@@ -8,30 +8,30 @@ import { floodContent } from "../../support/content.ts";
 import { fsck } from "../../support/fsck.ts";
 import { buildImage } from "../../support/images.ts";
 import { worthKeeping } from "../../../src/store/fill/leftovers.ts";
-import { openHouse, type House } from "../../support/setup.ts";
+import { openSetup, type Setup } from "../../support/setup.ts";
 
 const mib = 1024 * 1024;
 const whole = floodContent(worthKeeping + 40 * mib, "a large layer");
 
-let house: House;
+let setup: Setup;
 let digest: string;
 
 beforeEach(async () => {
-  house = await openHouse();
+  setup = await openSetup();
   const hash = createHash("sha256");
   for await (const piece of whole.read(0, whole.size)) hash.update(piece as Buffer);
   digest = `sha256:${hash.digest("hex")}`;
   const image = await buildImage({ seed: "large" });
-  house.hub.push({ ...image, blobs: new Map([...image.blobs, [digest, whole]]) }, "library/app", "1");
+  setup.hub.push({ ...image, blobs: new Map([...image.blobs, [digest, whole]]) }, "library/app", "1");
 });
-afterEach(() => house.close());
+afterEach(() => setup.close());
 
 /** Pulls the layer; what came, as a digest, or how many bytes came before it broke off. */
 async function pull(): Promise<string | number> {
   const hash = createHash("sha256");
   let received = 0;
   try {
-    const reply = await openReply(`${house.hubcap.url}/v2/library/app/blobs/${digest}`);
+    const reply = await openReply(`${setup.hubcap.url}/v2/library/app/blobs/${digest}`);
     for await (const piece of reply as AsyncIterable<Buffer>) {
       hash.update(piece);
       received += piece.length;
@@ -43,7 +43,7 @@ async function pull(): Promise<string | number> {
 }
 
 async function leftOver(): Promise<number> {
-  const folder = join(house.hubcap.root, "ingest");
+  const folder = join(setup.hubcap.root, "ingest");
   const sizes = await Promise.all(
     (await readdir(folder)).map(async (name) => (await stat(join(folder, name))).size),
   );
@@ -51,7 +51,7 @@ async function leftOver(): Promise<number> {
 }
 
 it("R40 a kill -9 costs a large download only what had not come yet", async () => {
-  const stall = house.hub.fault({
+  const stall = setup.hub.fault({
     origin: "cdn",
     asks: "blob",
     kind: "stall",
@@ -59,21 +59,21 @@ it("R40 a kill -9 costs a large download only what had not come yet", async () =
   });
   const cut = pull();
   await expect.poll(leftOver, { timeout: 60_000 }).toBeGreaterThan(worthKeeping + 9 * mib);
-  await house.hubcap.kill9();
+  await setup.hubcap.kill9();
   expect(await cut).toBeLessThan(whole.size);
   const kept = await leftOver();
   stall.remove();
-  house.hub.counts.reset();
+  setup.hub.counts.reset();
 
-  await house.hubcap.start();
+  await setup.hubcap.start();
   expect(await pull()).toBe(digest);
   // From the last byte that was here, which is compared with nothing but costs nothing either.
-  const ranges = house.hub.counts.requests
+  const ranges = setup.hub.counts.requests
     .filter(({ origin }) => origin === "cdn")
     .map(({ headers }) => headers.range);
   expect(ranges).toEqual([`bytes=${kept - 1}-`]);
   await expect.poll(leftOver).toBe(0);
   expect(await pull()).toBe(digest);
-  expect(house.hub.counts.blobGets.total).toBe(1);
-  expect(await fsck(house.hubcap)).toMatchObject({ code: 0, findings: [] });
+  expect(setup.hub.counts.blobGets.total).toBe(1);
+  expect(await fsck(setup.hubcap)).toMatchObject({ code: 0, findings: [] });
 }, 120_000);

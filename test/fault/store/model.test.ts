@@ -147,7 +147,7 @@ async function openRooms(root: string, upstream: ShelfUpstream, now: () => numbe
 }
 
 /** The real thing: a folder that outlives its memory. */
-class House {
+class Setup {
   now = 1_000_000_000;
   readonly root: string;
   readonly upstream: ShelfUpstream;
@@ -160,12 +160,12 @@ class House {
     this.#rooms = rooms;
   }
 
-  static async open(): Promise<House> {
+  static async open(): Promise<Setup> {
     const root = await mkdtemp(join(tmpdir(), "hubcap-model-"));
     const upstream = new ShelfUpstream();
     for (let one = 0; one < repositories; one++) upstream.push(one, versionOf(one, 0));
-    const house: House = new House(root, upstream, await openRooms(root, upstream, () => house.now));
-    return house;
+    const setup: Setup = new Setup(root, upstream, await openRooms(root, upstream, () => setup.now));
+    return setup;
   }
 
   get rooms(): Rooms {
@@ -201,25 +201,25 @@ class House {
   }
 }
 
-type Step = fc.AsyncCommand<Model, House>;
+type Step = fc.AsyncCommand<Model, Setup>;
 
 /** A command with a name, after which the store must hold what the model says, under names that are true. */
-function step(name: string, run: (model: Model, house: House) => Promise<void>): Step {
+function step(name: string, run: (model: Model, setup: Setup) => Promise<void>): Step {
   return {
     check: () => true,
-    async run(model, house) {
-      house.now += 1000;
-      await run(model, house);
-      expect(await house.rooms.keeper.totals()).toEqual({
+    async run(model, setup) {
+      setup.now += 1000;
+      await run(model, setup);
+      expect(await setup.rooms.keeper.totals()).toEqual({
         bytes: model.bytes,
         blobs: model.blobs.size,
         manifests: model.images.size,
       });
-      const onDisk = await Array.fromAsync(house.rooms.blobs.list());
+      const onDisk = await Array.fromAsync(setup.rooms.blobs.list());
       expect(new Set(onDisk.map(({ digest }) => digest))).toEqual(new Set(model.blobs.keys()));
       for (const { digest, size } of onDisk) {
         if (model.damaged.has(digest) || model.rotten.has(digest)) continue;
-        const bytes = await house.rooms.blobs.read(digest, size);
+        const bytes = await setup.rooms.blobs.read(digest, size);
         expect(bytes && digestOf(bytes)).toBe(digest);
       }
     },
@@ -228,7 +228,7 @@ function step(name: string, run: (model: Model, house: House) => Promise<void>):
 }
 
 function pull(number: number): Step {
-  return step(`pull ${number}`, async (model, house) => {
+  return step(`pull ${number}`, async (model, setup) => {
     const version = versionOf(number, model.versions[number] ?? 0);
     const lacking = [version.digest, ...version.blobs.keys()].filter(
       (digest) =>
@@ -237,20 +237,20 @@ function pull(number: number): Step {
         // A manifest is checked whenever it is read.
         (digest === version.digest && model.rotten.has(digest)),
     );
-    house.upstream.sent.length = 0;
-    const answer = await house.rooms.mirror.manifest(shelf(number), tag, house.ask());
+    setup.upstream.sent.length = 0;
+    const answer = await setup.rooms.mirror.manifest(shelf(number), tag, setup.ask());
     expect(answer.bytes).toEqual(version.bytes);
     for (const [digest, bytes] of version.blobs) {
-      const { content } = await house.rooms.mirror.blob(shelf(number), digest, house.ask());
+      const { content } = await setup.rooms.mirror.blob(shelf(number), digest, setup.ask());
       const served = await bytesOf(content);
       // Of what has rotted since it was last scrubbed, a client gets all, and refuses it for its digest.
       if (model.rotten.has(digest)) expect(served && digestOf(served)).not.toBe(digest);
       else expect(served).toEqual(bytes);
     }
-    await house.rooms.fills.idle();
-    await house.rooms.keeper.uses.flush();
-    expect(house.upstream.sent.toSorted()).toEqual(lacking.toSorted());
-    model.images.set(version.digest, { number, version, usedAt: house.now });
+    await setup.rooms.fills.idle();
+    await setup.rooms.keeper.uses.flush();
+    expect(setup.upstream.sent.toSorted()).toEqual(lacking.toSorted());
+    model.images.set(version.digest, { number, version, usedAt: setup.now });
     model.blobs.set(version.digest, version.bytes.length);
     for (const [digest, bytes] of version.blobs) model.blobs.set(digest, bytes.length);
     for (const digest of lacking) {
@@ -261,17 +261,17 @@ function pull(number: number): Step {
 }
 
 const remove = (number: number): Step =>
-  step(`remove ${number}`, async (model, house) => {
+  step(`remove ${number}`, async (model, setup) => {
     const pattern = parsePattern(`docker.io/${shelf(number).name}`) as Pattern;
-    await house.rooms.keeper.remove(pattern, () => {}, false);
+    await setup.rooms.keeper.remove(pattern, () => {}, false);
     for (const [digest, image] of model.images) if (image.number === number) model.drop(digest);
   });
 
 /** Evicts what was unused for longest until a blob of `bytes` bytes has room. */
 const squeeze = (bytes: number): Step =>
-  step(`evict for ${bytes}`, async (model, house) => {
-    house.now += graceMs;
-    const reservation = await house.rooms.keeper.room.reserve(bytes);
+  step(`evict for ${bytes}`, async (model, setup) => {
+    setup.now += graceMs;
+    const reservation = await setup.rooms.keeper.room.reserve(bytes);
     expect(reservation).toBeDefined();
     reservation?.release();
     if (model.bytes > capacity - bytes) model.dropOrphans();
@@ -283,15 +283,15 @@ const squeeze = (bytes: number): Step =>
   });
 
 const change = (number: number): Step =>
-  step(`upstream changes ${number}`, async (model, house) => {
+  step(`upstream changes ${number}`, async (model, setup) => {
     const version = (model.versions[number] ?? 0) + 1;
     model.versions[number] = version;
-    house.upstream.push(number, versionOf(number, version));
+    setup.upstream.push(number, versionOf(number, version));
   });
 
-function fileOf(house: House, digest: Digest): string {
+function fileOf(setup: Setup, digest: Digest): string {
   const [, algorithm = "", hex = ""] = blobPath(digest).split("/");
-  return join(house.root, "blobs", algorithm, hex.slice(0, 2), hex);
+  return join(setup.root, "blobs", algorithm, hex.slice(0, 2), hex);
 }
 
 function heldBy(model: Model, which: number): Digest | undefined {
@@ -300,20 +300,20 @@ function heldBy(model: Model, which: number): Digest | undefined {
 
 /** Damage that is seen when a file is opened. */
 const damage = (which: number): Step =>
-  step(`damage ${which}`, async (model, house) => {
+  step(`damage ${which}`, async (model, setup) => {
     const digest = heldBy(model, which);
     if (digest === undefined) return;
-    await truncate(fileOf(house, digest), 3);
+    await truncate(fileOf(setup, digest), 3);
     model.mend(digest);
     model.damaged.add(digest);
   });
 
 /** Damage that only those see who read everything. */
 const flip = (which: number): Step =>
-  step(`flip a bit of ${which}`, async (model, house) => {
+  step(`flip a bit of ${which}`, async (model, setup) => {
     const digest = heldBy(model, which);
     if (digest === undefined || model.damaged.has(digest) || model.rotten.has(digest)) return;
-    await using file = await open(fileOf(house, digest), "r+");
+    await using file = await open(fileOf(setup, digest), "r+");
     const byte = Buffer.alloc(1);
     const position = Math.floor((model.blobs.get(digest) ?? 0) / 2);
     await file.read(byte, 0, 1, position);
@@ -326,8 +326,8 @@ const scrubEveryMs = 10_000;
 
 /** Reads everything that is held, whatever an earlier scrub has reached. */
 const scrub = (): Step =>
-  step("scrub", async (model, house) => {
-    const { database, custody } = house.rooms;
+  step("scrub", async (model, setup) => {
+    const { database, custody } = setup.rooms;
     const scrub = new Scrub({
       survey: new SqliteSurvey(database),
       custody,
@@ -337,25 +337,25 @@ const scrub = (): Step =>
       failed: (error) => {
         throw error;
       },
-      now: () => house.now,
+      now: () => setup.now,
     });
     const { signal } = new AbortController();
     // To the end of the round that is under way, and then a whole one.
     while (await scrub.step(signal));
-    house.now += scrubEveryMs;
+    setup.now += scrubEveryMs;
     while (await scrub.step(signal));
     for (const digest of [...model.damaged, ...model.rotten]) {
       model.quarantined.add(digest);
       model.lose(digest);
     }
-    const quarantine = await readdir(join(house.root, "quarantine"));
+    const quarantine = await readdir(join(setup.root, "quarantine"));
     expect(new Set(quarantine)).toEqual(
       new Set([...model.quarantined].map((digest) => `sha256-${hexOf(digest)}`)),
     );
   });
 
-const crash = step("crash", (_model, house) => house.crash());
-const restart = step("restart", (_model, house) => house.restart());
+const crash = step("crash", (_model, setup) => setup.crash());
+const restart = step("restart", (_model, setup) => setup.restart());
 
 const number = fc.nat(repositories - 1);
 const commands = fc.commands(
@@ -377,13 +377,13 @@ const commands = fc.commands(
 it("holds what the model says after any history, and serves nothing wrong (R12, R13, R15, R17)", async () => {
   await fc.assert(
     fc.asyncProperty(commands, async (history) => {
-      const house = await House.open();
-      for (let one = 0; one < repositories; one++) house.upstream.push(one, versionOf(one, 0));
-      await house.crash();
+      const setup = await Setup.open();
+      for (let one = 0; one < repositories; one++) setup.upstream.push(one, versionOf(one, 0));
+      await setup.crash();
       try {
-        await fc.asyncModelRun(() => ({ model: new Model(), real: house }), history);
+        await fc.asyncModelRun(() => ({ model: new Model(), real: setup }), history);
       } finally {
-        await house.close();
+        await setup.close();
       }
     }),
     { numRuns: runs },
