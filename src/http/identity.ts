@@ -1,10 +1,9 @@
 /** Who a client is, from what its request and its connection prove. */
 import type { IncomingMessage } from "node:http";
 import { isIP, type BlockList } from "node:net";
-import { TLSSocket } from "node:tls";
-import type { ClientIdentity } from "../mirror/identity.ts";
+import { TLSSocket, type PeerCertificate } from "node:tls";
 import { isWithin } from "../mirror/accessRules.ts";
-import { namesOf } from "./certificateNames.ts";
+import type { ClientIdentity } from "../mirror/identity.ts";
 import type { Passwords } from "./passwords.ts";
 import type { Tokens } from "./tokens.ts";
 
@@ -106,4 +105,26 @@ function readBasic(value: string): ClientIdentity["login"] {
 /** An IPv4 address as such, also where a socket for both families shows it as one of IPv6. */
 function plain(address: string | undefined): string | undefined {
   return address?.replace(/^::ffff:(?=\d+\.)/i, "");
+}
+
+/** The names; none when the text of the alternative names is not what Node writes. */
+export function namesOf(certificate: PeerCertificate): readonly string[] {
+  const { subject, subjectaltname = "" } = certificate;
+  const common = [subject?.CN ?? []].flat();
+  return [...new Set([...common, ...alternativeNames(subjectaltname)])];
+}
+
+/**
+ * `DNS:a, URI:b`, where Node writes a name with a comma or a quote in it as a string of JSON. Read from left to right, since
+ * what looks like a name may stand inside of another.
+ */
+function alternativeNames(text: string): string[] {
+  const names: string[] = [];
+  const part = /(?<kind>[A-Za-z ]+):(?:"(?:[^"\\]|\\.)*"|(?<plain>[^",]*))(?:, |$)/y;
+  while (part.lastIndex < text.length) {
+    const { kind, plain } = part.exec(text)?.groups ?? {};
+    if (kind === undefined) return [];
+    if ((kind === "DNS" || kind === "URI") && plain) names.push(plain);
+  }
+  return names;
 }

@@ -4,7 +4,7 @@ import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Certificates } from "./certificates.ts";
-import { limitConnections, type ConnectionLimits } from "./connections.ts";
+import { type ConnectionLimits, limitConnections } from "./limits.ts";
 
 /** Where to listen: an IP address and a port, 0 for any free one. */
 export interface Address {

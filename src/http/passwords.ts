@@ -5,7 +5,7 @@ import { LRUCache } from "lru-cache";
 import { Semaphore } from "../async/semaphore.ts";
 import { RegistryError } from "../oci/error.ts";
 import { WatchedFile } from "./watchedFile.ts";
-import { Counter } from "./counter.ts";
+import { Counter } from "./limits.ts";
 
 /** What a check may cost: more, and a handful of wrong passwords would be a denial of service. */
 const mostCost = 14;

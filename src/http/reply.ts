@@ -1,14 +1,16 @@
 /** Answers: what the mirror found, as headers from a fixed list and then bytes. Nothing of an upstream's headers is copied. */
 import type { ServerResponse } from "node:http";
-import type { Staleness } from "../mirror/context.ts";
 import type { BlobResult } from "../mirror/blobs.ts";
+import type { Staleness } from "../mirror/context.ts";
 import type { ManifestResult } from "../mirror/manifests.ts";
 import type { Digest } from "../oci/digest.ts";
 import { RegistryError } from "../oci/error.ts";
 import { formatContentRange, parseRange, type Span } from "../oci/range.ts";
-import { cutWhenStalled } from "./connections.ts";
-import { sendfileTo } from "./sendfile.ts";
+import type { QuotaBucket } from "../quota/bucket.ts";
+import { formatRateLimit } from "../quota/headers.ts";
 import { endBatched } from "./batchedReplies.ts";
+import { cutWhenStalled } from "./limits.ts";
+import { sendfileTo } from "./sendfile.ts";
 
 type Headers = { [name: string]: string };
 
@@ -152,4 +154,26 @@ function taken(piece: Buffer, outgoing: ServerResponse, left: AbortSignal): Prom
     else resolve();
   });
   return promise;
+}
+
+/** What the registry face asks of the buckets, by source host. */
+export type Buckets = ReadonlyMap<string, Pick<QuotaBucket, "snapshot" | "saved">>;
+
+/**
+ * `RateLimit` and `RateLimit-Policy` for an answer that used quota, or that was refused for want of it until
+ * `retryAfter` seconds from now. None without a limit.
+ */
+export function rateLimitHeaders(
+  bucket: Pick<QuotaBucket, "snapshot"> | undefined,
+  now: number,
+  retryAfter = Number.POSITIVE_INFINITY,
+): { [name: string]: string } {
+  if (!bucket) return {};
+  const { name: upstream, limit, windowSeconds, remaining, nextFreeAt } = bucket.snapshot();
+  if (limit === null || remaining === null) return {};
+  const quota = { upstream, limit, windowSeconds, remaining };
+  if (nextFreeAt === null) return { ...formatRateLimit(quota) };
+  const reset = Math.max(0, (Date.parse(nextFreeAt) - now) / 1000);
+  // Both are rounded up, and Retry-After should not lie before `t` (draft-ietf-httpapi-ratelimit-headers-10).
+  return { ...formatRateLimit({ ...quota, resetSeconds: Math.min(reset, retryAfter) }) };
 }

@@ -1,29 +1,30 @@
-/** The status face: probes, metrics and, for people and programs, what is going on. */
-import { Hono, type Context, type Env } from "hono";
-import { secured } from "./safeHeaders.ts";
+/** The status listener: probes, metrics, the status API and the page. */
+import { getRequestListener } from "@hono/node-server";
+import { Hono, type Context, type Env, type MiddlewareHandler } from "hono";
+import type { RequestListener } from "node:http";
 import type { Metrics } from "../telemetry/metrics.ts";
 
 export interface StatusListenerOptions {
   readonly metrics: Metrics;
-  /** Undefined when pulls can be served, else one word for why not. Never about an upstream: a cache serves without. */
+  /** Undefined when pulls can be served, else one word for why not. Never about an upstream: what is held is served without it. */
   readonly unready: () => string | undefined;
-  /** Undefined when all is well, else what is wrong while pulls are served all the same. */
+  /** Undefined when all is well, else what is wrong although pulls are served. */
   readonly degraded: () => string | undefined;
-  /** Opens what answers under `/api/v1`: when it is first asked, since few ask it and it takes some 10 MB. */
+  /** Opens what responds under `/api/v1`, with the first request for it: it takes some 10 MB, and few use it. */
   readonly api: () => Promise<Hono<Env>>;
-  /** What answers at `/`, for people. */
+  /** What responds at `/`, for people. */
   readonly page: Hono;
 }
 
 /** The app behind the status listener. */
 export function statusListener({ metrics, unready, degraded, api, page }: StatusListenerOptions): Hono {
   const app = new Hono();
-  app.use(secured);
+  app.use(setSafeHeaders);
   app.get("/livez", (c) => c.text("ok\n"));
   app.get("/readyz", (c) => {
     const reason = unready();
     if (reason !== undefined) return c.text(`${reason}\n`, 503);
-    // Still ready: without this mirror, nodes would pull everything from upstream, what is held here too.
+    // Still ready: without this mirror, nodes would pull from upstream even what is held here.
     const trouble = degraded();
     return c.text(trouble === undefined ? "ok\n" : `degraded: ${trouble}\n`);
   });
@@ -33,7 +34,7 @@ export function statusListener({ metrics, unready, degraded, api, page }: Status
   let opened: Promise<Hono> | undefined;
   app.all("/api/v1/*", async (c) => {
     opened ??= api().then(
-      (resources) => new Hono().route("/api/v1", resources).notFound(nothing),
+      (resources) => new Hono().route("/api/v1", resources).notFound(notFound),
       (error: unknown) => {
         opened = undefined;
         throw error;
@@ -42,10 +43,35 @@ export function statusListener({ metrics, unready, degraded, api, page }: Status
     return (await opened).fetch(c.req.raw, c.env);
   });
   app.route("/", page);
-  app.notFound(nothing);
+  app.notFound(notFound);
   return app;
 }
 
-function nothing(c: Context): Response {
+function notFound(c: Context): Response {
   return c.json({ error: `nothing at ${c.req.path}` }, 404);
 }
+
+/** The request listener that responds as `app` says. */
+export function handlerOf(app: Pick<Hono<Env>, "fetch">): RequestListener {
+  const respond = getRequestListener(app.fetch, { overrideGlobalObjects: false });
+  return (incoming, outgoing) => void respond(incoming, outgoing);
+}
+
+/** Headers that keep browsers from doing anything with a response but showing it. */
+export const safeHeaders = {
+  "X-Content-Type-Options": "nosniff",
+  // A page names what it loads itself.
+  "Content-Security-Policy":
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+  "X-Frame-Options": "DENY",
+  "Referrer-Policy": "no-referrer",
+  "Cross-Origin-Resource-Policy": "same-origin",
+  "Cross-Origin-Opener-Policy": "same-origin",
+} as const;
+
+/** Sets them on every response, errors too, that has none of its own. */
+const setSafeHeaders: MiddlewareHandler = async (c, next) => {
+  await next();
+  for (const [name, value] of Object.entries(safeHeaders))
+    if (!c.res.headers.has(name)) c.header(name, value);
+};

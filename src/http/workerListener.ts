@@ -3,10 +3,9 @@ import type { IncomingMessage, RequestListener, ServerResponse } from "node:http
 import type { HeldOnly } from "../mirror/heldOnly.ts";
 import type { Routing } from "../oci/routing.ts";
 import { clientOf, RequestRecord, type RecordSinks } from "./requestRecord.ts";
-import { isPull } from "./registry.ts";
+import { isPull, type ReadTarget, targetReader } from "./registry.ts";
 import { commonHeaders, sendBlob, sendManifest } from "./reply.ts";
-import type { StreamLimit } from "./streams.ts";
-import { targetReader, type ReadTarget } from "./targets.ts";
+import type { StreamLimit } from "./limits.ts";
 
 export interface WorkerListenerOptions extends RecordSinks {
   readonly held: HeldOnly;

@@ -1,28 +1,25 @@
 /** The part of the composition that answers: the face for clients, with the workers beside it, and the one for operators. */
 import type { Env, Hono } from "hono";
 import type { Config } from "../config/load.ts";
-import type { OpenUpstream } from "./upstreams.ts";
 import type { StatusApiOptions } from "../http/api/api.ts";
-import { handlerOf } from "../http/app.ts";
-import type { ConnectionLimit, ConnectionLimits } from "../http/connections.ts";
 import type { Identities } from "../http/identity.ts";
+import { StreamLimit, type ConnectionLimit, type ConnectionLimits } from "../http/limits.ts";
 import { listen, type Listener, type Tls } from "../http/listen.ts";
 import { statusPage } from "../http/page/page.ts";
 import { registryListener } from "../http/registry.ts";
-import { statusListener } from "../http/status.ts";
-import { StreamLimit } from "../http/streams.ts";
-import { inTurns } from "../http/subtotals.ts";
-import { requestSums } from "../http/requestSums.ts";
+import { inTurns, requestSums } from "../http/requestSums.ts";
+import { handlerOf, statusListener } from "../http/status.ts";
 import type { Mirror } from "../mirror/mirror.ts";
 import type { Warmer } from "../mirror/warm.ts";
 import type { Routing } from "../oci/routing.ts";
-import type { Observers } from "./observability.ts";
 import type { QuotaBucket } from "../quota/bucket.ts";
 import type { Ledger } from "../quota/ledger.ts";
 import type { Eviction } from "../store/evict/eviction.ts";
 import type { Store } from "../store/open.ts";
 import type { Log, Output } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import type { Observers } from "./observability.ts";
+import type { OpenUpstream } from "./upstreams.ts";
 import { openWorkers, type Workers } from "./workers.ts";
 
 /** What both faces need. */

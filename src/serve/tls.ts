@@ -2,8 +2,7 @@
 import { ConfigError, type Issue } from "../config/issue.ts";
 import type { Config } from "../config/load.ts";
 import type { TlsSettings } from "../config/tls.ts";
-import { CertificateError } from "../http/certificateFiles.ts";
-import { Certificates } from "../http/certificates.ts";
+import { CertificateError, Certificates } from "../http/certificates.ts";
 import type { Tls } from "../http/listen.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";

@@ -2,19 +2,18 @@
 import { join } from "node:path";
 import type { TlsSettings } from "../config/tls.ts";
 import { Certificates } from "../http/certificates.ts";
-import type { ConnectionLimits } from "../http/connections.ts";
 import { forwardTo } from "../http/forwardToOwner.ts";
+import { StreamLimit, type ConnectionLimits } from "../http/limits.ts";
 import { listen, type Address, type Tls } from "../http/listen.ts";
-import { StreamLimit } from "../http/streams.ts";
 import { workerListener } from "../http/workerListener.ts";
 import { HeldOnly } from "../mirror/heldOnly.ts";
-import { WorkerReports, type ReportBatch } from "./workerReports.ts";
 import { DiskBlobs } from "../store/disk/blobs.ts";
+import { withMemoryCache } from "../store/disk/memoryCache.ts";
 import { SqliteCatalog } from "../store/sqlite/catalog.ts";
 import { openBeside } from "../store/sqlite/database.ts";
-import { withMemoryCache } from "../store/disk/memoryCache.ts";
 import { Failures } from "../telemetry/failures.ts";
 import { openLog, type LogLevel } from "../telemetry/log.ts";
+import { WorkerReports, type ReportBatch } from "./workerReports.ts";
 
 /** What a worker is told first. */
 export interface WorkerSettings {

@@ -1,7 +1,6 @@
 /** What a worker has to tell its owner: written down as it happens, and sent together a few times a second. */
-import type { ConnectionLimit } from "../http/connections.ts";
-import type { AnsweredRequests, RequestSums } from "../http/requestSums.ts";
-import { Subtotals } from "../http/subtotals.ts";
+import type { ConnectionLimit } from "../http/limits.ts";
+import { Subtotals, type AnsweredRequests, type RequestSums } from "../http/requestSums.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatImage, type Repository } from "../oci/reference.ts";
 import type { Audit, AuditedPull } from "../telemetry/audit.ts";

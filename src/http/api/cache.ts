@@ -2,9 +2,9 @@
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import { parseDigest, type Digest } from "../../oci/digest.ts";
 import { formatRepository, type Repository, type RepositoryName } from "../../oci/reference.ts";
+import { mayKnowOf, type ViewerOptions } from "./authorization.ts";
 import { failure } from "./failure.ts";
-import { parsed } from "./parsed.ts";
-import { mayKnowOf, type ViewerOptions } from "./viewer.ts";
+import { parsed } from "./input.ts";
 
 const time = z.iso.datetime();
 const count = () => z.int().min(0);

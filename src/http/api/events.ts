@@ -8,8 +8,8 @@ import type { QuotaBucket } from "../../quota/bucket.ts";
 import type { QuotaEvent, QuotaListener } from "../../quota/event.ts";
 import { Backlog, batches } from "../backlog.ts";
 import { redacted } from "../redact.ts";
+import { mayKnowOf, type ViewerOptions } from "./authorization.ts";
 import { upstreamQuota } from "./quota.ts";
-import { mayKnowOf, type ViewerOptions } from "./viewer.ts";
 
 /** What a client may be behind by. A refused herd makes more; those who read slowly learn how many they missed. */
 const mostBehind = 256;

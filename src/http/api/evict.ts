@@ -3,10 +3,9 @@ import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import type { Digest } from "../../oci/digest.ts";
 import type { Pattern } from "../../oci/pattern.ts";
 import { formatRepository, type Repository } from "../../oci/reference.ts";
-import type { AdminToken } from "../admin.ts";
-import { changing, withoutToken } from "./writeAccess.ts";
+import { changing, withoutToken, type AdminToken } from "./authorization.ts";
 import { failure } from "./failure.ts";
-import { imagePattern } from "./pattern.ts";
+import { imagePattern } from "./input.ts";
 
 const reason = z.enum(["capacity", "age", "unused", "removed", "orphan"]);
 

@@ -5,8 +5,8 @@ import { RegistryError } from "../../oci/error.ts";
 import { parseImage } from "../../oci/image.ts";
 import { formatImage } from "../../oci/reference.ts";
 import type { Routing } from "../../oci/routing.ts";
+import { viewerOf, type ViewerOptions } from "./authorization.ts";
 import { failure } from "./failure.ts";
-import { viewerOf, type ViewerOptions } from "./viewer.ts";
 
 const query = z.strictObject({
   image: z

@@ -1,13 +1,17 @@
 /** `/api/v1/cache/pins`: the images that are never evicted. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import type { Pattern } from "../../oci/pattern.ts";
-import type { AdminToken } from "../admin.ts";
 import { mayReadRepository } from "../redact.ts";
-import { bodyOf, jsonBody, notJson } from "./body.ts";
-import { changesOff, changing, withoutToken } from "./writeAccess.ts";
+import {
+  changesOff,
+  changing,
+  mayKnowOf,
+  withoutToken,
+  type AdminToken,
+  type ViewerOptions,
+} from "./authorization.ts";
 import { failure } from "./failure.ts";
-import { imagePattern } from "./pattern.ts";
-import { mayKnowOf, type ViewerOptions } from "./viewer.ts";
+import { bodyOf, imagePattern, jsonBody, notJson } from "./input.ts";
 
 const origin = z
   .enum(["configuration", "api", "cluster"])

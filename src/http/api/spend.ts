@@ -2,9 +2,9 @@
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import type { Ledger } from "../../quota/ledger.ts";
 import { redact } from "../redact.ts";
+import { mayKnowOf, type ViewerOptions } from "./authorization.ts";
 import { failure } from "./failure.ts";
-import { parsed } from "./parsed.ts";
-import { mayKnowOf, type ViewerOptions } from "./viewer.ts";
+import { parsed } from "./input.ts";
 
 const keys = ["client", "repository", "userAgent", "reason"] as const;
 

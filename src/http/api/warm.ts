@@ -8,13 +8,17 @@ import { parseImage, referenceOf } from "../../oci/image.ts";
 import { formatPlatform, parsePlatform, platformExpected } from "../../oci/platform.ts";
 import type { Routing } from "../../oci/routing.ts";
 import { timestamp } from "../../quota/snapshot.ts";
-import type { AdminToken } from "../admin.ts";
 import { repositoryIn, redacted } from "../redact.ts";
-import { bodyOf, jsonBody, notJson } from "./body.ts";
-import { changesOff, changing, withoutToken } from "./writeAccess.ts";
+import {
+  changesOff,
+  changing,
+  mayKnowOf,
+  withoutToken,
+  type AdminToken,
+  type ViewerOptions,
+} from "./authorization.ts";
 import { failure } from "./failure.ts";
-import { parsed } from "./parsed.ts";
-import { mayKnowOf, type ViewerOptions } from "./viewer.ts";
+import { bodyOf, jsonBody, notJson, parsed } from "./input.ts";
 
 const time = z.iso.datetime();
 const count = () => z.int().min(0);

@@ -1,7 +1,7 @@
 /** The page for people at the status listener's root: what is left, who spent it, what was served, and why something failed. */
 import { Hono } from "hono";
 import { streamSSE } from "hono/streaming";
-import { safeHeaders } from "../safeHeaders.ts";
+import { safeHeaders } from "../status.ts";
 import { readAssets } from "./assets.ts";
 import { pageDocument } from "./document.ts";
 import { explainBox } from "./explained.ts";

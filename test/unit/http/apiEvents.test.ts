@@ -1,7 +1,7 @@
 /** The event stream, and what a client that reads slowly costs. */
 import { afterEach, expect, test, vi } from "vitest";
 import { Backlog } from "../../../src/http/backlog.ts";
-import { handlerOf } from "../../../src/http/app.ts";
+import { handlerOf } from "../../../src/http/status.ts";
 import { listen } from "../../../src/http/listen.ts";
 import type { QuotaError } from "../../../src/quota/quota.ts";
 import { openReply } from "../../support/ask.ts";

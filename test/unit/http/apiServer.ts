@@ -1,6 +1,6 @@
 /** The status API over real buckets, a ledger in memory, and clocks that stand still until they are moved. */
 import type { OpenAPIHono } from "@hono/zod-openapi";
-import type { AdminToken } from "../../../src/http/admin.ts";
+import type { AdminToken } from "../../../src/http/api/authorization.ts";
 import { statusApi, type StatusApiOptions } from "../../../src/http/api/api.ts";
 import { Warmer } from "../../../src/mirror/warm.ts";
 import { openBucket, type QuotaBucket } from "../../../src/quota/bucket.ts";

@@ -4,8 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { SecureContextOptions } from "node:tls";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { CertificateError } from "../../../src/http/certificateFiles.ts";
-import { Certificates } from "../../../src/http/certificates.ts";
+import { CertificateError, Certificates } from "../../../src/http/certificates.ts";
 import { makeAuthority, type KeyAndCertificate } from "../../support/certificates.ts";
 
 const authority = makeAuthority();

@@ -1,7 +1,6 @@
 /** Answers that are counted together: nothing of them is lost, and those that differ stay apart. */
 import { expect, it } from "vitest";
-import { inTurns } from "../../../src/http/subtotals.ts";
-import type { AnsweredRequests } from "../../../src/http/requestSums.ts";
+import { type AnsweredRequests, inTurns } from "../../../src/http/requestSums.ts";
 
 const hit = { upstream: "docker.io", kind: "manifest", outcome: "hit", seconds: [0.001], bytes: 10 } as const;
 

@@ -1,6 +1,6 @@
 /** Targets that are remembered by their URL: what a URL means does not depend on who asked for it before. */
 import { expect, it } from "vitest";
-import { targetReader } from "../../../src/http/targets.ts";
+import { targetReader } from "../../../src/http/registry.ts";
 
 const routing = { upstreams: new Set(["docker.io", "ghcr.io"]), defaultUpstream: "docker.io" };
 const url = "/v2/library/app/manifests/1";

@@ -1,7 +1,7 @@
 /** Which names of a certificate count: those that Node shows unmistakably. */
 import type { PeerCertificate } from "node:tls";
 import { expect, test } from "vitest";
-import { namesOf } from "../../../src/http/certificateNames.ts";
+import { namesOf } from "../../../src/http/identity.ts";
 
 function names(subjectaltname: string | undefined, CN?: string | string[]): readonly string[] {
   return namesOf({ subject: { CN }, subjectaltname } as unknown as PeerCertificate);
