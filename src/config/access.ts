@@ -28,12 +28,6 @@ export const identities = z.strictObject({
     .array(network())
     .prefault([])
     .describe("Networks of proxies whose `X-Forwarded-For` is believed; nobody else's is."),
-  ownCredentials: z
-    .array(sourceHost())
-    .prefault([])
-    .describe(
-      "Upstreams at which clients may prove themselves for a private repository with their own account, sent as Basic.",
-    ),
   challenge: z
     .enum(["denied", "always"])
     .prefault("denied")

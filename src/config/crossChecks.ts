@@ -83,10 +83,6 @@ function checkAccess(
   for (const [index, name] of names.entries()) {
     if (names.indexOf(name) !== index) report(["identities", "tokens", `${index}`], "a name of its own");
   }
-  for (const [index, host] of identities.ownCredentials.entries()) {
-    if (!hosts.includes(host))
-      report(["identities", "ownCredentials", `${index}`], "one of the configured upstreams");
-  }
   for (const [index, { who, upstream }] of (access ?? []).entries()) {
     const at = ["access", `${index}`];
     if (upstream !== "*" && !hosts.includes(upstream))

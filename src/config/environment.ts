@@ -1,6 +1,6 @@
 /** Settings from environment variables: every setting and section has one, and no other `HUBCAP_` name is accepted. */
 import type { Issue } from "./issue.ts";
-import { settings, variableOf, type Setting } from "./settings.ts";
+import { removedSettings, settings, variableOf, type Setting } from "./settings.ts";
 import { nearest } from "./suggest.ts";
 import { hostsIn, put, type Tree } from "./tree.ts";
 import { readYaml } from "./yaml.ts";
@@ -48,8 +48,10 @@ export function applyEnvironment(
   }
   for (const variable of Object.keys(env)) {
     if (!variable.startsWith("HUBCAP_") || known.has(variable) || serviceLink.test(variable)) continue;
+    const removed = [...removedSettings].find(([path]) => variableOf(path.split(".")) === variable)?.[1];
     const meant = nearest(variable, known.keys());
-    const expected = `the name of a setting${meant === undefined ? "" : `; did you mean ${meant}?`}`;
+    const expected =
+      removed ?? `the name of a setting${meant === undefined ? "" : `; did you mean ${meant}?`}`;
     issues.push({ path: variable, value: "an unknown variable", expected });
   }
   return { used, issues };

@@ -36,6 +36,14 @@ export function settingAt(path: readonly string[]): Setting | undefined {
   });
 }
 
+/** Settings that were removed, by path, and what is to be used instead. */
+export const removedSettings: ReadonlyMap<string, string> = new Map([
+  [
+    "identities.ownCredentials",
+    "this setting to be left out: it was removed, because clients' passwords are no longer sent upstream; give clients a token (identities.tokens) or a password (identities.htpasswdFile) and name them in a rule of access",
+  ],
+]);
+
 /** The keys that a section at a path may have; the path may lead through hosts and elements of lists. */
 export function keysAt(section: readonly string[]): string[] {
   let node: Node = jsonSchema;

@@ -2,7 +2,7 @@
 import type { z } from "zod";
 import type { Report } from "./issue.ts";
 import { schema, type Settings } from "./schema.ts";
-import { keysAt } from "./settings.ts";
+import { keysAt, removedSettings } from "./settings.ts";
 import { nearest } from "./suggest.ts";
 import { prune, type Tree } from "./tree.ts";
 
@@ -55,6 +55,8 @@ const typeNames: Readonly<Record<string, string>> = {
 };
 
 function knownKeys(section: readonly string[], key: string): string {
+  const removed = removedSettings.get([...section, key].join("."));
+  if (removed !== undefined) return removed;
   const keys = keysAt(section);
   const meant = nearest(key, keys);
   return meant === undefined ? `one of ${keys.join(", ")}` : `a known setting; did you mean ${meant}?`;

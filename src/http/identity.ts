@@ -12,8 +12,6 @@ export interface IdentitiesOptions {
   readonly passwords: Passwords | undefined;
   /** Proxies whose word for a client's address is believed. */
   readonly trustedProxies: BlockList;
-  /** May a login that is none of ours be one of an upstream's? */
-  readonly ownCredentials: boolean;
   /** Is who shows no credential asked for one at `/v2/`, where nothing is denied yet? */
   readonly challenges: "never" | "denied" | "always";
 }
@@ -42,8 +40,8 @@ export class Identities {
   }
 
   /** What an Authorization header proves; nothing for one that is not ours. */
-  async #shown(header: string, address: string): Promise<Pick<ClientIdentity, "token" | "user" | "login">> {
-    const { passwords, ownCredentials } = this.#options;
+  async #shown(header: string, address: string): Promise<Pick<ClientIdentity, "token" | "user">> {
+    const { passwords } = this.#options;
     const [, scheme = "", value = ""] = /^(bearer|basic) +(\S+) *$/i.exec(header) ?? [];
     if (scheme.toLowerCase() === "bearer") return this.#named(value) ?? {};
     const login = scheme === "" ? undefined : readBasic(value);
@@ -51,16 +49,14 @@ export class Identities {
     const { username, password } = login;
     const token = this.#named(password);
     if (token) return token;
-    if (passwords && (await passwords.isRight(username, password, address))) return { user: username };
-    // A wrong password of a user of ours is nobody else's business.
-    return passwords?.has(username) || !ownCredentials ? {} : { login };
+    return (await passwords?.isRight(username, password, address)) ? { user: username } : {};
   }
 
   /** Should `/v2/`, asked by `asker`, answer that a credential is needed? That one is wrong is said to everybody. */
   challengesPing({ headers }: IncomingMessage, asker: ClientIdentity): boolean {
     const { challenges } = this.#options;
     if (challenges === "never" || asker.token !== undefined || asker.user !== undefined) return false;
-    if (headers.authorization !== undefined) return asker.login === undefined;
+    if (headers.authorization !== undefined) return true;
     return challenges === "always" && asker.certificate === undefined;
   }
 
@@ -96,7 +92,7 @@ export class Identities {
 }
 
 /** RFC 7617: the user name ends at the first colon. */
-function readBasic(value: string): ClientIdentity["login"] {
+function readBasic(value: string): { readonly username: string; readonly password: string } | undefined {
   const text = Buffer.from(value, "base64").toString();
   const colon = text.indexOf(":");
   return colon < 0 ? undefined : { username: text.slice(0, colon), password: text.slice(colon + 1) };

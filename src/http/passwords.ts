@@ -47,10 +47,6 @@ export class Passwords {
     return new Passwords(file, await bcryptHash(randomBytes(16).toString("hex"), cost));
   }
 
-  has(user: string): boolean {
-    return this.#file.value.has(user);
-  }
-
   /**
    * Is this the password of `user`? The answer is kept for a while, so that a pull of many blobs is one check.
    * @throws RegistryError when so many are being checked, for this address or in all, that this one is not.
@@ -64,7 +60,7 @@ export class Passwords {
       return false;
     const same = this.#checks.get(key);
     if (same) return same;
-    const check = this.#check(password, hash, address).then((fits) => fits && this.has(user));
+    const check = this.#check(password, hash, address).then((fits) => fits && this.#file.value.has(user));
     this.#checks.set(key, check);
     try {
       const isRight = await check;

@@ -4,12 +4,11 @@ import { RegistryError } from "../oci/error.ts";
 import { formatRepository, isDigest, type Repository } from "../oci/reference.ts";
 import type { Visibilities } from "../store/sqlite/visibility.ts";
 import { UpstreamError } from "../upstream/error.ts";
-import type { Login } from "../upstream/auth/guests.ts";
 import type { RequestOptions, Upstream } from "../upstream/registry.ts";
 import type { ProbedContent } from "../upstream/visibilityProbe.ts";
 import type { PullContext } from "./context.ts";
 import type { ClientIdentity } from "./identity.ts";
-import { inTime, type SharedRequests } from "./sharedRequests.ts";
+import type { SharedRequests } from "./sharedRequests.ts";
 import { matchesIdentity, type AccessRule } from "./accessRules.ts";
 
 /** What can be asked of an upstream about who sees what there. */
@@ -19,13 +18,6 @@ export interface UpstreamVisibility {
   readonly upstream: Upstream;
   /** Does who shows no credential see the repository? @throws UpstreamError */
   readonly isPublic: (
-    repository: Repository,
-    wanted: ProbedContent,
-    asked: RequestOptions,
-  ) => Promise<boolean>;
-  /** Does who logs in with an account of its own? Absent where such are not taken. @throws UpstreamError */
-  readonly admits?: (
-    login: Login,
     repository: Repository,
     wanted: ProbedContent,
     asked: RequestOptions,
@@ -73,7 +65,7 @@ export class Access {
   ): Promise<void> {
     const ruled = this.#ruled(asker, repository);
     if (ruled === "pull") return this.#note(repository, wanted, ask);
-    if (ruled !== "deny" && (await this.#isOpen(asker, repository, wanted, ask))) return;
+    if (ruled !== "deny" && (await this.#isOpen(repository, wanted, ask))) return;
     ask.denied = ruled === "deny" ? "rule" : "private";
     const isKnown = asker.token !== undefined || asker.user !== undefined;
     if (this.#options.challenges && !isKnown) throw new RegistryError("UNAUTHORIZED");
@@ -100,23 +92,11 @@ export class Access {
     return this.#options.rules.find(fits)?.allow;
   }
 
-  /** Without a rule: is the repository for everybody, or does the asker's own account open it? */
-  async #isOpen(
-    asker: ClientIdentity,
-    repository: Repository,
-    wanted: ProbedContent,
-    ask: PullContext,
-  ): Promise<boolean> {
+  /** Without a rule: is the repository public? */
+  async #isOpen(repository: Repository, wanted: ProbedContent, ask: PullContext): Promise<boolean> {
     const door = this.#options.doors.get(repository.upstream);
     if (!door) return false;
-    if (!(await this.#mayHide(door, repository)) || (await this.#isPublic(door, repository, wanted, ask)))
-      return true;
-    if (!asker.login || !door.admits) return false;
-    // Its tries are counted, so it is known by its address, and not by a name that it gives itself.
-    const client = asker.address ?? "unknown";
-    const purpose = { reason: "pull", client, userAgent: ask.userAgent } as const;
-    const answer = door.admits(asker.login, repository, wanted, { purpose });
-    return inTime(answer, ask, `${repository.upstream} did not answer in time`);
+    return !(await this.#mayHide(door, repository)) || this.#isPublic(door, repository, wanted, ask);
   }
 
   /** Without a credential nothing private is fetched, but what was fetched with one may be held. */

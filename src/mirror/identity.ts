@@ -1,5 +1,4 @@
 /** Who asks: what a client has proven of itself. */
-import type { Login } from "../upstream/auth/guests.ts";
 
 export interface ClientIdentity {
   /** The name of its token. */
@@ -10,8 +9,6 @@ export interface ClientIdentity {
   readonly certificate?: readonly string[];
   /** Its IP address; one of IPv4 as such, also where the socket shows it as one of IPv6. */
   readonly address?: string;
-  /** A login that is none of ours: perhaps one of the upstream's. */
-  readonly login?: Login;
   /** The house itself, or its operator: may see everything. */
   readonly isOperator?: boolean;
 }

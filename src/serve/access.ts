@@ -18,7 +18,6 @@ import { SqliteVisibilities } from "../store/sqlite/visibility.ts";
 import type { Log } from "../telemetry/log.ts";
 import { anonymous } from "../upstream/auth/credential.ts";
 import { UpstreamError } from "../upstream/error.ts";
-import { Guests } from "../upstream/auth/guests.ts";
 import { sees } from "../upstream/visibilityProbe.ts";
 
 /** What the rest of the house needs of it. Without a section `access`, both are absent. */
@@ -40,24 +39,19 @@ export async function openAccess(
     return { close: async () => {} };
   }
   await using open = new AsyncDisposableStack();
-  const { tokens, htpasswdFile, ownCredentials, challenge } = config.identities;
-  const challenges = tokens.length > 0 || htpasswdFile !== undefined || ownCredentials.length > 0;
+  const { tokens, htpasswdFile, challenge } = config.identities;
+  const challenges = tokens.length > 0 || htpasswdFile !== undefined;
   const secrets = await openSecrets(config, log, open);
   const identities = new Identities({
     ...secrets,
     trustedProxies: blockList(config.identities.trustedProxies),
-    ownCredentials: ownCredentials.length > 0,
     challenges: !challenges ? "never" : challenge,
   });
   const doors = new Map<string, UpstreamVisibility>();
   for (const [name, upstream] of connected) {
-    const buckets = await Promise.all([
-      openFreeBucket(name, upstream.bucket),
-      openFreeBucket(name, upstream.bucket),
-    ]);
-    for (const bucket of buckets) open.defer(() => bucket.close());
-    const door = doorOf(upstream, buckets, ownCredentials.includes(name));
-    doors.set(name, { ...door, hasSecrets: hasSecrets(name, config) });
+    const bucket = await openFreeBucket(name, upstream.bucket);
+    open.defer(() => bucket.close());
+    doors.set(name, { ...visibilityOf(upstream, bucket), hasSecrets: hasSecrets(name, config) });
   }
   const visibilities = forgiving(
     database.over((current) => new SqliteVisibilities(current)),
@@ -87,29 +81,19 @@ function hasSecrets(name: string, { upstreams }: Config): boolean {
   return [name, ...(own?.alternates ?? [])].some((host) => upstreams[host]?.credential !== undefined);
 }
 
-function doorOf(
-  { registry, bucket, account }: OpenUpstream,
-  [free, guest]: readonly [QuotaBucket, QuotaBucket],
-  takesGuests: boolean,
+/** What the registry of an upstream shows to a client without a credential, whose requests `free` counts. */
+function visibilityOf(
+  { registry, bucket }: OpenUpstream,
+  free: QuotaBucket,
 ): Omit<UpstreamVisibility, "hasSecrets"> {
-  const stranger = registry.as(anonymous, free);
-  const check = (): void => {
-    if (bucket.rehearsal?.mode === "down")
-      throw new UpstreamError("unreachable", `${registry.name} is down: this is a rehearsal`);
-  };
-  const guests = new Guests({ registry, bucket: guest, account, now: Date.now });
+  const anonymousRegistry = registry.as(anonymous, free);
   return {
-    upstream: stranger,
+    upstream: anonymousRegistry,
     async isPublic(repository, wanted, asked) {
-      check();
-      return sees(stranger, repository, wanted, asked);
+      if (bucket.rehearsal?.mode === "down")
+        throw new UpstreamError("unreachable", `${registry.name} is down: this is a rehearsal`);
+      return sees(anonymousRegistry, repository, wanted, asked);
     },
-    ...(takesGuests && {
-      async admits(login, repository, wanted, asked) {
-        check();
-        return guests.see(login, repository, wanted, asked);
-      },
-    }),
   };
 }
 

@@ -14,8 +14,6 @@ import { Registry } from "../upstream/registry.ts";
 export interface OpenUpstream {
   readonly registry: Registry;
   readonly bucket: QuotaBucket;
-  /** The name of the account that pulls. */
-  readonly account: string;
 }
 
 /** Opens every upstream of the configuration, by source host, where its last process left its bucket. */
@@ -65,7 +63,7 @@ export async function openUpstreams(
         metrics.upstreamCertificateExpiry.set({ upstream: name }, Math.floor(notAfter / 1000)),
       now: Date.now,
     });
-    connected.set(name, { registry, bucket, account: credential.account });
+    connected.set(name, { registry, bucket });
   }
   return connected;
 }

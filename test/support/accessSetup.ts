@@ -70,7 +70,6 @@ export async function openAccessSetup(
         { name: "other", file: await file("other", secrets.other) },
       ],
       htpasswdFile: await file("htpasswd", `# users\nalice:${await hash(secrets.alice, 4)}\n`),
-      ownCredentials: ["docker.io"],
     },
     access: [{ who: ["token:ci", "user:alice"], repositories: ["private/*"], allow: "pull" }],
     ...changes,

@@ -282,54 +282,10 @@ describe("passwords", () => {
   });
 });
 
-describe("clients' own accounts at the upstream", () => {
-  const dev = basic("dev", secrets.dev);
-
-  test("open what they may see there, and cost neither them nor us a pull", async () => {
-    const setup = await open();
-    const { hub } = setup;
-    expect(await statusesOf(setup, "private/app", ci)).toEqual([200]);
-    const charged = { ...hub.counts.charged.byAccount };
-    expect(await statusesOf(setup, "private/app", dev, dev)).toEqual([200, 200]);
-    expect(await statusesOf(setup, "private/own", dev)).toEqual([401]);
-    expect(hub.counts.charged.byAccount).toEqual(charged);
-    const logins = hub.counts.requests.filter(
-      ({ origin, account }) => origin === "token" && account === "dev",
-    );
-    expect(logins.length).toBe(2);
-  });
-
-  test("are not tried where that is not wanted", async () => {
-    const setup = await open({ identities: {}, access: [] });
-    expect(await statusesOf(setup, "private/app", dev)).toEqual([404]);
-    expect(setup.hub.counts.requests.filter(({ account }) => account === "dev")).toEqual([]);
-  });
-
-  test("cannot be used to lock the shared account, or this address", async () => {
-    const setup = await open();
-    for (let n = 0; n < 20; n += 1) {
-      expect(await statusesOf(setup, "private/app", basic("cluster", `guess ${n}`))).toEqual([401]);
-      expect(await statusesOf(setup, "private/app", basic("victim", `guess ${n}`))).toEqual([401]);
-      expect(await statusesOf(setup, "private/app", basic("alice", `guess ${n}`))).toEqual([401]);
-    }
-    const tried = setup.hub.counts.requests.filter(
-      ({ origin, account }) => origin === "token" && account === "victim",
-    );
-    expect(tried.length).toBeLessThanOrEqual(3);
-    const others = setup.hub.counts.requests.filter(
-      ({ account }) => account === "cluster" || account === "alice",
-    );
-    expect(others).toEqual([]);
-    expect(await statusesOf(setup, "private/app", ci)).toEqual([200]);
-  });
-
-  test("end with what the upstream says of them", async () => {
-    const setup = await open();
-    expect(await statusesOf(setup, "private/app", dev)).toEqual([200]);
-    setup.hub.fault({ kind: "status", status: 500 });
-    // Another repository of theirs cannot be decided now.
-    expect([401, 503]).toContain((await askTag(setup, "private/own", dev)).status);
-  });
+test("a password that is valid at the upstream is not sent there, and opens nothing", async () => {
+  const setup = await open();
+  expect(await statusesOf(setup, "private/app", basic("dev", secrets.dev), ci)).toEqual([401, 200]);
+  expect(setup.hub.counts.requests.filter(({ account }) => account === "dev")).toEqual([]);
 });
 
 test("a challenge at /v2/ is for clients that show nothing before", async () => {

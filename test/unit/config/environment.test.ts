@@ -177,6 +177,7 @@ test("a section's variable takes the place of the file's section, and its settin
 test.each([
   ["misspelt", { HUBCAP_STORAGE_ROT: "/data" }, /did you mean HUBCAP_STORAGE_ROOT\?/],
   ["of an upstream that is not configured", { HUBCAP_UPSTREAMS_QUAY_IO_CA: "/ca.pem" }, /name of a setting/],
+  ["removed", { HUBCAP_IDENTITIES_OWN_CREDENTIALS: "[docker.io]" }, /it was removed/],
   ["not YAML", { HUBCAP_UPSTREAMS: "{ docker.io: {}" }, /YAML/],
 ])("a variable that is %s is refused", (_what, env, expected) => {
   const [issue, ...more] = issuesOf(yaml, env);

@@ -295,3 +295,16 @@ function outcomeOf(yaml: string): unknown {
     throw error;
   }
 }
+
+test("a setting that was removed is refused with what to use instead", () => {
+  const { issues } = refusal("identities: { ownCredentials: [docker.io] }");
+  expect(issues).toEqual([
+    {
+      path: "identities.ownCredentials",
+      value: "a list",
+      expected: expect.stringMatching(
+        /it was removed.*identities\.tokens.*identities\.htpasswdFile/,
+      ) as string,
+    },
+  ]);
+});
