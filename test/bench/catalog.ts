@@ -1,5 +1,5 @@
 /**
- * How the catalog bears a full setup: 1 million blobs and 100,000 manifests. Prints a table and a line of JSON, and ends
+ * How the catalog bears a full disk: 1 million blobs and 100,000 manifests. Prints a table and a line of JSON, and ends
  * with 1 when opening takes over 2 s, a lookup over 1 ms (p99), or an eviction holds up the event loop for over 20 ms. A busy
  * machine does that to a loop with nothing to do as well; then only the steps of the eviction are judged, by the time that they
  * ran or waited for the disk, without that for which they waited for a processor.

@@ -22,7 +22,7 @@ let hubcap: Hubcap | undefined;
 let image: Image;
 
 beforeEach(async () => {
-  hub = await startHub({ accounts: { setup: { password } } });
+  hub = await startHub({ accounts: { tracing: { password } } });
   collector = await new Collector().start();
   image = await buildImage({ seed: "traced" });
   hub.push(image, "library/app", "1");
@@ -103,7 +103,7 @@ it("a pull that misses is one trace: what it waited for, and what that was", asy
     "hubcap.digest": layer?.digest,
     "hubcap.size": layer?.size,
   });
-  // Each step lies within the time of the setup, none before the pull began.
+  // Each step lies within the time of the pull, none before the pull began.
   expect(collector.spans.every(({ start, end }) => start <= end)).toBe(true);
   expect(blob.parts.every(({ start }) => start >= blob.root.start)).toBe(true);
 });
@@ -194,5 +194,5 @@ it("without an endpoint nothing is sent, and nothing of OpenTelemetry is loaded"
     files.filter((file) => pattern.test(readFileSync(join(source, file), "utf8")));
   expect(importing(/from "@opentelemetry\//)).toEqual(["telemetry/tracing.ts"]);
   expect(importing(/import (?!type )[^;]*from "[^"]*\/tracing\.ts"/)).toEqual(["config/schema.ts"]);
-  expect(importing(/await import\("\.\/telemetry\/tracing\.ts"\)/)).toEqual(["observe.ts"]);
+  expect(importing(/await import\("\.\.\/telemetry\/tracing\.ts"\)/)).toEqual(["serve/observability.ts"]);
 });
