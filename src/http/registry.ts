@@ -73,7 +73,7 @@ async function respond(
     const target = read(incoming.method ?? "", incoming.url ?? "");
     exchange.begin(target);
     const { identities } = options;
-    if (identities) exchange.context.asker = await identities.of(incoming);
+    if (identities) exchange.context.identity = await identities.of(incoming);
     await answer(target, exchange, incoming, outgoing, options);
   } catch (error) {
     render(error, exchange, outgoing, options);
@@ -91,7 +91,7 @@ async function answer(
   const headers = commonHeaders("namespace" in target ? target.namespace : undefined);
   switch (target.kind) {
     case "ping":
-      if (ask.asker && identities?.challengesPing(incoming, ask.asker))
+      if (ask.identity && identities?.challengesPing(incoming, ask.identity))
         throw new RegistryError("UNAUTHORIZED");
       exchange.outcome = "hit";
       return sendJson(outgoing, {}, headers);

@@ -1,8 +1,8 @@
 /** Answers: what the mirror found, as headers from a fixed list and then bytes. Nothing of an upstream's headers is copied. */
 import type { ServerResponse } from "node:http";
-import type { BlobResult } from "../mirror/blobs.ts";
+import type { BlobResult } from "../mirror/blobPull.ts";
 import type { Staleness } from "../mirror/context.ts";
-import type { ManifestResult } from "../mirror/manifests.ts";
+import type { ManifestResult } from "../mirror/manifestPull.ts";
 import type { Digest } from "../oci/digest.ts";
 import { RegistryError } from "../oci/error.ts";
 import { formatContentRange, parseRange, type Span } from "../oci/range.ts";

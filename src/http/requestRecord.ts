@@ -68,7 +68,7 @@ export class RequestRecord {
       address: this.#address,
       userAgent: userAgent.slice(0, 256),
       head: incoming.method === "HEAD",
-      until: performance.now() + patienceMs,
+      deadline: performance.now() + patienceMs,
       upstreamMs: 0,
     };
     this.#incoming = incoming;
@@ -131,7 +131,7 @@ export class RequestRecord {
     log.info(
       {
         client: ask.client,
-        identity: identityOf(ask.asker),
+        identity: identityOf(ask.identity),
         userAgent: ask.userAgent,
         method: this.#incoming.method,
         kind,
@@ -172,7 +172,7 @@ export class RequestRecord {
   }
 
   #record(audit: Audit, { kind, repository, reference, status, complete, bytes, ms }: End): void {
-    const { client, userAgent, asker, denied } = this.context;
+    const { client, userAgent, identity: asker, denied } = this.context;
     audit.write({
       client,
       address: this.#address,

@@ -8,7 +8,7 @@ import type { RequestOptions, Upstream } from "../upstream/registry.ts";
 import type { ProbedContent } from "../upstream/visibilityProbe.ts";
 import type { PullContext } from "./context.ts";
 import type { ClientIdentity } from "./identity.ts";
-import type { SharedRequests } from "./sharedRequests.ts";
+import type { UpstreamRequests } from "./upstreamRequests.ts";
 import { matchesIdentity, type AccessRule } from "./accessRules.ts";
 
 /** What can be asked of an upstream about who sees what there. */
@@ -28,9 +28,9 @@ export interface AccessOptions {
   /** In order: the first that fits counts. */
   readonly rules: readonly AccessRule[];
   /** By source host. */
-  readonly doors: ReadonlyMap<string, UpstreamVisibility>;
+  readonly probes: ReadonlyMap<string, UpstreamVisibility>;
   readonly visibilities: Visibilities;
-  readonly inquiries: SharedRequests;
+  readonly requests: UpstreamRequests;
   /** For how many ms a repository is taken for public although its upstream cannot be asked any more. */
   readonly staleIfErrorMs: number;
   /** Can clients prove themselves in a header, so that it makes sense to ask them to? */
@@ -78,7 +78,7 @@ export class Access {
   async mayKnow(asker: ClientIdentity, repository: Repository): Promise<boolean> {
     const ruled = this.#ruled(asker, repository);
     if (ruled) return ruled === "pull";
-    const door = this.#options.doors.get(repository.upstream);
+    const door = this.#options.probes.get(repository.upstream);
     if (!door) return false;
     return (await this.#options.visibilities.of(repository))?.isPublic ?? !door.hasSecrets;
   }
@@ -94,7 +94,7 @@ export class Access {
 
   /** Without a rule: is the repository public? */
   async #isOpen(repository: Repository, wanted: ProbedContent, ask: PullContext): Promise<boolean> {
-    const door = this.#options.doors.get(repository.upstream);
+    const door = this.#options.probes.get(repository.upstream);
     if (!door) return false;
     return !(await this.#mayHide(door, repository)) || this.#isPublic(door, repository, wanted, ask);
   }
@@ -131,9 +131,9 @@ export class Access {
     ask: PullContext,
     isKept: boolean,
   ): Promise<boolean> {
-    const { visibilities, inquiries, now } = this.#options;
+    const { visibilities, requests: inquiries, now } = this.#options;
     const name = formatRepository(repository);
-    const seen = await inquiries.ask(
+    const seen = await inquiries.share(
       {
         upstream,
         about: `visibility ${name}`,
@@ -151,7 +151,7 @@ export class Access {
 
   /** Finds out, beside a pull that a rule allows, whether what it brings is private. The pull does not wait for it. */
   #note(repository: Repository, wanted: ProbedContent, ask: PullContext): void {
-    const door = this.#options.doors.get(repository.upstream);
+    const door = this.#options.probes.get(repository.upstream);
     if (!door) return;
     void (async () => {
       if (!(await this.#mayHide(door, repository))) return;

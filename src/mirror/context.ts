@@ -9,7 +9,7 @@ export const patienceMs = 18_000;
 /** One client's request on its way through the house. */
 export interface PullContext {
   /** What the client has proven of itself; absent where nobody asks for that. */
-  asker?: ClientIdentity;
+  identity?: ClientIdentity;
   /** Set when it was refused for who it is from, which its answer does not tell: by a rule, or for want of one. */
   denied?: "rule" | "private";
   /** The node's name if it told one, else its address. */
@@ -20,9 +20,9 @@ export interface PullContext {
   /** Only what the headers say is wanted: no bytes, and nothing may be fetched or spent to have them. */
   readonly head: boolean;
   /** Nobody waits for it: it is fetched ahead, from what pulls and checks of tags leave. */
-  readonly ahead?: true;
+  readonly warm?: true;
   /** When, by `performance.now()`, this request has waited for as long as its client should. */
-  readonly until: number;
+  readonly deadline: number;
   /** Milliseconds that this request has waited for upstreams; added up on the way. */
   upstreamMs: number;
   /** The pull that this request is, while it is traced. */

@@ -18,9 +18,9 @@ import {
   type ImageConfig,
 } from "./imageChecks.ts";
 import { readImageConfig } from "./imageConfig.ts";
-import { inTime, type SharedRequests } from "./sharedRequests.ts";
-import type { BlobPulls } from "./blobs.ts";
-import type { ManifestPulls } from "./manifests.ts";
+import { inTime, type UpstreamRequests } from "./upstreamRequests.ts";
+import type { BlobPulls } from "./blobPull.ts";
+import type { ManifestPulls } from "./manifestPull.ts";
 import type { Decision } from "./policyRules.ts";
 import type { MirrorUpstream } from "./alternates.ts";
 import { Signatures } from "./signatures.ts";
@@ -30,9 +30,9 @@ export interface ManifestDecisionsOptions {
   readonly findings: Findings;
   readonly catalog: Pick<Catalog, "manifest">;
   readonly blobs: Pick<Blobs, "read">;
-  readonly manifests: Pick<ManifestPulls, "get">;
-  readonly layers: Pick<BlobPulls, "get">;
-  readonly inquiries: SharedRequests;
+  readonly manifestPulls: Pick<ManifestPulls, "get">;
+  readonly blobPulls: Pick<BlobPulls, "get">;
+  readonly requests: UpstreamRequests;
   /** Is a disk to blame that does not take what is to be remembered? */
   readonly forgives: (error: unknown) => boolean;
   readonly now: () => number;
@@ -100,7 +100,7 @@ export class ManifestDecisions {
   async foreseen(
     repository: Repository,
     digest: Digest,
-    { policy, demands: { platforms } }: Decision,
+    { policy, requirements: { platforms } }: Decision,
   ): Promise<Verdict | undefined> {
     const known = await this.remembered(repository, digest, policy);
     if (known || !platforms) return known;
@@ -141,7 +141,7 @@ export class ManifestDecisions {
     const known = await this.remembered(repository, digest, ruling.policy);
     if (known) return known;
     // What is found out for nobody who waits may stand behind everybody, so who waits does not wait for it.
-    const key = `${ask.ahead ? "ahead " : ""}${keyOf(repository, digest, ruling.policy)}`;
+    const key = `${ask.warm ? "ahead " : ""}${keyOf(repository, digest, ruling.policy)}`;
     const started = performance.now();
     const run = this.#flights.join(key, () =>
       this.#judge(served, repository, whole, ruling, { ...ask, head: false }),
@@ -185,7 +185,7 @@ export class ManifestDecisions {
     repository: Repository,
     image: Signed,
     manifest: Manifest,
-    { demands, policy }: Decision,
+    { requirements: demands, policy }: Decision,
     ask: PullContext,
   ): Promise<Verdict> {
     if (isCompanion(manifest) && (await this.#areDocuments(served, repository, manifest, ask))) return {};
@@ -214,7 +214,7 @@ export class ManifestDecisions {
   ): Promise<boolean> {
     if (layers.length > maxDocuments || layers.some(({ size }) => size > maxDocumentBytes)) return false;
     for (const { digest } of layers) {
-      const asked = this.#options.layers.get(served, repository, digest, ask);
+      const asked = this.#options.blobPulls.get(served, repository, digest, ask);
       const bytes = await readSmall(asked, maxDocumentBytes);
       if (!bytes || !isDocument(bytes)) return false;
     }
@@ -228,7 +228,7 @@ export class ManifestDecisions {
     ask: PullContext,
   ): Promise<ImageConfig> {
     if (!config || config.size > maxConfigBytes) return {};
-    const asked = this.#options.layers.get(served, repository, config.digest, ask);
+    const asked = this.#options.blobPulls.get(served, repository, config.digest, ask);
     const bytes = await readSmall(asked, maxConfigBytes);
     return bytes ? readImageConfig(bytes) : {};
   }

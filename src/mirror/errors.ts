@@ -4,7 +4,7 @@ import { FillError, IntegrityError } from "../store/error.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { Staleness } from "./context.ts";
 import { ageSeconds } from "./freshness.ts";
-import { OverBudget } from "./missLimiter.ts";
+import { MissLimitError } from "./missLimiter.ts";
 import type { MirrorUpstream } from "./alternates.ts";
 
 /** When a client should try again if nobody knows better, in seconds. */
@@ -37,7 +37,7 @@ export function toRegistryError(
       return new RegistryError("DENIED", message, cause);
     case "limited": {
       // Who asks for too much is not to ask elsewhere instead.
-      const isHeld = whenExhausted === "hold" || error instanceof OverBudget;
+      const isHeld = whenExhausted === "hold" || error instanceof MissLimitError;
       return new RegistryError(isHeld ? "TOOMANYREQUESTS" : "UNAVAILABLE", message, {
         ...cause,
         retryAfter: error.retryAfter ?? tryAgain,

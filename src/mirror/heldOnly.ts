@@ -4,8 +4,8 @@ import { isDigest, type Reference, type Repository } from "../oci/reference.ts";
 import type { Blobs } from "../store/disk/blobs.ts";
 import type { Catalog } from "../store/sqlite/catalog.ts";
 import { ageSeconds, isFresh } from "./freshness.ts";
-import type { BlobResult } from "./blobs.ts";
-import type { ManifestResult } from "./manifests.ts";
+import type { BlobResult } from "./blobPull.ts";
+import type { ManifestResult } from "./manifestPull.ts";
 
 export interface HeldOnlyOptions {
   readonly catalog: Pick<Catalog, "blob" | "manifest" | "tag">;

@@ -6,7 +6,7 @@ import { formatImage, type Repository, type Tag } from "../oci/reference.ts";
 import type { Catalog } from "../store/sqlite/catalog.ts";
 import type { Findings } from "../store/sqlite/findings.ts";
 import type { PullContext } from "./context.ts";
-import type { ManifestResult } from "./manifests.ts";
+import type { ManifestResult } from "./manifestPull.ts";
 
 /** A tag that may not move means something else upstream than it did first. */
 export interface MovedTag {

@@ -17,12 +17,12 @@ import { anonymousClient, type ClientIdentity } from "./identity.ts";
 import type { PullResult, PullContext } from "./context.ts";
 import { Explanations, type Explanation } from "./explain.ts";
 import { toRegistryError } from "./errors.ts";
-import { SharedRequests } from "./sharedRequests.ts";
+import { UpstreamRequests } from "./upstreamRequests.ts";
 import type { QuotaPolicy } from "./quotaPolicy.ts";
-import { BlobPulls, type BlobResult } from "./blobs.ts";
-import { ListPulls, type ListResult } from "./lists.ts";
+import { BlobPulls, type BlobResult } from "./blobPull.ts";
+import { ListPulls, type ListResult } from "./listPull.ts";
 import { MissLimiter, type MissLimits } from "./missLimiter.ts";
-import { ManifestPulls, type ManifestResult } from "./manifests.ts";
+import { ManifestPulls, type ManifestResult } from "./manifestPull.ts";
 import { Policy, type PolicySettings } from "./policy.ts";
 import type { MirrorUpstream } from "./alternates.ts";
 
@@ -34,7 +34,7 @@ export interface MirrorOptions {
   readonly catalog: Catalog;
   /** Told of every manifest that is asked for while it is held. */
   readonly used: (repository: Repository, digest: Digest) => void;
-  readonly custody: Reconciler;
+  readonly reconciler: Reconciler;
   /** Finds a place for blobs that are to come in. */
   readonly intake: Intake;
   readonly health: Health;
@@ -47,7 +47,7 @@ export interface MirrorOptions {
   readonly draining: AbortSignal;
   readonly now?: () => number;
   /** Who may pull what; without it everybody may pull everything. */
-  readonly access?: Omit<AccessOptions, "inquiries" | "now" | "staleIfErrorMs">;
+  readonly access?: Omit<AccessOptions, "requests" | "now" | "staleIfErrorMs">;
 }
 
 /** Answers pulls. Every method throws a RegistryError when there is nothing to serve. */
@@ -72,16 +72,23 @@ export class Mirror {
   }: MirrorOptions) {
     this.#upstreams = upstreams;
     this.#metrics = metrics;
-    const inquiries = new SharedRequests(draining, now, new MissLimiter(misses, now));
+    const inquiries = new UpstreamRequests(draining, now, new MissLimiter(misses, now));
     const fetched = (upstream: string, bytes: number): void => metrics.fetchedBytes.inc({ upstream }, bytes);
     const failed = (upstream: string, reason: string): void => metrics.fillFailures.inc({ upstream, reason });
     const bypassed = (upstream: string, reason: string): void => metrics.bypasses.inc({ upstream, reason });
-    const manifests = new ManifestPulls({ ...rooms, inquiries, now, fetched, bypassed });
-    const layers = new BlobPulls({ ...rooms, inquiries, fetched, failed, bypassed });
-    this.#policy = new Policy({ ...rooms, ...policy, manifests, layers, inquiries, now });
-    this.#listings = new ListPulls({ ...rooms, inquiries, now });
+    const manifests = new ManifestPulls({ ...rooms, requests: inquiries, now, fetched, bypassed });
+    const layers = new BlobPulls({ ...rooms, requests: inquiries, fetched, failed, bypassed });
+    this.#policy = new Policy({
+      ...rooms,
+      ...policy,
+      manifestPulls: manifests,
+      blobPulls: layers,
+      requests: inquiries,
+      now,
+    });
+    this.#listings = new ListPulls({ ...rooms, requests: inquiries, now });
     const { staleIfErrorMs } = rooms.freshness;
-    this.#access = access && new Access({ ...access, inquiries, now, staleIfErrorMs });
+    this.#access = access && new Access({ ...access, requests: inquiries, now, staleIfErrorMs });
     this.#explanations = new Explanations({ ...rooms, now });
     metrics.beforeReading(() => metrics.fills.set(rooms.fills.count));
   }
@@ -138,7 +145,7 @@ export class Mirror {
   ): Promise<A> {
     const served = this.#serve(repository);
     try {
-      if (this.#access) await this.#access.check(ask.asker ?? anonymousClient, repository, wanted, ask);
+      if (this.#access) await this.#access.check(ask.identity ?? anonymousClient, repository, wanted, ask);
       const answer = await decide(served);
       const { stale } = answer;
       if (stale) {

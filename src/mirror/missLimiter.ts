@@ -25,7 +25,7 @@ interface Purse {
 }
 
 /** A client's question was not asked, because too much that it asked for is not there. */
-export class OverBudget extends UpstreamError {}
+export class MissLimitError extends UpstreamError {}
 
 export class MissLimiter {
   readonly #limits: MissLimits;
@@ -57,7 +57,7 @@ export class MissLimiter {
     if (least < 1) {
       reached();
       const retryAfter = Math.max(1, Math.ceil(((1 - least) * 60) / this.#limits.perMinute));
-      throw new OverBudget(
+      throw new MissLimitError(
         "limited",
         `${client} has asked for too much that upstreams do not have (limits.misses allows ${burst} at once); ` +
           `it may ask for what is not held in ${retryAfter} s, and what is held is still served`,

@@ -12,9 +12,9 @@ import type { Health } from "../store/disk/health.ts";
 import type { PullContext } from "./context.ts";
 import type { Explanation } from "./explain.ts";
 import { ImmutableTags, type MovedTag } from "./immutable.ts";
-import type { SharedRequests } from "./sharedRequests.ts";
-import type { BlobResult, BlobPulls } from "./blobs.ts";
-import type { ManifestResult, ManifestPulls } from "./manifests.ts";
+import type { UpstreamRequests } from "./upstreamRequests.ts";
+import type { BlobResult, BlobPulls } from "./blobPull.ts";
+import type { ManifestResult, ManifestPulls } from "./manifestPull.ts";
 import {
   PolicyRules,
   undecided,
@@ -51,9 +51,9 @@ export interface PolicyOptions extends PolicySettings {
   readonly catalog: Catalog;
   readonly blobs: Blobs;
   readonly health: Pick<Health, "note">;
-  readonly manifests: Pick<ManifestPulls, "get">;
-  readonly layers: Pick<BlobPulls, "get">;
-  readonly inquiries: SharedRequests;
+  readonly manifestPulls: Pick<ManifestPulls, "get">;
+  readonly blobPulls: Pick<BlobPulls, "get">;
+  readonly requests: UpstreamRequests;
   readonly now: () => number;
 }
 
@@ -103,7 +103,7 @@ export class Policy {
     ask: PullContext,
   ): Promise<ManifestResult> {
     const get = (reference: Reference, ask: PullContext): Promise<ManifestResult> =>
-      this.#options.manifests.get(served, repository, reference, ask);
+      this.#options.manifestPulls.get(served, repository, reference, ask);
     const chapter = this.#chapter(repository);
     this.#admit(repository, byName(chapter, reference));
     if (isDigest(reference)) {
@@ -133,7 +133,7 @@ export class Policy {
     const chapter = this.#chapter(repository);
     this.#admit(repository, closed(chapter));
     if (chapter.isStrict) this.#admit(repository, await this.#partOf(served, chapter, digest, ask));
-    return this.#options.layers.get(served, repository, digest, ask);
+    return this.#options.blobPulls.get(served, repository, digest, ask);
   }
 
   /** Lists tell of a repository, so one of which nothing may be pulled has none. @throws RegistryError "DENIED" */
@@ -181,7 +181,7 @@ export class Policy {
     const key = `${upstream}/${name}`;
     const known = this.#chapters.get(key);
     if (known) return known;
-    const chapter = this.#book.chapter({ upstream, name });
+    const chapter = this.#book.rulesFor({ upstream, name });
     this.#chapters.set(key, chapter);
     return chapter;
   }
@@ -250,7 +250,7 @@ export class Policy {
   ): Promise<readonly Decision[]> {
     const seen = tag ? [tag] : await this.#options.findings.tagsSeen(chapter.repository, digest);
     const images = seen.length > 0 ? seen.map((tag) => ({ tag, digest })) : [{ digest }];
-    return [...new Set(images.map((image) => chapter.rulingOf(image)))].filter((r) => r !== undecided);
+    return [...new Set(images.map((image) => chapter.decisionFor(image)))].filter((r) => r !== undecided);
   }
 
   /** One ruling that lets a manifest through is enough. */
@@ -271,7 +271,8 @@ export class Policy {
         isOpen = true;
       } else if (verdict.refusal) {
         const { reason, why } = verdict.refusal;
-        const name = reason === "signature" ? (ruling.demands.signature?.name ?? ruling.name) : ruling.name;
+        const name =
+          reason === "signature" ? (ruling.requirements.signature?.name ?? ruling.name) : ruling.name;
         refusal ??= {
           reason,
           sentence: `${name} refuses ${what}: ${why}`,
@@ -298,7 +299,7 @@ export class Policy {
 /** What can be said of a reference before anything is asked. */
 function byName(chapter: RepositoryRules, reference: Reference): Outcome {
   if (isDigest(reference)) return chapter.isStrict ? "unknown" : closed(chapter);
-  const ruling = chapter.rulingOf({ tag: reference });
+  const ruling = chapter.decisionFor({ tag: reference });
   if (ruling === undecided) return "unknown";
   const what = formatImage(chapter.repository, reference);
   if (ruling.pull === "deny") return denied(ruling, what);

@@ -43,7 +43,7 @@ export interface Decision {
   readonly name: string;
   readonly pull: "allow" | "deny";
   readonly digestOnly: boolean;
-  readonly demands: ImageRequirements;
+  readonly requirements: ImageRequirements;
   /** The hash of the demands. */
   readonly policy: PolicyName;
 }
@@ -74,7 +74,7 @@ export class RepositoryRules {
     const selects = (wanted: "tag" | "digest") => (entry: Entry) =>
       entry.match.some((pattern) => pattern[wanted] !== undefined);
     this.isStrict =
-      rulings.some((ruling) => !isDeny(ruling) && Object.keys(ruling.demands).length > 0) ||
+      rulings.some((ruling) => !isDeny(ruling) && Object.keys(ruling.requirements).length > 0) ||
       (rulings.some(isDeny) && entries.some(selects("digest"))) ||
       (rulings.some(isDeny) && entries.filter(selects("tag")).some(({ ruling }) => !isDeny(ruling)));
   }
@@ -93,7 +93,7 @@ export class RepositoryRules {
   }
 
   /** What the rules say of an image by what is known of it. */
-  rulingOf(image: { readonly tag?: Tag; readonly digest?: Digest }): Decision | typeof undecided {
+  decisionFor(image: { readonly tag?: Tag; readonly digest?: Digest }): Decision | typeof undecided {
     const { tag, digest } = image;
     const candidate = {
       repository: this.repository,
@@ -131,7 +131,7 @@ export class PolicyRules {
     return [...new Set(rules.flatMap((rule) => judges.map((judge) => policyOf(demandsOf(rule, judge)))))];
   }
 
-  chapter(repository: Repository): RepositoryRules {
+  rulesFor(repository: Repository): RepositoryRules {
     const isHere = (pattern: Pattern): boolean => mayMatch(pattern, repository);
     const judge = this.#verify.find(({ repositories }) => repositories.some(isHere))?.judge;
     const entries: Entry[] = [];
@@ -151,7 +151,13 @@ const unruled: PolicyRule = { match: [], pull: "allow", digestOnly: false };
 
 function rulingOf(name: string, rule: PolicyRule, judge: SignatureJudge | undefined): Decision {
   const demands = demandsOf(rule, judge);
-  return { name, pull: rule.pull, digestOnly: rule.digestOnly, demands, policy: policyOf(demands) };
+  return {
+    name,
+    pull: rule.pull,
+    digestOnly: rule.digestOnly,
+    requirements: demands,
+    policy: policyOf(demands),
+  };
 }
 
 function demandsOf(

@@ -7,9 +7,9 @@ import type { Verdict } from "../store/sqlite/findings.ts";
 import { signPredicate, type Signature, type SignatureJudge, type Signed } from "../trust/signature.ts";
 import type { PullContext } from "./context.ts";
 import { unlessAbsent } from "./errors.ts";
-import type { SharedRequests } from "./sharedRequests.ts";
-import type { BlobPulls } from "./blobs.ts";
-import type { ManifestPulls } from "./manifests.ts";
+import type { UpstreamRequests } from "./upstreamRequests.ts";
+import type { BlobPulls } from "./blobPull.ts";
+import type { ManifestPulls } from "./manifestPull.ts";
 import type { MirrorUpstream } from "./alternates.ts";
 import { readSmall } from "./smallBlobs.ts";
 
@@ -35,9 +35,9 @@ const maxSignatureBytes = 256 * 1024;
 const beliefMs = 60_000;
 
 export interface SignaturesOptions {
-  readonly manifests: Pick<ManifestPulls, "get">;
-  readonly layers: Pick<BlobPulls, "get">;
-  readonly inquiries: SharedRequests;
+  readonly manifestPulls: Pick<ManifestPulls, "get">;
+  readonly blobPulls: Pick<BlobPulls, "get">;
+  readonly requests: UpstreamRequests;
   readonly now: () => number;
 }
 
@@ -96,9 +96,9 @@ export class Signatures {
   ): Promise<readonly Descriptor[]> {
     const { upstream } = served;
     const about = `signatures ${formatRepository(repository)}@${digest}`;
-    const reason = ask.ahead ? "warm" : "pull";
+    const reason = ask.warm ? "warm" : "pull";
     const question = { upstream, about, want: "content", reason } as const;
-    const all = await this.#options.inquiries.ask(
+    const all = await this.#options.requests.share(
       { ...question, send: (asked) => upstream.referrers(repository, digest, asked) },
       ask,
     );
@@ -118,13 +118,13 @@ export class Signatures {
     reference: Reference,
     ask: PullContext,
   ): AsyncGenerator<Signature, void, undefined> {
-    const found = await unlessAbsent(this.#options.manifests.get(served, repository, reference, ask));
+    const found = await unlessAbsent(this.#options.manifestPulls.get(served, repository, reference, ask));
     if (!found?.bytes) return;
     const { layers } = readManifest(found.bytes, found.manifest.mediaType);
     for (const { mediaType, digest, size, annotations } of layers.slice(-maxSignatures).toReversed()) {
       const kind = mediaType === payloadType ? "payload" : bundleType.test(mediaType) ? "bundle" : undefined;
       if (!kind || size > maxSignatureBytes) continue;
-      const asked = this.#options.layers.get(served, repository, digest, ask);
+      const asked = this.#options.blobPulls.get(served, repository, digest, ask);
       const bytes = await readSmall(asked, maxSignatureBytes);
       if (!bytes) continue;
       yield kind === "bundle"

@@ -1,6 +1,6 @@
 /** Small blobs that the mirror itself has to read: configs and signatures. */
 import { unlessAbsent } from "./errors.ts";
-import type { BlobResult } from "./blobs.ts";
+import type { BlobResult } from "./blobPull.ts";
 
 /** All bytes of a blob that was asked for; undefined when it is not there, or larger than `limit`. @throws what asking for it throws otherwise */
 export async function readSmall(asked: Promise<BlobResult>, limit: number): Promise<Buffer | undefined> {

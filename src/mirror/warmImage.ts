@@ -11,8 +11,8 @@ import type { Room } from "../store/evict/room.ts";
 import { unlessAborted } from "../async/singleFlight.ts";
 import { operator } from "./identity.ts";
 import { patienceMs, type PullContext } from "./context.ts";
-import { Overtaken } from "./sharedRequests.ts";
-import type { ManifestResult } from "./manifests.ts";
+import { PromotedError } from "./upstreamRequests.ts";
+import type { ManifestResult } from "./manifestPull.ts";
 import type { Mirror } from "./mirror.ts";
 import { Semaphore } from "../async/semaphore.ts";
 import { NoRoomError, UncheckedError, WarmError } from "./warmError.ts";
@@ -26,7 +26,7 @@ export interface WantedImage {
 }
 
 /** How far an image is. Bytes are those that were not held before. */
-export interface Track {
+export interface WarmProgress {
   total: number;
   done: number;
   /** Blobs on their way in. */
@@ -34,7 +34,7 @@ export interface Track {
 }
 
 /** How one image is fetched. */
-export interface Leave {
+export interface WarmRun {
   /** Who asked for it, for the ledger. */
   readonly client: string;
   /** Stops between two steps. */
@@ -74,7 +74,7 @@ export class ImageWarmer {
    * Settles when all that is wanted is held.
    * @throws RegistryError, FillError, NoRoomError, UncheckedError, WarmError, or the reason of the signal.
    */
-  async warm(wanted: WantedImage, track: Track, leave: Leave): Promise<void> {
+  async warm(wanted: WantedImage, track: WarmProgress, leave: WarmRun): Promise<void> {
     const images: Manifest[] = [];
     await this.#manifest(wanted, wanted.reference, leave, images, 0);
     const blobs = new Map<Digest, Descriptor>();
@@ -88,7 +88,7 @@ export class ImageWarmer {
   async #manifest(
     wanted: WantedImage,
     reference: Reference,
-    leave: Leave,
+    leave: WarmRun,
     images: Manifest[],
     depth: number,
   ): Promise<void> {
@@ -105,7 +105,7 @@ export class ImageWarmer {
   }
 
   /** A manifest's bytes. What an upstream's answer says of its quota is heard before a pull is spent. */
-  async #content(repository: Repository, reference: Reference, leave: Leave, isRoot: boolean) {
+  async #content(repository: Repository, reference: Reference, leave: WarmRun, isRoot: boolean) {
     const { mirror, catalog, room } = this.#options;
     leave.signal.throwIfAborted();
     let digest = isDigest(reference) ? reference : undefined;
@@ -131,8 +131,8 @@ export class ImageWarmer {
   async #blobs(
     repository: Repository,
     blobs: readonly Descriptor[],
-    track: Track,
-    leave: Leave,
+    track: WarmProgress,
+    leave: WarmRun,
   ): Promise<void> {
     const { catalog, room } = this.#options;
     const needed = new Map<Digest, number>();
@@ -173,8 +173,8 @@ export class ImageWarmer {
   async #blob(
     repository: Repository,
     digest: Digest,
-    track: Track,
-    leave: Leave,
+    track: WarmProgress,
+    leave: WarmRun,
     begun: () => void,
   ): Promise<void> {
     const { mirror, fills } = this.#options;
@@ -202,14 +202,14 @@ async function unlessOvertaken<T>(ask: () => Promise<T>): Promise<T> {
     try {
       return await ask();
     } catch (error) {
-      if (!(error instanceof Overtaken)) throw error;
+      if (!(error instanceof PromotedError)) throw error;
       await new Promise(setImmediate);
     }
   }
 }
 
 /** Waits until a download has ended well. @throws what it failed with. */
-async function follow(fill: Fill, track: Track, signal: AbortSignal): Promise<void> {
+async function follow(fill: Fill, track: WarmProgress, signal: AbortSignal): Promise<void> {
   track.running.add(fill);
   try {
     await unlessAborted(fill.settled, signal);
@@ -218,15 +218,15 @@ async function follow(fill: Fill, track: Track, signal: AbortSignal): Promise<vo
   }
 }
 
-function ask({ client }: Leave, head: boolean): PullContext {
+function ask({ client }: WarmRun, head: boolean): PullContext {
   return {
     // What is fetched ahead, the operator has ordered.
-    asker: operator,
+    identity: operator,
     client,
     userAgent: "hubcap",
     head,
-    ahead: true,
-    until: performance.now() + patienceMs,
+    warm: true,
+    deadline: performance.now() + patienceMs,
     upstreamMs: 0,
   };
 }

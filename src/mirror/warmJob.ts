@@ -2,7 +2,7 @@
 import type { Platform } from "../oci/descriptor.ts";
 import { formatPlatform, parsePlatform } from "../oci/platform.ts";
 import { formatImage, type Reference, type Repository, type RepositoryName } from "../oci/reference.ts";
-import type { Track } from "./warmImage.ts";
+import type { WarmProgress } from "./warmImage.ts";
 import type { Setback } from "./warmError.ts";
 
 /** Who ordered it: a call of the API, a list of the configuration, or the images that the cluster uses. */
@@ -27,14 +27,14 @@ export type WarmImageState = "pending" | "running" | "held" | "failed" | "waitin
 export type WarmJobState = "running" | "waiting" | "done" | "cancelled";
 
 /** One image of a job. */
-export class WarmItem implements Track {
+export class WarmItem implements WarmProgress {
   readonly repository: Repository;
   readonly reference: Reference;
   state: WarmImageState = "pending";
   setback: Setback | undefined;
   total = 0;
   done = 0;
-  readonly running: Track["running"] = new Set();
+  readonly running: WarmProgress["running"] = new Set();
 
   constructor(repository: Repository, reference: Reference) {
     this.repository = repository;

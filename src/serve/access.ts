@@ -59,7 +59,7 @@ export async function openAccess(
   );
   const closing = open.move();
   return {
-    access: { rules: config.access.flatMap(rulesOf), doors, visibilities, challenges },
+    access: { rules: config.access.flatMap(rulesOf), probes: doors, visibilities, challenges },
     identities,
     close: () => closing.disposeAsync(),
   };

@@ -78,7 +78,7 @@ export async function serve(config: Config): Promise<void> {
     blobs,
     fills,
     catalog,
-    custody,
+    reconciler: custody,
     intake: new Intake({ blobs, fills, health, room: keeper.room }),
     health,
     used: (repository, digest) => keeper.uses.note(repository, digest),

@@ -126,7 +126,7 @@ async function openRooms(root: string, upstream: ShelfUpstream, now: () => numbe
     blobs,
     fills,
     catalog,
-    custody,
+    reconciler: custody,
     intake: new Intake({ blobs, fills, health, room: keeper.room }),
     health,
     used: (repository, digest) => keeper.uses.note(repository, digest),
@@ -195,7 +195,7 @@ class Setup {
       client: "node",
       userAgent: "test",
       head: false,
-      until: performance.now() + patienceMs,
+      deadline: performance.now() + patienceMs,
       upstreamMs: 0,
     };
   }

@@ -2,7 +2,7 @@
 import { beforeEach, expect, it } from "vitest";
 import { patienceMs, type PullContext } from "../../../src/mirror/context.ts";
 import { ManifestDecisions } from "../../../src/mirror/decisions.ts";
-import { SharedRequests } from "../../../src/mirror/sharedRequests.ts";
+import { UpstreamRequests } from "../../../src/mirror/upstreamRequests.ts";
 import { PolicyRules, undecided } from "../../../src/mirror/policyRules.ts";
 import { parsePattern } from "../../../src/oci/pattern.ts";
 import { ociManifest } from "../../../src/oci/descriptor.ts";
@@ -38,7 +38,13 @@ const quota = { state: "unlimited", rehearsal: undefined, worthAsking: () => fal
 const served = { upstream, quota, whenExhausted: "hold", alternates: [] } as const;
 
 function ask(): PullContext {
-  return { client: "node", userAgent: "", head: false, until: performance.now() + patienceMs, upstreamMs: 0 };
+  return {
+    client: "node",
+    userAgent: "",
+    head: false,
+    deadline: performance.now() + patienceMs,
+    upstreamMs: 0,
+  };
 }
 
 async function* pieces(bytes: Buffer): AsyncGenerator<Buffer> {
@@ -51,17 +57,17 @@ function open(findings = new SqliteFindings(openDatabase(":memory:"))) {
   if (!pattern) throw new Error("no pattern");
   const judge = { key: "one", name: "verify.0", judge: () => (isSigned ? undefined : "it is wrong") };
   const ruling = new PolicyRules([], [{ repositories: [pattern], judge }])
-    .chapter(repository)
-    .rulingOf({ digest: version.digest });
+    .rulesFor(repository)
+    .decisionFor({ digest: version.digest });
   if (ruling === undecided) throw new Error("undecided");
-  const inquiries = new SharedRequests(new AbortController().signal, () => now);
+  const inquiries = new UpstreamRequests(new AbortController().signal, () => now);
   const payload = Buffer.from("{}");
   const signature = { ...version, bytes: Buffer.from(version.bytes) };
   const verdicts = new ManifestDecisions({
     findings,
     catalog: new FakeCatalog(),
     blobs: new FakeBlobs(),
-    manifests: {
+    manifestPulls: {
       get: async () => {
         if (failing) throw failing;
         const layers = [
@@ -73,14 +79,14 @@ function open(findings = new SqliteFindings(openDatabase(":memory:"))) {
         return { outcome: "hit", manifest: { ...whole.manifest, digest: signature.digest }, bytes };
       },
     },
-    layers: {
+    blobPulls: {
       get: async () => ({
         outcome: "hit",
         size: payload.length,
         content: { size: payload.length, pieces: () => pieces(payload), close: async () => {} },
       }),
     },
-    inquiries,
+    requests: inquiries,
     forgives: () => false,
     now: () => now,
   });

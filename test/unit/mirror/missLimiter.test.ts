@@ -1,6 +1,6 @@
 /** What a client may have asked of upstreams, and what it costs whom. */
 import { expect, test } from "vitest";
-import { MissLimiter, OverBudget } from "../../../src/mirror/missLimiter.ts";
+import { MissLimiter, MissLimitError } from "../../../src/mirror/missLimiter.ts";
 import { UpstreamError } from "../../../src/upstream/error.ts";
 
 const no = new UpstreamError("absent", "not there");
@@ -15,7 +15,7 @@ function budget(burst = 10, perMinute = 6) {
       try {
         misses.spend(client, address)(end);
       } catch (error) {
-        if (error instanceof OverBudget) return count;
+        if (error instanceof MissLimitError) return count;
         throw error;
       }
     }
@@ -40,7 +40,7 @@ test.each([
 test("questions that have not been answered count whole: nobody gets ahead by asking fast", () => {
   const { misses } = budget();
   for (let asked = 0; asked < 10; asked += 1) misses.spend("node-1", undefined);
-  expect(() => misses.spend("node-1", undefined)).toThrow(OverBudget);
+  expect(() => misses.spend("node-1", undefined)).toThrow(MissLimitError);
 });
 
 test("one client's budget is nobody else's, and comes back with time, never more than whole", () => {
@@ -59,7 +59,7 @@ test("whoever gives himself a new name for each question has an address all the 
   const { misses } = budget();
   const ask = (at: number): void => misses.spend(`node-${at}`, "10.0.0.1")(no);
   for (let at = 0; at < 320; at += 1) ask(at);
-  expect(() => ask(320)).toThrow(OverBudget);
+  expect(() => ask(320)).toThrow(MissLimitError);
 });
 
 test("the answer says who, why, until when, and what goes on", () => {

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { TooManyJobsError, Warmer, type WarmerOptions } from "../../../src/mirror/warm.ts";
 import { NoRoomError, WarmError } from "../../../src/mirror/warmError.ts";
-import type { Leave, WantedImage } from "../../../src/mirror/warmImage.ts";
+import type { WarmRun, WantedImage } from "../../../src/mirror/warmImage.ts";
 import type { WarmJob, WarmOrder } from "../../../src/mirror/warmJob.ts";
 import { RegistryError } from "../../../src/oci/error.ts";
 import { parseImage, referenceOf } from "../../../src/oci/image.ts";
@@ -39,7 +39,7 @@ class Table {
 }
 
 /** A warmer with one turn, a clock, and upstreams that answer `warm`. */
-function house(warm: (name: string, leave: Leave) => Promise<void>, more: Partial<WarmerOptions> = {}) {
+function house(warm: (name: string, leave: WarmRun) => Promise<void>, more: Partial<WarmerOptions> = {}) {
   const asked: string[] = [];
   const house = { now: 0, state: "low" as State, asked, table: new Table(), troubles: [] as unknown[] };
   const warmer = new Warmer({

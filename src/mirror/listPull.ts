@@ -7,7 +7,7 @@ import type { RequestOptions } from "../upstream/registry.ts";
 import type { PullResult, PullContext } from "./context.ts";
 import { staleness } from "./errors.ts";
 import { isFresh, mayServeStale } from "./freshness.ts";
-import type { SharedRequests } from "./sharedRequests.ts";
+import type { UpstreamRequests } from "./upstreamRequests.ts";
 import { policyAt, type QuotaPolicy } from "./quotaPolicy.ts";
 import type { MirrorUpstream } from "./alternates.ts";
 
@@ -18,7 +18,7 @@ export interface ListResult<T> extends PullResult {
 
 export interface ListPullsOptions {
   readonly catalog: Catalog;
-  readonly inquiries: SharedRequests;
+  readonly requests: UpstreamRequests;
   readonly freshness: QuotaPolicy;
   readonly now: () => number;
 }
@@ -62,7 +62,7 @@ export class ListPulls {
     ask: PullContext,
     send: (asked: RequestOptions) => Promise<readonly T[]>,
   ): Promise<ListResult<T>> {
-    const { catalog, inquiries, now } = this.#options;
+    const { catalog, requests: inquiries, now } = this.#options;
     const { upstream, quota } = served;
     const freshness = policyAt(quota.state, this.#options.freshness);
     const known = await catalog.listing(repository, subject);
@@ -73,7 +73,7 @@ export class ListPulls {
     const reason = known ? "revalidate" : "pull";
     const haveStale = known !== undefined;
     try {
-      const fetched = await inquiries.ask(
+      const fetched = await inquiries.share(
         {
           upstream,
           about,

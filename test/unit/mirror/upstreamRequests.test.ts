@@ -1,19 +1,26 @@
 /** Who is asked first when a client wants what is being asked ahead, and how often in all. */
 import { expect, test } from "vitest";
 import { patienceMs, type PullContext } from "../../../src/mirror/context.ts";
-import { SharedRequests, Overtaken, type SharedRequest } from "../../../src/mirror/sharedRequests.ts";
+import { UpstreamRequests, PromotedError, type SharedRequest } from "../../../src/mirror/upstreamRequests.ts";
 import { UpstreamError } from "../../../src/upstream/error.ts";
 import type { RequestOptions } from "../../../src/upstream/registry.ts";
 import { ShelfUpstream } from "../../support/shelfUpstream.ts";
 
 function ask(ahead: boolean): PullContext {
   const until = performance.now() + patienceMs;
-  return { client: "node", userAgent: "", head: false, until, upstreamMs: 0, ...(ahead && { ahead }) };
+  return {
+    client: "node",
+    userAgent: "",
+    head: false,
+    deadline: until,
+    upstreamMs: 0,
+    ...(ahead && { warm: ahead }),
+  };
 }
 
 /** Questions whose answers `send` gives, and the reasons of those that were sent. */
 function house(send: (asked: RequestOptions) => Promise<string>) {
-  const inquiries = new SharedRequests(new AbortController().signal, Date.now);
+  const inquiries = new UpstreamRequests(new AbortController().signal, Date.now);
   const upstream = new ShelfUpstream();
   const sent: string[] = [];
   const question = (reason: "pull" | "warm"): SharedRequest<string> => ({
@@ -28,8 +35,8 @@ function house(send: (asked: RequestOptions) => Promise<string>) {
   });
   return {
     sent,
-    warm: () => inquiries.ask(question("warm"), ask(true)),
-    pull: () => inquiries.ask(question("pull"), ask(false)),
+    warm: () => inquiries.share(question("warm"), ask(true)),
+    pull: () => inquiries.share(question("pull"), ask(false)),
   };
 }
 
@@ -44,7 +51,7 @@ test("what stands in line leaves it, and the client asks at its own right, once 
   );
   const warmed = warm().catch((error: unknown) => error);
   expect(await Promise.all([pull(), pull()])).toEqual(["it", "it"]);
-  expect(await warmed).toBeInstanceOf(Overtaken);
+  expect(await warmed).toBeInstanceOf(PromotedError);
   expect(sent).toEqual(["warm", "pull"]);
 });
 

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { patienceMs, type PullContext } from "../../../src/mirror/context.ts";
-import { SharedRequests } from "../../../src/mirror/sharedRequests.ts";
-import { BlobPulls } from "../../../src/mirror/blobs.ts";
+import { UpstreamRequests } from "../../../src/mirror/upstreamRequests.ts";
+import { BlobPulls } from "../../../src/mirror/blobPull.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
 import type { Repository } from "../../../src/oci/reference.ts";
 import { Reconciler } from "../../../src/store/repair/reconcile.ts";
@@ -25,7 +25,13 @@ class FullCatalog extends FakeCatalog {
 }
 
 function ask(): PullContext {
-  return { client: "node", userAgent: "", head: false, until: performance.now() + patienceMs, upstreamMs: 0 };
+  return {
+    client: "node",
+    userAgent: "",
+    head: false,
+    deadline: performance.now() + patienceMs,
+    upstreamMs: 0,
+  };
 }
 
 /** Layers in front of two repositories that share a layer. */
@@ -42,12 +48,12 @@ async function open(catalog: FakeCatalog, adopt?: (fills: Fills) => Promise<unde
     blobs,
     fills,
     health,
-    custody: {
+    reconciler: {
       adopt: (digest) => (adopt ? adopt(fills) : custody.adopt(digest)),
       recheck: (digest, size) => custody.recheck(digest, size),
     },
     intake: new Intake({ blobs, fills, health, room: { reserve: async () => ({ release: () => {} }) } }),
-    inquiries: new SharedRequests(new AbortController().signal, Date.now),
+    requests: new UpstreamRequests(new AbortController().signal, Date.now),
     fetched: () => {},
     failed: () => {},
     bypassed: () => {},

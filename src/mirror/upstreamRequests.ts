@@ -12,7 +12,7 @@ import type { MissLimiter } from "./missLimiter.ts";
 const shortPatienceMs = 2_500;
 
 /** A client waits for what was being asked ahead, and asks for itself now: who asked ahead looks again what there is. */
-export class Overtaken extends Error {
+export class PromotedError extends Error {
   override readonly name = "Overtaken";
 }
 
@@ -31,7 +31,7 @@ export interface SharedRequest<T> {
 }
 
 /** All questions that are being asked now, and the recent "no"s. */
-export class SharedRequests {
+export class UpstreamRequests {
   readonly #flights = new SingleFlight<unknown>();
   /** Questions that are being asked ahead, by what takes each out of the line. */
   readonly #ahead = new Map<string, AbortController>();
@@ -47,12 +47,12 @@ export class SharedRequests {
   }
 
   /** Is this very question being asked for somebody else? */
-  isAsked(question: Pick<SharedRequest<unknown>, "about" | "want">): boolean {
+  isRunning(question: Pick<SharedRequest<unknown>, "about" | "want">): boolean {
     return this.#flights.has(key(question));
   }
 
   /** The upstream's answer. @throws UpstreamError; Overtaken, where it is asked ahead. */
-  async ask<T>(question: SharedRequest<T>, ask: PullContext): Promise<T> {
+  async share<T>(question: SharedRequest<T>, ask: PullContext): Promise<T> {
     const no = this.#absences.get(question.about);
     if (no) throw no;
     if (this.#draining.aborted) throw new UpstreamError("unreachable", "this mirror is shutting down");
@@ -68,11 +68,11 @@ export class SharedRequests {
     for (;;) {
       const id = key(question);
       // What is asked ahead may stand in line behind everybody, and may not spend what a client may.
-      const isBehind = !ask.ahead && this.#ahead.has(id);
-      if (isBehind) this.#ahead.get(id)?.abort(new Overtaken("a client waits for this now"));
-      const isBegun = this.isAsked(question);
+      const isBehind = !ask.warm && this.#ahead.has(id);
+      if (isBehind) this.#ahead.get(id)?.abort(new PromotedError("a client waits for this now"));
+      const isBegun = this.isRunning(question);
       // Whoever begins a question pays for it, before anybody can join.
-      const pay = isBegun || ask.ahead ? undefined : this.#misses?.spend(ask.client, ask.address);
+      const pay = isBegun || ask.warm ? undefined : this.#misses?.spend(ask.client, ask.address);
       const run = this.#flights.join(id, () => this.#run(question, ask, pay));
       const answer = (): Promise<unknown> => inTime(run, ask, late(question.upstream));
       try {
@@ -81,7 +81,7 @@ export class SharedRequests {
         // Flights of one key are of one type: the key names what is wanted.
         return (await told) as T;
       } catch (error) {
-        if (ask.ahead || !(error instanceof Overtaken || (isBehind && isLimited(error)))) throw error;
+        if (ask.warm || !(error instanceof PromotedError || (isBehind && isLimited(error)))) throw error;
       }
     }
   }
@@ -91,7 +91,7 @@ export class SharedRequests {
     const patience = question.haveStale && upstream.health.failures > 0 ? shortPatienceMs : patienceMs;
     const { client, userAgent, trace } = ask;
     const id = key(question);
-    const overtaking = ask.ahead && new AbortController();
+    const overtaking = ask.warm && new AbortController();
     if (overtaking) this.#ahead.set(id, overtaking);
     const overtaken = overtaking && { overtaken: overtaking.signal };
     const purpose = { reason, client, userAgent, ...(trace && { trace }), ...overtaken };
@@ -112,7 +112,7 @@ export class SharedRequests {
 
 /** `promise`, or an UpstreamError with `message` once the client of `ask` should not be left waiting any longer. */
 export function inTime<T>(promise: Promise<T>, ask: PullContext, message: string): Promise<T> {
-  return within(Math.max(0, ask.until - performance.now()), message, () => promise);
+  return within(Math.max(0, ask.deadline - performance.now()), message, () => promise);
 }
 
 async function within<T>(ms: number, message: string, run: (signal: AbortSignal) => Promise<T>): Promise<T> {

@@ -16,7 +16,7 @@ import type { Intake } from "../store/fill/intake.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { RequestOptions } from "../upstream/registry.ts";
 import type { PullResult, PullContext, Outcome } from "./context.ts";
-import { inTime, type SharedRequests } from "./sharedRequests.ts";
+import { inTime, type UpstreamRequests } from "./upstreamRequests.ts";
 import { askWithAlternates, type MirrorUpstream } from "./alternates.ts";
 
 /** A blob for a client. The content must be streamed or closed. */
@@ -33,10 +33,10 @@ export interface BlobPullsOptions {
   readonly catalog: Catalog;
   readonly blobs: Blobs;
   readonly fills: Fills;
-  readonly custody: Pick<Reconciler, "adopt" | "recheck">;
+  readonly reconciler: Pick<Reconciler, "adopt" | "recheck">;
   readonly intake: Intake;
   readonly health: Pick<Health, "note">;
-  readonly inquiries: SharedRequests;
+  readonly requests: UpstreamRequests;
   /** Told the length of every chunk that was fetched. */
   readonly fetched: (upstream: string, bytes: number) => void;
   /** Told why a fill came to nothing. */
@@ -95,7 +95,7 @@ export class BlobPulls {
     digest: Digest,
     ask: PullContext,
   ): Promise<BlobResult> {
-    const { catalog, fills, custody } = this.#options;
+    const { catalog, fills, reconciler: custody } = this.#options;
     const place = formatRepository(repository);
     // Each turn ends in an answer, or in something having changed while this request waited.
     for (;;) {
@@ -167,7 +167,7 @@ export class BlobPulls {
         place.upstream.headBlob(place.repository, digest, asked),
       );
     const question = { upstream, about, want: "headers", reason: reasonOf(ask), send } as const;
-    return (await this.#options.inquiries.ask(question, ask)).value.size;
+    return (await this.#options.requests.share(question, ask)).value.size;
   }
 
   /** The same of a blob whose size is known: an upstream that says another is not talking about it. */
@@ -231,7 +231,7 @@ export class BlobPulls {
       reason: reasonOf(ask),
       send: (asked: RequestOptions) => this.#open(served, repository, digest, asked),
     } as const;
-    const begun = this.#options.inquiries.ask(question, ask);
+    const begun = this.#options.requests.share(question, ask);
     if (!this.#openings.has(digest)) {
       const close = (): boolean => this.#openings.delete(digest);
       this.#openings.set(digest, { place, over: begun.then(close, close) });
@@ -301,7 +301,7 @@ export class BlobPulls {
   }
 }
 
-function reasonOf({ ahead }: PullContext): Reason {
+function reasonOf({ warm: ahead }: PullContext): Reason {
   return ahead ? "warm" : "pull";
 }
 

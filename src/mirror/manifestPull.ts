@@ -13,7 +13,7 @@ import type { RequestOptions } from "../upstream/registry.ts";
 import type { PullResult, PullContext } from "./context.ts";
 import { staleness } from "./errors.ts";
 import { ageSeconds, mayServeStale } from "./freshness.ts";
-import type { SharedRequests } from "./sharedRequests.ts";
+import type { UpstreamRequests } from "./upstreamRequests.ts";
 import { isBelieved, refusalToRevalidate, type QuotaPolicy } from "./quotaPolicy.ts";
 import {
   askWithAlternates,
@@ -37,9 +37,9 @@ type Taken = Required<Pick<ManifestResult, "manifest" | "bytes">>;
 export interface ManifestPullsOptions {
   readonly catalog: Catalog;
   readonly blobs: Blobs;
-  readonly custody: Pick<Reconciler, "adopt" | "keep" | "recheck">;
+  readonly reconciler: Pick<Reconciler, "adopt" | "keep" | "recheck">;
   readonly health: Pick<Health, "note">;
-  readonly inquiries: SharedRequests;
+  readonly requests: UpstreamRequests;
   readonly freshness: QuotaPolicy;
   readonly now: () => number;
   /** Told of every manifest that is asked for while it is held. */
@@ -107,7 +107,7 @@ export class ManifestPulls {
     const reason = reasonOf(ask, false);
     if (!ask.head) return this.#fetch(served, repository, digest, ask, reason);
     const { upstream } = served;
-    const found = await this.#options.inquiries.ask(
+    const found = await this.#options.requests.share(
       {
         upstream,
         about: aboutDigest(repository, digest),
@@ -137,7 +137,7 @@ export class ManifestPulls {
   }
 
   async #held(repository: Repository, digest: Digest, { trace }: PullContext): Promise<Content | undefined> {
-    const { catalog, custody, used } = this.#options;
+    const { catalog, reconciler: custody, used } = this.#options;
     const manifest = await catalog.manifest(repository, digest);
     if (!manifest) return undefined;
     const bytes = await this.#read(manifest, trace);
@@ -161,7 +161,7 @@ export class ManifestPulls {
     ask: PullContext,
     reason: Reason,
   ): Promise<Content> {
-    const { catalog, custody, inquiries } = this.#options;
+    const { catalog, reconciler: custody, requests: inquiries } = this.#options;
     const { upstream, quota } = served;
     const question = {
       upstream,
@@ -194,8 +194,8 @@ export class ManifestPulls {
         }
       },
     } as const;
-    const outcome = inquiries.isAsked(question) ? "join" : "miss";
-    return { outcome, ...(await inquiries.ask(question, ask)) };
+    const outcome = inquiries.isRunning(question) ? "join" : "miss";
+    return { outcome, ...(await inquiries.share(question, ask)) };
   }
 
   /** Gets a manifest from `place`, which may cost a pull, and holds it for `repository`. */
@@ -221,7 +221,7 @@ export class ManifestPulls {
     manifest: HeldManifest,
     bytes: Buffer,
   ): Promise<void> {
-    const { blobs, catalog, custody, health, bypassed } = this.#options;
+    const { blobs, catalog, reconciler: custody, health, bypassed } = this.#options;
     try {
       const read = readManifest(bytes, manifest.mediaType);
       await custody.keep(manifest.digest, async () => {
@@ -243,7 +243,7 @@ export class ManifestPulls {
     ask: PullContext,
     known: TagRecord | undefined,
   ): Promise<HeldManifest> {
-    const { inquiries, catalog, now } = this.#options;
+    const { requests: inquiries, catalog, now } = this.#options;
     const { upstream, quota } = served;
     const haveStale = known?.held !== undefined;
     // What a HEAD says of the tag may not be had, but what its headers say of the quota is news.
@@ -261,7 +261,7 @@ export class ManifestPulls {
     };
     const about = `manifest ${formatRepository(repository)}:${tag}`;
     const reason = reasonOf(ask, known !== undefined);
-    return inquiries.ask({ upstream, about, want: "headers", reason, haveStale, send }, ask);
+    return inquiries.share({ upstream, about, want: "headers", reason, haveStale, send }, ask);
   }
 
   /** What a HEAD says. Where it leaves digest or size out, only a GET can tell. */
@@ -308,7 +308,7 @@ function isBeyondReach({ quota, alternates }: MirrorUpstream, { held }: TagRecor
 }
 
 /** Why the upstream is asked, for content or a tag that is known already or not. */
-function reasonOf({ ahead }: PullContext, isKnown: boolean): Reason {
+function reasonOf({ warm: ahead }: PullContext, isKnown: boolean): Reason {
   if (ahead) return "warm";
   return isKnown ? "revalidate" : "pull";
 }

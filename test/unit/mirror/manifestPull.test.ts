@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { patienceMs } from "../../../src/mirror/context.ts";
-import { SharedRequests } from "../../../src/mirror/sharedRequests.ts";
-import { ManifestPulls } from "../../../src/mirror/manifests.ts";
+import { UpstreamRequests } from "../../../src/mirror/upstreamRequests.ts";
+import { ManifestPulls } from "../../../src/mirror/manifestPull.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { Reconciler } from "../../../src/store/repair/reconcile.ts";
 import { Health } from "../../../src/store/disk/health.ts";
@@ -33,8 +33,8 @@ async function open() {
     catalog,
     blobs,
     health,
-    custody: new Reconciler({ blobs, catalog }),
-    inquiries: new SharedRequests(new AbortController().signal, Date.now),
+    reconciler: new Reconciler({ blobs, catalog }),
+    requests: new UpstreamRequests(new AbortController().signal, Date.now),
     freshness: { tagTtlMs: 60_000, staleIfErrorMs: 0, lowTtlFactor: 1 },
     now: Date.now,
     used: () => {},
@@ -49,7 +49,7 @@ async function open() {
       client: "",
       userAgent: "",
       head: false,
-      until,
+      deadline: until,
       upstreamMs: 0,
     });
   };
