@@ -7,9 +7,9 @@ const token = z.strictObject({
   name: z
     .string()
     .regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]*$/, { error: "a name of letters, digits and . _ -" })
-    .describe("What rules call it: `token:NAME`."),
+    .describe("The name that rules use: `token:NAME`."),
   file: credentialFile().describe(
-    "A file with the token, or with several, one per line; followed when it changes.",
+    "A file with the token, or with several, one per line; reread when it changes.",
   ),
 });
 
@@ -19,20 +19,20 @@ export const identities = z.strictObject({
     .array(token)
     .prefault([])
     .describe(
-      "Tokens that clients send as `Authorization: Bearer`, or as the password of Basic; each with a `name` and a `file`, which is followed.",
+      "Tokens that clients send as `Authorization: Bearer`, or as the password of Basic; each with a `name` and a `file`, which is reread when it changes.",
     ),
   htpasswdFile: credentialFile()
     .exactOptional()
-    .describe("A file with lines of `user:hash`, made by `htpasswd -B`; followed when it changes."),
+    .describe("A file with lines of `user:hash`, made by `htpasswd -B`; reread when it changes."),
   trustedProxies: z
     .array(network())
     .prefault([])
-    .describe("Networks of proxies whose `X-Forwarded-For` is believed; nobody else's is."),
+    .describe("Networks of proxies whose `X-Forwarded-For` is trusted; all others' is ignored."),
   challenge: z
     .enum(["denied", "always"])
     .prefault("denied")
     .describe(
-      "Who is asked for a credential with 401: those without one who are denied something, or with `always` everybody at `/v2/` too, for clients that show none before (podman, CRI-O, skopeo); Docker Engine's mirrors then stop working.",
+      "When 401 asks a client for a credential: with `denied`, when one without a credential is denied something; with `always`, at `/v2/` too, for clients that send none before (podman, CRI-O, skopeo), but Docker Engine cannot use such a mirror.",
     ),
 });
 
@@ -40,7 +40,7 @@ const rule = z.strictObject({
   who: z
     .array(client())
     .describe(
-      "Whom the rule is for: any of `token:NAME`, `user:NAME`, `certificate:NAME`, `network:CIDR`, or `*`.",
+      "The clients that the rule is for: any of `token:NAME`, `user:NAME`, `certificate:NAME`, `network:CIDR`, or `*`.",
     ),
   upstream: z
     .union([z.literal("*"), sourceHost()])
@@ -49,8 +49,10 @@ const rule = z.strictObject({
   repositories: z
     .array(repositoryGlob())
     .prefault(["**"])
-    .describe("Globs over names without the host, where `*` stands for a part and `**` for parts."),
-  allow: z.enum(["pull", "deny"]).describe("What happens."),
+    .describe(
+      "Globs over repository names without the host, where `*` stands for one path component and `**` for any number.",
+    ),
+  allow: z.enum(["pull", "deny"]).describe("Whether pulls are allowed or denied."),
 });
 
 /** The rules, in order. */
@@ -58,5 +60,5 @@ export const access = z
   .array(rule)
   .exactOptional()
   .describe(
-    "Rules of who may pull what; the first that fits counts, and where none does, public repositories are for everybody and private ones for nobody. Without this setting, empty or not, everybody who reaches the mirror endpoint may pull all that the shared accounts may.",
+    "Rules of which clients may pull what; the first that matches counts, and where none does, public repositories are open to all clients and private ones to none. Without this setting, which may be an empty list, every client that reaches the mirror endpoint may pull all that the shared accounts may.",
   );

@@ -30,11 +30,11 @@ const hook = z.strictObject({
     .array(z.enum(alertNames))
     .min(1, { error: "at least one event" })
     .prefault([...alertNames])
-    .describe("The events that it is told of; all, unless set."),
+    .describe("The events that are sent; all, unless set."),
   format: z
     .enum(["json", "slack"])
     .prefault("json")
-    .describe("`json` for programs, `slack` for Slack and those who read the same, such as Mattermost."),
+    .describe("`json` for programs, `slack` for Slack and compatible services, such as Mattermost."),
   minInterval: duration({ max: "30d" })
     .prefault("5m")
     .describe("The least time between two messages about one event of one upstream."),

@@ -6,7 +6,7 @@ import { outputFile } from "./files.ts";
 export const audit = z.strictObject({
   file: outputFile()
     .exactOptional()
-    .describe("The file to which lines are added; opened anew when it was renamed, and on SIGHUP."),
+    .describe("The file to which lines are appended; reopened when it was renamed, and on SIGHUP."),
   stdout: z
     .boolean()
     .prefault(false)

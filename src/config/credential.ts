@@ -12,15 +12,15 @@ export const credential = z.strictObject({
     .string()
     .min(1)
     .exactOptional()
-    .describe("The account that pulls; goes with `password` or `passwordFile`."),
+    .describe("The account that pulls; needs `password` or `passwordFile`."),
   password: secret().exactOptional().describe("The account's password or access token."),
   passwordFile: credentialFile()
     .exactOptional()
-    .describe("A file that holds the password or access token; followed when it changes."),
+    .describe("A file that holds the password or access token; reread when it changes."),
   dockerConfigFile: credentialFile()
     .exactOptional()
     .describe(
-      "A Docker `config.json`, as in a `kubernetes.io/dockerconfigjson` secret, with a login for the host of `url`; followed when it changes.",
+      "A Docker `config.json`, as in a `kubernetes.io/dockerconfigjson` secret, with a login for the host of `url`; reread when it changes.",
     ),
   provider: z
     .enum(["ecr", "acr"])
@@ -28,24 +28,16 @@ export const credential = z.strictObject({
     .describe(
       "A cloud whose identity is exchanged for a login: `ecr` by the AWS SDK's chain of identities, `acr` by a Microsoft Entra access token.",
     ),
-  region: z
-    .string()
-    .min(1)
-    .exactOptional()
-    .describe("For `ecr`: the region, where the host does not name it."),
+  region: z.string().min(1).exactOptional().describe("For `ecr`: the region, unless the host names it."),
   registryId: z
     .string()
     .min(1)
     .exactOptional()
-    .describe("For `ecr`: the account of the registry, where the host does not name it."),
+    .describe("For `ecr`: the account of the registry, unless the host names it."),
   accessTokenFile: credentialFile()
     .exactOptional()
-    .describe("For `acr`: a file in which somebody keeps an access token fresh."),
-  tenant: z
-    .string()
-    .min(1)
-    .exactOptional()
-    .describe("For `acr`: the tenant, where the registry does not know it."),
+    .describe("For `acr`: a file with an access token, which something else renews."),
+  tenant: z.string().min(1).exactOptional().describe("For `acr`: the tenant, unless the registry names it."),
 });
 
 type CredentialSettings = z.output<typeof credential>;

@@ -17,22 +17,22 @@ const introduction = `# Configuration
 <!-- Generated from src/config/schema.ts by \`npm run docs\`. Change it there. -->
 
 Hubcap reads one YAML file, \`config/hubcap.yaml\` unless \`hubcap serve --config FILE\` names another, and then the
-environment. A setting's environment variable goes before the file, and the file before the default. What both leave out
-has the default below, so an empty file is a working configuration.
+environment. A setting's environment variable overrides the file, and the file overrides the default. Every setting that needs
+one has a default, so an empty file is a working configuration.
 
 - **Durations** are written as \`250ms\`, \`30s\`, \`5m\`, \`12h\` or \`30d\`; **sizes** as \`500MB\` or \`50GiB\`; **shares** as \`10%\`.
-- **Paths** are seen from the working directory. A file that a setting names must be readable at the start; files with the
-  credential of an upstream are read again when they change.
+- **Paths** are relative to the working directory. A file that a setting names must be readable at the start; files with the
+  credential of an upstream are reread when they change.
 - **Environment variables** of text settings hold the text as it is. Those of other settings, and of whole sections such as
   \`HUBCAP_STORAGE\`, \`HUBCAP_UPSTREAMS\` or \`HUBCAP_UPSTREAMS_DOCKER_IO_QUOTA\`, hold YAML and replace what the file says
-  there. In \`HUBCAP_UPSTREAMS_<HOST>_…\` the host of a configured upstream stands in upper case, with \`_\` for every other
-  character: \`HUBCAP_UPSTREAMS_DOCKER_IO_CREDENTIAL_USERNAME\`. A \`HUBCAP_\` variable that is no setting is an error, but
-  for those that Kubernetes makes for Services (\`HUBCAP_…_SERVICE_HOST\`, \`HUBCAP_…_PORT\` and the like).
-- **Secrets** are best kept in files. Wherever they come from, they are printed as \`***\`.
+  there. In \`HUBCAP_UPSTREAMS_<HOST>_…\` the host of a configured upstream is written in upper case, with \`_\` for every other
+  character: \`HUBCAP_UPSTREAMS_DOCKER_IO_CREDENTIAL_USERNAME\`. A \`HUBCAP_\` variable that is no setting is an error, except
+  those that Kubernetes sets for Services (\`HUBCAP_…_SERVICE_HOST\`, \`HUBCAP_…_PORT\` and the like).
+- **Secrets** are best kept in files. They are always printed as \`***\`.
 - **Mistakes**, unknown settings among them, are all reported at once, and Hubcap exits with code 78.
 
-Editors check the file as it is written when it begins with \`# yaml-language-server: $schema=hubcap.schema.json\`.
-Complete files for common houses are in [config/examples](../config/examples).
+Editors check the file while you edit it if it begins with \`# yaml-language-server: $schema=hubcap.schema.json\`.
+Complete examples for common setups are in [config/examples](../config/examples).
 `;
 
 function page(): string {

@@ -7,26 +7,34 @@ const misses = z.strictObject({
     .min(1)
     .prefault(1000)
     .describe(
-      "How many questions that the upstream answers with no a client may cause at once; one that it answers otherwise counts a tenth.",
+      "How many requests that the upstream answers with 404, 401 or 403 one client may cause in a burst; one that succeeds counts a tenth.",
     ),
-  perMinute: z.number().positive().prefault(120).describe("How many of them come back each minute."),
+  perMinute: z.number().positive().prefault(120).describe("How many more are allowed each minute."),
 });
 
 export const limits = z.strictObject({
-  connections: z.int().min(1).prefault(10_000).describe("How many connections a listener keeps open."),
+  connections: z
+    .int()
+    .min(1)
+    .prefault(10_000)
+    .describe("How many connections a listener accepts at the same time."),
   connectionsPerAddress: z
     .int()
     .min(1)
     .prefault(5000)
-    .describe("How many of them come from one address; behind a load balancer, that is all of its clients."),
+    .describe(
+      "How many of them may come from one address; behind a load balancer, that is all of its clients.",
+    ),
   streamsPerClient: z
     .int()
     .min(1)
     .prefault(2500)
-    .describe("How many blobs are sent to one client at once; a client is a node's name, else an address."),
+    .describe(
+      "How many blobs are sent to one client at the same time; a client is a node's name, else an address.",
+    ),
   misses: misses
     .prefault({})
     .describe(
-      "How much that is not held one client may have asked of upstreams; what is held is never limited.",
+      "How many requests to upstreams one client may cause for what is not held; what is held is never limited.",
     ),
 });

@@ -3,12 +3,12 @@ import { z } from "zod";
 import { duration, imagePattern, platform, size } from "./values.ts";
 
 const rule = z.strictObject({
-  match: z.array(imagePattern()).min(1).describe("The images that this rule is for."),
-  pull: z.enum(["allow", "deny"]).prefault("allow").describe("May they be pulled?"),
-  digestOnly: z.boolean().prefault(false).describe("Refuses them by tag: they have to be named by digest."),
-  minAge: duration().exactOptional().describe("How old an image has to be."),
-  maxSize: size().exactOptional().describe("How large the layers of one platform may be together."),
-  platforms: z.array(platform()).min(1).exactOptional().describe("The only platforms that are served."),
+  match: z.array(imagePattern()).min(1).describe("The images that this rule applies to."),
+  pull: z.enum(["allow", "deny"]).prefault("allow").describe("Whether they may be pulled."),
+  digestOnly: z.boolean().prefault(false).describe("Whether they may be pulled by digest only."),
+  minAge: duration().exactOptional().describe("The least age of an image."),
+  maxSize: size().exactOptional().describe("The largest total size of one platform's layers."),
+  platforms: z.array(platform()).min(1).exactOptional().describe("The platforms that may be pulled."),
 });
 
 export const policy = z.strictObject({
@@ -23,6 +23,6 @@ export const policy = z.strictObject({
     .array(imagePattern())
     .prefault([])
     .describe(
-      "Tags that never move, such as `docker.io/library/*:*.*.*`: what they meant first is served for ever, and a move is an alarm.",
+      "Tags that never move, such as `docker.io/library/*:*.*.*`: the digest that they meant first is always served, and a move upstream raises an alert.",
     ),
 });

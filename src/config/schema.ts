@@ -17,13 +17,13 @@ import { verification } from "./verify.ts";
 import { warm } from "./warm.ts";
 
 const retention = z.strictObject({
-  match: imagePattern().describe("The images that this rule is for, such as `docker.io/library/*`."),
+  match: imagePattern().describe("The images that this rule applies to, such as `docker.io/library/*`."),
   maxAge: duration({ min: "1m" })
     .exactOptional()
-    .describe("How long after it was fetched an image is let go of."),
+    .describe("How long after it was fetched an image is evicted."),
   unusedFor: duration({ min: "1m" })
     .exactOptional()
-    .describe("How long after it was last asked for an image is let go of."),
+    .describe("How long after its last use an image is evicted."),
 });
 
 /** The configuration as it is written. `z.output` of it is what `load.ts` completes. */
@@ -33,15 +33,15 @@ export const schema = z.strictObject({
       listen: listen().prefault("0.0.0.0:5000").describe("Where clients pull."),
       stall: duration({ min: "1s", max: "1h" })
         .prefault("2m")
-        .describe("How long a client may take nothing of what waits for it before it is cut."),
-      tls: tls.exactOptional().describe("Certificates of the mirror endpoint; plain HTTP without."),
+        .describe("How long a client may read nothing of a reply before its connection is closed."),
+      tls: tls.exactOptional().describe("TLS at the mirror endpoint; plain HTTP without."),
     })
     .prefault({})
     .describe("The mirror endpoint."),
   status: z
     .strictObject({
       listen: listen().prefault("0.0.0.0:5001").describe("Where health, metrics and the status API answer."),
-      tls: tls.exactOptional().describe("Certificates of the endpoint for operators; plain HTTP without."),
+      tls: tls.exactOptional().describe("TLS at the endpoint for operators; plain HTTP without."),
     })
     .prefault({})
     .describe("The endpoint for operators."),
@@ -49,22 +49,20 @@ export const schema = z.strictObject({
     .strictObject({
       tokenFile: secretFile()
         .exactOptional()
-        .describe("A file with the token that changing calls need; without it there are none."),
+        .describe("A file with the token that these calls need; without it they do not exist."),
     })
     .prefault({})
     .describe("Calls of the status API that change something."),
-  identities: identities
-    .prefault({})
-    .describe("By what clients prove who they are, for the rules of `access`."),
+  identities: identities.prefault({}).describe("How clients authenticate, for the rules of `access`."),
   access,
   storage: z
     .strictObject({
-      root: folder().prefault("storage").describe("The folder that holds everything fetched."),
-      capacity: size().prefault("50GiB").describe("How many bytes of blobs are kept."),
-      highWater: share()
-        .prefault("90%")
-        .describe("How full, of `capacity`, the cache gets before images are evicted."),
-      lowWater: share().prefault("80%").describe("How full it is when evicting ends."),
+      root: folder().prefault("storage").describe("The data folder."),
+      capacity: size()
+        .prefault("50GiB")
+        .describe("Cache size; beyond it the least recently used images are evicted."),
+      highWater: share().prefault("90%").describe("The share of `capacity` at which eviction begins."),
+      lowWater: share().prefault("80%").describe("The share of `capacity` at which eviction ends."),
       pins: z
         .array(imagePattern())
         .prefault([])
@@ -75,59 +73,63 @@ export const schema = z.strictObject({
         .array(retention)
         .prefault([])
         .describe(
-          "Rules by which images go even where there is room, each with an image pattern as `match`, and `maxAge` since it was fetched or `unusedFor` since it was last asked for; the first that matches an image counts.",
+          "Rules by which images are evicted even if there is space, each with an image pattern as `match`, and `maxAge` since it was fetched or `unusedFor` since it was last asked for; the first that matches an image counts.",
         ),
       minFree: size()
         .prefault("1GiB")
         .describe(
-          "What blobs leave free on the volume, for the catalog and its log; without it, they pass through.",
+          "Free space that is left on the volume, for the catalog and its log; with less, blobs are passed through and not stored.",
         ),
       scrub: z
         .strictObject({
-          rate: size("1kB").prefault("20MB").describe("Bytes per second that are read again at most."),
+          rate: size("1kB").prefault("20MB").describe("The most bytes read per second."),
           every: duration({ min: "1s" }).prefault("30d").describe("How often each blob is read again."),
         })
         .prefault({})
-        .describe("Reading blobs again to find those that have rotted."),
+        .describe("Reading blobs again to find damaged ones."),
     })
     .prefault({})
     .describe("The disk."),
   freshness: z
     .strictObject({
-      tagTtl: duration().prefault("5m").describe("How long a tag is believed without asking its upstream."),
+      tagTtl: duration().prefault("5m").describe("How long a tag is served without checking it upstream."),
       staleIfError: duration()
         .prefault("30d")
-        .describe("How old a tag may be served when its upstream cannot answer."),
+        .describe("How old a tag may be served when its upstream cannot be asked."),
     })
     .prefault({})
-    .describe("How long a tag, the only thing that can change, is believed."),
+    .describe("How long tags, the only thing that can change, are served without being confirmed."),
   quota: z
     .strictObject({
       low: share()
         .prefault("30%")
-        .describe("Below this share of an upstream's limit, tags are believed longer and warming stops."),
-      reserve: share().prefault("10%").describe("Below this share only first pulls are made."),
+        .describe("Below this share of an upstream's limit, tags are checked less often and warming stops."),
+      reserve: share()
+        .prefault("10%")
+        .describe("Below this share, only images that are not held are pulled."),
       lowTtlFactor: z
         .number()
         .min(1)
         .prefault(6)
-        .describe("How many times longer tags are believed below `low`."),
+        .describe(
+          "How many times longer than `freshness.tagTtl` tags are served without a check below `low`.",
+        ),
       perClient: share()
         .exactOptional()
         .describe(
-          "The share of an upstream's limit that one client may spend in its window; without it, nobody is held back for others.",
+          "The share of an upstream's limit that one client may spend in its window; without it, no client is limited.",
         ),
     })
     .prefault({})
-    .describe("The steps taken as an upstream's quota runs out."),
-  limits: limits.prefault({}).describe("What clients may ask of Hubcap itself."),
-  policy: policy.prefault({}).describe("What may be pulled, whoever asks: see docs/policy.md."),
-  warm: warm.prefault({}).describe("Fetching images before anybody asks for them."),
+    .describe("What changes as an upstream's quota runs out."),
+  limits: limits.prefault({}).describe("Limits for clients of Hubcap itself."),
+  policy: policy.prefault({}).describe("What may be pulled, by any client: see docs/policy.md."),
+  warm: warm.prefault({}).describe("Fetching images before clients request them."),
   verify: z
     .array(verification)
     .prefault([])
     .describe(
-      "Which images have to be signed, and by whom: each entry has `repositories` and `cosign`, and the first that matches counts. See docs/policy.md.",
+      "Which images have to be signed, and by which keys or identities: each entry has `repositories` and `cosign`, and the first that matches counts. See docs/policy.md.",
     ),
   workers: z
     .int()
@@ -135,7 +137,7 @@ export const schema = z.strictObject({
     .max(64)
     .prefault(1)
     .describe(
-      "How many processes answer clients (Linux): one decides and fetches, the others serve what is held. Not above 1 beside `access`, `policy`, `verify` or `tracing`.",
+      "How many processes answer clients (Linux): one fetches and decides, the others serve what is held. More than 1 cannot be combined with `access`, `policy`, `verify` or `tracing`.",
     ),
   shutdown: z
     .strictObject({
@@ -144,7 +146,7 @@ export const schema = z.strictObject({
         .describe("How long running downloads may take to finish after SIGTERM."),
     })
     .prefault({})
-    .describe("The end of the process."),
+    .describe("How the process stops."),
   log: z
     .strictObject({
       level: z
@@ -157,15 +159,13 @@ export const schema = z.strictObject({
   tracing: tracing.prefault({}).describe("Traces of pulls, sent to an OpenTelemetry collector."),
   audit: audit
     .prefault({})
-    .describe("One JSON line for every pull: who, what, and how it ended. Without `file` or `stdout`, none."),
+    .describe("One JSON line for every pull: client, image, and result. Without `file` or `stdout`, none."),
   alerts: alerts
     .prefault([])
     .describe(
-      "Webhooks that are told of what goes wrong and when it is over, each with `url` or `urlFile`, and `on`, `format` and `minInterval`; see docs/operations.md.",
+      "Webhooks that get a message when a problem begins and when it ends, each with `url` or `urlFile`, and `on`, `format` and `minInterval`; see docs/operations.md.",
     ),
-  defaultUpstream: sourceHost()
-    .prefault("docker.io")
-    .describe("The upstream of image names that come without a host."),
+  defaultUpstream: sourceHost().prefault("docker.io").describe("The upstream of image names without a host."),
   upstreams: z
     .record(sourceHost(), upstream)
     .prefault({ "docker.io": {} })

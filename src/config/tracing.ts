@@ -13,7 +13,7 @@ export const tracing = z.strictObject({
     ),
   sampleRatio: share()
     .prefault("100%")
-    .describe("The share of pulls that are traced; those that come with a `traceparent` do as that says."),
+    .describe("The share of pulls that are traced; a pull with a `traceparent` is traced if that says so."),
   headersFile: secretFile()
     .transform(headersIn)
     .meta({ "x-type": "header file" })

@@ -10,10 +10,10 @@ const timeouts = z.strictObject({
   connect: duration({ min: "100ms", max: "1h" }).prefault("5s").describe("How long connecting may take."),
   headers: duration({ min: "100ms", max: "1h" })
     .prefault("15s")
-    .describe("How long the upstream may take to begin its answer."),
+    .describe("How long the upstream may take until the headers of its response."),
   stall: duration({ min: "100ms", max: "1h" })
     .prefault("30s")
-    .describe("How long a running download may bring nothing before it is resumed on a new connection."),
+    .describe("How long a running download may receive nothing before it is resumed on a new connection."),
 });
 
 const upstreamQuota = z.strictObject({
@@ -22,17 +22,17 @@ const upstreamQuota = z.strictObject({
     .min(1)
     .exactOptional()
     .describe("Pulls per window, used until the upstream says what it allows."),
-  window: duration({ min: "1s" }).exactOptional().describe("The window that `limit` counts in."),
+  window: duration({ min: "1s" }).exactOptional().describe("The length of the window that `limit` is for."),
   reserve: share()
     .exactOptional()
-    .describe("The share that only first pulls may spend; `quota.reserve` unless set."),
+    .describe("The share that is kept for images that are not held; `quota.reserve` unless set."),
   // containerd gives up on an answer that has not begun after 30 s.
   maxWait: duration({ max: "29s" })
     .prefault("15s")
-    .describe("How long a pull may wait for its turn before it is refused."),
+    .describe("How long a pull may wait in the queue before it is refused."),
   minInterval: duration({ max: "1h" })
     .exactOptional()
-    .describe("The least time between two requests that count; known upstreams bring their own."),
+    .describe("The least time between two requests that count; known upstreams have their own default."),
   concurrency: z.int().min(1).prefault(16).describe("How many requests may run at once."),
 });
 
@@ -47,30 +47,32 @@ export const upstream = z.strictObject({
     .array(origin())
     .exactOptional()
     .describe(
-      "The only origins, besides the registry, that may see the credential; the origin of `url` unless known.",
+      "The only origins, besides the registry, that the credential is sent to; unless set, the known ones or the origin of `url`.",
     ),
   credential: credential
     .exactOptional()
-    .describe("The one account that pulls for everybody; anonymous without it."),
+    .describe("The one account that pulls for all clients; anonymous without it."),
   allowPrivateAddresses: z
     .boolean()
     .prefault(false)
-    .describe("Allows http and private addresses, for upstreams on the own premises."),
+    .describe("Allows http and private addresses, for upstreams in your own network."),
   ca: certificateFile()
     .exactOptional()
-    .describe("A PEM file with certificates to trust besides the system's."),
-  timeouts: timeouts.prefault({}).describe("When a request to the upstream is given up."),
-  quota: upstreamQuota.prefault({}).describe("What may be spent at the upstream."),
+    .describe("A PEM file with certificate authorities to trust besides the system's."),
+  timeouts: timeouts.prefault({}).describe("When a request to the upstream times out."),
+  quota: upstreamQuota.prefault({}).describe("Limits of the upstream."),
   whenExhausted: z
     .enum(["hold", "fallback"])
     .prefault("hold")
     .describe(
-      "With nothing left, `hold` answers 429 and `fallback` 503, so that runtimes ask the registry themselves.",
+      "With nothing left, `hold` answers 429 and `fallback` 503, so that runtimes pull from the registry themselves.",
     ),
   alternates: z
     .array(sourceHost())
     .prefault([])
-    .describe("Other configured upstreams that are asked for uncached images before refusing."),
+    .describe(
+      "Other configured upstreams that are tried for images that are not held, before a pull is refused.",
+    ),
 });
 
 type UpstreamSettings = z.output<typeof upstream>;

@@ -5,18 +5,18 @@ import type { Report } from "./issue.ts";
 import { expression, repositoryPattern } from "./values.ts";
 
 const identity = z.strictObject({
-  subject: z.string().min(1).exactOptional().describe("Whom the certificate names: a mail address or a URL."),
+  subject: z.string().min(1).exactOptional().describe("The certificate's subject: a mail address or a URL."),
   subjectRegExp: expression().exactOptional().describe("The same, as a regular expression."),
   issuer: z.string().min(1).exactOptional().describe("The identity provider that vouched for the subject."),
   issuerRegExp: expression().exactOptional().describe("The same, as a regular expression."),
 });
 
 const cosign = z.strictObject({
-  keys: z.array(publicKeyFile()).prefault([]).describe("Public keys, of which one has to have signed."),
+  keys: z.array(publicKeyFile()).prefault([]).describe("Public keys, one of which must have signed."),
   identities: z
     .array(identity)
     .prefault([])
-    .describe("Holders of short-lived certificates, of whom one has to have signed."),
+    .describe("Identities in short-lived certificates, one of which must have signed."),
   trustedRootFile: jsonFile()
     .exactOptional()
     .describe(
@@ -25,8 +25,10 @@ const cosign = z.strictObject({
 });
 
 export const verification = z.strictObject({
-  repositories: z.array(repositoryPattern()).min(1).describe("The repositories that this entry is for."),
-  cosign: cosign.exactOptional().describe("Whose signatures count; without it, none is needed."),
+  repositories: z.array(repositoryPattern()).min(1).describe("The repositories that this entry applies to."),
+  cosign: cosign
+    .exactOptional()
+    .describe("The keys or identities whose signatures count; without it, none is needed."),
 });
 
 /** Reports each entry by which nobody could sign, or everybody. */

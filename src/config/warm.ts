@@ -65,7 +65,7 @@ const cluster = z.strictObject({
     .min(1)
     .exactOptional()
     .describe(
-      "The file that says how to reach the API; unless set, `KUBECONFIG`, `~/.kube/config`, or in a pod its service account.",
+      "The kubeconfig file; unless set, `KUBECONFIG`, `~/.kube/config`, or in a pod its service account.",
     ),
 });
 
@@ -74,15 +74,13 @@ export const warm = z.strictObject({
   platforms: z
     .array(platform())
     .prefault(["linux/amd64"])
-    .describe(
-      "The platforms that are fetched of an index unless others are asked for; all, if the list is empty.",
-    ),
+    .describe("The platforms of an index that are fetched by default; all, if the list is empty."),
   concurrency: z.int().min(1).max(64).prefault(2).describe("How many images are fetched at once."),
   lists: z
     .array(list)
     .prefault([])
     .describe(
-      "Images to fetch by schedule or at the start: `images`, and `schedule` with `timeZone`, or `onStart: true`; `platforms`, and `pin: true` to keep them, are up to you.",
+      "Images to fetch by schedule or at the start: `images`, and `schedule` with `timeZone`, or `onStart: true`; `platforms`, and `pin: true` to keep them, are optional.",
     ),
   fromCluster: cluster.prefault({}).describe("The images that a Kubernetes cluster uses."),
 });
