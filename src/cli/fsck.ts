@@ -9,7 +9,7 @@ import { Reconciler } from "../store/repair/reconcile.ts";
 import { checkWhole, isDamage, openBeside, openDatabase } from "../store/sqlite/database.ts";
 import { check, repair, type Checked, type Finding } from "../store/repair/fsck.ts";
 import { renew } from "../store/sqlite/live.ts";
-import { LockedError, lockRoot, type RootLock } from "../store/disk/lock.ts";
+import { LockedError, lockRoot, type RootLock } from "../store/sqlite/lock.ts";
 import { pinTable } from "../store/evict/pins.ts";
 import { SqliteSurvey } from "../store/sqlite/survey.ts";
 

@@ -14,7 +14,7 @@ import type { Routing } from "../oci/routing.ts";
 import { DiskBlobs } from "../store/disk/blobs.ts";
 import { SqliteCatalog } from "../store/sqlite/catalog.ts";
 import { openDatabase } from "../store/sqlite/database.ts";
-import { lockRoot } from "../store/disk/lock.ts";
+import { lockRoot } from "../store/sqlite/lock.ts";
 import { StoreWriter } from "./storeWriter.ts";
 import { Progress } from "./progress.ts";
 

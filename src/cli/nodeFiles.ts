@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { open, readdir, readFile, rename, rmdir, unlink } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
-import { makeFolder } from "../store/disk/folder.ts";
+import { makeFolder } from "../store/folder.ts";
 import { isOurs, type NodeFile, type Runtime } from "./runtimes/clientSettings.ts";
 
 /** What was done to a file. */

@@ -11,7 +11,7 @@ import type { Reconciler } from "../store/repair/reconcile.ts";
 import { FillError, IntegrityError } from "../store/error.ts";
 import { heldBack, type Fill, type FillSource } from "../store/fill/fill.ts";
 import type { Fills } from "../store/fill/fills.ts";
-import type { Health } from "../store/disk/health.ts";
+import type { Health } from "../store/health.ts";
 import type { Intake } from "../store/fill/intake.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { RequestOptions } from "../upstream/registry.ts";

@@ -5,7 +5,7 @@ import { readManifest, type Manifest } from "../oci/manifest.ts";
 import { formatImage, type Repository, type Tag } from "../oci/reference.ts";
 import type { Blobs } from "../store/disk/blobs.ts";
 import type { Catalog, HeldManifest } from "../store/sqlite/catalog.ts";
-import type { Findings, PolicyName, Verdict } from "../store/sqlite/findings.ts";
+import type { Findings, PolicyName, Verdict } from "../store/sqlite/verdicts.ts";
 import type { Signed } from "../trust/signature.ts";
 import { SingleFlight } from "../async/singleFlight.ts";
 import type { PullContext } from "./context.ts";

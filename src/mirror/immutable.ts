@@ -4,7 +4,7 @@ import type { Digest } from "../oci/digest.ts";
 import { matches, type Pattern } from "../oci/pattern.ts";
 import { formatImage, type Repository, type Tag } from "../oci/reference.ts";
 import type { Catalog } from "../store/sqlite/catalog.ts";
-import type { Findings } from "../store/sqlite/findings.ts";
+import type { Findings } from "../store/sqlite/verdicts.ts";
 import type { PullContext } from "./context.ts";
 import type { ManifestResult } from "./manifestPull.ts";
 

@@ -7,7 +7,7 @@ import { inStep, type TraceStep } from "../async/step.ts";
 import type { Blobs } from "../store/disk/blobs.ts";
 import type { Catalog, HeldManifest, TagRecord } from "../store/sqlite/catalog.ts";
 import type { Reconciler } from "../store/repair/reconcile.ts";
-import type { Health, Trouble } from "../store/disk/health.ts";
+import type { Health, Trouble } from "../store/health.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { RequestOptions } from "../upstream/registry.ts";
 import type { PullResult, PullContext } from "./context.ts";

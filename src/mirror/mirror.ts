@@ -8,7 +8,7 @@ import type { Blobs } from "../store/disk/blobs.ts";
 import type { Catalog } from "../store/sqlite/catalog.ts";
 import type { Reconciler } from "../store/repair/reconcile.ts";
 import type { Fills } from "../store/fill/fills.ts";
-import type { Health } from "../store/disk/health.ts";
+import type { Health } from "../store/health.ts";
 import type { Intake } from "../store/fill/intake.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { ProbedContent } from "../upstream/visibilityProbe.ts";

@@ -14,7 +14,7 @@ import type { QuotaBucket } from "../quota/bucket.ts";
 import { openFreeBucket } from "../quota/freeBucket.ts";
 import { forgiving } from "../store/forgiving.ts";
 import type { Store } from "../store/open.ts";
-import { SqliteVisibilities } from "../store/sqlite/visibility.ts";
+import { SqliteVisibilities } from "../store/sqlite/state.ts";
 import type { Log } from "../telemetry/log.ts";
 import { anonymous } from "../upstream/auth/credential.ts";
 import { UpstreamError } from "../upstream/error.ts";

@@ -2,7 +2,7 @@
 import type { AlertName } from "../config/alerts.ts";
 import type { OpenUpstream } from "./upstreams.ts";
 import type { Snapshot } from "../quota/snapshot.ts";
-import type { Trouble } from "../store/disk/health.ts";
+import type { Trouble } from "../store/health.ts";
 import type { Alert, Alerts } from "../telemetry/alerts.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 

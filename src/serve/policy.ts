@@ -4,7 +4,7 @@ import { ConfigError } from "../config/issue.ts";
 import type { PolicyEvent, PolicySettings } from "../mirror/policy.ts";
 import type { VerifyRule } from "../mirror/policyRules.ts";
 import { formatImage, formatRepository } from "../oci/reference.ts";
-import { SqliteFindings } from "../store/sqlite/findings.ts";
+import { SqliteFindings } from "../store/sqlite/verdicts.ts";
 import type { LiveDatabase } from "../store/sqlite/live.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { stringify } from "yaml";
-import { lockRoot } from "../../src/store/disk/lock.ts";
+import { lockRoot } from "../../src/store/sqlite/lock.ts";
 import { ask } from "../support/ask.ts";
 import { withClient } from "../support/clients.ts";
 import { run, sealed } from "../support/clients/process.ts";

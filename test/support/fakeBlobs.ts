@@ -3,7 +3,7 @@ import { digestOf, algorithmOf, type Digest } from "../../src/oci/digest.ts";
 import type { Blobs } from "../../src/store/disk/blobs.ts";
 import type { Content } from "../../src/store/fill/content.ts";
 import { IntegrityError } from "../../src/store/error.ts";
-import type { Ingest } from "../../src/store/fill/ingest.ts";
+import type { Ingest } from "../../src/store/disk/ingest.ts";
 
 export class FakeBlobs implements Blobs {
   readonly #held = new Map<Digest, Buffer>();

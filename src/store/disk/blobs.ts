@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { algorithmOf, digestOf, hexOf, parseDigest, type Algorithm, type Digest } from "../../oci/digest.ts";
 import { lend, type Content, type Sendfile } from "../fill/content.ts";
 import { disk, type Files } from "./files.ts";
-import { DiskIngest, type Ingest } from "../fill/ingest.ts";
-import { ingestName, sweepLeftovers, type Leftover } from "../fill/leftovers.ts";
+import { DiskIngest, type Ingest } from "./ingest.ts";
+import { ingestName, sweepLeftovers, type Leftover } from "./leftovers.ts";
 
 /** Content by digest. It says nothing about who may have it: that is the catalog's to know. */
 export interface Blobs {

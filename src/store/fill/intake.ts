@@ -3,8 +3,8 @@ import type { Digest } from "../../oci/digest.ts";
 import type { Blobs } from "../disk/blobs.ts";
 import type { PassthroughReason } from "./bypass.ts";
 import type { Fills } from "./fills.ts";
-import type { Health } from "../disk/health.ts";
-import type { Ingest } from "./ingest.ts";
+import type { Health } from "../health.ts";
+import type { Ingest } from "../disk/ingest.ts";
 import type { RoomReservation, Room } from "../evict/room.ts";
 
 export interface IntakeOptions {

@@ -6,7 +6,7 @@ import type { Blobs } from "../disk/blobs.ts";
 import type { Catalog } from "../sqlite/catalog.ts";
 import type { Reconciler } from "./reconcile.ts";
 import type { Survey } from "../sqlite/survey.ts";
-import { findLeftovers } from "../fill/leftovers.ts";
+import { findLeftovers } from "../disk/leftovers.ts";
 
 /**
  * - `corrupt`: a blob is not what its name says, or cannot be read

@@ -7,8 +7,8 @@ import { openReply } from "../../support/ask.ts";
 import { floodContent } from "../../support/content.ts";
 import { fsck } from "../../support/fsck.ts";
 import { buildImage } from "../../support/images.ts";
-import { worthKeeping } from "../../../src/store/fill/leftovers.ts";
 import { openSetup, type Setup } from "../../support/setup.ts";
+import { worthKeeping } from "../../../src/store/disk/leftovers.ts";
 
 const mib = 1024 * 1024;
 const whole = floodContent(worthKeeping + 40 * mib, "a large layer");

@@ -10,7 +10,7 @@ import type { Digest } from "../../../src/oci/digest.ts";
 import type { Repository } from "../../../src/oci/reference.ts";
 import { Reconciler } from "../../../src/store/repair/reconcile.ts";
 import { Fills } from "../../../src/store/fill/fills.ts";
-import { Health } from "../../../src/store/disk/health.ts";
+import { Health } from "../../../src/store/health.ts";
 import { Intake } from "../../../src/store/fill/intake.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";
 import { FakeCatalog } from "../../support/fakeCatalog.ts";

@@ -7,7 +7,7 @@ import { PolicyRules, undecided } from "../../../src/mirror/policyRules.ts";
 import { parsePattern } from "../../../src/oci/pattern.ts";
 import { ociManifest } from "../../../src/oci/descriptor.ts";
 import { openDatabase } from "../../../src/store/sqlite/database.ts";
-import { SqliteFindings } from "../../../src/store/sqlite/findings.ts";
+import { SqliteFindings } from "../../../src/store/sqlite/verdicts.ts";
 import { UpstreamError } from "../../../src/upstream/error.ts";
 import { FakeCatalog } from "../../support/fakeCatalog.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";

@@ -8,7 +8,7 @@ import { UpstreamRequests } from "../../../src/mirror/upstreamRequests.ts";
 import { ManifestPulls } from "../../../src/mirror/manifestPull.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { Reconciler } from "../../../src/store/repair/reconcile.ts";
-import { Health } from "../../../src/store/disk/health.ts";
+import { Health } from "../../../src/store/health.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";
 import { FakeCatalog } from "../../support/fakeCatalog.ts";
 import { shelf, ShelfUpstream, tag, versionOf } from "../../support/shelfUpstream.ts";

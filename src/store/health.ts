@@ -1,6 +1,6 @@
 /** How the disk is doing: whether blobs may be written to it, and whether it has recovered since it failed. */
 import { join } from "node:path";
-import { disk, type Files } from "./files.ts";
+import { disk, type Files } from "./disk/files.ts";
 
 /** The disk has no room for more, or does not work. */
 export type Trouble = "full" | "failing";

@@ -8,7 +8,7 @@ import { digestOf } from "../../../../src/oci/digest.ts";
 import { parseTag, type Repository, type Tag } from "../../../../src/oci/reference.ts";
 import { SqliteCatalog } from "../../../../src/store/sqlite/catalog.ts";
 import { openDatabase } from "../../../../src/store/sqlite/database.ts";
-import { lastingFindings, SqliteFindings } from "../../../../src/store/sqlite/findings.ts";
+import { lastingFindings, SqliteFindings } from "../../../../src/store/sqlite/verdicts.ts";
 import { SqliteInventory } from "../../../../src/store/sqlite/inventory.ts";
 import { renew } from "../../../../src/store/sqlite/live.ts";
 import { shelf } from "../../../support/shelfUpstream.ts";

@@ -6,7 +6,7 @@ import Database from "better-sqlite3";
 import { expect, onTestFinished, test } from "vitest";
 import { parseRepositoryName, type Repository } from "../../../../src/oci/reference.ts";
 import { openDatabase } from "../../../../src/store/sqlite/database.ts";
-import { SqliteVisibilities } from "../../../../src/store/sqlite/visibility.ts";
+import { SqliteVisibilities } from "../../../../src/store/sqlite/state.ts";
 import { schemaOne } from "../../../support/catalogs.ts";
 
 function repository(upstream: string): Repository {

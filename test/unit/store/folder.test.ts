@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { makeFolder } from "../../../../src/store/disk/folder.ts";
+import { makeFolder } from "../../../src/store/folder.ts";
 
 function place(): string {
   const path = mkdtempSync(join(tmpdir(), "hubcap-folder-"));

@@ -1,9 +1,9 @@
 /** A blob that is being written, under a name of its own until it is committed. */
 import { dirname } from "node:path";
 import { algorithmOf, finish, hashFor, type Digest } from "../../oci/digest.ts";
-import { lend } from "./content.ts";
+import { lend } from "../fill/content.ts";
 import { IntegrityError } from "../error.ts";
-import type { Files, OpenFile } from "../disk/files.ts";
+import type { Files, OpenFile } from "./files.ts";
 
 export interface Ingest {
   /** Bytes that are here before the first write: what an earlier process had fetched of a large blob. */

@@ -6,7 +6,7 @@ import { digestOf, hexOf } from "../../../../src/oci/digest.ts";
 import { DiskBlobs } from "../../../../src/store/disk/blobs.ts";
 import type { FillSource } from "../../../../src/store/fill/fill.ts";
 import { Fills } from "../../../../src/store/fill/fills.ts";
-import { keptForMs, worthKeeping } from "../../../../src/store/fill/leftovers.ts";
+import { keptForMs, worthKeeping } from "../../../../src/store/disk/leftovers.ts";
 
 const missing = Buffer.from("the rest");
 // A file of zeros takes no room on disk, and no time to make.

@@ -1,7 +1,7 @@
 /** One process for a data root: a lock that the kernel takes back when its holder ends, however it ends. */
 import { join } from "node:path";
 import Database from "better-sqlite3";
-import { makeFolder } from "./folder.ts";
+import { makeFolder } from "../folder.ts";
 
 /** Somebody else works in this data root; the message says what to do. */
 export class LockedError extends Error {

@@ -2,8 +2,8 @@ import { mkdtemp, readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
-import { disk, type Files } from "../../../../src/store/disk/files.ts";
-import { Health, type Trouble } from "../../../../src/store/disk/health.ts";
+import { disk, type Files } from "../../../src/store/disk/files.ts";
+import { Health, type Trouble } from "../../../src/store/health.ts";
 
 const minFree = 1000;
 
