@@ -4,9 +4,9 @@ import type { Digest } from "../oci/digest.ts";
 import { listedAs, readManifest } from "../oci/manifest.ts";
 import { formatPlatform, isPlatform } from "../oci/platform.ts";
 import { formatRepository, type Repository } from "../oci/reference.ts";
-import type { Blobs } from "../store/disk/blobs.ts";
-import type { Catalog, HeldManifest } from "../store/sqlite/catalog.ts";
-import type { Inventory } from "../store/sqlite/inventory.ts";
+import type { Blobs } from "../store/blobs.ts";
+import type { Catalog, HeldManifest } from "../store/catalog.ts";
+import type { Inventory } from "../store/catalog.ts";
 
 /** The store, as far as it is read. */
 export interface Shelves {

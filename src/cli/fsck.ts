@@ -10,7 +10,6 @@ import { checkWhole, isDamage, openBeside, openDatabase } from "../store/sqlite/
 import { check, repair, type Checked, type Finding } from "../store/repair/fsck.ts";
 import { renew } from "../store/sqlite/live.ts";
 import { LockedError, lockRoot, type RootLock } from "../store/sqlite/lock.ts";
-import { pinTable } from "../store/evict/pins.ts";
 import { SqliteSurvey } from "../store/sqlite/survey.ts";
 
 export interface FsckOptions {
@@ -87,7 +86,7 @@ function openCatalog(path: string, repaired: boolean) {
   } catch (error) {
     if (!isDamage(error)) throw error;
     const database = repaired
-      ? renew(path, [ledgerTables, pinTable], Date.now()).fresh
+      ? renew(path, [ledgerTables, { prefix: "pin", version: "pin" }], Date.now()).fresh
       : openDatabase(":memory:");
     return { database, damaged: true };
   }

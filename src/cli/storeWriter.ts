@@ -3,8 +3,8 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { listedAs, readManifest } from "../oci/manifest.ts";
 import { formatRepository, type Repository, type Tag } from "../oci/reference.ts";
-import type { Blobs } from "../store/disk/blobs.ts";
-import type { Catalog } from "../store/sqlite/catalog.ts";
+import type { Blobs } from "../store/blobs.ts";
+import type { Catalog } from "../store/catalog.ts";
 
 export interface StoreWriterOptions {
   readonly catalog: Catalog;

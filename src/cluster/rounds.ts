@@ -10,7 +10,7 @@ export interface RoundsOptions {
   readonly list: () => Promise<readonly UsedImage[]>;
   readonly everyMs: number;
   /** Told of each list. */
-  readonly listed: (used: readonly UsedImage[]) => void;
+  readonly listed: (used: readonly UsedImage[]) => Promise<void> | void;
   /** Told why there is none this time; what the last one said stands. */
   readonly failed: (error: unknown) => void;
 }
@@ -38,7 +38,7 @@ export class Rounds {
       try {
         const used = await list();
         if (signal.aborted) return;
-        listed(used);
+        await listed(used);
       } catch (error) {
         if (!signal.aborted) failed(error);
       }

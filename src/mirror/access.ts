@@ -2,7 +2,7 @@
 import { LRUCache } from "lru-cache";
 import { RegistryError } from "../oci/error.ts";
 import { formatRepository, isDigest, type Repository } from "../oci/reference.ts";
-import type { Visibilities } from "../store/sqlite/state.ts";
+import type { Visibilities } from "../store/state.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { RequestOptions, Upstream } from "../upstream/registry.ts";
 import type { ProbedContent } from "../upstream/visibilityProbe.ts";

@@ -3,9 +3,10 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import { readManifest, type Manifest } from "../oci/manifest.ts";
 import { formatImage, type Repository, type Tag } from "../oci/reference.ts";
-import type { Blobs } from "../store/disk/blobs.ts";
-import type { Catalog, HeldManifest } from "../store/sqlite/catalog.ts";
-import type { Findings, PolicyName, Verdict } from "../store/sqlite/verdicts.ts";
+import type { Blobs } from "../store/blobs.ts";
+import type { Catalog, HeldManifest } from "../store/catalog.ts";
+import type { PolicyName, Verdict, Verdicts } from "../store/catalog.ts";
+import type { Sightings } from "../store/state.ts";
 import type { Signed } from "../trust/signature.ts";
 import { SingleFlight } from "../async/singleFlight.ts";
 import type { PullContext } from "./context.ts";
@@ -27,7 +28,8 @@ import { Signatures } from "./signatures.ts";
 import { readSmall } from "./smallBlobs.ts";
 
 export interface ManifestDecisionsOptions {
-  readonly findings: Findings;
+  readonly verdicts: Verdicts;
+  readonly sightings: Sightings;
   readonly catalog: Pick<Catalog, "manifest">;
   readonly blobs: Pick<Blobs, "read">;
   readonly manifestPulls: Pick<ManifestPulls, "get">;
@@ -70,15 +72,21 @@ export class ManifestDecisions {
 
   /** Notes that a manifest was seen, by `tag` or by itself. */
   async sight(repository: Repository, digest: Digest, tag: Tag | undefined): Promise<void> {
-    const { findings, forgives, now } = this.#options;
+    const { sightings, forgives, now } = this.#options;
     const key = `${formatImage(repository, digest)} ${tag ?? ""}`;
     if (this.#sighted.has(key)) return;
     try {
-      await findings.sight(repository, digest, tag, now());
+      await sightings.note(repository, digest, tag, now());
     } catch (error) {
       if (!forgives(error)) throw error;
     }
     this.#sighted.set(key, true);
+  }
+
+  /** When a manifest, or an index that names it, was first seen. */
+  async #firstSeen(repository: Repository, digest: Digest): Promise<number | undefined> {
+    const { verdicts, sightings } = this.#options;
+    return sightings.since(repository, [digest, ...(await verdicts.namersAnywhere(digest))]);
   }
 
   /** What was found before, if it still holds. */
@@ -88,9 +96,9 @@ export class ManifestDecisions {
     policy: PolicyName,
   ): Promise<Verdict | undefined> {
     if (!digest) return undefined;
-    const { findings, now } = this.#options;
+    const { verdicts, now } = this.#options;
     const key = keyOf(repository, digest, policy);
-    const known = this.#known.get(key) ?? (await findings.verdict(repository, digest, policy));
+    const known = this.#known.get(key) ?? (await verdicts.of(repository, digest, policy));
     if (!known || (known.until !== undefined && known.until <= now())) return undefined;
     this.#known.set(key, known);
     return known;
@@ -104,7 +112,7 @@ export class ManifestDecisions {
   ): Promise<Verdict | undefined> {
     const known = await this.remembered(repository, digest, policy);
     if (known || !platforms) return known;
-    for (const namer of await this.#options.findings.namers(repository, digest)) {
+    for (const namer of await this.#options.verdicts.namers(repository, digest)) {
       const index = await this.held(repository, namer);
       const children = index ? readManifest(index.bytes, index.manifest.mediaType).children : [];
       const platform = children.find((child) => child.digest === digest)?.platform;
@@ -126,7 +134,7 @@ export class ManifestDecisions {
   /** Is a blob part of a manifest that one of these policies allows? */
   async isPart(repository: Repository, digest: Digest, policies: readonly PolicyName[]): Promise<boolean> {
     if (policies.some((policy) => this.#parts.has(keyOf(repository, digest, policy)))) return true;
-    return this.#options.findings.isNamedByAllowed(repository, digest, policies, "any");
+    return this.#options.verdicts.isNamedByAllowed(repository, digest, policies, "any");
   }
 
   /** What `ruling` says of a manifest. @throws UpstreamError and others, when that cannot be found out now. */
@@ -161,7 +169,7 @@ export class ManifestDecisions {
     ruling: Decision,
     ask: PullContext,
   ): Promise<Verdict> {
-    const { findings, forgives } = this.#options;
+    const { verdicts, forgives } = this.#options;
     const manifest = readManifest(bytes, mediaType);
     const verdict = await this.#look(served, repository, { digest, bytes }, manifest, ruling, ask);
     const { policy } = ruling;
@@ -172,7 +180,7 @@ export class ManifestDecisions {
         this.#parts.set(keyOf(repository, blob.digest, policy), "blob");
     }
     try {
-      await findings.keepVerdict(repository, digest, policy, verdict);
+      await verdicts.keep(repository, digest, policy, verdict);
     } catch (error) {
       if (!forgives(error)) throw error;
     }
@@ -189,11 +197,11 @@ export class ManifestDecisions {
     ask: PullContext,
   ): Promise<Verdict> {
     if (isCompanion(manifest) && (await this.#areDocuments(served, repository, manifest, ask))) return {};
-    const { findings, now } = this.#options;
+    const { verdicts, now } = this.#options;
     const { digest } = image;
     const facts = {
       config: () => this.#config(served, repository, manifest, ask),
-      firstSeen: async () => (await findings.seenSince(repository, digest)) ?? now(),
+      firstSeen: async () => (await this.#firstSeen(repository, digest)) ?? now(),
     };
     const verdict = await checkImage(manifest, demands, facts, now());
     const { signature } = demands;
@@ -201,7 +209,7 @@ export class ManifestDecisions {
     // A signature on an index is one on all that it names. Only indexes count here: anybody may name anything as a layer.
     const isVouchedFor =
       this.#parts.get(keyOf(repository, digest, policy)) === "child" ||
-      (await findings.isNamedByAllowed(repository, digest, [policy], "index"));
+      (await verdicts.isNamedByAllowed(repository, digest, [policy], "index"));
     return isVouchedFor ? {} : this.#signatures.verdict(served, repository, image, signature, ask);
   }
 

@@ -3,8 +3,8 @@ import type { Digest } from "../oci/digest.ts";
 import { referenceOf, type Image } from "../oci/image.ts";
 import { readManifest } from "../oci/manifest.ts";
 import { isDigest, type Reference, type Repository, type Tag } from "../oci/reference.ts";
-import type { Blobs } from "../store/disk/blobs.ts";
-import type { Catalog } from "../store/sqlite/catalog.ts";
+import type { Blobs } from "../store/blobs.ts";
+import type { Catalog } from "../store/catalog.ts";
 import { isBelieved, refusalToRevalidate, type QuotaPolicy } from "./quotaPolicy.ts";
 import type { MirrorUpstream } from "./alternates.ts";
 

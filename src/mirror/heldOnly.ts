@@ -1,8 +1,8 @@
 /** What can be answered from catalog and disk alone, by who may neither change them nor ask anybody: everything else is absent. */
 import type { Digest } from "../oci/digest.ts";
 import { isDigest, type Reference, type Repository } from "../oci/reference.ts";
-import type { Blobs } from "../store/disk/blobs.ts";
-import type { Catalog } from "../store/sqlite/catalog.ts";
+import type { Blobs } from "../store/blobs.ts";
+import type { Catalog } from "../store/catalog.ts";
 import { ageSeconds, isFresh } from "./freshness.ts";
 import type { BlobResult } from "./blobPull.ts";
 import type { ManifestResult } from "./manifestPull.ts";

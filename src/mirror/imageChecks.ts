@@ -2,7 +2,7 @@
 import type { Platform } from "../oci/descriptor.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import { formatPlatform, isPlatform } from "../oci/platform.ts";
-import type { Verdict } from "../store/sqlite/verdicts.ts";
+import type { Verdict } from "../store/catalog.ts";
 import type { ImageRequirements, WantedPlatform } from "./policyRules.ts";
 
 /** What an image's config says of it (image-spec config.md), as far as it says it. */

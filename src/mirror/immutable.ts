@@ -3,8 +3,8 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import { matches, type Pattern } from "../oci/pattern.ts";
 import { formatImage, type Repository, type Tag } from "../oci/reference.ts";
-import type { Catalog } from "../store/sqlite/catalog.ts";
-import type { Findings } from "../store/sqlite/verdicts.ts";
+import type { Catalog } from "../store/catalog.ts";
+import type { Anchors } from "../store/state.ts";
 import type { PullContext } from "./context.ts";
 import type { ManifestResult } from "./manifestPull.ts";
 
@@ -21,7 +21,7 @@ export interface MovedTag {
 
 export interface ImmutableTagsOptions {
   readonly patterns: readonly Pattern[];
-  readonly findings: Pick<Findings, "first" | "keepFirst">;
+  readonly anchors: Pick<Anchors, "of" | "keep">;
   readonly catalog: Pick<Catalog, "tag">;
   /** Is a disk to blame that does not take what is to be remembered? */
   readonly forgives: (error: unknown) => boolean;
@@ -52,7 +52,7 @@ export class ImmutableTags {
   async first(repository: Repository, tag: Tag): Promise<Digest | undefined> {
     if (!this.covers(repository, tag)) return undefined;
     const name = formatImage(repository, tag);
-    const known = this.#firsts.get(name) ?? (await this.#options.findings.first(repository, tag));
+    const known = this.#firsts.get(name) ?? (await this.#options.anchors.of(repository, tag));
     if (known) {
       this.#firsts.set(name, known);
       return known;
@@ -84,11 +84,11 @@ export class ImmutableTags {
   }
 
   async #keep(repository: Repository, tag: Tag, digest: Digest): Promise<Digest> {
-    const { findings, forgives, now } = this.#options;
+    const { anchors, forgives, now } = this.#options;
     const name = formatImage(repository, tag);
     let kept = this.#firsts.get(name) ?? digest;
     try {
-      kept = await findings.keepFirst(repository, tag, kept, now());
+      kept = await anchors.keep(repository, tag, kept, now());
     } catch (error) {
       if (!forgives(error)) throw error;
     }

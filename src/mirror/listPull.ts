@@ -2,7 +2,7 @@
 import type { Descriptor } from "../oci/descriptor.ts";
 import { parseDigest, type Digest } from "../oci/digest.ts";
 import { formatRepository, type Repository } from "../oci/reference.ts";
-import type { Catalog } from "../store/sqlite/catalog.ts";
+import type { Catalog } from "../store/catalog.ts";
 import type { RequestOptions } from "../upstream/registry.ts";
 import type { PullResult, PullContext } from "./context.ts";
 import { staleness } from "./errors.ts";

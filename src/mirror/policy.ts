@@ -5,9 +5,10 @@ import { RegistryError } from "../oci/error.ts";
 import { referenceOf, type Image } from "../oci/image.ts";
 import type { Pattern } from "../oci/pattern.ts";
 import { formatImage, isDigest, type Reference, type Repository, type Tag } from "../oci/reference.ts";
-import type { Blobs } from "../store/disk/blobs.ts";
-import type { Catalog } from "../store/sqlite/catalog.ts";
-import type { Findings, RefusalReason } from "../store/sqlite/verdicts.ts";
+import type { Blobs } from "../store/blobs.ts";
+import type { Catalog } from "../store/catalog.ts";
+import type { RefusalReason, Verdicts } from "../store/catalog.ts";
+import type { Anchors, Sightings } from "../store/state.ts";
 import type { Health } from "../store/health.ts";
 import type { PullContext } from "./context.ts";
 import type { Explanation } from "./explain.ts";
@@ -43,7 +44,9 @@ export interface PolicySettings {
   readonly rules: readonly PolicyRule[];
   readonly verify: readonly VerifyRule[];
   readonly immutableTags: readonly Pattern[];
-  readonly findings: Findings;
+  readonly verdicts: Verdicts;
+  readonly anchors: Anchors;
+  readonly sightings: Sightings;
   readonly tell: (event: PolicyEvent) => void;
 }
 
@@ -79,17 +82,18 @@ export class Policy {
   readonly #chapters = new LRUCache<string, RepositoryRules>({ max: chapters });
 
   constructor(options: PolicyOptions) {
-    const { rules, verify, immutableTags: patterns, findings, catalog, now, tell } = options;
+    const { rules, verify, immutableTags: patterns, anchors, catalog, now, tell } = options;
     const forgives = (error: unknown): boolean => this.#forgives(error);
     this.#options = options;
     this.#book = new PolicyRules(rules, verify);
-    this.#immutable = new ImmutableTags({ patterns, findings, catalog, forgives, moved: tell, now });
+    this.#immutable = new ImmutableTags({ patterns, anchors, catalog, forgives, moved: tell, now });
   }
 
   /** Forgets what was found out for rules that are gone. */
   async tidy(): Promise<void> {
     try {
-      await this.#options.findings.prune(this.#book.policies, this.#immutable.covers);
+      await this.#options.verdicts.prune(this.#book.policies);
+      await this.#options.anchors.prune(this.#immutable.covers);
     } catch (error) {
       if (!this.#forgives(error)) throw error;
     }
@@ -220,13 +224,13 @@ export class Policy {
     ask: PullContext,
   ): Promise<Outcome> {
     const { repository, policies } = chapter;
-    const { findings } = this.#options;
+    const { verdicts } = this.#options;
     if (await this.#verdicts.isPart(repository, digest, policies)) return "allowed";
     let found: Outcome = {
       reason: "blob",
       sentence: `${formatImage(repository, digest)} is part of no image that may be pulled and that Hubcap has seen: pull the image by its manifest first`,
     };
-    for (const namer of await findings.namers(repository, digest)) {
+    for (const namer of await verdicts.namers(repository, digest)) {
       const content = await this.#verdicts.held(repository, namer);
       // Bytes that are gone say nothing for what they named: the next pull of that manifest brings them again.
       if (!content) continue;
@@ -248,9 +252,15 @@ export class Policy {
     digest: Digest,
     tag: Tag | undefined,
   ): Promise<readonly Decision[]> {
-    const seen = tag ? [tag] : await this.#options.findings.tagsSeen(chapter.repository, digest);
+    const seen = tag ? [tag] : await this.#tagsSeen(chapter.repository, digest);
     const images = seen.length > 0 ? seen.map((tag) => ({ tag, digest })) : [{ digest }];
     return [...new Set(images.map((image) => chapter.decisionFor(image)))].filter((r) => r !== undecided);
+  }
+
+  /** The tags by which this manifest, or an index that names it, was seen; some, if many. */
+  async #tagsSeen(repository: Repository, digest: Digest): Promise<readonly Tag[]> {
+    const { verdicts, sightings } = this.#options;
+    return sightings.tags(repository, [digest, ...(await verdicts.namersAnywhere(digest))]);
   }
 
   /** One ruling that lets a manifest through is enough. */

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import type { Digest } from "../oci/digest.ts";
 import { matches, mayMatch, type Pattern } from "../oci/pattern.ts";
 import type { Repository, Tag } from "../oci/reference.ts";
-import type { PolicyName } from "../store/sqlite/verdicts.ts";
+import type { PolicyName } from "../store/catalog.ts";
 import type { SignatureJudge } from "../trust/signature.ts";
 
 /** A platform as a rule names it: without a variant, any will do. */

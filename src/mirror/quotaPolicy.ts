@@ -1,6 +1,6 @@
 /** What is done without as an upstream's pulls run out: each step gives up something that can be missed. */
 import type { State } from "../quota/snapshot.ts";
-import type { TagRecord } from "../store/sqlite/catalog.ts";
+import type { TagRecord } from "../store/catalog.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import { isFresh, type FreshnessPolicy } from "./freshness.ts";
 

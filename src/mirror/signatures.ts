@@ -3,7 +3,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import { algorithmOf, hexOf, type Digest } from "../oci/digest.ts";
 import { readManifest } from "../oci/manifest.ts";
 import { formatRepository, parseTag, type Reference, type Repository } from "../oci/reference.ts";
-import type { Verdict } from "../store/sqlite/verdicts.ts";
+import type { Verdict } from "../store/catalog.ts";
 import { signPredicate, type Signature, type SignatureJudge, type Signed } from "../trust/signature.ts";
 import type { PullContext } from "./context.ts";
 import { unlessAbsent } from "./errors.ts";

@@ -1,7 +1,7 @@
 /** Warming: works through orders to fetch images ahead, from what pulls leave, and remembers how they ended. */
 import { randomUUID } from "node:crypto";
 import type { State } from "../quota/snapshot.ts";
-import type { WarmJobTable } from "../store/sqlite/warmJobs.ts";
+import type { WarmJobTable } from "../store/state.ts";
 import { isSaving } from "./quotaPolicy.ts";
 import { Semaphore } from "../async/semaphore.ts";
 import { NoRoomError, setbackOf, type Setback } from "./warmError.ts";
@@ -56,17 +56,22 @@ export class Warmer {
   readonly #turns: Semaphore;
   readonly #jobs = new Map<string, WarmJob>();
   readonly #running = new Set<Promise<void>>();
+  /** Settles when the last change has been written: the table is changed in the order in which jobs are. */
+  #written = Promise.resolve();
 
   constructor(options: WarmerOptions) {
     this.#options = options;
     this.#turns = new Semaphore(options.concurrency);
-    for (const text of options.table.all()) {
+  }
+
+  /** Reads the jobs of earlier processes; {@link start} goes on with those that have not ended. */
+  async load(): Promise<void> {
+    for (const text of await this.#options.table.all()) {
       const job = this.#read(text);
       if (job) this.#jobs.set(job.id, job);
     }
   }
 
-  /** Goes on with the jobs that the last process did not end. */
   start(): void {
     for (const job of this.#jobs.values()) if (!job.isOver) this.#begin(job);
   }
@@ -80,15 +85,16 @@ export class Warmer {
     return this.#jobs.get(id);
   }
 
-  /** Begins with `order`. @throws TooManyJobsError */
-  submit(order: WarmOrder): WarmJob {
+  /** Begins with `order`, which outlives the process when this settles. @throws TooManyJobsError */
+  async submit(order: WarmOrder): Promise<WarmJob> {
     if (this.jobs.filter(({ isOver }) => !isOver).length >= mostRunning) {
       throw new TooManyJobsError(`${mostRunning} jobs are under way: wait for some to end, or cancel them`);
     }
     const job = new WarmJob(randomUUID(), order, this.#options.now());
     this.#jobs.set(job.id, job);
-    this.#keep(job);
-    this.#begin(job);
+    await this.#keep(job);
+    // It may have been cancelled meanwhile.
+    if (!job.isOver) this.#begin(job);
     return job;
   }
 
@@ -98,7 +104,7 @@ export class Warmer {
   }
 
   /** Lets go of what a job has not begun; downloads that run end by themselves. Undefined when there is no such job. */
-  cancel(id: string): WarmJob | undefined {
+  async cancel(id: string): Promise<WarmJob | undefined> {
     const job = this.#jobs.get(id);
     if (!job || job.isOver) return job;
     job.state = "cancelled";
@@ -108,12 +114,14 @@ export class Warmer {
         item.state = "cancelled";
     }
     this.#end(job);
+    await this.#written;
     return job;
   }
 
   /** Settles when nothing is under way any more, which is soon after the draining began. */
   async close(): Promise<void> {
     await Promise.allSettled(this.#running);
+    await this.#written;
   }
 
   #begin(job: WarmJob): void {
@@ -210,14 +218,14 @@ export class Warmer {
     const { over, now, table } = this.#options;
     job.endedAt = now();
     job.goOnAt = undefined;
-    this.#keep(job);
+    void this.#keep(job);
     const ended = this.jobs.filter(({ isOver }) => isOver);
     // The cluster's images are looked at every few minutes; only the last time is worth remembering.
     const repeated = ended.filter(({ order, id }) => order.origin === "cluster" && id !== job.id);
     const old = ended.slice(0, Math.max(0, ended.length - mostRemembered));
     for (const { id } of new Set([...(job.order.origin === "cluster" ? repeated : []), ...old])) {
       this.#jobs.delete(id);
-      this.#write(() => table.remove(id));
+      void this.#write(() => table.remove(id));
     }
     over({
       job,
@@ -227,17 +235,14 @@ export class Warmer {
     });
   }
 
-  #keep(job: WarmJob): void {
-    this.#write(() => this.#options.table.keep(job.id, job.createdAt, job.write()));
+  #keep(job: WarmJob): Promise<void> {
+    const body = job.write();
+    return this.#write(() => this.#options.table.keep(job.id, job.createdAt, body));
   }
 
   /** A full disk must not end a job: it is only not remembered. */
-  #write(write: () => void): void {
-    try {
-      write();
-    } catch (error) {
-      this.#options.trouble(error);
-    }
+  #write(write: () => Promise<void>): Promise<void> {
+    return (this.#written = this.#written.then(write).catch(this.#options.trouble));
   }
 
   #read(text: string): WarmJob | undefined {

@@ -4,7 +4,7 @@ import type { Digest } from "../oci/digest.ts";
 import { readManifest, type Manifest } from "../oci/manifest.ts";
 import { childrenFor, formatPlatform } from "../oci/platform.ts";
 import { isDigest, type Reference, type Repository } from "../oci/reference.ts";
-import type { Catalog } from "../store/sqlite/catalog.ts";
+import type { Catalog } from "../store/catalog.ts";
 import type { Fill } from "../store/fill/fill.ts";
 import type { Fills } from "../store/fill/fills.ts";
 import type { Room } from "../store/evict/room.ts";

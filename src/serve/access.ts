@@ -12,9 +12,7 @@ import type { AccessRule, AccessSubject } from "../mirror/accessRules.ts";
 import { parseRepositoryGlob } from "../oci/pattern.ts";
 import type { QuotaBucket } from "../quota/bucket.ts";
 import { openFreeBucket } from "../quota/freeBucket.ts";
-import { forgiving } from "../store/forgiving.ts";
-import type { Store } from "../store/open.ts";
-import { SqliteVisibilities } from "../store/sqlite/state.ts";
+import type { State } from "../store/state.ts";
 import type { Log } from "../telemetry/log.ts";
 import { anonymous } from "../upstream/auth/credential.ts";
 import { UpstreamError } from "../upstream/error.ts";
@@ -31,7 +29,7 @@ export interface OpenAccess {
 export async function openAccess(
   config: Config,
   connected: ReadonlyMap<string, OpenUpstream>,
-  { database, health }: Pick<Store, "database" | "health">,
+  { visibilities }: Pick<State, "visibilities">,
   log: Log,
 ): Promise<OpenAccess> {
   if (!config.access) {
@@ -53,10 +51,6 @@ export async function openAccess(
     open.defer(() => bucket.close());
     doors.set(name, { ...visibilityOf(upstream, bucket), hasSecrets: hasSecrets(name, config) });
   }
-  const visibilities = forgiving(
-    database.over((current) => new SqliteVisibilities(current)),
-    (error) => health.note(error) !== undefined,
-  );
   const closing = open.move();
   return {
     access: { rules: config.access.flatMap(rulesOf), probes: doors, visibilities, challenges },

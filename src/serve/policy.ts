@@ -4,8 +4,7 @@ import { ConfigError } from "../config/issue.ts";
 import type { PolicyEvent, PolicySettings } from "../mirror/policy.ts";
 import type { VerifyRule } from "../mirror/policyRules.ts";
 import { formatImage, formatRepository } from "../oci/reference.ts";
-import { SqliteFindings } from "../store/sqlite/verdicts.ts";
-import type { LiveDatabase } from "../store/sqlite/live.ts";
+import type { Store } from "../store/open.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { openCosign, TrustError } from "../trust/cosign.ts";
@@ -16,14 +15,21 @@ type Cosign = NonNullable<Config["verify"][number]["cosign"]>;
 type Listener = (event: PolicyEvent) => void;
 
 /** The mirror's policy, and who tells of what it meets. */
-export async function openPolicy(config: Config, database: LiveDatabase, log: Log, metrics: Metrics) {
+export async function openPolicy(
+  config: Config,
+  { verdicts, state: { anchors, sightings } }: Pick<Store, "verdicts" | "state">,
+  log: Log,
+  metrics: Metrics,
+) {
   const listeners = new Set<Listener>([(event) => record(event, log, metrics)]);
   const { rules, immutableTags } = config.policy;
   const policy: PolicySettings = {
     rules,
     immutableTags,
     verify: await judges(config),
-    findings: database.over((handle) => new SqliteFindings(handle)),
+    verdicts,
+    anchors,
+    sightings,
     tell: (event) => listeners.forEach((listener) => listener(event)),
   };
   const policyEvents = {

@@ -9,13 +9,10 @@ import { openRegistryServer, openStatusServer, type RegistryServer } from "./ser
 import { openEviction } from "./cache.ts";
 import { Mirror } from "../mirror/mirror.ts";
 import { openObservers } from "./observability.ts";
-import { ledgerTables } from "../store/sqlite/ledgerTables.ts";
-import { SqliteLedger } from "../store/sqlite/ledger.ts";
 import { openTls } from "./tls.ts";
 import { ShutdownSignal } from "./shutdown.ts";
 import { Intake } from "../store/fill/intake.ts";
 import { Store } from "../store/open.ts";
-import { SqliteWarmJobTable } from "../store/sqlite/warmJobs.ts";
 import { openLog, openOutput } from "../telemetry/log.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { storageEvents } from "../telemetry/storage.ts";
@@ -51,19 +48,18 @@ export async function serve(config: Config): Promise<void> {
       clients?.renew();
     },
   };
-  const storage = await Store.open({ ...config.storage, keep: ledgerTables, events });
+  const storage = await Store.open({ ...config.storage, events });
   open.defer(() => storage.close());
-  const { blobs, catalog, fills, custody, health } = storage;
-  const keeper = openEviction(config, storage, routing, open, log, metrics);
+  const { blobs, catalog, fills, custody, health, ledger } = storage;
+  const keeper = await openEviction(config, storage, routing, open, log, metrics);
 
   // What others hold, and what may be spent there.
-  const ledger = storage.database.over((database) => new SqliteLedger(database));
   const connected = await openUpstreams(config, ledger, log, metrics);
   open.defer(() => closeUpstreams(connected));
   const buckets = new Map([...connected].map(([name, { bucket }]) => [name, bucket]));
 
   // Who may pull what, and what is done about it.
-  const doors = await openAccess(config, connected, storage, log);
+  const doors = await openAccess(config, connected, storage.state, log);
   open.defer(() => doors.close());
   const { access, identities } = doors;
   const freshness = {
@@ -72,7 +68,7 @@ export async function serve(config: Config): Promise<void> {
     lowTtlFactor: config.quota.lowTtlFactor,
   };
   const stop = new ShutdownSignal();
-  const { policy, policyEvents } = await openPolicy(config, storage.database, log, metrics);
+  const { policy, policyEvents } = await openPolicy(config, storage, log, metrics);
   const mirror = new Mirror({
     upstreams: mirrorUpstreams(connected, config),
     blobs,
@@ -99,12 +95,13 @@ export async function serve(config: Config): Promise<void> {
     routing,
     buckets,
     pins: keeper.pins,
-    table: new SqliteWarmJobTable(storage.database.current),
+    table: storage.state.warmJobs,
     log,
     metrics,
     draining: stop.signal,
   });
   open.defer(() => warming.close());
+  await warming.load();
 
   // The two faces: one for clients, one for operators.
   const common = { config, mirror, routing, buckets, keeper, log, metrics };

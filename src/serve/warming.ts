@@ -14,7 +14,7 @@ import { formatImage } from "../oci/reference.ts";
 import type { Routing } from "../oci/routing.ts";
 import type { QuotaBucket } from "../quota/bucket.ts";
 import type { Pins } from "../store/evict/pins.ts";
-import type { WarmJobTable } from "../store/sqlite/warmJobs.ts";
+import type { WarmJobTable } from "../store/state.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
@@ -59,7 +59,7 @@ export class Warming {
       concurrency: settings.concurrency,
       ended: (upstream, result) => metrics.warmImages.inc({ upstream, result }),
       over: (end) => tell(end, log),
-      trouble: (error) => log.error({ err: error }, "warming met what it did not expect"),
+      trouble: this.#failed,
       draining,
       now: Date.now,
       pause: (ms, signal) => wait(ms, undefined, { signal, ref: false }),
@@ -69,6 +69,11 @@ export class Warming {
         metrics.warmJobs.set({ state }, this.warmer.jobs.filter((job) => job.state === state).length);
       }
     });
+  }
+
+  /** Reads what the last process left. */
+  load(): Promise<void> {
+    return this.warmer.load();
   }
 
   /** Goes on with what the last process left, and begins what the configuration says. */
@@ -86,7 +91,9 @@ export class Warming {
       } satisfies WarmOrder,
     }));
     const planned = orders.flatMap(({ schedule, timeZone, order }) =>
-      schedule === undefined ? [] : [{ expression: schedule, timeZone, run: () => this.#submit(order) }],
+      schedule === undefined
+        ? []
+        : [{ expression: schedule, timeZone, run: () => void this.#submit(order).catch(this.#failed) }],
     );
     if (planned.length > 0) {
       this.#schedule = new Schedule(planned, {
@@ -97,7 +104,7 @@ export class Warming {
         },
       });
     }
-    for (const { onStart, order } of orders) if (onStart) this.#submit(order);
+    for (const { onStart, order } of orders) if (onStart) void this.#submit(order).catch(this.#failed);
     if (settings.fromCluster.enabled) this.#follow();
   }
 
@@ -115,7 +122,7 @@ export class Warming {
       everyMs: every,
       listed: (used) => {
         metrics.clusterLists.inc({ result: "ok" });
-        this.#use(used);
+        return this.#use(used);
       },
       failed: (error) => {
         metrics.clusterLists.inc({ result: "failed" });
@@ -126,25 +133,36 @@ export class Warming {
     this.#rounds.start();
   }
 
-  #use(used: readonly UsedImage[]): void {
+  readonly #failed = (error: unknown): void =>
+    this.#options.log.error({ err: error }, "warming met what it did not expect");
+
+  async #use(used: readonly UsedImage[]): Promise<void> {
     const { routing, settings, pins, log } = this.#options;
     const { images, others } = imagesUsed(used, routing.upstreams);
-    pins.replace(
+    await pins.replace(
       "cluster",
       images.flatMap(({ name }) => parsePattern(name) ?? []),
     );
     log.debug({ images: images.length, others }, "listed what the cluster uses");
     if (images.length === 0) return;
-    this.#submit({ origin: "cluster", name: "cluster", images, platforms: settings.platforms, wait: false });
+    await this.#submit({
+      origin: "cluster",
+      name: "cluster",
+      images,
+      platforms: settings.platforms,
+      wait: false,
+    });
   }
 
-  #submit(order: WarmOrder): void {
+  async #submit(order: WarmOrder): Promise<void> {
     const { log } = this.#options;
     const { origin, name } = order;
-    if (this.warmer.isUnderWay(order))
-      return log.debug({ origin, name }, "still warming what was ordered before");
+    if (this.warmer.isUnderWay(order)) {
+      log.debug({ origin, name }, "still warming what was ordered before");
+      return;
+    }
     try {
-      this.warmer.submit(order);
+      await this.warmer.submit(order);
     } catch (error) {
       if (!(error instanceof TooManyJobsError)) throw error;
       log.warn({ origin, name }, error.message);

@@ -1,20 +1,34 @@
 /** The store put together: one lock, one database, and the work that keeps what is held trustworthy. */
 import { join } from "node:path";
 import type { Digest } from "../oci/digest.ts";
-import { DiskBlobs, type Blobs } from "./disk/blobs.ts";
-import { SqliteCatalog, type Catalog } from "./sqlite/catalog.ts";
+import { DiskBlobs } from "./disk/blobs.ts";
+import type { Blobs } from "./blobs.ts";
+import { SqliteCatalog } from "./sqlite/catalog.ts";
+import type { Catalog, Inventory, MetadataExpiry, Survey, Verdicts } from "./catalog.ts";
 import { Reconciler, type Flaw } from "./repair/reconcile.ts";
 import { Fills } from "./fill/fills.ts";
-import { lastingFindings } from "./sqlite/verdicts.ts";
+import { Checkpointer } from "./sqlite/checkpoint.ts";
+import { SqliteInventory } from "./sqlite/inventory.ts";
+import { SqliteLedger } from "./sqlite/ledger.ts";
+import { ledgerTables } from "./sqlite/ledgerTables.ts";
+import { SqliteMetadataExpiry } from "./sqlite/metadataExpiry.ts";
+import {
+  SqliteAnchors,
+  SqlitePins,
+  SqliteSightings,
+  SqliteVisibilities,
+  SqliteWarmJobs,
+} from "./sqlite/state.ts";
+import { SqliteVerdicts } from "./sqlite/verdicts.ts";
+import type { Ledger } from "../quota/ledger.ts";
+import type { State } from "./state.ts";
 import { forgiving } from "./forgiving.ts";
 import { Health, type Trouble } from "./health.ts";
 import { LiveDatabase } from "./sqlite/live.ts";
 import { lockRoot, type RootLock } from "./sqlite/lock.ts";
-import { pinTable } from "./evict/pins.ts";
 import { withMemoryCache } from "./disk/memoryCache.ts";
 import { rest } from "./rest.ts";
 import { quarantineShare, sweepQuarantine } from "./repair/quarantine.ts";
-import type { Kept } from "./sqlite/salvage.ts";
 import { Scrub } from "./repair/scrub.ts";
 import { SqliteSurvey } from "./sqlite/survey.ts";
 
@@ -41,10 +55,11 @@ export interface StoreOptions {
   readonly capacity: number;
   /** Bytes per second, and ms. */
   readonly scrub: { readonly rate: number; readonly every: number };
-  /** Tables of another room in the same file, which are kept when it is damaged. */
-  readonly keep: Kept;
   readonly events: StoreEvents;
 }
+
+/** Tables that cannot be made again. */
+const lasting = ["pin", "immutable_tag", "sighting"].map((name) => ({ prefix: name, version: name }));
 
 /** How often the disk is looked after, in ms. */
 const careEveryMs = 5_000;
@@ -56,24 +71,46 @@ export class Store {
   readonly blobs: Blobs;
   readonly catalog: Catalog;
   readonly custody: Reconciler;
-  /** For what else is kept in the same file. */
-  readonly database: LiveDatabase;
+  readonly inventory: Inventory;
+  readonly survey: Survey;
+  readonly expiry: MetadataExpiry;
+  readonly verdicts: Verdicts;
+  readonly state: State;
+  readonly ledger: Ledger;
   readonly fills: Fills;
   readonly health: Health;
   readonly #options: StoreOptions;
   readonly #lock: RootLock;
+  readonly #database: LiveDatabase;
+  readonly #checkpointer: Checkpointer;
   #caring: AbortSignal | undefined;
 
   private constructor(options: StoreOptions, lock: RootLock, blobs: Blobs, database: LiveDatabase) {
     const { root, minFree, events } = options;
     this.#options = options;
     this.#lock = lock;
-    this.database = database;
+    this.#database = database;
+    this.#checkpointer = new Checkpointer(database.path);
     this.blobs = blobs;
     this.health = new Health({ root, minFree, changed: (trouble) => events.trouble(trouble) });
     const catalog = database.over((handle) => new SqliteCatalog(handle));
     const forgives = (error: unknown): boolean => this.health.note(error) !== undefined;
     this.catalog = forgiving(catalog, forgives);
+    this.inventory = database.over((handle) => new SqliteInventory(handle));
+    this.survey = database.over((handle) => new SqliteSurvey(handle));
+    this.expiry = database.over((handle) => new SqliteMetadataExpiry(handle));
+    this.verdicts = database.over((handle) => new SqliteVerdicts(handle));
+    this.ledger = database.over((handle) => new SqliteLedger(handle));
+    this.state = {
+      pins: database.over((handle) => new SqlitePins(handle)),
+      anchors: database.over((handle) => new SqliteAnchors(handle)),
+      sightings: database.over((handle) => new SqliteSightings(handle)),
+      visibilities: forgiving(
+        database.over((handle) => new SqliteVisibilities(handle)),
+        forgives,
+      ),
+      warmJobs: database.over((handle) => new SqliteWarmJobs(handle)),
+    };
     const condemned = (digest: Digest, flaw: Flaw): void => events.condemned(digest, flaw);
     this.custody = new Reconciler({ blobs, catalog: this.catalog, forgives, condemned });
     this.fills = new Fills((digest, work) => this.custody.keep(digest, work));
@@ -84,11 +121,11 @@ export class Store {
     const lock = lockRoot(options.root);
     try {
       const blobs = withMemoryCache(await DiskBlobs.at(options.root));
-      const { keep, events } = options;
+      const { events } = options;
       const whenReplaced = { rebuild: (): void => {} };
       const database = new LiveDatabase(join(options.root, "catalog.sqlite"), {
         // What operators have pinned cannot be told from the blobs either, nor can what tags meant once.
-        keep: [keep, pinTable, ...lastingFindings],
+        keep: [ledgerTables, ...lasting],
         replaced: (aside, error) => {
           events.replaced(aside, error);
           whenReplaced.rebuild();
@@ -106,9 +143,8 @@ export class Store {
   /** Adopts what has no row, scrubs, and looks after the disk, until `signal` is aborted. */
   async care(signal: AbortSignal): Promise<void> {
     this.#caring = signal;
-    const survey = this.database.over((database) => new SqliteSurvey(database));
     const { scrub, events } = this.#options;
-    const { custody } = this;
+    const { custody, survey } = this;
     const scrubbing = new Scrub({
       survey,
       custody,
@@ -123,9 +159,13 @@ export class Store {
     ]);
   }
 
+  /** Brings what was written to the log into the file, without holding up the event loop. */
+  readonly checkpoint = (): Promise<void> => this.#checkpointer.run();
+
   /** Lets go of everything. Nobody may use the store any more. */
-  close(): void {
-    this.database.close();
+  async close(): Promise<void> {
+    await this.#checkpointer.close();
+    this.#database.close();
     this.#lock.release();
   }
 

@@ -16,10 +16,11 @@ import { parseTag, type Repository, type RepositoryName, type Tag } from "../../
 import { SqliteCatalog } from "../../src/store/sqlite/catalog.ts";
 import { Checkpointer } from "../../src/store/sqlite/checkpoint.ts";
 import { openDatabase } from "../../src/store/sqlite/database.ts";
-import { SqliteMetadataExpiry } from "../../src/store/evict/metadataExpiry.ts";
+import { SqliteMetadataExpiry } from "../../src/store/sqlite/metadataExpiry.ts";
 import { SqliteInventory } from "../../src/store/sqlite/inventory.ts";
 import { graceMs, Eviction } from "../../src/store/evict/eviction.ts";
-import { Pins, SqlitePinTable } from "../../src/store/evict/pins.ts";
+import { Pins } from "../../src/store/evict/pins.ts";
+import { SqlitePins } from "../../src/store/sqlite/state.ts";
 
 const blobCount = Number(process.argv[2] ?? 1_000_000);
 const manifestCount = blobCount / 10;
@@ -119,7 +120,7 @@ async function timeEviction() {
     leftovers: () => 0,
     hearsay: new SqliteMetadataExpiry(database),
     listAgeMs: 0,
-    pins: new Pins(new SqlitePinTable(() => database), [], Date.now),
+    pins: new Pins(new SqlitePins(database), [], Date.now),
     retention: [],
     rest: () => checkpointer.run(),
     evicted: () => {},

@@ -2,7 +2,7 @@
 import { expect, it } from "vitest";
 import { digestOf, type Digest } from "../../src/oci/digest.ts";
 import type { Span } from "../../src/oci/range.ts";
-import type { Blobs } from "../../src/store/disk/blobs.ts";
+import type { Blobs } from "../../src/store/blobs.ts";
 import type { Content } from "../../src/store/fill/content.ts";
 import { IntegrityError } from "../../src/store/error.ts";
 import { bytesOf } from "../support/pieces.ts";

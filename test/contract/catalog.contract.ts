@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { ociIndex, ociManifest } from "../../src/oci/descriptor.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { parseRepositoryName, parseTag, type Repository } from "../../src/oci/reference.ts";
-import type { Catalog } from "../../src/store/sqlite/catalog.ts";
+import type { Catalog } from "../../src/store/catalog.ts";
 
 function repository(upstream: string, text: string): Repository {
   const name = parseRepositoryName(text);

@@ -3,8 +3,8 @@ import { expect, it } from "vitest";
 import { ociIndex, ociManifest } from "../../src/oci/descriptor.ts";
 import { digestOf, type Digest } from "../../src/oci/digest.ts";
 import { parseRepositoryName, parseTag, type Repository, type Tag } from "../../src/oci/reference.ts";
-import type { Catalog } from "../../src/store/sqlite/catalog.ts";
-import type { Discarded, HeldImage, Inventory } from "../../src/store/sqlite/inventory.ts";
+import type { Catalog } from "../../src/store/catalog.ts";
+import type { Discarded, HeldImage, Inventory } from "../../src/store/catalog.ts";
 
 /** The two views of one store. */
 export interface Shelves {

@@ -1,9 +1,9 @@
 /** {@link Blobs} in memory, for tests that need no disk. It keeps the same contract. */
 import { digestOf, algorithmOf, type Digest } from "../../src/oci/digest.ts";
-import type { Blobs } from "../../src/store/disk/blobs.ts";
+import type { Blobs } from "../../src/store/blobs.ts";
 import type { Content } from "../../src/store/fill/content.ts";
 import { IntegrityError } from "../../src/store/error.ts";
-import type { Ingest } from "../../src/store/disk/ingest.ts";
+import type { Ingest } from "../../src/store/blobs.ts";
 
 export class FakeBlobs implements Blobs {
   readonly #held = new Map<Digest, Buffer>();

@@ -2,13 +2,7 @@
 import { dockerList, ociIndex } from "../../src/oci/descriptor.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import { formatRepository, type Repository, type Tag } from "../../src/oci/reference.ts";
-import type {
-  Catalog,
-  HeldManifest,
-  Listing,
-  ManifestNature,
-  TagRecord,
-} from "../../src/store/sqlite/catalog.ts";
+import type { Catalog, HeldManifest, Listing, ManifestNature, TagRecord } from "../../src/store/catalog.ts";
 
 type StoredTag = Omit<TagRecord, "held"> & { readonly lastHeld: Digest | undefined };
 

@@ -108,9 +108,9 @@ export interface PinsOptions extends ViewerOptions {
   readonly keeper: {
     readonly pins: {
       list(): readonly { readonly pattern: Pattern; readonly origin: z.output<typeof origin> }[];
-      add(pattern: Pattern): void;
-      replace(owner: "cluster", patterns: readonly Pattern[]): void;
-      remove(pattern: Pattern): boolean;
+      add(pattern: Pattern): Promise<void>;
+      replace(owner: "cluster", patterns: readonly Pattern[]): Promise<void>;
+      remove(pattern: Pattern): Promise<boolean>;
     };
   };
 }
@@ -128,14 +128,14 @@ export function addPins(api: OpenAPIHono, options: PinsOptions): void {
     return c.json({ pins: shown }, 200);
   });
 
-  api.openapi(add, (c) => {
-    pins.add(c.req.valid("query").image);
+  api.openapi(add, async (c) => {
+    await pins.add(c.req.valid("query").image);
     return c.json(all(), 200);
   });
 
-  api.openapi(remove, (c) => {
+  api.openapi(remove, async (c) => {
     const { image } = c.req.valid("query");
-    if (pins.remove(image)) return c.json(all(), 200);
+    if (await pins.remove(image)) return c.json(all(), 200);
     const { text } = image;
     const other = pins.list().find(({ pattern }) => pattern.text === text)?.origin;
     if (other === "configuration") {
@@ -146,8 +146,8 @@ export function addPins(api: OpenAPIHono, options: PinsOptions): void {
       : c.json({ error: `there is no pin ${text}` }, 404);
   });
 
-  api.openapi(replace, (c) => {
-    pins.replace("cluster", c.req.valid("json").images);
+  api.openapi(replace, async (c) => {
+    await pins.replace("cluster", c.req.valid("json").images);
     return c.json(all(), 200);
   });
 }

@@ -186,7 +186,7 @@ export function addWarm(api: OpenAPIHono, options: WarmOptions): void {
     return c.json(detail, 200);
   });
 
-  api.openapi(submit, (c) => {
+  api.openapi(submit, async (c) => {
     const { images, platforms = warmPlatforms, wait } = c.req.valid("json");
     const { found, bad } = readImages(images, routing);
     if (bad.length > 0) {
@@ -194,7 +194,7 @@ export function addWarm(api: OpenAPIHono, options: WarmOptions): void {
       return c.json({ error, images: bad }, 400);
     }
     try {
-      const begun = warmer.submit({ origin: "api", name: "", images: found, platforms, wait });
+      const begun = await warmer.submit({ origin: "api", name: "", images: found, platforms, wait });
       c.header("Location", `/api/v1/warm/${begun.id}`);
       return c.json(detailOf(begun), 202);
     } catch (error) {
@@ -203,9 +203,9 @@ export function addWarm(api: OpenAPIHono, options: WarmOptions): void {
     }
   });
 
-  api.openapi(cancel, (c) => {
+  api.openapi(cancel, async (c) => {
     const { id } = c.req.valid("param");
-    const cancelled = warmer.cancel(id);
+    const cancelled = await warmer.cancel(id);
     return cancelled ? c.json(detailOf(cancelled), 200) : c.json({ error: `there is no job ${id}` }, 404);
   });
 }

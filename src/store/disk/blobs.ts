@@ -4,32 +4,9 @@ import { join } from "node:path";
 import { algorithmOf, digestOf, hexOf, parseDigest, type Algorithm, type Digest } from "../../oci/digest.ts";
 import { lend, type Content, type Sendfile } from "../fill/content.ts";
 import { disk, type Files } from "./files.ts";
-import { DiskIngest, type Ingest } from "./ingest.ts";
+import { DiskIngest } from "./ingest.ts";
+import type { Blobs, Ingest } from "../blobs.ts";
 import { ingestName, sweepLeftovers, type Leftover } from "./leftovers.ts";
-
-/** Content by digest. It says nothing about who may have it: that is the catalog's to know. */
-export interface Blobs {
-  /** The blob, or undefined when it is absent or is not `size` bytes long. */
-  open(digest: Digest, size: number): Promise<Content | undefined>;
-  /** All bytes of a small blob, under the conditions of {@link open}, and only if they are what their name says. */
-  read(digest: Digest, size: number): Promise<Buffer | undefined>;
-  /** The size of the bytes under this name, whatever they are. */
-  size(digest: Digest): Promise<number | undefined>;
-  /** How many bytes of a blob its next {@link ingest} begins with. */
-  kept(digest: Digest): number;
-  /** How many bytes there are of such blobs in all. */
-  keptInAll(): number;
-  /** Starts a blob that will be committed later. */
-  ingest(digest: Digest): Promise<Ingest>;
-  /** Stores a small blob whole. @throws IntegrityError */
-  put(digest: Digest, bytes: Uint8Array): Promise<void>;
-  /** Removes a blob; those who read it finish. False when there was none. */
-  remove(digest: Digest): Promise<boolean>;
-  /** Takes a blob out of service and keeps its bytes for people to look at. False when there was none. */
-  quarantine(digest: Digest): Promise<boolean>;
-  /** Every blob, in no order. */
-  list(): AsyncIterable<{ readonly digest: Digest; readonly size: number }>;
-}
 
 /** {@link Blobs} under `root`: `blobs/<algorithm>/<first two hex digits>/<hex>`, and `ingest/` for those on their way in. */
 export class DiskBlobs implements Blobs {

@@ -3,28 +3,8 @@ import { dirname } from "node:path";
 import { algorithmOf, finish, hashFor, type Digest } from "../../oci/digest.ts";
 import { lend } from "../fill/content.ts";
 import { IntegrityError } from "../error.ts";
+import type { Ingest } from "../blobs.ts";
 import type { Files, OpenFile } from "./files.ts";
-
-export interface Ingest {
-  /** Bytes that are here before the first write: what an earlier process had fetched of a large blob. */
-  readonly kept: number;
-  /** Hashes the bytes that were kept. Called once, before the first write. */
-  recall(): Promise<void>;
-  /** Set when what was read cannot be read again. */
-  readonly isReadOnce?: true;
-  /** Appends `chunk`, all of it, whose memory is the caller's again then. */
-  write(chunk: Uint8Array): Promise<void>;
-  /** The descriptor of the file with what was written, if there is one. */
-  readonly descriptor?: number;
-  /** Reads what was written, from `position` on, into `buffer`, at most `length` bytes; the number of bytes read. */
-  read(buffer: Uint8Array, length: number, position: number): Promise<number>;
-  /** Checks that the bytes are those of the digest. @throws IntegrityError */
-  verify(): void;
-  /** Makes the bytes a blob that survives a crash. Reading goes on until {@link close}. */
-  commit(): Promise<void>;
-  /** Closes the file, and removes it unless it was committed. */
-  close(): Promise<void>;
-}
 
 /** What tells one file's ingest from another's. */
 export interface IngestFile {

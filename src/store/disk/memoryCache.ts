@@ -1,7 +1,7 @@
 /** The small blobs that were read last, kept in memory: the same few manifests are asked for again and again. */
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../../oci/digest.ts";
-import type { Blobs } from "./blobs.ts";
+import type { Blobs } from "../blobs.ts";
 
 /** Bytes kept at most. Manifests are a few kilobytes, so these are thousands of them. */
 const capacity = 32 * 1024 * 1024;

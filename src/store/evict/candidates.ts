@@ -2,7 +2,7 @@
 import { matches, type Pattern } from "../../oci/pattern.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { Tag } from "../../oci/reference.ts";
-import type { HeldImage, Inventory } from "../sqlite/inventory.ts";
+import type { HeldImage, Inventory } from "../catalog.ts";
 import { expiry, isPinned, type RetentionRule } from "./retention.ts";
 import { TimeSlices } from "../../async/slices.ts";
 

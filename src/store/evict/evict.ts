@@ -1,7 +1,7 @@
 /** Eviction: passes that let go of images until enough room is there, or until the rules are kept. */
 import type { Pattern } from "../../oci/pattern.ts";
 import type { Candidates, EvictionCandidate } from "./candidates.ts";
-import type { Inventory } from "../sqlite/inventory.ts";
+import type { Inventory } from "../catalog.ts";
 import type { Remover } from "./remover.ts";
 
 /** An image that went, or would go, and the bytes that came free with it. */

@@ -1,10 +1,10 @@
 /** The keeper of the cache: counts uses, makes room, tidies up, and tells what is held. Works in the background until closed. */
 import type { Pattern } from "../../oci/pattern.ts";
-import type { Blobs } from "../disk/blobs.ts";
+import type { Blobs } from "../blobs.ts";
 import { Candidates, type EvictionReason, type ShownImage } from "./candidates.ts";
 import { Evictor, type Evicted } from "./evict.ts";
-import { metadataLimits, type MetadataExpiry } from "./metadataExpiry.ts";
-import type { HeldImage, Inventory, Totals } from "../sqlite/inventory.ts";
+import { metadataLimits, type MetadataExpiry } from "../catalog.ts";
+import type { HeldImage, Inventory, Totals } from "../catalog.ts";
 import type { Pins } from "./pins.ts";
 import { DryRun, Removal } from "./remover.ts";
 import { Room, type CapacityMarks } from "./room.ts";

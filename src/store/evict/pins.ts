@@ -1,9 +1,6 @@
 /** Pins: patterns of images that are never evicted: of the configuration, added while running, or of what the cluster uses. */
-import type Database from "better-sqlite3";
 import { parsePattern, type Pattern } from "../../oci/pattern.ts";
-
-/** Somebody whose pins are replaced all at once: the cluster, for the images that its pods use. */
-export type PinOwner = "cluster";
+import type { PinOwner, PinTable } from "../state.ts";
 
 /** A pin, and who made it. */
 export interface Pin {
@@ -11,71 +8,26 @@ export interface Pin {
   readonly origin: "configuration" | "api" | PinOwner;
 }
 
-/** The pins' table, for those who keep it when the rest of the catalog is lost. */
-export const pinTable = { prefix: "pin", version: "pin" } as const;
-
-/** Where pins that were added outlive the process. */
-export interface PinTable {
-  all(): readonly string[];
-  add(pattern: string, pinnedAt: number): void;
-  remove(pattern: string): void;
-  owned(owner: PinOwner): readonly string[];
-  /** Puts these in the place of all that `owner` had. */
-  replace(owner: PinOwner, patterns: readonly string[], pinnedAt: number): void;
-}
-
-/** {@link PinTable} in SQLite. */
-export class SqlitePinTable implements PinTable {
-  readonly #database: () => Database.Database;
-
-  /** `database` gives the one that is in use when it is called: one that is damaged is replaced. */
-  constructor(database: () => Database.Database) {
-    this.#database = database;
-  }
-
-  all(): readonly string[] {
-    return this.#database().prepare<[], string>("SELECT pattern FROM pin ORDER BY pattern").pluck().all();
-  }
-
-  add(pattern: string, pinnedAt: number): void {
-    this.#database().prepare("INSERT OR IGNORE INTO pin VALUES (?, ?)").run(pattern, pinnedAt);
-  }
-
-  remove(pattern: string): void {
-    this.#database().prepare("DELETE FROM pin WHERE pattern = ?").run(pattern);
-  }
-
-  owned(owner: PinOwner): readonly string[] {
-    return this.#database()
-      .prepare<[string], string>("SELECT pattern FROM pin_owned WHERE owner = ? ORDER BY pattern")
-      .pluck()
-      .all(owner);
-  }
-
-  replace(owner: PinOwner, patterns: readonly string[], pinnedAt: number): void {
-    const database = this.#database();
-    const add = database.prepare("INSERT OR IGNORE INTO pin_owned VALUES (?, ?, ?)");
-    database.transaction(() => {
-      database.prepare("DELETE FROM pin_owned WHERE owner = ?").run(owner);
-      for (const pattern of patterns) add.run(owner, pattern, pinnedAt);
-    })();
-  }
-}
-
 export class Pins {
   readonly #table: PinTable;
   readonly #configured: readonly Pattern[];
   readonly #now: () => number;
-  readonly #added = new Map<string, Pattern>();
+  #added = new Map<string, Pattern>();
   /** The cluster's. */
-  #used: ReadonlyMap<string, Pattern>;
+  #used: ReadonlyMap<string, Pattern> = new Map();
+  /** Settles when the last change has been written: changes are made one after the other. */
+  #changed: Promise<unknown> = Promise.resolve();
 
   constructor(table: PinTable, configured: readonly Pattern[], now: () => number) {
     this.#table = table;
     this.#configured = configured;
     this.#now = now;
-    for (const pattern of readAll(table.all())) this.#added.set(pattern.text, pattern);
-    this.#used = byText(readAll(table.owned("cluster")));
+  }
+
+  /** Reads the pins of earlier processes. */
+  async load(): Promise<void> {
+    this.#added = byText(readAll(await this.#table.all()));
+    this.#used = byText(readAll(await this.#table.owned("cluster")));
   }
 
   *patterns(): Iterable<Pattern> {
@@ -92,22 +44,34 @@ export class Pins {
     ];
   }
 
-  add(pattern: Pattern): void {
-    this.#table.add(pattern.text, this.#now());
-    this.#added.set(pattern.text, pattern);
+  add(pattern: Pattern): Promise<void> {
+    return this.#change(async () => {
+      await this.#table.add(pattern.text, this.#now());
+      this.#added.set(pattern.text, pattern);
+    });
   }
 
   /** Puts these in the place of all pins that `owner` had; no other pin is touched. */
-  replace(owner: PinOwner, patterns: readonly Pattern[]): void {
-    const unique = byText(patterns);
-    this.#table.replace(owner, [...unique.keys()], this.#now());
-    this.#used = unique;
+  replace(owner: PinOwner, patterns: readonly Pattern[]): Promise<void> {
+    return this.#change(async () => {
+      const unique = byText(patterns);
+      await this.#table.replace(owner, [...unique.keys()], this.#now());
+      this.#used = unique;
+    });
   }
 
   /** False when there is no such pin, or only one of another origin. */
-  remove(pattern: Pattern): boolean {
-    this.#table.remove(pattern.text);
-    return this.#added.delete(pattern.text);
+  remove(pattern: Pattern): Promise<boolean> {
+    return this.#change(async () => {
+      await this.#table.remove(pattern.text);
+      return this.#added.delete(pattern.text);
+    });
+  }
+
+  #change<T>(change: () => Promise<T>): Promise<T> {
+    const changed = this.#changed.then(change);
+    this.#changed = changed.catch(() => {});
+    return changed;
   }
 }
 
@@ -115,6 +79,6 @@ function readAll(texts: readonly string[]): Pattern[] {
   return texts.flatMap((text) => parsePattern(text) ?? []);
 }
 
-function byText(patterns: readonly Pattern[]): ReadonlyMap<string, Pattern> {
+function byText(patterns: readonly Pattern[]): Map<string, Pattern> {
   return new Map(patterns.map((pattern) => [pattern.text, pattern]));
 }

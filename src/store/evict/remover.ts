@@ -1,8 +1,8 @@
 /** Letting go of images and of what nobody names any more: in earnest, or as a rehearsal that only counts. */
 import type { Digest } from "../../oci/digest.ts";
-import type { Blobs } from "../disk/blobs.ts";
+import type { Blobs } from "../blobs.ts";
 import type { Candidates, EvictionReason } from "./candidates.ts";
-import type { HeldImage, Inventory } from "../sqlite/inventory.ts";
+import type { HeldImage, Inventory } from "../catalog.ts";
 import { TimeSlices } from "../../async/slices.ts";
 
 /** How many blobs are let go of between two turns of the event loop. */

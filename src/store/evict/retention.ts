@@ -1,6 +1,6 @@
 /** What may go and what must stay: pins and retention rules, by image. */
 import { matches, type Candidate, type Pattern } from "../../oci/pattern.ts";
-import type { HeldImage } from "../sqlite/inventory.ts";
+import type { HeldImage } from "../catalog.ts";
 
 /** The first rule whose pattern matches an image says how long it is kept. Durations are ms. */
 export interface RetentionRule {

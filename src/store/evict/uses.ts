@@ -1,7 +1,7 @@
 /** Use counts: noted in memory on every hit, and written to the catalog now and then. A crash loses the last few seconds. */
 import type { Digest } from "../../oci/digest.ts";
 import { formatRepository, type Repository } from "../../oci/reference.ts";
-import type { Inventory, Use } from "../sqlite/inventory.ts";
+import type { Inventory, Use } from "../catalog.ts";
 
 /** How many uses one transaction writes at most. */
 const perTransaction = 250;

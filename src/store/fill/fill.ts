@@ -4,7 +4,7 @@ import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/reference.ts";
 import { lend, type Content, type Sendfile } from "./content.ts";
 import { FillError } from "../error.ts";
-import type { Ingest } from "../disk/ingest.ts";
+import type { Ingest } from "../blobs.ts";
 import { Tail } from "./tail.ts";
 
 /**

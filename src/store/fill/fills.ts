@@ -1,7 +1,7 @@
 /** The running fills, at most one for a digest. */
 import type { Digest } from "../../oci/digest.ts";
 import { Fill, type FillOptions, type SerializeByDigest, type FillSource } from "./fill.ts";
-import type { Ingest } from "../disk/ingest.ts";
+import type { Ingest } from "../blobs.ts";
 
 /** All downloads that run now. */
 export class Fills {

@@ -1,10 +1,10 @@
 /** Whether a blob that is to come in can be stored, and if so, where. */
 import type { Digest } from "../../oci/digest.ts";
-import type { Blobs } from "../disk/blobs.ts";
+import type { Blobs } from "../blobs.ts";
 import type { PassthroughReason } from "./bypass.ts";
 import type { Fills } from "./fills.ts";
 import type { Health } from "../health.ts";
-import type { Ingest } from "../disk/ingest.ts";
+import type { Ingest } from "../blobs.ts";
 import type { RoomReservation, Room } from "../evict/room.ts";
 
 export interface IntakeOptions {

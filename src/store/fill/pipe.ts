@@ -2,7 +2,7 @@
 import { algorithmOf, finish, hashFor, type Digest } from "../../oci/digest.ts";
 import { IntegrityError } from "../error.ts";
 import { heldBack } from "./fill.ts";
-import type { Ingest } from "../disk/ingest.ts";
+import type { Ingest } from "../blobs.ts";
 
 /** How far the upstream may be ahead of the reader, in bytes. More than what is held back, or they would wait for each other. */
 const ahead = 16 * heldBack;

@@ -2,10 +2,10 @@
 import { opendir, rename, rm } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
 import { hexOf, parseDigest, type Digest } from "../../oci/digest.ts";
-import type { Blobs } from "../disk/blobs.ts";
-import type { Catalog } from "../sqlite/catalog.ts";
+import type { Blobs } from "../blobs.ts";
+import type { Catalog } from "../catalog.ts";
 import type { Reconciler } from "./reconcile.ts";
-import type { Survey } from "../sqlite/survey.ts";
+import type { Survey } from "../catalog.ts";
 import { findLeftovers } from "../disk/leftovers.ts";
 
 /**

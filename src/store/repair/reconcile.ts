@@ -2,8 +2,9 @@
 import { maxManifestBytes, ociIndex, ociManifest } from "../../oci/descriptor.ts";
 import { algorithmOf, finish, hashFor, type Digest } from "../../oci/digest.ts";
 import { ManifestError, namesIn, readManifest } from "../../oci/manifest.ts";
-import { isUnreadable, type Blobs } from "../disk/blobs.ts";
-import type { Catalog, ManifestNature } from "../sqlite/catalog.ts";
+import { isUnreadable } from "../disk/blobs.ts";
+import type { Blobs } from "../blobs.ts";
+import type { Catalog, ManifestNature } from "../catalog.ts";
 
 /** What is wrong with a blob: its bytes, how many there are, or that the disk does not give them back. */
 export type Flaw = "bytes" | "size" | "unreadable";

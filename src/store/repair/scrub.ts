@@ -2,7 +2,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { Reconciler } from "./reconcile.ts";
 import { rest } from "../rest.ts";
-import type { BlobRow, Survey, ScrubMark } from "../sqlite/survey.ts";
+import type { BlobRow, Survey, ScrubMark } from "../catalog.ts";
 
 export interface ScrubOptions {
   readonly survey: Survey;

@@ -1,81 +1,10 @@
 /** The catalog: which repository holds what, and which tag meant which digest. It can be rebuilt; the blobs prove themselves. */
 import type Database from "better-sqlite3";
-import { dockerList, ociIndex, type Descriptor } from "../../oci/descriptor.ts";
+import { dockerList, ociIndex } from "../../oci/descriptor.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { formatImage, type Repository, type RepositoryName, type Tag } from "../../oci/reference.ts";
+import type { Catalog, HeldManifest, Listing, ManifestNature, TagRecord } from "../catalog.ts";
 import { QueryCache } from "./queryCache.ts";
-
-/** A manifest that is held: what its bytes are, and how many. */
-export type HeldManifest = Pick<Descriptor, "digest" | "mediaType" | "size">;
-
-/** What makes a blob a manifest: how its bytes are to be read, and what they name. */
-export interface ManifestNature {
-  readonly mediaType: string;
-  readonly names: readonly Digest[];
-  /** Of a referrer: what it is about. */
-  readonly subject?: Digest;
-}
-
-/** What a tag meant at `checkedAt` (ms since the epoch). */
-export interface TagRecord {
-  readonly descriptor: HeldManifest;
-  readonly checkedAt: number;
-  /** The alternate that said so, when the upstream itself could not be asked. */
-  readonly alternate: string | undefined;
-  /**
-   * The manifest of this tag that could be served last: `descriptor` itself, or what it replaced. An index counts once a
-   * manifest it names is held too; before that it is taken only for want of anything else.
-   */
-  readonly held: HeldManifest | undefined;
-}
-
-/** A list as the upstream gave it at `checkedAt` (ms since the epoch). */
-export interface Listing {
-  readonly body: string;
-  readonly checkedAt: number;
-}
-
-/** Absence is undefined throughout. */
-export interface Catalog {
-  /** The size of a blob that this repository holds. */
-  blob(repository: Repository, digest: Digest): Promise<number | undefined>;
-  /** The size of a blob that any repository holds. */
-  blobAnywhere(digest: Digest): Promise<number | undefined>;
-  manifest(repository: Repository, digest: Digest): Promise<HeldManifest | undefined>;
-  /** A manifest that any repository holds. */
-  manifestAnywhere(digest: Digest): Promise<HeldManifest | undefined>;
-  tag(repository: Repository, tag: Tag): Promise<TagRecord | undefined>;
-  listing(repository: Repository, subject: string): Promise<Listing | undefined>;
-
-  /** The bytes lie under blobs/, and the upstream answered for them in this repository. */
-  holdBlob(repository: Repository, digest: Digest, size: number): Promise<void>;
-  /** The same for a manifest, with what it names and, of a referrer, what it is about. */
-  holdManifest(
-    repository: Repository,
-    manifest: HeldManifest,
-    names: readonly Digest[],
-    subject?: Digest,
-  ): Promise<void>;
-  /** The upstream answered for content that is held already. */
-  link(repository: Repository, digest: Digest): Promise<void>;
-  /** The upstream, or in its place an `alternate`, said at `checkedAt` that `tag` means this manifest. */
-  resolve(
-    repository: Repository,
-    tag: Tag,
-    descriptor: HeldManifest,
-    checkedAt: number,
-    alternate?: string,
-  ): Promise<void>;
-  /** The upstream said that there is no such tag. */
-  forgetTag(repository: Repository, tag: Tag): Promise<void>;
-  /** The upstream said that there is no such manifest, so no tag can mean it. */
-  forgetTagsOf(repository: Repository, digest: Digest): Promise<void>;
-  keepListing(repository: Repository, subject: string, listing: Listing): Promise<void>;
-  /** Bytes that lie under blobs/ have a row again, a manifest `as` what it is. By that alone no repository may have them. */
-  adopt(digest: Digest, size: number, as?: ManifestNature): Promise<void>;
-  /** The bytes are gone: nobody holds this digest any more. */
-  forget(digest: Digest): Promise<void>;
-}
 
 /**
  * Who holds the manifests that were found on disk, until the upstream of a repository answers for them: so they are used

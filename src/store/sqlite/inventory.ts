@@ -2,78 +2,8 @@
 import type Database from "better-sqlite3";
 import type { Digest } from "../../oci/digest.ts";
 import { parseTag, type Repository, type RepositoryName, type Tag } from "../../oci/reference.ts";
-import type { HeldManifest } from "./catalog.ts";
+import type { Discarded, HeldImage, Inventory, Totals, Use } from "../catalog.ts";
 import { TimeSlice, someOf, usualSliceMs } from "../../async/slices.ts";
-
-/** How much is held. */
-export interface Totals {
-  readonly bytes: number;
-  /** Manifests are blobs too. */
-  readonly blobs: number;
-  readonly manifests: number;
-}
-
-/** A manifest that a repository holds. Times are ms since the epoch. */
-export interface HeldImage extends HeldManifest {
-  readonly repository: Repository;
-  readonly heldAt: number;
-  readonly usedAt: number;
-  /** How often it was asked for while it was held. */
-  readonly uses: number;
-}
-
-/** That an image was asked for. */
-export interface Use {
-  readonly repository: Repository;
-  readonly digest: Digest;
-  readonly at: number;
-  readonly count: number;
-}
-
-/** A blob that was let go of: its bytes are to be removed. */
-export interface Discarded {
-  readonly digest: Digest;
-  readonly size: number;
-}
-
-/** No call holds up a request: each does a small, bounded piece of work, or one after the other with turns for everybody else. */
-export interface Inventory {
-  totals(): Promise<Totals>;
-  /** When the image that was unused for longest was asked for last. */
-  oldestUse(): Promise<number | undefined>;
-  /**
-   * Notes some of these uses, the first ones, in one transaction; how many, at least one. An image that was let go of meanwhile is passed over. No image becomes older by it
-   * but one that was used after `now`, while the clock was ahead.
-   */
-  use(uses: readonly Use[], now: number): Promise<number>;
-  /** Images by last use, oldest first, after `after`; at most `limit`, and none only at the end. */
-  byUse(after: HeldImage | undefined, limit: number): Promise<HeldImage[]>;
-  /** The same by upstream, repository and digest. */
-  byName(after: Pick<HeldImage, "repository" | "digest"> | undefined, limit: number): Promise<HeldImage[]>;
-  tagsOf(repository: Repository, digest: Digest): Promise<Tag[]>;
-  /** What this repository holds that keeps an image: an index that names it, the subject that it refers to. Some, if many. */
-  keepers(repository: Repository, digest: Digest): Promise<Digest[]>;
-  /** What this repository holds of an image's children and referrers. */
-  belongings(repository: Repository, digest: Digest): Promise<HeldImage[]>;
-  /** The blobs that are held and that a manifest is or names. */
-  contents(manifest: Digest): Promise<Discarded[]>;
-  /** Is every manifest that names this digest among `gone`? */
-  namedOnlyBy(digest: Digest, gone: ReadonlySet<Digest>): Promise<boolean>;
-  /** Does another repository hold this manifest? */
-  heldElsewhere(repository: Repository, digest: Digest): Promise<boolean>;
-  /**
-   * Takes one step towards this repository not holding the image any more; true when that is done. What nobody names
-   * then is an orphan that may go at once.
-   */
-  drop(repository: Repository, digest: Digest): Promise<boolean>;
-  /**
-   * Forgets some orphans, at least one if there is one, since `before`, or since after `ahead`, when the clock was; at most `limit`. Their bytes are the
-   * caller's to remove.
-   */
-  discard(before: number, ahead: number, limit: number): Promise<Discarded[]>;
-  /** The same without forgetting them. */
-  orphans(before: number, ahead: number, limit: number): Promise<Discarded[]>;
-}
 
 type Place = [upstream: string, repository: string];
 const place = ({ upstream, name }: Repository): Place => [upstream, name];

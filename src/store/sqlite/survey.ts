@@ -1,28 +1,7 @@
 /** The catalog seen from end to end: its rows in order, those that hang in the air, and how far the scrub has come. */
 import type Database from "better-sqlite3";
 import type { Digest } from "../../oci/digest.ts";
-
-/** A blob as its row says it is. */
-export interface BlobRow {
-  readonly digest: Digest;
-  readonly size: number;
-}
-
-/** Where the scrub stands: the last blob it has seen, and when (ms since the epoch) it saw the first of this round. */
-export interface ScrubMark {
-  readonly reached: string;
-  readonly beganAt: number;
-}
-
-/** Absence is undefined throughout. */
-export interface Survey {
-  /** The next blobs by digest after `after`, at most `count`; the empty text is before all. */
-  page(after: string, count: number): Promise<readonly BlobRow[]>;
-  /** Digests that are held, or known as manifests, though there is no blob of theirs. */
-  dangling(): Promise<readonly Digest[]>;
-  scrubMark(): Promise<ScrubMark | undefined>;
-  markScrub(mark: ScrubMark): Promise<void>;
-}
+import type { BlobRow, ScrubMark, Survey } from "../catalog.ts";
 
 /** {@link Survey} in the catalog's file. */
 export class SqliteSurvey implements Survey {

@@ -19,14 +19,15 @@ import { DiskBlobs } from "../../../src/store/disk/blobs.ts";
 import { SqliteCatalog } from "../../../src/store/sqlite/catalog.ts";
 import { openDatabase } from "../../../src/store/sqlite/database.ts";
 import { Reconciler } from "../../../src/store/repair/reconcile.ts";
-import { SqliteFindings } from "../../../src/store/sqlite/verdicts.ts";
+import { SqliteVerdicts } from "../../../src/store/sqlite/verdicts.ts";
 import { Fills } from "../../../src/store/fill/fills.ts";
 import { Health } from "../../../src/store/health.ts";
 import { Intake } from "../../../src/store/fill/intake.ts";
-import { SqliteMetadataExpiry } from "../../../src/store/evict/metadataExpiry.ts";
+import { SqliteMetadataExpiry } from "../../../src/store/sqlite/metadataExpiry.ts";
 import { SqliteInventory } from "../../../src/store/sqlite/inventory.ts";
 import { graceMs, Eviction } from "../../../src/store/evict/eviction.ts";
-import { Pins, SqlitePinTable } from "../../../src/store/evict/pins.ts";
+import { Pins } from "../../../src/store/evict/pins.ts";
+import { SqliteAnchors, SqlitePins, SqliteSightings } from "../../../src/store/sqlite/state.ts";
 import { Scrub } from "../../../src/store/repair/scrub.ts";
 import { SqliteSurvey } from "../../../src/store/sqlite/survey.ts";
 import { Metrics } from "../../../src/telemetry/metrics.ts";
@@ -108,7 +109,7 @@ async function openRooms(root: string, upstream: ShelfUpstream, now: () => numbe
     listAgeMs: 0,
     marks: { capacity, high: capacity, low: capacity },
     leftovers: () => blobs.keptInAll(),
-    pins: new Pins(new SqlitePinTable(() => database), [], now),
+    pins: new Pins(new SqlitePins(database), [], now),
     retention: [],
     rest: async () => {},
     evicted: () => {},
@@ -137,7 +138,9 @@ async function openRooms(root: string, upstream: ShelfUpstream, now: () => numbe
       rules: [],
       verify: [],
       immutableTags: [],
-      findings: new SqliteFindings(database),
+      verdicts: new SqliteVerdicts(database),
+      anchors: new SqliteAnchors(database),
+      sightings: new SqliteSightings(database),
       tell: () => {},
     },
     draining: new AbortController().signal,

@@ -98,7 +98,7 @@ function warmerWith(now: () => number): Warmer {
   return new Warmer({
     images: { warm: () => new Promise(() => {}) },
     stateOf: () => "ok",
-    table: { all: () => [], keep: () => {}, remove: () => {} },
+    table: { all: async () => [], keep: async () => {}, remove: async () => {} },
     concurrency: 2,
     ended: () => {},
     over: () => {},
@@ -111,7 +111,13 @@ function warmerWith(now: () => number): Warmer {
 
 function emptyKeeper(now: () => number): StatusApiOptions["keeper"] {
   const configured = parsePattern("docker.io/library/redis");
-  const table = { all: () => [], add: () => {}, remove: () => {}, owned: () => [], replace: () => {} };
+  const table = {
+    all: async () => [],
+    add: async () => {},
+    remove: async () => {},
+    owned: async () => [],
+    replace: async () => {},
+  };
   return {
     capacity: 1000,
     pins: new Pins(table, configured ? [configured] : [], now),

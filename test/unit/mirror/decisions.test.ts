@@ -7,7 +7,8 @@ import { PolicyRules, undecided } from "../../../src/mirror/policyRules.ts";
 import { parsePattern } from "../../../src/oci/pattern.ts";
 import { ociManifest } from "../../../src/oci/descriptor.ts";
 import { openDatabase } from "../../../src/store/sqlite/database.ts";
-import { SqliteFindings } from "../../../src/store/sqlite/verdicts.ts";
+import { SqliteSightings } from "../../../src/store/sqlite/state.ts";
+import { SqliteVerdicts } from "../../../src/store/sqlite/verdicts.ts";
 import { UpstreamError } from "../../../src/upstream/error.ts";
 import { FakeCatalog } from "../../support/fakeCatalog.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";
@@ -52,7 +53,7 @@ async function* pieces(bytes: Buffer): AsyncGenerator<Buffer> {
 }
 
 /** The rule for signatures, which count when {@link isSigned}; and where it is applied. */
-function open(findings = new SqliteFindings(openDatabase(":memory:"))) {
+function open(database = openDatabase(":memory:")) {
   const pattern = parsePattern("**");
   if (!pattern) throw new Error("no pattern");
   const judge = { key: "one", name: "verify.0", judge: () => (isSigned ? undefined : "it is wrong") };
@@ -64,7 +65,8 @@ function open(findings = new SqliteFindings(openDatabase(":memory:"))) {
   const payload = Buffer.from("{}");
   const signature = { ...version, bytes: Buffer.from(version.bytes) };
   const verdicts = new ManifestDecisions({
-    findings,
+    verdicts: new SqliteVerdicts(database),
+    sightings: new SqliteSightings(database),
     catalog: new FakeCatalog(),
     blobs: new FakeBlobs(),
     manifestPulls: {
@@ -90,7 +92,7 @@ function open(findings = new SqliteFindings(openDatabase(":memory:"))) {
     forgives: () => false,
     now: () => now,
   });
-  return { findings, verdict: () => verdicts.of(served, repository, whole, ruling, ask()) };
+  return { database, verdict: () => verdicts.of(served, repository, whole, ruling, ask()) };
 }
 
 beforeEach(() => {
@@ -112,12 +114,12 @@ it("serves an image a minute after it was refused, when it was signed meanwhile"
 
 it("keeps what is proven for good, for the next process too", async () => {
   isSigned = true;
-  const { findings, verdict } = open();
+  const { database, verdict } = open();
   expect(await verdict()).toEqual({});
   isSigned = false;
   now += 365 * 86_400_000;
   expect(await verdict()).toEqual({});
-  expect(await open(findings).verdict()).toEqual({});
+  expect(await open(database).verdict()).toEqual({});
 });
 
 it("comes to one verdict for all who wait", async () => {

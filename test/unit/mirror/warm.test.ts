@@ -27,13 +27,13 @@ function limited(retryAfter: number): RegistryError {
 
 class Table {
   readonly rows = new Map<string, string>();
-  all(): string[] {
+  async all(): Promise<string[]> {
     return [...this.rows.values()];
   }
-  keep(id: string, _at: number, body: string): void {
+  async keep(id: string, _at: number, body: string): Promise<void> {
     this.rows.set(id, body);
   }
-  remove(id: string): void {
+  async remove(id: string): Promise<void> {
     this.rows.delete(id);
   }
 }
@@ -78,7 +78,7 @@ test("what an upstream has said once is not asked again, and other upstreams are
     if (name.startsWith("docker.io/b")) throw limited(60);
     if (refusal) throw refusal;
   });
-  const job = warmer.submit(order(["a:1", "b:1", "c:1", "ghcr.io/x/y:1", "a:1"]));
+  const job = await warmer.submit(order(["a:1", "b:1", "c:1", "ghcr.io/x/y:1", "a:1"]));
   expect(await over(job)).toEqual(["held", "waiting", "waiting", "held"]);
   expect(asked).toEqual(["docker.io/a:1", "docker.io/b:1", "(docker.io/c:1)", "ghcr.io/x/y:1"]);
   expect(job.items[2]?.setback).toEqual({ state: "waiting", error: "too little is left", retryAt: 60_000 });
@@ -90,7 +90,7 @@ test("a full store stops all that follows, and other failures only their own ima
     if (name.includes("/a")) throw new WarmError("it is not there for linux/s390x");
     if (name.includes("/b")) throw new NoRoomError();
   });
-  const job = warmer.submit(order(["a:1", "b:1", "ghcr.io/x/y:1"]));
+  const job = await warmer.submit(order(["a:1", "b:1", "ghcr.io/x/y:1"]));
   expect(await over(job)).toEqual(["failed", "failed", "failed"]);
   expect(asked.at(-1)).toBe("(ghcr.io/x/y:1)");
   expect(job.items[2]?.setback?.error).toMatch(/^the store is at its high-water mark/);
@@ -98,7 +98,7 @@ test("a full store stops all that follows, and other failures only their own ima
 
 test("what nobody expects fails its image, and is told", async () => {
   const { warmer, troubles } = house(() => Promise.reject(new TypeError("oops")));
-  const job = warmer.submit(order(["a:1"]));
+  const job = await warmer.submit(order(["a:1"]));
   expect(await over(job)).toEqual(["failed"]);
   expect(job.items[0]?.setback?.error).toBe("this is Hubcap's own fault; its log says more");
   expect(troubles).toEqual([new TypeError("oops")]);
@@ -108,7 +108,7 @@ test("a job that waits goes on at the time it was told", async () => {
   const here = house(async () => {
     if (here.now < 60_000) throw limited(60);
   });
-  const job = here.warmer.submit(order(["a:1"], { wait: true }));
+  const job = await here.warmer.submit(order(["a:1"], { wait: true }));
   expect(await over(job)).toEqual(["held"]);
   expect([here.now, here.asked.length]).toEqual([60_000, 2]);
 });
@@ -117,7 +117,7 @@ test("it goes on earlier when the upstream has more before that", async () => {
   const here = house(async () => {
     if (here.state === "low") throw limited(3600);
   });
-  const job = here.warmer.submit(order(["a:1"], { wait: true }));
+  const job = await here.warmer.submit(order(["a:1"], { wait: true }));
   await expect.poll(() => here.now, { interval: 1 }).toBeGreaterThanOrEqual(10_000);
   here.state = "ok";
   expect(await over(job)).toEqual(["held"]);
@@ -129,7 +129,7 @@ test("a pause that an upstream asks for is waited for, though it has enough left
     if (here.now < 600_000) throw limited(600);
   });
   here.state = "ok";
-  const job = here.warmer.submit(order(["a:1"], { wait: true }));
+  const job = await here.warmer.submit(order(["a:1"], { wait: true }));
   expect(await over(job)).toEqual(["held"]);
   expect(here.asked).toHaveLength(2);
 });
@@ -143,14 +143,15 @@ test("what the last process did not end is begun anew, and what it ended is reme
         : new Promise((_, reject) => signal.addEventListener("abort", reject)),
     { draining: draining.signal },
   );
-  const ended = first.warmer.submit(order(["a:1"], { origin: "configuration", name: "lists.0" }));
+  const ended = await first.warmer.submit(order(["a:1"], { origin: "configuration", name: "lists.0" }));
   await over(ended);
-  const begun = first.warmer.submit(order(["a:2", "b:1"], { wait: true }));
+  const begun = await first.warmer.submit(order(["a:2", "b:1"], { wait: true }));
   await expect.poll(() => first.asked.length, { interval: 1 }).toBe(3);
   draining.abort();
   await first.warmer.close();
 
   const second = house(() => Promise.resolve(), { table: first.table });
+  await second.warmer.load();
   expect(second.warmer.job(ended.id)).toMatchObject({ state: "done", items: [{ state: "held" }] });
   expect(second.asked).toEqual([]);
   second.warmer.start();
@@ -164,21 +165,22 @@ test("a row that cannot be read is passed over, and one that cannot be written h
   const table = new Table();
   table.rows.set("x", "{");
   const { warmer, troubles } = house(() => Promise.resolve(), { table });
+  await warmer.load();
   expect(warmer.jobs).toEqual([]);
   expect(troubles).toHaveLength(1);
-  table.keep = () => {
+  table.keep = async () => {
     throw new Error("database or disk is full");
   };
-  expect(await over(warmer.submit(order(["a:1"])))).toEqual(["held"]);
+  expect(await over(await warmer.submit(order(["a:1"])))).toEqual(["held"]);
 });
 
 test("cancelled, nothing more is begun, and the job is over at once", async () => {
   const { warmer, asked } = house(
     (_, { signal }) => new Promise((_, reject) => signal.addEventListener("abort", reject)),
   );
-  const job = warmer.submit(order(["a:1", "b:1"]));
+  const job = await warmer.submit(order(["a:1", "b:1"]));
   await expect.poll(() => asked.length, { interval: 1 }).toBe(1);
-  expect(warmer.cancel(job.id)).toBe(job);
+  expect(await warmer.cancel(job.id)).toBe(job);
   expect([job.state, ...job.items.map(({ state }) => state)]).toEqual([
     "cancelled",
     "cancelled",
@@ -186,23 +188,23 @@ test("cancelled, nothing more is begun, and the job is over at once", async () =
   ]);
   await warmer.close();
   expect(asked).toHaveLength(1);
-  expect(warmer.cancel(job.id)?.state).toBe("cancelled");
-  expect(warmer.cancel("nothing")).toBeUndefined();
+  expect((await warmer.cancel(job.id))?.state).toBe("cancelled");
+  expect(await warmer.cancel("nothing")).toBeUndefined();
 });
 
 test("so many jobs may be under way, so many are remembered, and of the cluster's only the last", async () => {
   let isOpen = false;
   const { warmer, table } = house(() => (isOpen ? Promise.resolve() : new Promise(() => {})));
-  const running = Array.from({ length: 100 }, () => warmer.submit(order(["a:1"])));
-  expect(() => warmer.submit(order(["a:1"]))).toThrow(TooManyJobsError);
-  for (const job of running) warmer.cancel(job.id);
+  const running = await Promise.all(Array.from({ length: 100 }, () => warmer.submit(order(["a:1"]))));
+  await expect(warmer.submit(order(["a:1"]))).rejects.toThrow(TooManyJobsError);
+  for (const job of running) await warmer.cancel(job.id);
   expect(warmer.jobs).toHaveLength(50);
   expect(table.rows.size).toBe(50);
 
   isOpen = true;
   const other = house(() => Promise.resolve());
   const cluster = { origin: "cluster", name: "cluster" } as const;
-  await over(other.warmer.submit(order(["a:1"])));
-  for (let round = 0; round < 3; round += 1) await over(other.warmer.submit(order(["a:1"], cluster)));
+  await over(await other.warmer.submit(order(["a:1"])));
+  for (let round = 0; round < 3; round += 1) await over(await other.warmer.submit(order(["a:1"], cluster)));
   expect(other.warmer.jobs.map((job) => job.order.origin)).toEqual(["api", "cluster"]);
 });

@@ -12,9 +12,10 @@ import type { EvictionReason } from "../../../../src/store/evict/candidates.ts";
 import { SqliteCatalog } from "../../../../src/store/sqlite/catalog.ts";
 import { openDatabase } from "../../../../src/store/sqlite/database.ts";
 import type { Evicted } from "../../../../src/store/evict/evict.ts";
-import { SqliteMetadataExpiry } from "../../../../src/store/evict/metadataExpiry.ts";
+import { SqliteMetadataExpiry } from "../../../../src/store/sqlite/metadataExpiry.ts";
 import { SqliteInventory } from "../../../../src/store/sqlite/inventory.ts";
-import { Pins, SqlitePinTable } from "../../../../src/store/evict/pins.ts";
+import { Pins } from "../../../../src/store/evict/pins.ts";
+import { SqlitePins } from "../../../../src/store/sqlite/state.ts";
 import { graceMs, Eviction, type EvictionOptions } from "../../../../src/store/evict/eviction.ts";
 import { bytesOf } from "../../../support/pieces.ts";
 
@@ -59,7 +60,7 @@ class Shelf {
       hearsay: new SqliteMetadataExpiry(database),
       listAgeMs: 24 * 60 * 60_000,
       marks: { capacity, high: capacity * 0.9, low: capacity * 0.8 },
-      pins: new Pins(new SqlitePinTable(() => database), pins, now),
+      pins: new Pins(new SqlitePins(database), pins, now),
       retention: [],
       rest: async () => {},
       leftovers: () => this.leftovers,
@@ -254,12 +255,12 @@ describe("the keeper", () => {
     const shelf = await open({ capacity: 1000 });
     const platform = await shelf.image("library/a", ["a"]);
     const index = await shelf.image("library/a", [], [platform]);
-    shelf.keeper.pins.add(pattern(platform));
+    await shelf.keeper.pins.add(pattern(platform));
     shelf.now += graceMs;
     await shelf.keeper.room.ebb();
     expect(await shelf.has("library/a", index)).toBe(false);
     expect(await shelf.has("library/a", platform)).toBe(true);
-    expect(shelf.keeper.pins.remove(pattern(platform))).toBe(true);
+    expect(await shelf.keeper.pins.remove(pattern(platform))).toBe(true);
     shelf.now += graceMs;
     await shelf.keeper.room.ebb();
     expect(await shelf.bytes()).toBe(0);

@@ -9,7 +9,7 @@ import { DiskBlobs } from "../../../../src/store/disk/blobs.ts";
 import { FillError, IntegrityError } from "../../../../src/store/error.ts";
 import { heldBack, type Fill, type FillOptions, type FillSource } from "../../../../src/store/fill/fill.ts";
 import { Fills } from "../../../../src/store/fill/fills.ts";
-import type { Ingest } from "../../../../src/store/disk/ingest.ts";
+import type { Ingest } from "../../../../src/store/blobs.ts";
 import { bytesOf } from "../../../support/pieces.ts";
 
 const bytes = randomBytes(300_000);

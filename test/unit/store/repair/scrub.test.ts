@@ -4,11 +4,13 @@ import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { digestOf, hexOf, type Digest } from "../../../../src/oci/digest.ts";
 import { DiskBlobs } from "../../../../src/store/disk/blobs.ts";
-import { SqliteCatalog, type Catalog } from "../../../../src/store/sqlite/catalog.ts";
+import { SqliteCatalog } from "../../../../src/store/sqlite/catalog.ts";
+import type { Catalog } from "../../../../src/store/catalog.ts";
 import { Reconciler } from "../../../../src/store/repair/reconcile.ts";
 import { openDatabase } from "../../../../src/store/sqlite/database.ts";
 import { Scrub } from "../../../../src/store/repair/scrub.ts";
-import { SqliteSurvey, type Survey } from "../../../../src/store/sqlite/survey.ts";
+import { SqliteSurvey } from "../../../../src/store/sqlite/survey.ts";
+import type { Survey } from "../../../../src/store/catalog.ts";
 
 const day = 24 * 60 * 60 * 1000;
 const running = new AbortController().signal;

@@ -9,7 +9,10 @@ import { ledgerTables } from "../../../../src/store/sqlite/ledgerTables.ts";
 import { SqliteLedger } from "../../../../src/store/sqlite/ledger.ts";
 import { SqliteCatalog } from "../../../../src/store/sqlite/catalog.ts";
 import { LiveDatabase } from "../../../../src/store/sqlite/live.ts";
-import { Pins, pinTable, SqlitePinTable } from "../../../../src/store/evict/pins.ts";
+import { Pins } from "../../../../src/store/evict/pins.ts";
+import { SqlitePins } from "../../../../src/store/sqlite/state.ts";
+
+const pinTable = { prefix: "pin", version: "pin" };
 
 let folder: string;
 let path: string;
@@ -60,7 +63,11 @@ async function damageBlobs(): Promise<void> {
 const name = (number: number) => digestOf(Buffer.from(String(number)));
 
 function pinsOf(live: LiveDatabase): Pins {
-  return new Pins(new SqlitePinTable(live.current), [], () => start);
+  return new Pins(
+    live.over((handle) => new SqlitePins(handle)),
+    [],
+    () => start,
+  );
 }
 
 function fill(live: LiveDatabase, count: number): void {
@@ -91,7 +98,7 @@ describe("the database in use", () => {
     const first = openLive();
     fill(first, 1000);
     const pattern = parsePattern("docker.io/library/*");
-    if (pattern) pinsOf(first).add(pattern);
+    if (pattern) await pinsOf(first).add(pattern);
     await spend(first, 7);
     first.close();
     await damageBlobs();
@@ -99,7 +106,9 @@ describe("the database in use", () => {
     expect(replaced).toHaveLength(1);
     const ledger = second.over((database) => new SqliteLedger(database));
     expect(await ledger.rowsSince("hub", start)).toHaveLength(7);
-    expect(pinsOf(second).list()).toHaveLength(1);
+    const pins = pinsOf(second);
+    await pins.load();
+    expect(pins.list()).toHaveLength(1);
     second.close();
   });
 

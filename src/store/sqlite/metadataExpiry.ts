@@ -1,30 +1,6 @@
 /** What upstreams have only said: tags that nothing can be served for, and lists. Clients cause both, so both are bounded. */
 import type Database from "better-sqlite3";
-
-/** Ages are ms since the upstream said it. */
-export interface MetadataLimits {
-  readonly tagAgeMs: number;
-  readonly tags: number;
-  readonly listAgeMs: number;
-  readonly lists: number;
-  /** Of all lists together. */
-  readonly listBytes: number;
-}
-
-/** What is kept besides what the configuration says of the age of lists. */
-export const metadataLimits = {
-  // For longer no such tag is believed.
-  tagAgeMs: 24 * 60 * 60_000,
-  tags: 10_000,
-  lists: 10_000,
-  listBytes: 64 * 1024 * 1024,
-} as const satisfies Omit<MetadataLimits, "listAgeMs">;
-
-/** Every call does a small, bounded piece of work, so that none holds up a request. */
-export interface MetadataExpiry {
-  /** Forgets some of what is too old at `now`, or one too many, oldest first; how many rows that were, 0 when it is done. */
-  sweep(now: number, limits: MetadataLimits): Promise<number>;
-}
+import type { MetadataExpiry, MetadataLimits } from "../catalog.ts";
 
 /** How many rows one call forgets. A list may be megabytes long. */
 const tagsPerStep = 50;
