@@ -3,13 +3,13 @@ import { fileURLToPath } from "node:url";
 import { loadConfig, type Config } from "../config/load.ts";
 import { isPrivateAddress } from "../upstream/net/address.ts";
 import { readDockerLogin } from "../upstream/auth/dockerConfig.ts";
-import { presetOf } from "../upstream/presets.ts";
+import { knownRegistry } from "../upstream/presets.ts";
 
 /** The shipped configuration, for a command line that names none. */
 const shipped = fileURLToPath(new URL("../../config/hubcap.yaml", import.meta.url));
 
 /** What the configuration may ask of the upstream room. */
-const known = { presetOf, isPrivateAddress, readDockerLogin };
+const known = { knownRegistry, isPrivateAddress, readDockerLogin };
 
 /** The source hosts of the shipped configuration, whatever the environment says. */
 export function shippedUpstreams(): string[] {

@@ -1,7 +1,7 @@
 /** The quotas as a table for people. */
 import { styleText } from "node:util";
 import { duration } from "../quota/refusal.ts";
-import type { Snapshot, State } from "../quota/snapshot.ts";
+import type { Snapshot, BucketState } from "../quota/snapshot.ts";
 import { bytesText } from "../telemetry/bytes.ts";
 import { table } from "./text.ts";
 
@@ -9,7 +9,7 @@ const heads = ["UPSTREAM", "ACCOUNT", "STATE", "LEFT", "SPENT", "PER HOUR", "EMP
 const stateColumn = heads.indexOf("STATE");
 
 /** Only those that call for attention. */
-const colours: Readonly<Partial<Record<State, "yellow" | "red">>> = {
+const colours: Readonly<Partial<Record<BucketState, "yellow" | "red">>> = {
   low: "yellow",
   reserve: "yellow",
   exhausted: "red",

@@ -78,7 +78,7 @@ export const upstream = z.strictObject({
 type UpstreamSettings = z.output<typeof upstream>;
 
 /** Where the registry of a well-known host answers, and where its tokens come from. */
-export interface Preset {
+export interface KnownRegistry {
   readonly url: string;
   readonly tokenRealms: readonly string[];
 }
@@ -86,7 +86,7 @@ export interface Preset {
 /** What the upstream room knows, handed in because configuration may not ask it. */
 export interface Known {
   /** What need not be configured for a host, or undefined when it is not a known one. */
-  readonly presetOf: (host: string) => Preset | undefined;
+  readonly knownRegistry: (host: string) => KnownRegistry | undefined;
   /** Whether an IP address is not on the public internet. */
   readonly isPrivateAddress: (address: string) => boolean;
   readonly readDockerLogin: ReadDockerLogin;
@@ -110,7 +110,7 @@ export function completeUpstream(
 ): UpstreamConfig {
   const { credential: account, ...settings } = written;
   // A preset's realms belong to its registry: with an own url they would hand the credential to a stranger.
-  const preset = written.url === undefined ? known.presetOf(host) : undefined;
+  const preset = written.url === undefined ? known.knownRegistry(host) : undefined;
   const url = written.url ?? preset?.url ?? `https://${host}`;
   if (written.url === undefined && preset === undefined)
     report(["url"], "the URL of the registry, as this host is not a known one");

@@ -1,12 +1,12 @@
 /** An upstream as the mirror sees it: the registry, what may still be spent there, and what to do when that is nothing. */
 import type { Repository } from "../oci/reference.ts";
-import type { Rehearsal, State } from "../quota/snapshot.ts";
+import type { Rehearsal, BucketState } from "../quota/snapshot.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { Upstream } from "../upstream/registry.ts";
 
 /** What the mirror needs to know of a bucket. */
 export interface QuotaView {
-  readonly state: State;
+  readonly state: BucketState;
   /** The outage that an operator rehearses. */
   readonly rehearsal: Rehearsal | undefined;
   /** May a free question bring news that a pull has come free? Says so at most once in a while. */

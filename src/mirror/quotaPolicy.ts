@@ -1,5 +1,5 @@
 /** What is done without as an upstream's pulls run out: each step gives up something that can be missed. */
-import type { State } from "../quota/snapshot.ts";
+import type { BucketState } from "../quota/snapshot.ts";
 import type { TagRecord } from "../store/catalog.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import { isFresh, type FreshnessPolicy } from "./freshness.ts";
@@ -10,12 +10,12 @@ export interface QuotaPolicy extends FreshnessPolicy {
 }
 
 /** Is there so little left that what can be missed is done without? */
-export function isSaving(state: State): boolean {
+export function isSaving(state: BucketState): boolean {
   return state === "low" || state === "reserve" || state === "exhausted";
 }
 
 /** From `low` on, tags and lists are believed longer. */
-export function policyAt(state: State, policy: QuotaPolicy): FreshnessPolicy {
+export function policyAt(state: BucketState, policy: QuotaPolicy): FreshnessPolicy {
   return isSaving(state) ? { ...policy, tagTtlMs: policy.tagTtlMs * policy.lowTtlFactor } : policy;
 }
 
@@ -23,7 +23,7 @@ export function policyAt(state: State, policy: QuotaPolicy): FreshnessPolicy {
 export function isBelieved(
   { checkedAt, alternate }: TagRecord,
   now: number,
-  state: State,
+  state: BucketState,
   policy: QuotaPolicy,
 ): boolean {
   return alternate === undefined && isFresh(checkedAt, now, policyAt(state, policy));
@@ -33,7 +33,7 @@ export function isBelieved(
  * Why a held tag is not even checked: a HEAD costs nothing, but its answer may be a digest that cannot be had any more,
  * and then the client has neither the new image nor the old one.
  */
-export function refusalToRevalidate(upstream: string, state: State): UpstreamError | undefined {
+export function refusalToRevalidate(upstream: string, state: BucketState): UpstreamError | undefined {
   if (state === "reserve") {
     return new UpstreamError(
       "limited",

@@ -1,6 +1,6 @@
 /** Warming: works through orders to fetch images ahead, from what pulls leave, and remembers how they ended. */
 import { randomUUID } from "node:crypto";
-import type { State } from "../quota/snapshot.ts";
+import type { BucketState } from "../quota/snapshot.ts";
 import type { WarmJobTable } from "../store/state.ts";
 import { isSaving } from "./quotaPolicy.ts";
 import { Semaphore } from "../async/semaphore.ts";
@@ -19,7 +19,7 @@ export interface WarmEnd {
 export interface WarmerOptions {
   readonly images: Pick<ImageWarmer, "warm">;
   /** Where an upstream's quota stands; undefined when there is no such upstream any more. */
-  readonly stateOf: (upstream: string) => State | undefined;
+  readonly stateOf: (upstream: string) => BucketState | undefined;
   readonly table: WarmJobTable;
   /** Images that are fetched at once, over all jobs. */
   readonly concurrency: number;

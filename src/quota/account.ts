@@ -4,20 +4,20 @@ import type { Reservation } from "./claim.ts";
 import type { Clocks } from "./clock.ts";
 import { QuotaEvents } from "./event.ts";
 import { readRetryAfter } from "./headers.ts";
-import { outcomeOf, type Ledger, type Outcome, type Spender, type BucketState } from "./ledger.ts";
+import { outcomeOf, type Ledger, type Outcome, type Spender, type SavedBucket } from "./ledger.ts";
 import { LearntLimits } from "./learn.ts";
-import { costOf, type Preset, type Quota } from "./presets.ts";
+import { costOf, type KnownLimits, type Quota } from "./presets.ts";
 import type { QuotaAnswer, QuotaRequest, QuotaError } from "./quota.ts";
 import { unwritable } from "./refusal.ts";
 import { restore, type Restored } from "./restore.ts";
 import { LedgerWriter } from "./ledgerWriter.ts";
 import { Shares } from "./shares.ts";
-import type { RehearsalMode, State } from "./snapshot.ts";
+import type { RehearsalMode, BucketState } from "./snapshot.ts";
 import { Pauses } from "./pauses.ts";
-import { SlidingWindow, type Fate } from "./slidingWindow.ts";
+import { SlidingWindow, type Settlement } from "./slidingWindow.ts";
 
 export interface AccountOptions extends BalanceOptions {
-  readonly preset: Preset;
+  readonly preset: KnownLimits;
   /** What the operator says is allowed, used until the upstream says something. */
   readonly quota: Quota | undefined;
   /** The share of the limit that one client may spend in a window; without it, all of it. */
@@ -25,7 +25,7 @@ export interface AccountOptions extends BalanceOptions {
   readonly ledger: Ledger;
   readonly clocks: Clocks;
   /** What another bucket of the upstream shares with this one. */
-  readonly common?: SharedByAddress;
+  readonly shared?: SharedByAddress;
 }
 
 /** How old the last news must be for a free question to be worth asking. */
@@ -40,7 +40,7 @@ export class Account {
   readonly #scribe: LedgerWriter;
   readonly #books: BucketBooks;
   #askedAt = Number.NEGATIVE_INFINITY;
-  #state: State;
+  #state: BucketState;
 
   /** @throws whatever the ledger throws: without it, what may be spent is not known. */
   static async open(options: AccountOptions): Promise<Account> {
@@ -60,14 +60,14 @@ export class Account {
   }
 
   /** What other buckets of the upstream have to share. */
-  get common(): SharedByAddress {
+  get shared(): SharedByAddress {
     return this.#books;
   }
 
   /** Sets aside what `errand` costs, right after a verdict of `go`. */
   reserve(errand: QuotaRequest): Reservation {
-    const { reckoning, shares, clock } = this.#books;
-    return { request: errand, row: shares.note(errand, reckoning.send(costOf(errand.kind), clock.time())) };
+    const { window: reckoning, shares, clock } = this.#books;
+    return { request: errand, row: shares.add(errand, reckoning.send(costOf(errand.kind), clock.time())) };
   }
 
   /**
@@ -79,9 +79,9 @@ export class Account {
     const now = this.#books.clock.time();
     const floor = this.balance.floor(errand.purpose.reason);
     const isLeft =
-      this.#books.stops.emptyUntil(now) === undefined && this.#books.reckoning.tokens(now) >= floor;
+      this.#books.pauses.emptyUntil(now) === undefined && this.#books.window.tokens(now) >= floor;
     const stands = row.cost === 0 || isLeft;
-    if (stands) claim.guarded = this.#books.guard.send(1, now);
+    if (stands) claim.guardRow = this.#books.guard.send(1, now);
     return stands;
   }
 
@@ -90,7 +90,7 @@ export class Account {
     const { row, request: errand } = claim;
     const time = this.#books.clock.time();
     if (row.cost === 0) return;
-    const isLimited = this.#books.reckoning.allowance.limit !== undefined;
+    const isLimited = this.#books.window.allowance.limit !== undefined;
     // An upstream that has never said what is left will not tell us either what a power cut has taken from the ledger.
     const mustLast = isLimited && this.#books.observedAt === undefined;
     row.id = await this.#scribe.spend({ ...this.#spender(errand), time, cost: row.cost }, mustLast);
@@ -117,33 +117,33 @@ export class Account {
     const isOk = status >= 200 && status < 400;
     const isAboutPulls = kind === "manifest-get" || kind === "manifest-head";
     const remaining = isAboutPulls
-      ? this.#learn(() => this.#books.lessons.hear(headers, isOk, now))
+      ? this.#learn(() => this.#books.limits.readAnswer(headers, isOk, now))
       : undefined;
     // An upstream that names what is left names it whenever it counts.
-    const isCounted = isOk && (remaining !== undefined || this.#books.lessons.from !== "headers");
+    const isCounted = isOk && (remaining !== undefined || this.#books.limits.from !== "headers");
     this.#settle(claim, isLimited ? "free" : isCounted ? "counted" : "doubtful", outcomeOf(status));
     if (remaining !== undefined) this.#observe(claim, remaining);
     if (isLimited) {
       const retryAfterMs = readRetryAfter(headers, this.#options.clocks.now());
       const isLimitedPull =
-        !abuse && claim.row.cost > 0 && this.#books.reckoning.allowance.limit !== undefined;
+        !abuse && claim.row.cost > 0 && this.#books.window.allowance.limit !== undefined;
       // Who never said what is left, and names no time now, may as well mean the rate of requests.
       const isPulls = isLimitedPull && (retryAfterMs !== undefined || this.#books.observedAt !== undefined);
       // Where it names a time, that is when there will be some; else they come back as they were spent.
       if (isPulls && retryAfterMs === undefined) this.#observe(claim, 0);
-      this.#books.stops.limited({ isPulls, isAbuse: abuse, retryAfterMs }, now);
+      this.#books.pauses.limited({ isPulls, isAbuse: abuse, retryAfterMs }, now);
       // In any case: the next process must not ask before the time that was named.
-      void this.#scribe.mark(this.#standing());
+      void this.#scribe.saveNow(this.#standing());
     } else {
-      this.#scribe.keep(this.#standing());
+      this.#scribe.saveChanged(this.#standing());
     }
     this.#announce();
   }
 
   /** Reads the limit that a token claims. */
   learnToken(token: string): void {
-    this.#learn(() => this.#books.lessons.hearToken(token, this.#books.clock.time()));
-    this.#scribe.keep(this.#standing());
+    this.#learn(() => this.#books.limits.readToken(token, this.#books.clock.time()));
+    this.#scribe.saveChanged(this.#standing());
     this.#announce();
   }
 
@@ -163,18 +163,18 @@ export class Account {
   worthAsking(): boolean {
     const now = this.#books.clock.time();
     const stopped =
-      this.#books.stops.pausedUntil(now) ??
-      this.#books.stops.emptyUntil(now) ??
-      this.#books.stops.rehearsal(now);
+      this.#books.pauses.pausedUntil(now) ??
+      this.#books.pauses.emptyUntil(now) ??
+      this.#books.pauses.rehearsal(now);
     if (stopped !== undefined || now - this.#askedAt < askEveryMs) return false;
-    const { limit = Number.POSITIVE_INFINITY } = this.#books.reckoning.allowance;
-    if (this.#books.reckoning.tokens(now) >= 1) return false;
-    if (this.balance.freeAt(now, 1) !== now && this.#books.reckoning.spent(now) >= limit) return false;
+    const { limit = Number.POSITIVE_INFINITY } = this.#books.window.allowance;
+    if (this.#books.window.tokens(now) >= 1) return false;
+    if (this.balance.pullsFreeAt(now, 1) !== now && this.#books.window.spent(now) >= limit) return false;
     this.#askedAt = now;
     return true;
   }
 
-  /** Counts what was served without asking the upstream; written with the next {@link tend}. */
+  /** Counts what was served without asking the upstream; written with the next {@link maintain}. */
   saved(pulls: number, bytes: number): void {
     this.#books.saved.pulls += pulls;
     this.#books.saved.bytes += bytes;
@@ -183,44 +183,44 @@ export class Account {
   /** Behaves as if the upstream were empty or down, until the wall clock's `until`. */
   rehearse(mode: RehearsalMode, until: number): void {
     const now = this.#books.clock.time();
-    this.#books.stops.rehearse(mode, now + until - this.#books.clock.wall(now));
+    this.#books.pauses.rehearse(mode, now + until - this.#books.clock.wall(now));
     this.#announce();
   }
 
   /** What has to be done each minute: tell where it stands, write that down, and add up what is old. */
-  async tend(waiting: number): Promise<void> {
+  async maintain(waiting: number): Promise<void> {
     const { upstream } = this.#options;
     this.#announce();
     this.events.emit({ type: "sample", upstream, snapshot: this.balance.snapshot(waiting) });
-    await this.#scribe.mark(this.#standing());
+    await this.#scribe.saveNow(this.#standing());
     await this.#scribe.fold(this.#standing());
   }
 
   /** Writes down where the ledger's clock stands, so that the next process need not reckon with less. */
   async close(): Promise<void> {
-    await this.#scribe.mark(this.#standing());
+    await this.#scribe.saveNow(this.#standing());
   }
 
   #learn<T>(lesson: () => T): T {
-    const { allowance } = this.#books.lessons;
+    const { allowance } = this.#books.limits;
     const learnt = lesson();
-    if (this.#books.lessons.allowance !== allowance)
-      this.#books.reckoning.allowance = this.#books.lessons.allowance;
+    if (this.#books.limits.allowance !== allowance)
+      this.#books.window.allowance = this.#books.limits.allowance;
     return learnt;
   }
 
   #observe({ row }: Reservation, remaining: number): void {
     this.#askedAt = this.#books.clock.time();
     this.#books.observedAt = this.#options.clocks.now();
-    this.#books.reckoning.observe(row, remaining, this.#askedAt);
+    this.#books.window.observe(row, remaining, this.#askedAt);
   }
 
-  #settle(claim: Reservation, fate: Fate, outcome: Exclude<Outcome, "sent">): void {
+  #settle(claim: Reservation, fate: Settlement, outcome: Exclude<Outcome, "sent">): void {
     const now = this.#books.clock.time();
-    const { row, guarded, request: errand } = claim;
-    this.#books.reckoning.settle(row, fate, now);
+    const { row, guardRow: guarded, request: errand } = claim;
+    this.#books.window.settle(row, fate, now);
     if (guarded) this.#books.guard.settle(guarded, "counted", now);
-    if (fate === "free") this.#books.shares.forget(errand.purpose.client, row);
+    if (fate === "free") this.#books.shares.remove(errand.purpose.client, row);
     const cost = fate === "free" ? 0 : row.cost;
     if (row.id !== undefined) this.#scribe.settle(row.id, outcome, now, cost);
     const { upstream } = this.#options;
@@ -228,8 +228,8 @@ export class Account {
     this.#announce();
   }
 
-  #standing(): BucketState {
-    return this.balance.standing(this.#options.clocks.now());
+  #standing(): SavedBucket {
+    return this.balance.saved(this.#options.clocks.now());
   }
 
   #spender({ repository, purpose: { client, userAgent, reason } }: QuotaRequest): Spender {
@@ -255,8 +255,8 @@ export class Account {
 
 /** The books as the last process left them. */
 function booksOf(options: AccountOptions, restored: Restored): BucketBooks {
-  const { quota: configured, preset, account, perClient, common } = options;
-  const { standing, rows, word, stops } = restored;
+  const { quota: configured, preset, account, perClient, shared: common } = options;
+  const { saved: standing, rows, lastAnswer: word, pauses: stops } = restored;
   const { clock } = common ?? restored;
   const said = { configured, preset: preset.quota, hasAccount: account !== undefined };
   const lessons = new LearntLimits(said, standing, clock.time());
@@ -266,11 +266,11 @@ function booksOf(options: AccountOptions, restored: Restored): BucketBooks {
   shares.carry(rows);
   return {
     clock,
-    reckoning,
+    window: reckoning,
     guard: common?.guard ?? new SlidingWindow(preset.guard, 0),
-    stops: new Pauses(stops, common?.stops),
+    pauses: new Pauses(stops, common?.pauses),
     shares,
-    lessons,
+    limits: lessons,
     hasAnswered: standing?.observedAt !== undefined,
     observedAt: standing?.observedAt,
     saved: { pulls: standing?.savedPulls ?? 0, bytes: standing?.savedBytes ?? 0 },

@@ -1,12 +1,12 @@
 /** What one bucket's books allow now, and what is said when nothing may go. Only reads them. */
 import type { LedgerClock } from "./clock.ts";
 import { freeAt } from "./forecast.ts";
-import type { BucketState } from "./ledger.ts";
+import type { SavedBucket } from "./ledger.ts";
 import type { LearntLimits } from "./learn.ts";
 import { costOf } from "./presets.ts";
 import type { QuotaRequest, QuotaError, Reason } from "./quota.ts";
 import { exhausted, paused, rehearsed, reserved, type Moment, type BucketName } from "./refusal.ts";
-import { snapshotOf, type Rehearsal, type Snapshot, type State } from "./snapshot.ts";
+import { snapshotOf, type Rehearsal, type Snapshot, type BucketState } from "./snapshot.ts";
 import type { Shares } from "./shares.ts";
 import type { Pauses } from "./pauses.ts";
 import type { SlidingWindow } from "./slidingWindow.ts";
@@ -14,13 +14,13 @@ import type { SlidingWindow } from "./slidingWindow.ts";
 /** One bucket's books. */
 export interface BucketBooks {
   readonly clock: LedgerClock;
-  readonly reckoning: SlidingWindow;
+  readonly window: SlidingWindow;
   /** The rate of requests of any kind. It is short, so it is not persisted. */
   readonly guard: SlidingWindow;
-  readonly stops: Pauses;
+  readonly pauses: Pauses;
   /** What each client has spent. */
   readonly shares: Shares;
-  readonly lessons: LearntLimits;
+  readonly limits: LearntLimits;
   hasAnswered: boolean;
   /** When the upstream last said what is left, on the wall clock. */
   observedAt: number | undefined;
@@ -29,7 +29,7 @@ export interface BucketBooks {
 }
 
 /** What all buckets of an upstream have in common: it counts their requests by address, whoever's account they use. */
-export type SharedByAddress = Pick<BucketBooks, "clock" | "guard" | "stops">;
+export type SharedByAddress = Pick<BucketBooks, "clock" | "guard" | "pauses">;
 
 export interface BalanceOptions extends BucketName {
   /** Shares of the limit, 0 to 1: what only first pulls may touch, and where saving begins. */
@@ -53,26 +53,26 @@ export class Balance {
     return this.#options;
   }
 
-  get state(): State {
-    const { reckoning, stops, hasAnswered } = this.#books;
+  get state(): BucketState {
+    const { window: reckoning, pauses: stops, hasAnswered } = this.#books;
     const now = this.#now;
     if (stops.emptyUntil(now)) return "exhausted";
     if (reckoning.allowance.limit === undefined) return hasAnswered ? "unlimited" : "unknown";
-    const left = reckoning.hoped(now);
+    const left = reckoning.expected(now);
     if (left <= 0) return "exhausted";
     if (left <= this.#share("reserve")) return "reserve";
     return left <= this.#share("low") ? "low" : "ok";
   }
 
   get rehearsal(): Rehearsal | undefined {
-    const { stops, clock } = this.#books;
+    const { pauses: stops, clock } = this.#books;
     const rehearsal = stops.rehearsal(this.#now);
     return rehearsal && { mode: rehearsal.mode, until: clock.wall(rehearsal.until) };
   }
 
   /** Pulls that may be sent now: what the line's reservoir is set to. */
   get tokens(): number {
-    const { stops, reckoning } = this.#books;
+    const { pauses: stops, window: reckoning } = this.#books;
     const now = this.#now;
     return stops.emptyUntil(now) ? 0 : reckoning.tokens(now);
   }
@@ -85,7 +85,7 @@ export class Balance {
   /** Milliseconds until a pull comes free; undefined when that is not known. */
   get pullFreeInMs(): number | undefined {
     const now = this.#now;
-    const free = this.freeAt(now, 1);
+    const free = this.pullsFreeAt(now, 1);
     return free === undefined ? undefined : free - now;
   }
 
@@ -98,7 +98,7 @@ export class Balance {
 
   /** Why nothing at all may be sent; undefined when that is not so. */
   get stop(): QuotaError | undefined {
-    const { stops } = this.#books;
+    const { pauses: stops } = this.#books;
     const now = this.#now;
     const rehearsal = stops.rehearsal(now);
     if (rehearsal?.mode === "down") return rehearsed(this.#options, this.#moment(rehearsal.until));
@@ -112,7 +112,7 @@ export class Balance {
     if (stop) return stop;
     const cost = costOf(kind);
     if (cost === 0) return "go";
-    const { reckoning, stops, shares } = this.#books;
+    const { window: reckoning, pauses: stops, shares } = this.#books;
     const owner = this.#options;
     const now = this.#now;
     const { allowance } = reckoning;
@@ -120,23 +120,23 @@ export class Balance {
     if (over) return over;
     const floor = this.floor(purpose.reason);
     if (this.tokens - floor >= cost) return "go";
-    const free = this.freeAt(now, floor + cost);
+    const free = this.pullsFreeAt(now, floor + cost);
     const moment = this.#moment(free ?? now + allowance.windowMs);
     if (floor > 0) return reserved(owner, this.tokens, allowance, moment);
-    const isHoped = !stops.emptyUntil(now) && reckoning.hoped(now) >= cost;
+    const isHoped = !stops.emptyUntil(now) && reckoning.expected(now) >= cost;
     const isSoon = free !== undefined && free > now && free - now <= owner.maxWaitMs;
     return isHoped || isSoon ? "wait" : exhausted(owner, allowance, moment);
   }
 
   /** What `reason` must leave: warming stops where saving begins, revalidation at the reserve. */
   floor(reason: Reason): number {
-    if (this.#books.reckoning.allowance.limit === undefined || reason === "pull") return 0;
+    if (this.#books.window.allowance.limit === undefined || reason === "pull") return 0;
     return this.#share(reason === "warm" ? "low" : "reserve");
   }
 
   /** When `needed` pulls will be left, on the ledger's clock; undefined when that is not known. */
-  freeAt(now: number, needed: number): number | undefined {
-    const { reckoning, stops } = this.#books;
+  pullsFreeAt(now: number, needed: number): number | undefined {
+    const { window: reckoning, pauses: stops } = this.#books;
     const free = freeAt(reckoning.view(now), now, needed);
     return free === undefined ? undefined : Math.max(free, stops.emptyUntil(now) ?? free);
   }
@@ -144,9 +144,9 @@ export class Balance {
   /** The books as the status API shows them. */
   snapshot(waiting: number): Snapshot {
     const { upstream, account } = this.#options;
-    const { clock, reckoning, guard, lessons, observedAt, saved } = this.#books;
+    const { clock, window: reckoning, guard, limits: lessons, observedAt, saved } = this.#books;
     const now = this.#now;
-    const hoped = this.state === "exhausted" ? 0 : Math.max(0, reckoning.hoped(now));
+    const hoped = this.state === "exhausted" ? 0 : Math.max(0, reckoning.expected(now));
     const left = Number.isFinite(hoped) ? hoped : undefined;
     const facts = {
       name: upstream,
@@ -158,7 +158,7 @@ export class Balance {
       spent: reckoning.spent(now),
       inFlight: guard.inFlight,
       waiting,
-      nextFreeAt: this.freeAt(now, (left ?? 0) + 1),
+      nextFreeAt: this.pullsFreeAt(now, (left ?? 0) + 1),
       learntFrom: lessons.from,
       observedAt,
       saved: { ...saved },
@@ -168,10 +168,10 @@ export class Balance {
   }
 
   /** The books as the ledger keeps them for the next process; `at` is the wall clock's time. */
-  standing(at: number): BucketState {
-    const { reckoning, lessons, observedAt, saved, stops } = this.#books;
+  saved(at: number): SavedBucket {
+    const { window: reckoning, limits: lessons, observedAt, saved, pauses: stops } = this.#books;
     const time = this.#now;
-    const word = reckoning.told(time);
+    const word = reckoning.lastAnswer(time);
     const { limit, windowMs } = reckoning.allowance;
     return {
       time,
@@ -185,7 +185,7 @@ export class Balance {
       source: lessons.source,
       savedPulls: saved.pulls,
       savedBytes: saved.bytes,
-      ...stops.told(time),
+      ...stops.saved(time),
     };
   }
 
@@ -194,7 +194,7 @@ export class Balance {
   }
 
   #share(of: "reserve" | "low"): number {
-    return Math.ceil((this.#books.reckoning.allowance.limit ?? 0) * this.#options[of]);
+    return Math.ceil((this.#books.window.allowance.limit ?? 0) * this.#options[of]);
   }
 
   #moment(time: number): Moment {

@@ -6,7 +6,7 @@ import { systemClocks, type Clocks } from "./clock.ts";
 import type { QuotaListener } from "./event.ts";
 import type { Ledger } from "./ledger.ts";
 import { PriorityQueue } from "../async/priorityQueue.ts";
-import { costOf, presetOf, type Quota } from "./presets.ts";
+import { costOf, knownLimits, type Quota } from "./presets.ts";
 import {
   QuotaError,
   type QuotaAnswer,
@@ -16,7 +16,7 @@ import {
   type Reason,
 } from "./quota.ts";
 import { busy } from "./refusal.ts";
-import type { Rehearsal, RehearsalMode, Snapshot, State } from "./snapshot.ts";
+import type { Rehearsal, RehearsalMode, Snapshot, BucketState } from "./snapshot.ts";
 
 export interface BucketOptions {
   readonly upstream: string;
@@ -45,7 +45,7 @@ export interface BucketOptions {
 /** Opens the bucket of an upstream and account, where the last process left it. @throws what the ledger throws. */
 export async function openBucket(options: BucketOptions): Promise<QuotaBucket> {
   const { upstream, account, quota, clocks = systemClocks, beside } = options;
-  const preset = presetOf(upstream, account !== undefined);
+  const preset = knownLimits(upstream, account !== undefined);
   const minIntervalMs = options.minIntervalMs ?? preset.minIntervalMs ?? 0;
   return new QuotaBucket(
     options,
@@ -56,7 +56,7 @@ export async function openBucket(options: BucketOptions): Promise<QuotaBucket> {
       quota,
       clocks,
       preset,
-      ...(beside && { common: beside.common }),
+      ...(beside && { shared: beside.shared }),
     }),
   );
 }
@@ -140,7 +140,7 @@ export class QuotaBucket implements Bucket {
     this.#fill();
   }
 
-  get state(): State {
+  get state(): BucketState {
     return this.#balance.state;
   }
 
@@ -149,8 +149,8 @@ export class QuotaBucket implements Bucket {
   }
 
   /** What {@link BucketOptions.beside} is about. */
-  get common(): SharedByAddress {
-    return this.#account.common;
+  get shared(): SharedByAddress {
+    return this.#account.shared;
   }
 
   /** One row of `GET /api/v1/quota`. */
@@ -163,7 +163,7 @@ export class QuotaBucket implements Bucket {
     return this.#account.events.on(listener);
   }
 
-  /** Counts what was served without asking the upstream; kept in memory until the next {@link tend}. */
+  /** Counts what was served without asking the upstream; kept in memory until the next {@link maintain}. */
   saved(pulls: number, bytes: number): void {
     this.#account.saved(pulls, bytes);
   }
@@ -180,8 +180,8 @@ export class QuotaBucket implements Bucket {
   }
 
   /** To be called each minute: sends a `sample`, persists what is in memory, and folds what is old. */
-  async tend(): Promise<void> {
-    await this.#account.tend(this.#waiting);
+  async maintain(): Promise<void> {
+    await this.#account.maintain(this.#waiting);
   }
 
   /** Writes down where it stands. Nothing may be taken any more. */

@@ -7,5 +7,5 @@ export interface Reservation {
   readonly request: QuotaRequest;
   readonly row: WindowRow;
   /** The same request in the guard's window, once it is about to be sent. */
-  guarded?: WindowRow;
+  guardRow?: WindowRow;
 }

@@ -1,10 +1,10 @@
 /** What a bucket tells those who watch it: for logs, metrics and the event stream. */
 import type { QuotaErrorKind, Reason } from "./quota.ts";
-import type { Snapshot, State } from "./snapshot.ts";
+import type { Snapshot, BucketState } from "./snapshot.ts";
 
 export type QuotaEvent =
   /** A step of the ladder was taken, down or up. */
-  | { readonly type: "state"; readonly upstream: string; readonly from: State; readonly to: State }
+  | { readonly type: "state"; readonly upstream: string; readonly from: BucketState; readonly to: BucketState }
   /** A request may be sent. `cost` is in pulls, `waitedMs` is how long it stood in line. */
   | {
       readonly type: "granted";

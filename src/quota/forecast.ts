@@ -5,7 +5,7 @@
  * believed about how old carried rows are, and they are expected to come back to the upstream's `remaining`.
  */
 import type { WindowRow } from "./row.ts";
-import type { View } from "./slidingWindow.ts";
+import type { WindowView } from "./slidingWindow.ts";
 
 const hourMs = 60 * 60 * 1000;
 
@@ -16,7 +16,7 @@ interface Step {
 }
 
 /** How tokens grow from `now` on, by what leaves the window. */
-function stepsOf(view: View, now: number): readonly Step[] {
+function stepsOf(view: WindowView, now: number): readonly Step[] {
   const { limit, windowMs } = view.allowance;
   if (limit === undefined) return [{ at: now, tokens: Number.POSITIVE_INFINITY }];
   const leaving = view.rows.map((row) => ({
@@ -53,19 +53,19 @@ function hasComeBack(row: WindowRow, windowMs: number, now: number): boolean {
 }
 
 /** When `needed` pulls will be left if nothing more is sent; undefined when that is more than the limit. */
-export function freeAt(view: View, now: number, needed: number): number | undefined {
+export function freeAt(view: WindowView, now: number, needed: number): number | undefined {
   return stepsOf(view, now).find(({ tokens }) => tokens >= needed)?.at;
 }
 
 /** When everything spent has come back; undefined when nothing is spent. */
-export function fullAt(view: View, now: number): number | undefined {
+export function fullAt(view: WindowView, now: number): number | undefined {
   const steps = stepsOf(view, now);
   const last = steps.at(-1);
   return last && last.tokens > (steps[0]?.tokens ?? 0) ? last.at : undefined;
 }
 
 /** Pulls spent in the last hour. */
-export function burnPerHour(view: View, now: number): number {
+export function burnPerHour(view: WindowView, now: number): number {
   let burn = view.flying;
   for (let index = view.rows.length - 1; index >= 0; index -= 1) {
     const row = view.rows[index];
@@ -76,7 +76,7 @@ export function burnPerHour(view: View, now: number): number {
 }
 
 /** When nothing will be left if the last hour goes on; undefined when it can go on for a whole window. */
-export function emptyAt(view: View, now: number): number | undefined {
+export function emptyAt(view: WindowView, now: number): number | undefined {
   const perMs = burnPerHour(view, now) / hourMs;
   const steps = stepsOf(view, now);
   for (const [index, { tokens }] of steps.entries()) {

@@ -1,6 +1,6 @@
 /** What is known of a limit, and how answers and tokens change it. */
 import { readRateLimit, readTokenLimit, type Headers } from "./headers.ts";
-import type { LearntFrom, BucketState } from "./ledger.ts";
+import type { LearntFrom, SavedBucket } from "./ledger.ts";
 import { unlimitedWindowMs, type Quota } from "./presets.ts";
 import type { Allowance } from "./slidingWindow.ts";
 
@@ -29,7 +29,7 @@ export class LearntLimits {
   /** Starts from what earlier processes learnt, if they did. */
   constructor(
     { configured, preset, hasAccount }: LearntLimitsOptions,
-    standing: BucketState | undefined,
+    standing: SavedBucket | undefined,
     now: number,
   ) {
     const unlimited = { limit: undefined, windowMs: unlimitedWindowMs };
@@ -57,7 +57,7 @@ export class LearntLimits {
   }
 
   /** Learns from the answer to a manifest's GET or HEAD; gives how many pulls it says are left. */
-  hear(headers: Headers, isOk: boolean, now: number): number | undefined {
+  readAnswer(headers: Headers, isOk: boolean, now: number): number | undefined {
     const { limit, windowMs, remaining, source } = readRateLimit(headers);
     if (source !== undefined) this.#source = source;
     if (limit !== undefined && windowMs !== undefined) {
@@ -70,7 +70,7 @@ export class LearntLimits {
   }
 
   /** Learns what a token claims, unless answers have named a limit: they say what is in force. */
-  hearToken(token: string, now: number): void {
+  readToken(token: string, now: number): void {
     const allowance = readTokenLimit(token);
     const { from } = this.#known;
     const hasBetter = from === "headers" && this.allowance.limit !== undefined;

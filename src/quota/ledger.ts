@@ -40,7 +40,7 @@ export interface SpentRow {
 export type LearntFrom = "headers" | "token" | "config" | "none";
 
 /** What is known of a bucket beside its entries. */
-export interface BucketState {
+export interface SavedBucket {
   /** The ledger clock's time at which this was written. */
   readonly time: number;
   /** The wall clock's, then. */
@@ -112,8 +112,8 @@ export interface Ledger {
   rowsSince(bucket: string, time: number, exact?: number): Promise<readonly SpentRow[]>;
   /** The latest time of the ledger's clock that is written down for a bucket. */
   latest(bucket: string): Promise<number | undefined>;
-  state(bucket: string): Promise<BucketState | undefined>;
-  keep(bucket: string, standing: BucketState): Promise<void>;
+  state(bucket: string): Promise<SavedBucket | undefined>;
+  keep(bucket: string, standing: SavedBucket): Promise<void>;
   /** Counts a request that was not sent. */
   refuse(spender: Spender): Promise<void>;
   /** Who spent and who was refused, most first, at most a thousand rows. */

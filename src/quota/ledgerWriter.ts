@@ -1,5 +1,5 @@
 /** Writes one bucket's books into the ledger, so that a failing disk fails nothing but what must not go unwritten. */
-import type { LedgerEntry, Ledger, Outcome, Spender, BucketState } from "./ledger.ts";
+import type { LedgerEntry, Ledger, Outcome, Spender, SavedBucket } from "./ledger.ts";
 import { keepMs } from "./slidingWindow.ts";
 
 /** How long sums by the hour are kept. */
@@ -39,7 +39,7 @@ export class LedgerWriter {
   }
 
   /** Writes the standing down, if it says anything new. */
-  keep(standing: BucketState): void {
+  saveChanged(standing: SavedBucket): void {
     const news = newsOf(standing);
     if (news === this.#written) return;
     this.#written = news;
@@ -47,7 +47,7 @@ export class LedgerWriter {
   }
 
   /** Writes the standing down in any case: it also says where the ledger's clock stands, and what was saved. */
-  async mark(standing: BucketState): Promise<void> {
+  async saveNow(standing: SavedBucket): Promise<void> {
     this.#written = newsOf(standing);
     try {
       await this.#ledger.keep(this.#bucket, standing);
@@ -57,7 +57,7 @@ export class LedgerWriter {
   }
 
   /** Adds up, by the hour, what no window needs any more, and drops the oldest sums. */
-  async fold({ time, at, windowMs }: BucketState): Promise<void> {
+  async fold({ time, at, windowMs }: SavedBucket): Promise<void> {
     // A long history takes longer than the minute after which this is called again.
     if (this.#isFolding) return;
     this.#isFolding = true;
@@ -79,6 +79,6 @@ export class LedgerWriter {
 }
 
 /** What is worth a write of its own. The times and what was saved are not. */
-function newsOf({ limit, windowMs, learntFrom, remaining, since, source }: BucketState): string {
+function newsOf({ limit, windowMs, learntFrom, remaining, since, source }: SavedBucket): string {
   return JSON.stringify([limit, windowMs, learntFrom, remaining, since, source]);
 }

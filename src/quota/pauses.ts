@@ -70,7 +70,7 @@ export class Pauses {
   }
 
   /** What to persist: a rehearsal ends with the process, an upstream's word does not. */
-  told(now: number): { readonly pausedUntil: number | undefined; readonly emptyUntil: number | undefined } {
+  saved(now: number): { readonly pausedUntil: number | undefined; readonly emptyUntil: number | undefined } {
     return {
       pausedUntil: this.pausedUntil(now),
       emptyUntil: now < this.#emptyUntil ? this.#emptyUntil : undefined,

@@ -8,7 +8,7 @@ export interface Quota {
 }
 
 /** The known limits of one upstream, for one way of using it. */
-export interface Preset {
+export interface KnownLimits {
   /** Pulls per window, until the upstream says otherwise. */
   readonly quota?: Quota;
   /** Milliseconds between two pulls, where the upstream limits their rate. */
@@ -27,7 +27,7 @@ export const unlimitedWindowMs = sixHoursMs;
 const guard: Quota = { limit: 10_000, windowMs: minuteMs };
 
 /** The preset of `upstream`, anonymous or with an account. */
-export function presetOf(upstream: string, authenticated: boolean): Preset {
+export function knownLimits(upstream: string, authenticated: boolean): KnownLimits {
   switch (upstream) {
     case "docker.io":
       return {

@@ -1,16 +1,16 @@
 /** Opens a bucket's books where the last process left them. */
 import { LedgerClock, type Clocks } from "./clock.ts";
-import type { Ledger, SpentRow, BucketState } from "./ledger.ts";
+import type { Ledger, SpentRow, SavedBucket } from "./ledger.ts";
 import type { SavedPauses } from "./pauses.ts";
-import { keepMs, type CarriedRow, type CarriedWord } from "./slidingWindow.ts";
+import { keepMs, type CarriedRow, type CarriedAnswer } from "./slidingWindow.ts";
 
 export interface Restored {
   readonly clock: LedgerClock;
-  readonly standing: BucketState | undefined;
+  readonly saved: SavedBucket | undefined;
   readonly rows: readonly (CarriedRow & Pick<SpentRow, "client">)[];
-  readonly word: CarriedWord | undefined;
+  readonly lastAnswer: CarriedAnswer | undefined;
   /** What upstreams' 429s still hold back. */
-  readonly stops: SavedPauses;
+  readonly pauses: SavedPauses;
 }
 
 /** Reads what is left of `bucket`; whatever was in flight is settled, as failed. */
@@ -32,7 +32,7 @@ export async function restore(ledger: Ledger, bucket: string, clocks: Clocks): P
   const rows = await ledger.rowsSince(bucket, time - span, exactSince(standing, time));
   return {
     clock,
-    standing,
+    saved: standing,
     rows: rows.map(({ id, cost, time: settledAt, at, outcome, client }) => {
       return {
         id,
@@ -44,7 +44,7 @@ export async function restore(ledger: Ledger, bucket: string, clocks: Clocks): P
       };
     }),
     // The upstream's word counts from now as well: how long ago it was said is not known.
-    word:
+    lastAnswer:
       standing?.remaining === undefined
         ? undefined
         : {
@@ -53,11 +53,11 @@ export async function restore(ledger: Ledger, bucket: string, clocks: Clocks): P
             settledAt: time,
             expectedAt: expected(standing.at, time),
           },
-    stops: { pausedUntil: ending(standing?.pausedUntil), emptyUntil: ending(standing?.emptyUntil) },
+    pauses: { pausedUntil: ending(standing?.pausedUntil), emptyUntil: ending(standing?.emptyUntil) },
   };
 }
 
 /** Since when each pull is looked at by itself: the others matter only if there is another limit, or a longer window, one day. */
-function exactSince(standing: BucketState | undefined, now: number): number {
+function exactSince(standing: SavedBucket | undefined, now: number): number {
   return standing?.limit === undefined ? now + 1 : now - 2 * standing.windowMs;
 }

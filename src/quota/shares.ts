@@ -27,13 +27,13 @@ export class Shares {
   }
 
   /** Counts what an errand costs, and gives it back. */
-  note({ purpose: { client } }: QuotaRequest, row: WindowRow): WindowRow {
+  add({ purpose: { client } }: QuotaRequest, row: WindowRow): WindowRow {
     if (row.cost > 0) this.#add(client, row);
     return row;
   }
 
   /** Takes back one that was not counted after all. */
-  forget(client: string, row: WindowRow): void {
+  remove(client: string, row: WindowRow): void {
     const rows = this.#spent.get(client);
     const at = rows?.indexOf(row) ?? -1;
     if (at < 0) return;

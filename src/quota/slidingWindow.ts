@@ -37,7 +37,7 @@ export interface Allowance {
 }
 
 /** What an earlier process wrote of the upstream's last word. `since` is the first row that it may not cover. */
-export interface CarriedWord {
+export interface CarriedAnswer {
   readonly remaining: number;
   readonly since: number;
   readonly settledAt: number;
@@ -56,7 +56,7 @@ export interface CarriedRow {
 /**
  * How a request ended: `counted` by the upstream; `doubtful`, when it may have been; `free`, when it was surely not.
  */
-export type Fate = "counted" | "doubtful" | "free";
+export type Settlement = "counted" | "doubtful" | "free";
 
 interface Answer {
   readonly tick: number;
@@ -65,7 +65,7 @@ interface Answer {
 }
 
 /** What the forecast looks at. */
-export interface View {
+export interface WindowView {
   readonly allowance: Allowance;
   /** Settled rows by age, also those that have left the window, as far as they say anything about what will be left. */
   readonly rows: readonly WindowRow[];
@@ -130,7 +130,7 @@ export class SlidingWindow {
   }
 
   /** Takes over what earlier processes wrote, oldest first. */
-  carry(rows: readonly CarriedRow[], word?: CarriedWord): void {
+  carry(rows: readonly CarriedRow[], word?: CarriedAnswer): void {
     for (const row of rows) {
       const covered = word !== undefined && row.id < word.since;
       const carried = { ...row, sentAt: row.settledAt, carried: true, tick: 0, settledTick: 0, covered };
@@ -169,7 +169,7 @@ export class SlidingWindow {
   }
 
   /** The request has ended. */
-  settle(sent: WindowRow, fate: Fate, now: number): void {
+  settle(sent: WindowRow, fate: Settlement, now: number): void {
     const row = sent as MutableRow;
     if (!this.#inFlight.delete(row)) return;
     this.#flying -= row.cost;
@@ -212,7 +212,7 @@ export class SlidingWindow {
   }
 
   /** Pulls that may be left once what is in flight has been answered: worth waiting for, not worth relying on. */
-  hoped(now: number): number {
+  expected(now: number): number {
     const { limit } = this.#allowance;
     if (limit === undefined) return Number.POSITIVE_INFINITY;
     this.#advance(now);
@@ -229,7 +229,7 @@ export class SlidingWindow {
     return this.#inFlight.size;
   }
 
-  view(now: number): View {
+  view(now: number): WindowView {
     this.#advance(now);
     const since = now - Math.max(2 * this.#allowance.windowMs, hourMs);
     const past = this.#past.since(since);
@@ -243,7 +243,7 @@ export class SlidingWindow {
   }
 
   /** What to persist: the upstream's last word, and the first row's number that it may not cover. */
-  told(now: number): { remaining: number; since: number } | undefined {
+  lastAnswer(now: number): { remaining: number; since: number } | undefined {
     this.#advance(now);
     if (!this.#hasWord) return undefined;
     let since = this.#lastId + 1;

@@ -2,13 +2,13 @@
 import type { LedgerClock } from "./clock.ts";
 import { burnPerHour, emptyAt, fullAt } from "./forecast.ts";
 import type { LearntFrom } from "./ledger.ts";
-import type { View } from "./slidingWindow.ts";
+import type { WindowView } from "./slidingWindow.ts";
 
 /** The steps of the ladder; `unlimited` where the upstream names no limit, `unknown` before it has answered. */
-export type State = "ok" | "low" | "reserve" | "exhausted" | "unlimited" | "unknown";
+export type BucketState = "ok" | "low" | "reserve" | "exhausted" | "unlimited" | "unknown";
 
 /** What a step of the ladder means for those who pull. */
-export const stateMeanings: Readonly<Record<State, string>> = {
+export const stateMeanings: Readonly<Record<BucketState, string>> = {
   ok: "all pulls go",
   low: "tags are believed longer, and nothing is fetched ahead",
   reserve: "what is left is kept for images that are not held",
@@ -32,7 +32,7 @@ export interface Snapshot {
   readonly account: string;
   /** Whom the upstream says it counts: an address or an account's UUID. */
   readonly source: string | null;
-  readonly state: State;
+  readonly state: BucketState;
   readonly limit: number | null;
   /** What `spentInWindow` is summed over, also where there is no limit. */
   readonly windowSeconds: number;
@@ -59,7 +59,7 @@ export interface Facts {
   readonly name: string;
   readonly account: string;
   readonly source: string | undefined;
-  readonly state: State;
+  readonly state: BucketState;
   /** Undefined without a limit. */
   readonly left: number | undefined;
   readonly reserve: number;
@@ -75,7 +75,7 @@ export interface Facts {
 }
 
 /** The row that `facts` and the forecast make. */
-export function snapshotOf(facts: Facts, view: View, clock: LedgerClock): Snapshot {
+export function snapshotOf(facts: Facts, view: WindowView, clock: LedgerClock): Snapshot {
   const { left, state, rehearsal, observedAt } = facts;
   const now = clock.time();
   const isLimited = left !== undefined;

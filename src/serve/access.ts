@@ -16,7 +16,7 @@ import type { State } from "../store/state.ts";
 import type { Log } from "../telemetry/log.ts";
 import { anonymous } from "../upstream/auth/credential.ts";
 import { UpstreamError } from "../upstream/error.ts";
-import { sees } from "../upstream/visibilityProbe.ts";
+import { isVisible } from "../upstream/visibilityProbe.ts";
 
 /** What the rest of the house needs of it. Without a section `access`, both are absent. */
 export interface OpenAccess {
@@ -86,7 +86,7 @@ function visibilityOf(
     async isPublic(repository, wanted, asked) {
       if (bucket.rehearsal?.mode === "down")
         throw new UpstreamError("unreachable", `${registry.name} is down: this is a rehearsal`);
-      return sees(anonymousRegistry, repository, wanted, asked);
+      return isVisible(anonymousRegistry, repository, wanted, asked);
     },
   };
 }

@@ -1,11 +1,11 @@
 /** What a bucket does, said where operators look: in the log and in the metrics. */
 import type { QuotaBucket } from "../quota/bucket.ts";
 import type { QuotaEvent } from "../quota/event.ts";
-import { stateMeanings, type RehearsalMode, type Snapshot, type State } from "../quota/snapshot.ts";
+import { stateMeanings, type RehearsalMode, type Snapshot, type BucketState } from "../quota/snapshot.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
-const states: readonly State[] = ["ok", "low", "reserve", "exhausted", "unlimited", "unknown"];
+const states: readonly BucketState[] = ["ok", "low", "reserve", "exhausted", "unlimited", "unknown"];
 
 const rehearsals: readonly RehearsalMode[] = ["empty", "down"];
 

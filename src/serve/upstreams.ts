@@ -59,7 +59,7 @@ export async function openUpstreams(
         metrics.upstreamRequests.inc({ upstream: name, kind, status });
         metrics.upstreamSeconds.observe({ upstream: name, kind }, ms / 1000);
       },
-      certified: (notAfter) =>
+      onCertificate: (notAfter) =>
         metrics.upstreamCertificateExpiry.set({ upstream: name }, Math.floor(notAfter / 1000)),
       now: Date.now,
     });
@@ -84,7 +84,7 @@ export function mirrorUpstreams(
 
 /** Has every bucket write down where it stands. */
 export async function saveBuckets(connected: ReadonlyMap<string, OpenUpstream>): Promise<void> {
-  await Promise.all([...connected.values()].map(({ bucket }) => bucket.tend()));
+  await Promise.all([...connected.values()].map(({ bucket }) => bucket.maintain()));
 }
 
 /** Ends all connections to upstreams, and closes the books. */

@@ -1,6 +1,6 @@
 /** Blobs as they arrive: which part of one an answer holds, and its bytes for as long as they come. */
 import { UpstreamError } from "./error.ts";
-import { faultOf } from "./fault.ts";
+import { connectionError } from "./fault.ts";
 import { lengthIn } from "./manifestReply.ts";
 import { discard, type Reply } from "./net/wire.ts";
 
@@ -39,7 +39,7 @@ async function* chunks({ body, url }: Reply): AsyncGenerator<Uint8Array> {
   try {
     yield* body as AsyncIterable<Buffer>;
   } catch (error) {
-    const { message } = faultOf(error, url.host);
+    const { message } = connectionError(error, url.host);
     throw new UpstreamError("unreachable", message, { cause: error });
   }
 }

@@ -8,7 +8,7 @@ import { SingleFlight } from "../async/singleFlight.ts";
 import type { Gate } from "./gate.ts";
 import type { ConnectionPool } from "./net/connectionPool.ts";
 import type { Need } from "./auth/token.ts";
-import { discard, type Message, type Reply, type Timeouts, type HttpClient } from "./net/wire.ts";
+import { discard, type HttpRequest, type Reply, type Timeouts, type HttpClient } from "./net/wire.ts";
 
 export interface UpstreamRequest extends Need {
   readonly kind: Exclude<RequestKind, "token" | "ping">;
@@ -27,8 +27,8 @@ export interface ExchangeOptions {
   readonly base: URL;
   readonly authority: Authority;
   readonly gate: Gate;
-  readonly slots: ConnectionPool;
-  readonly wire: HttpClient;
+  readonly pool: ConnectionPool;
+  readonly client: HttpClient;
   readonly timeouts: Timeouts;
   readonly userAgent: string;
 }
@@ -43,7 +43,7 @@ export class Exchange {
   }
 
   /** The answer: a 200 or 206 in no encoding. Its body must be read or discarded. @throws UpstreamError */
-  async ask(question: UpstreamRequest): Promise<Reply> {
+  async fetch(question: UpstreamRequest): Promise<Reply> {
     let reply = await this.#follow(question);
     if (reply.status === 403 && !this.#isHome(reply.url) && question.kind !== "manifest-get") {
       // A signed address may have expired on the way: the registry gives another.
@@ -86,13 +86,13 @@ export class Exchange {
     const proof = await authority.prove(question);
     const reply = await this.#send(question, question.url, proof);
     if (reply.status !== 401) {
-      authority.judged(proof, reply.status, question);
+      authority.settled(proof, reply.status, question);
       return { proof, reply };
     }
     discard(reply);
     const better = await authority.proveAnew(proof, reply.headers, question);
     const second = await this.#send(question, question.url, better);
-    authority.judged(better, second.status, question);
+    authority.settled(better, second.status, question);
     return { proof: better, reply: second };
   }
 
@@ -101,36 +101,36 @@ export class Exchange {
     const { base, gate, authority } = this.#options;
     const message = this.#message("GET", base, {});
     const errand = { kind: "ping", repository, purpose } as const;
-    const reply = await again(() => gate.pass(errand, undefined, () => this.#options.wire.send(message)));
+    const reply = await again(() => gate.pass(errand, undefined, () => this.#options.client.send(message)));
     discard(reply);
     authority.learn(reply.status, reply.headers);
   }
 
   #send(question: UpstreamRequest, url: URL, proof: Proof): Promise<Reply> {
-    const { authority, gate, wire } = this.#options;
+    const { authority, gate, client: wire } = this.#options;
     const { kind, repository, purpose, signal } = question;
     const shown = proof.kind === "none" ? {} : { authorization: proof.header };
     const message = this.#messageFor(question, url, shown);
     const errand = { kind, repository, purpose };
     // Each try is paid for: a registry may have counted the one that broke.
     const send = (): Promise<Reply> => again(() => gate.pass(errand, signal, () => wire.send(message)));
-    return this.#whenFree(message, () => authority.show(proof, question, send));
+    return this.#whenFree(message, () => authority.login(proof, question, send));
   }
 
   #sendAway(question: UpstreamRequest, url: URL): Promise<Reply> {
     const message = this.#messageFor(question, url, {});
-    const { gate, wire } = this.#options;
+    const { gate, client: wire } = this.#options;
     return this.#whenFree(message, () =>
       again(() => gate.passAside(() => wire.send(message), question.purpose.trace)),
     );
   }
 
   /** A download waits for its connection before it takes a permit, which others could use meanwhile. */
-  #whenFree({ isBulk, url, signal }: Message, send: () => Promise<Reply>): Promise<Reply> {
-    return isBulk ? this.#options.slots.hold(url.origin, signal, send) : send();
+  #whenFree({ isBulk, url, signal }: HttpRequest, send: () => Promise<Reply>): Promise<Reply> {
+    return isBulk ? this.#options.pool.hold(url.origin, signal, send) : send();
   }
 
-  #messageFor(question: UpstreamRequest, url: URL, shown: Record<string, string>): Message {
+  #messageFor(question: UpstreamRequest, url: URL, shown: Record<string, string>): HttpRequest {
     const { timeouts } = this.#options;
     const isBlob = question.kind === "blob";
     return {
@@ -141,7 +141,7 @@ export class Exchange {
     };
   }
 
-  #message(method: "GET" | "HEAD", url: URL, headers: Record<string, string | string[]>): Message {
+  #message(method: "GET" | "HEAD", url: URL, headers: Record<string, string | string[]>): HttpRequest {
     const { userAgent, timeouts } = this.#options;
     const common = { "user-agent": userAgent, "accept-encoding": "identity" };
     return { method, url, headers: { ...common, ...headers }, headersMs: timeouts.headersMs };

@@ -27,7 +27,7 @@ const certificate =
   /^(?:CERT_|CRL_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_|ERROR_IN_CERT_|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH_EXCEEDED|HOSTNAME_MISMATCH|ERR_TLS_CERT_ALTNAME_INVALID)/;
 
 /** The upstream error for whatever `error` a request to `host` failed with. */
-export function faultOf(error: unknown, host: string): UpstreamError {
+export function connectionError(error: unknown, host: string): UpstreamError {
   const cause = { cause: error };
   if (error instanceof PrivateAddressError) {
     return new UpstreamError("corrupt", `${error.message}, which needs allowPrivateAddresses`, cause);

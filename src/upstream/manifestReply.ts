@@ -14,7 +14,7 @@ export interface FetchedManifest {
 }
 
 /** What the headers of a manifest say, proven by nothing. */
-export interface Resolved {
+export interface ManifestHead {
   /** One that we know, or empty where the headers tell nothing. */
   readonly mediaType: string;
   /** Undefined where only the manifest itself can tell: the headers do not, or are no manifest's. */
@@ -24,18 +24,18 @@ export interface Resolved {
 }
 
 /** What is known of a manifest when its upstream tells nothing without sending it. */
-export const untold: Resolved = { mediaType: "", digest: undefined, size: undefined };
+export const unknownManifest: ManifestHead = { mediaType: "", digest: undefined, size: undefined };
 
 const withinMs = 30_000;
 
 /** @throws UpstreamError "corrupt" when the headers contradict what was asked for. */
-export function resolvedOf({ headers, url }: Reply, reference: Reference): Resolved {
+export function resolvedOf({ headers, url }: Reply, reference: Reference): ManifestHead {
   const claimed = claimedDigest(headers, url);
   if (isDigest(reference) && claimed !== undefined && claimed !== reference)
     throw mismatch(url, reference, claimed);
   const mediaType = mediaTypeIn(headers);
   // Whoever answers with something else is perhaps not talking about a manifest at all.
-  if (!manifestTypes.includes(mediaType)) return untold;
+  if (!manifestTypes.includes(mediaType)) return unknownManifest;
   return {
     mediaType,
     digest: isDigest(reference) ? reference : claimed,

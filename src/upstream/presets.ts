@@ -1,13 +1,13 @@
 /** Registries that are known by name: where they answer, and which origins issue their tokens (reference: each one's own 401). */
 
 /** What need not be configured for a known registry. */
-export interface Preset {
+export interface KnownRegistry {
   readonly url: string;
   /** The exact origins that may see the credential; empty where no token is ever asked for. */
   readonly tokenRealms: readonly string[];
 }
 
-const known: Readonly<Record<string, Preset>> = {
+const known: Readonly<Record<string, KnownRegistry>> = {
   "docker.io": { url: "https://registry-1.docker.io", tokenRealms: ["https://auth.docker.io"] },
   "ghcr.io": { url: "https://ghcr.io", tokenRealms: ["https://ghcr.io"] },
   "quay.io": { url: "https://quay.io", tokenRealms: ["https://quay.io"] },
@@ -28,7 +28,7 @@ const patterns: readonly { readonly host: RegExp; readonly ownRealm: boolean }[]
 ];
 
 /** The preset of a source host, or undefined when it is not a known registry. */
-export function presetOf(host: string): Preset | undefined {
+export function knownRegistry(host: string): KnownRegistry | undefined {
   if (Object.hasOwn(known, host)) return known[host];
   const pattern = patterns.find((pattern) => pattern.host.test(host));
   return pattern && { url: `https://${host}`, tokenRealms: pattern.ownRealm ? [`https://${host}`] : [] };

@@ -18,9 +18,9 @@ import {
   lengthIn,
   readAs,
   resolvedOf,
-  untold,
+  unknownManifest,
   type FetchedManifest,
-  type Resolved,
+  type ManifestHead,
 } from "./manifestReply.ts";
 import { pages, tagsIn, type Page } from "./pages.ts";
 import { ConnectionPool } from "./net/connectionPool.ts";
@@ -46,7 +46,7 @@ export interface Upstream {
   readonly name: string;
   readonly health: Pick<Health, "failures" | "knownDown">;
   /** Without a digest when the upstream tells nothing but by GET: then it has not even said that it has the manifest. */
-  headManifest(repository: Repository, reference: Reference, asked: RequestOptions): Promise<Resolved>;
+  headManifest(repository: Repository, reference: Reference, asked: RequestOptions): Promise<ManifestHead>;
   /** Proven: of the digest that was asked for or announced, and a manifest. */
   getManifest(repository: Repository, reference: Reference, asked: RequestOptions): Promise<FetchedManifest>;
   headBlob(
@@ -78,14 +78,14 @@ export interface RegistryOptions {
   readonly bucket: Bucket;
   readonly observe: (observation: Observation) => void;
   /** Told until when, in ms since the epoch, the first of the certificates is good that the registry and its token service showed. */
-  readonly certified?: (notAfter: number) => void;
+  readonly onCertificate?: (notAfter: number) => void;
   readonly now: () => number;
   /** Stands in for the guarded connector in tests of the guard. */
   readonly connect?: buildConnector.connector;
 }
 
 /** What all accounts at a registry have in common. */
-interface Shared {
+interface SharedConnections {
   readonly wire: HttpClient;
   readonly slots: ConnectionPool;
 }
@@ -99,10 +99,10 @@ export class Registry implements Upstream {
   readonly health: Health;
   readonly #options: RegistryOptions;
   readonly #base: URL;
-  readonly #shared: Shared;
+  readonly #shared: SharedConnections;
   readonly #exchange: Exchange;
 
-  constructor(options: RegistryOptions, shared?: Shared) {
+  constructor(options: RegistryOptions, shared?: SharedConnections) {
     const { name, credential, bucket, observe, now, allowPrivateAddresses, ca, connect, tokenRealms } =
       options;
     this.#options = options;
@@ -119,34 +119,34 @@ export class Registry implements Upstream {
     const gate = new Gate({ name, bucket, health: this.health, observe, now });
     const lockout = new Lockout(name, credential.account, now);
     const certified =
-      options.certified && watchCertificates([this.#base.origin, ...tokenRealms], options.certified);
-    const { tokenMs, slotMs } = timeouts;
+      options.onCertificate && watchCertificates([this.#base.origin, ...tokenRealms], options.onCertificate);
+    const { tokenMs, connectionMs: slotMs } = timeouts;
     this.#shared = shared ?? {
-      wire: new HttpClient({ allowPrivateAddresses, ca, timeouts, certified, connect }),
+      wire: new HttpClient({ allowPrivateAddresses, ca, timeouts, onCertificate: certified, connect }),
       slots: new ConnectionPool({ name, most: blobConnections, waitMs: slotMs }),
     };
     const { wire, slots } = this.#shared;
-    const tokens = new Tokens({ name, credential, lockout, gate, wire, bucket, tokenMs, userAgent, now });
+    const tokens = new Tokens({ name, credential, lockout, gate, client: wire, bucket, tokenMs, userAgent, now });
     const authority = new Authority({ name, registry: this.#base, tokenRealms, credential, lockout, tokens });
     this.#exchange = new Exchange({
       name,
       base: this.#base,
       authority,
       gate,
-      slots,
-      wire,
+      pool: slots,
+      client: wire,
       timeouts,
       userAgent,
     });
   }
 
-  async headManifest(repository: Repository, reference: Reference, asked: RequestOptions): Promise<Resolved> {
+  async headManifest(repository: Repository, reference: Reference, asked: RequestOptions): Promise<ManifestHead> {
     try {
       const reply = await this.#askManifest("HEAD", repository, reference, asked);
       discard(reply);
       return resolvedOf(reply, reference);
     } catch (error) {
-      if (error instanceof UpstreamError && knowsNoHead.has(error.status ?? 0)) return untold;
+      if (error instanceof UpstreamError && knowsNoHead.has(error.status ?? 0)) return unknownManifest;
       throw error;
     }
   }
@@ -304,7 +304,7 @@ export class Registry implements Upstream {
     what: string,
     { purpose, signal }: RequestOptions,
   ): Promise<Reply> {
-    return this.#exchange.ask({ kind, method, url, headers, repository, what, purpose, signal });
+    return this.#exchange.fetch({ kind, method, url, headers, repository, what, purpose, signal });
   }
 
   #address({ name }: Repository, rest: string): URL {

@@ -18,7 +18,7 @@ type Eyes = Pick<Registry, "headManifest" | "headBlob" | "showsTags">;
  * such thing, the list of tags tells a repository without it from one that is hidden.
  * @throws UpstreamError when the upstream gave no answer that decides.
  */
-export async function sees(
+export async function isVisible(
   eyes: Eyes,
   repository: Repository,
   wanted: ProbedContent,

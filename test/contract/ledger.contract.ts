@@ -1,6 +1,6 @@
 /** What every implementation of Ledger must do. */
 import { expect, it } from "vitest";
-import type { LedgerEntry, Ledger, BucketState } from "../../src/quota/ledger.ts";
+import type { LedgerEntry, Ledger, SavedBucket } from "../../src/quota/ledger.ts";
 import { ledgerEntry } from "../support/ledgerEntry.ts";
 
 const hour = 60 * 60 * 1000;
@@ -12,7 +12,7 @@ function entry(time: number, more: Partial<LedgerEntry> = {}): LedgerEntry {
   return ledgerEntry(time, { at: noon + time, ...more });
 }
 
-const standing: BucketState = {
+const standing: SavedBucket = {
   time: 50,
   at: noon,
   limit: 100,

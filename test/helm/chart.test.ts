@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { loadConfig, type Config } from "../../src/config/load.ts";
 import { isPrivateAddress } from "../../src/upstream/net/address.ts";
 import { readDockerLogin } from "../../src/upstream/auth/dockerConfig.ts";
-import { presetOf } from "../../src/upstream/presets.ts";
+import { knownRegistry } from "../../src/upstream/presets.ts";
 import { makeAuthority } from "../support/certificates.ts";
 import { withClient } from "../support/clients.ts";
 import { least, lint, only, render, template, validate, withFolder, type Manifest } from "./chart.ts";
@@ -80,7 +80,7 @@ async function readIn(root: string, manifests: readonly Manifest[]): Promise<Con
   const env = Object.fromEntries(
     (pod.containers[0].env ?? []).map(({ name, value }: { name: string; value: string }) => [name, value]),
   );
-  return loadConfig({ file, env, presetOf, isPrivateAddress, readDockerLogin });
+  return loadConfig({ file, env, knownRegistry, isPrivateAddress, readDockerLogin });
 }
 
 /** Whether a selector fits a pod's labels. */

@@ -11,7 +11,7 @@ import {
   type SpendSlice,
   type Spender,
   type SpentRow,
-  type BucketState,
+  type SavedBucket,
 } from "../../src/quota/ledger.ts";
 
 const hourMs = 60 * 60 * 1000;
@@ -30,7 +30,7 @@ export class FakeLedger implements Ledger {
   readonly lasting = new Set<number>();
   /** Set to make every write reject with it, as a full disk does. */
   failure: Error | undefined;
-  readonly #standings = new Map<string, BucketState>();
+  readonly #standings = new Map<string, SavedBucket>();
   #sums: Sum[] = [];
   #lastId = 0;
 
@@ -73,11 +73,11 @@ export class FakeLedger implements Ledger {
     return times.length === 0 ? undefined : Math.max(...times);
   }
 
-  async state(bucket: string): Promise<BucketState | undefined> {
+  async state(bucket: string): Promise<SavedBucket | undefined> {
     return this.#standings.get(bucket);
   }
 
-  async keep(bucket: string, standing: BucketState): Promise<void> {
+  async keep(bucket: string, standing: SavedBucket): Promise<void> {
     this.#write();
     this.#standings.set(bucket, standing);
   }

@@ -6,7 +6,7 @@ import type { Reference } from "../../oci/reference.ts";
 import { openCredential } from "../../upstream/auth/credentials.ts";
 import type { Credential } from "../../upstream/auth/credential.ts";
 import { UpstreamError } from "../../upstream/error.ts";
-import { presetOf } from "../../upstream/presets.ts";
+import { knownRegistry } from "../../upstream/presets.ts";
 import { Registry } from "../../upstream/registry.ts";
 import { defaultTimeouts, type Timeouts } from "../../upstream/net/wire.ts";
 import { beginningOf } from "./beginning.ts";
@@ -73,7 +73,7 @@ class StraightWay {
     this.#options = options;
     this.#witness = new WatchingBucket(({ headers }) => options.clock.learn(headers["date"]));
     const { upstream } = options.wanted.repository;
-    this.#url = new URL(options.settings?.url ?? presetOf(upstream)?.url ?? `https://${upstream}`);
+    this.#url = new URL(options.settings?.url ?? knownRegistry(upstream)?.url ?? `https://${upstream}`);
   }
 
   async walk(): Promise<void> {
@@ -137,7 +137,7 @@ class StraightWay {
     }
     // Nobody has said of an upstream that is not configured where it may be, and nothing secret is sent to it.
     const { tokenRealms, allowPrivateAddresses, ca } = settings ?? {
-      tokenRealms: presetOf(upstream)?.tokenRealms ?? [this.#url.origin],
+      tokenRealms: knownRegistry(upstream)?.tokenRealms ?? [this.#url.origin],
       allowPrivateAddresses: true,
     };
     this.#registry = new Registry({

@@ -1,5 +1,5 @@
 /** containerd: one `hosts.toml` for each registry (containerd's docs/hosts.md). */
-import { presetOf } from "../../upstream/presets.ts";
+import { knownRegistry } from "../../upstream/presets.ts";
 import {
   authorityAt,
   authorityFile,
@@ -44,7 +44,7 @@ function hostsFile(upstream: string, wish: ClientSettings): NodeFile {
 }
 
 function serverOf(upstream: string): string {
-  return presetOf(upstream)?.url ?? `https://${upstream}`;
+  return knownRegistry(upstream)?.url ?? `https://${upstream}`;
 }
 
 function settings({ ca }: ClientSettings): string[] {

@@ -12,7 +12,7 @@ import {
   type SpendSlice,
   type Spender,
   type SpentRow,
-  type BucketState,
+  type SavedBucket,
 } from "../../quota/ledger.ts";
 import { hourMs, prepareLedger, type Place, type SpentHour, type Sum } from "./ledgerStatements.ts";
 import { migrateLedger } from "./ledgerTables.ts";
@@ -78,7 +78,7 @@ export class SqliteLedger implements Ledger {
     return this.#statements.latest.get({ bucket })?.time ?? undefined;
   }
 
-  async state(bucket: string): Promise<BucketState | undefined> {
+  async state(bucket: string): Promise<SavedBucket | undefined> {
     const row = this.#statements.standing.get({ bucket });
     if (!row) return undefined;
     const { limit, remaining, observedAt, source, pausedUntil, emptyUntil } = row;
@@ -93,7 +93,7 @@ export class SqliteLedger implements Ledger {
     };
   }
 
-  async keep(bucket: string, standing: BucketState): Promise<void> {
+  async keep(bucket: string, standing: SavedBucket): Promise<void> {
     const { limit = null, remaining = null, observedAt = null, source = null } = standing;
     const { pausedUntil = null, emptyUntil = null } = standing;
     const known = { limit, remaining, observedAt, source, pausedUntil, emptyUntil };

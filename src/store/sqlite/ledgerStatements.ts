@@ -1,6 +1,6 @@
 /** Every statement that the ledger puts to SQLite, prepared once. */
 import type Database from "better-sqlite3";
-import type { LedgerEntry, SpendKey, SpendRow, Spender, SpentRow, BucketState } from "../../quota/ledger.ts";
+import type { LedgerEntry, SpendKey, SpendRow, Spender, SpentRow, SavedBucket } from "../../quota/ledger.ts";
 
 /** Sums are by the hour. */
 export const hourMs = 60 * 60 * 1000;
@@ -37,9 +37,9 @@ export interface Place {
 }
 
 type StoredStanding = {
-  [key in keyof BucketState]:
-    | Exclude<BucketState[key], undefined>
-    | (undefined extends BucketState[key] ? null : never);
+  [key in keyof SavedBucket]:
+    | Exclude<SavedBucket[key], undefined>
+    | (undefined extends SavedBucket[key] ? null : never);
 };
 
 /** Prepares them all; the tables are those of ledgerTables.ts. */

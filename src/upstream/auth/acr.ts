@@ -1,7 +1,7 @@
 /** Azure Container Registry with a Microsoft Entra identity: its access token is exchanged for a refresh token of the registry. */
 import type { Credential, PostForm } from "./credential.ts";
 import { claimsOf } from "./jwt.ts";
-import { Secret } from "./secret.ts";
+import { AccountSecret } from "./secret.ts";
 import { SecretFile } from "./secretFile.ts";
 
 /** Where the access token is kept fresh by whoever has the identity, and its tenant, if the registry does not know it. */
@@ -22,8 +22,8 @@ export class AcrExchange implements Credential {
   readonly #url: string;
   readonly #tenant: string | undefined;
   readonly #accessToken: SecretFile<{ reveal(): string }>;
-  #login: { readonly secret: Secret; readonly expiresAt: number } | undefined;
-  #running: Promise<Secret> | undefined;
+  #login: { readonly secret: AccountSecret; readonly expiresAt: number } | undefined;
+  #running: Promise<AccountSecret> | undefined;
 
   constructor(url: string, options: AcrOptions, now: () => number) {
     this.#now = now;
@@ -32,7 +32,7 @@ export class AcrExchange implements Credential {
     this.#accessToken = new SecretFile(options.accessTokenFile, (text) => ({ reveal: () => text.trim() }));
   }
 
-  async secret(post: PostForm): Promise<Secret> {
+  async secret(post: PostForm): Promise<AccountSecret> {
     if (this.#login && this.#now() < this.#login.expiresAt - marginMs) return this.#login.secret;
     this.#running ??= this.#exchange(post).finally(() => {
       this.#running = undefined;
@@ -40,12 +40,12 @@ export class AcrExchange implements Credential {
     return this.#running;
   }
 
-  refused(secret: Secret): void {
+  refused(secret: AccountSecret): void {
     if (this.#login?.secret === secret) this.#login = undefined;
     this.#accessToken.forget();
   }
 
-  async #exchange(post: PostForm): Promise<Secret> {
+  async #exchange(post: PostForm): Promise<AccountSecret> {
     const accessToken = await this.#accessToken.value();
     const answer = await post(new URL("/oauth2/exchange", this.#url), {
       grant_type: "access_token",
@@ -57,7 +57,7 @@ export class AcrExchange implements Credential {
       typeof answer === "object" && answer !== null && "refresh_token" in answer ? answer.refresh_token : "";
     if (typeof token !== "string" || token === "") throw new Error("the exchange gave no refresh token");
     const { exp } = claimsOf(token);
-    const secret = new Secret(nobody, token, true);
+    const secret = new AccountSecret(nobody, token, true);
     // Registry refresh tokens are valid for three hours; one that does not say is kept for one.
     this.#login = { secret, expiresAt: typeof exp === "number" ? exp * 1000 : this.#now() + 3600_000 };
     return secret;

@@ -3,7 +3,7 @@ import { parseChallenges } from "./challenge.ts";
 import { secretOf, type Credential } from "./credential.ts";
 import { UpstreamError } from "../error.ts";
 import type { Lockout } from "./lockout.ts";
-import type { Secret } from "./secret.ts";
+import type { AccountSecret } from "./secret.ts";
 import type { Issuer, Need, Tokens } from "./token.ts";
 import type { Headers, Reply } from "../net/wire.ts";
 
@@ -16,7 +16,7 @@ type Scheme =
 /** What one request shows, and what is needed to judge its refusal. */
 export type Proof =
   | { readonly kind: "none" }
-  | { readonly kind: "basic"; readonly header: string; readonly secret: Secret }
+  | { readonly kind: "basic"; readonly header: string; readonly secret: AccountSecret }
   | {
       readonly kind: "bearer";
       readonly header: string;
@@ -70,7 +70,7 @@ export class Authority {
    * The answer to a request that shows `proof`, and what is learnt from it: `send` logs in with a secret that nothing is known of.
    * @throws UpstreamError "denied" while the secret may not be tried again, and whatever `send` throws.
    */
-  async show(proof: Proof, { signal }: Pick<Need, "signal">, send: () => Promise<Reply>): Promise<Reply> {
+  async login(proof: Proof, { signal }: Pick<Need, "signal">, send: () => Promise<Reply>): Promise<Reply> {
     if (proof.kind !== "basic") return send();
     const { lockout } = this.#options;
     const login = async (): Promise<Reply> => {
@@ -79,7 +79,7 @@ export class Authority {
       else lockout.accepted(proof.secret);
       return reply;
     };
-    return lockout.inTurn(proof.secret, login, signal);
+    return lockout.tryLogin(proof.secret, login, signal);
   }
 
   /**
@@ -110,7 +110,7 @@ export class Authority {
   }
 
   /** Notes what the registry answered to `proof` in the end. */
-  judged(proof: Proof, status: number, need: Need): void {
+  settled(proof: Proof, status: number, need: Need): void {
     // A token says what its account may do: it may become more when somebody grants it.
     if (proof.kind === "bearer" && (status === 401 || status === 403)) {
       this.#options.tokens.forget(proof.issuer, need, proof.token);
@@ -125,7 +125,7 @@ export class Authority {
     return new UpstreamError("denied", message, { status });
   }
 
-  #secret(need: Need): Promise<Secret | undefined> {
+  #secret(need: Need): Promise<AccountSecret | undefined> {
     const { credential, tokens, name } = this.#options;
     return secretOf(credential, name, tokens.poster(need));
   }

@@ -1,6 +1,6 @@
 /** Credentials: an account at an upstream, and the secret that stands for it now. */
 import { UpstreamError } from "../error.ts";
-import type { Secret } from "./secret.ts";
+import type { AccountSecret } from "./secret.ts";
 
 /** Sends a form to the registry's own origin and returns the JSON of a 200. @throws UpstreamError */
 export type PostForm = (url: URL, form: Readonly<Record<string, string>>) => Promise<unknown>;
@@ -10,9 +10,9 @@ export interface Credential {
   /** A name to show, which is never a secret; "anonymous" when there is no account. */
   readonly account: string;
   /** What to send now, or undefined for nothing. @throws Error when it cannot be obtained. */
-  secret(post: PostForm): Promise<Secret | undefined>;
+  secret(post: PostForm): Promise<AccountSecret | undefined>;
   /** The upstream refused `secret`: what comes next is read or obtained anew. */
-  refused(secret: Secret): void;
+  refused(secret: AccountSecret): void;
 }
 
 /** No account. */
@@ -27,7 +27,7 @@ export async function secretOf(
   credential: Credential,
   upstream: string,
   post: PostForm,
-): Promise<Secret | undefined> {
+): Promise<AccountSecret | undefined> {
   try {
     return await credential.secret(post);
   } catch (error) {

@@ -3,7 +3,7 @@ import { AcrExchange } from "./acr.ts";
 import { anonymous, type Credential } from "./credential.ts";
 import { readDockerLogin, type DockerLogin } from "./dockerConfig.ts";
 import { EcrLogin } from "./ecr.ts";
-import { Secret } from "./secret.ts";
+import { AccountSecret } from "./secret.ts";
 import { SecretFile } from "./secretFile.ts";
 
 /**
@@ -34,12 +34,12 @@ export async function openCredential(
   if ("passwordFile" in options) {
     const { username: account, passwordFile } = options;
     // Editors and `echo` end a file with a line end that is no part of the password.
-    const read = (text: string): Secret => new Secret(account, text.replace(/[\r\n]+$/, ""));
+    const read = (text: string): AccountSecret => new AccountSecret(account, text.replace(/[\r\n]+$/, ""));
     return openFile(passwordFile, (text) => ({ account, secret: read(text) }));
   }
   if ("password" in options) {
     const { username: account, password } = options;
-    const secret = new Secret(account, password.reveal());
+    const secret = new AccountSecret(account, password.reveal());
     return { account, secret: async () => secret, refused: () => undefined };
   }
   return options.provider === "ecr"

@@ -1,5 +1,5 @@
 /** Docker's `config.json`, the form of `kubernetes.io/dockerconfigjson` secrets: the entry of one registry. */
-import { Secret } from "./secret.ts";
+import { AccountSecret } from "./secret.ts";
 
 // `docker login` keeps Docker Hub under this key since the days of the v1 API.
 const hubKeys = ["https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io"];
@@ -14,7 +14,7 @@ interface Entry {
 /** An entry's secret, and the user name under which it may be shown. */
 export interface DockerLogin {
   readonly account: string;
-  readonly secret: Secret;
+  readonly secret: AccountSecret;
 }
 
 /**
@@ -51,14 +51,14 @@ function loginOf(entry: Entry, host: string): DockerLogin {
   const username = typeof user === "string" ? user : "";
   if (typeof identitytoken === "string" && identitytoken !== "") {
     // "<token>" is what Docker itself calls an account that is only a token.
-    return { account: username || "<token>", secret: new Secret(username || "<token>", identitytoken, true) };
+    return { account: username || "<token>", secret: new AccountSecret(username || "<token>", identitytoken, true) };
   }
   if (username === "" || typeof password !== "string" || password === "") {
     throw new Error(
       `the entry for ${host} has neither "auth" nor "username" and "password" nor "identitytoken"`,
     );
   }
-  return { account: username, secret: new Secret(username, password) };
+  return { account: username, secret: new AccountSecret(username, password) };
 }
 
 function splitAuth(auth: string, host: string): [string, string] {

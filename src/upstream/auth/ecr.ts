@@ -1,6 +1,6 @@
 /** Private Amazon ECR: a password for twelve hours, obtained with the AWS SDK's own chain of identities. */
 import type { Credential } from "./credential.ts";
-import { Secret } from "./secret.ts";
+import { AccountSecret } from "./secret.ts";
 
 /** Where to ask and for which registry, if the host does not say. */
 export interface EcrOptions {
@@ -20,8 +20,8 @@ export class EcrLogin implements Credential {
   readonly #now: () => number;
   readonly #region: string | undefined;
   readonly #registryId: string | undefined;
-  #login: { readonly secret: Secret; readonly obtainedAt: number; readonly expiresAt: number } | undefined;
-  #running: Promise<Secret> | undefined;
+  #login: { readonly secret: AccountSecret; readonly obtainedAt: number; readonly expiresAt: number } | undefined;
+  #running: Promise<AccountSecret> | undefined;
 
   constructor(host: string, options: EcrOptions, now: () => number) {
     this.#now = now;
@@ -31,7 +31,7 @@ export class EcrLogin implements Credential {
     this.#registryId = options.registryId ?? parts?.[1];
   }
 
-  async secret(): Promise<Secret> {
+  async secret(): Promise<AccountSecret> {
     if (this.#login && this.#now() < this.#login.expiresAt - marginMs) return this.#login.secret;
     this.#running ??= this.#obtain().finally(() => {
       this.#running = undefined;
@@ -39,13 +39,13 @@ export class EcrLogin implements Credential {
     return this.#running;
   }
 
-  refused(secret: Secret): void {
+  refused(secret: AccountSecret): void {
     const login = this.#login;
     if (login?.secret === secret && this.#now() - login.obtainedAt >= replaceNoSoonerMs)
       this.#login = undefined;
   }
 
-  async #obtain(): Promise<Secret> {
+  async #obtain(): Promise<AccountSecret> {
     // The SDK is large, and most installations have no ECR.
     const { ECRClient, GetAuthorizationTokenCommand } = await import("@aws-sdk/client-ecr");
     const client = new ECRClient(this.#region === undefined ? {} : { region: this.#region });
@@ -58,7 +58,7 @@ export class EcrLogin implements Credential {
         .split(":");
       if (!given?.expiresAt || !username || !password)
         throw new Error("AWS gave no authorization token for ECR");
-      const secret = new Secret(username, password);
+      const secret = new AccountSecret(username, password);
       this.#login = { secret, obtainedAt: this.#now(), expiresAt: given.expiresAt.getTime() };
       return secret;
     } finally {

@@ -1,7 +1,7 @@
 /** Restraint after refused logins: Docker Hub locks an account that keeps failing, and with it everybody who uses it. */
 import { UpstreamError } from "../error.ts";
 import { unlessAborted } from "../../async/singleFlight.ts";
-import type { Secret } from "./secret.ts";
+import type { AccountSecret } from "./secret.ts";
 
 const firstPauseMs = 60_000;
 const longestPauseMs = 3600_000;
@@ -14,8 +14,8 @@ export class Lockout {
   readonly #upstream: string;
   readonly #account: string;
   readonly #now: () => number;
-  #accepted: Secret | undefined;
-  #refused: Secret | undefined;
+  #accepted: AccountSecret | undefined;
+  #refused: AccountSecret | undefined;
   #refusals = 0;
   #pauses = 0;
   #pausedUntil = 0;
@@ -28,7 +28,7 @@ export class Lockout {
   }
 
   /** The upstream took `secret`. */
-  accepted(secret: Secret): void {
+  accepted(secret: AccountSecret): void {
     this.#accepted = secret;
     this.#refused = undefined;
     this.#refusals = 0;
@@ -36,7 +36,7 @@ export class Lockout {
   }
 
   /** The upstream answered 401 to `secret`. */
-  refused(secret: Secret): void {
+  refused(secret: AccountSecret): void {
     this.#refusals = secret.equals(this.#refused) ? this.#refusals + 1 : 1;
     this.#refused = secret;
     if (secret.equals(this.#accepted) && this.#refusals < patience) return;
@@ -49,7 +49,7 @@ export class Lockout {
    * wrong one fails once and not a hundred times.
    * @throws UpstreamError "denied" while `secret` may not be tried again, and the reason of `signal` if it is aborted before the turn.
    */
-  async inTurn<T>(secret: Secret, login: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  async tryLogin<T>(secret: AccountSecret, login: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     while (!this.#isProven(secret) && this.#trial) {
       await (signal ? unlessAborted(this.#trial, signal) : this.#trial);
     }
@@ -68,11 +68,11 @@ export class Lockout {
     }
   }
 
-  #isProven(secret: Secret): boolean {
+  #isProven(secret: AccountSecret): boolean {
     return secret.equals(this.#accepted) && !secret.equals(this.#refused);
   }
 
-  #check(secret: Secret): void {
+  #check(secret: AccountSecret): void {
     if (!secret.equals(this.#refused)) return;
     const pause = this.#pausedUntil - this.#now();
     // A clock that went back must not stretch the pause.

@@ -1,7 +1,7 @@
 /** One account's secret as it is sent: as Basic, or as the refresh token of an identity. */
 
 /** A user name with its password or identity token. It cannot be printed: the secret leaves only in a header or a form. */
-export class Secret {
+export class AccountSecret {
   readonly #username: string;
   readonly #password: string;
   /** The password is an identity token (Docker's `identitytoken`): token services take it as an OAuth2 refresh token. */
@@ -23,7 +23,7 @@ export class Secret {
     return { grant_type: "refresh_token", refresh_token: this.#password };
   }
 
-  equals(other: Secret | undefined): boolean {
+  equals(other: AccountSecret | undefined): boolean {
     return other !== undefined && this.#username === other.#username && this.#password === other.#password;
   }
 }

@@ -8,8 +8,8 @@ import { UpstreamError } from "../error.ts";
 import { SingleFlight } from "../../async/singleFlight.ts";
 import type { Gate } from "../gate.ts";
 import type { Lockout } from "./lockout.ts";
-import type { Secret } from "./secret.ts";
-import { discard, readBody, type Message, type Reply, type HttpClient } from "../net/wire.ts";
+import type { AccountSecret } from "./secret.ts";
+import { discard, readBody, type HttpRequest, type Reply, type HttpClient } from "../net/wire.ts";
 
 /** Who issues tokens: the realm has been checked against the allowed origins. */
 export interface Issuer {
@@ -25,7 +25,7 @@ export interface Need {
 }
 
 /** A token, and whether it was fetched just now: one that is refused then will be refused again. */
-export interface Given {
+export interface IssuedToken {
   readonly token: string;
   readonly isNew: boolean;
 }
@@ -35,7 +35,7 @@ export interface TokensOptions {
   readonly credential: Credential;
   readonly lockout: Lockout;
   readonly gate: Gate;
-  readonly wire: HttpClient;
+  readonly client: HttpClient;
   readonly bucket: Bucket;
   readonly tokenMs: number;
   readonly userAgent: string;
@@ -69,7 +69,7 @@ export class Tokens {
   }
 
   /** A token to pull from a repository. @throws UpstreamError, "denied" when the service gives none. */
-  async get(issuer: Issuer, need: Need): Promise<Given> {
+  async get(issuer: Issuer, need: Need): Promise<IssuedToken> {
     const key = keyOf(issuer, need);
     const held = this.#held.get(key);
     if (held && this.#options.now() < held.goodUntil) return { token: held.token, isNew: false };
@@ -114,17 +114,17 @@ export class Tokens {
     const secret = await this.#secret(need);
     if (!secret) return this.#ask(this.#get(issuer, need), need);
     try {
-      return await lockout.inTurn(secret, () => this.#loginWith(secret, issuer, need));
+      return await lockout.tryLogin(secret, () => this.#loginWith(secret, issuer, need));
     } catch (error) {
       if (!isRefusal(error)) throw error;
       credential.refused(secret);
       const rotated = await this.#secret(need);
       if (!rotated || rotated.equals(secret)) throw error;
-      return lockout.inTurn(rotated, () => this.#loginWith(rotated, issuer, need));
+      return lockout.tryLogin(rotated, () => this.#loginWith(rotated, issuer, need));
     }
   }
 
-  async #loginWith(secret: Secret, issuer: Issuer, need: Need): Promise<unknown> {
+  async #loginWith(secret: AccountSecret, issuer: Issuer, need: Need): Promise<unknown> {
     const { lockout } = this.#options;
     try {
       const answer = secret.isIdentity
@@ -138,7 +138,7 @@ export class Tokens {
     }
   }
 
-  async #refresh(secret: Secret, issuer: Issuer, need: Need): Promise<unknown> {
+  async #refresh(secret: AccountSecret, issuer: Issuer, need: Need): Promise<unknown> {
     const { realm, service } = issuer;
     const form = {
       ...secret.refreshGrant(),
@@ -155,14 +155,14 @@ export class Tokens {
     }
   }
 
-  #secret(need: Need): Promise<Secret | undefined> {
+  #secret(need: Need): Promise<AccountSecret | undefined> {
     const { credential, name } = this.#options;
     return secretOf(credential, name, this.poster(need));
   }
 
   /** The JSON of a 200. */
-  async #ask(message: Message, { repository, purpose }: Need): Promise<unknown> {
-    const { gate, wire, tokenMs } = this.#options;
+  async #ask(message: HttpRequest, { repository, purpose }: Need): Promise<unknown> {
+    const { gate, client: wire, tokenMs } = this.#options;
     // A token belongs to the house: whoever asked first may leave.
     const errand = { kind: "token", repository, purpose } as const;
     const reply = await again(() => gate.pass(errand, undefined, () => wire.send(message)));
@@ -176,19 +176,19 @@ export class Tokens {
     }
   }
 
-  #get({ realm, service }: Issuer, need: Need, secret?: Secret): Message {
+  #get({ realm, service }: Issuer, need: Need, secret?: AccountSecret): HttpRequest {
     const url = new URL(realm);
     if (service !== undefined) url.searchParams.set("service", service);
     url.searchParams.set("scope", scopeOf(need));
     return this.#message("GET", url, secret ? { authorization: secret.basic() } : {});
   }
 
-  #post(url: URL, form: Readonly<Record<string, string>>): Message {
+  #post(url: URL, form: Readonly<Record<string, string>>): HttpRequest {
     const type = { "content-type": "application/x-www-form-urlencoded" };
     return { ...this.#message("POST", url, type), body: new URLSearchParams(form).toString() };
   }
 
-  #message(method: "GET" | "POST", url: URL, headers: Record<string, string>): Message {
+  #message(method: "GET" | "POST", url: URL, headers: Record<string, string>): HttpRequest {
     const { userAgent, tokenMs } = this.#options;
     const common = { "user-agent": userAgent, accept: "application/json", "accept-encoding": "identity" };
     return { method, url, headers: { ...common, ...headers }, headersMs: tokenMs };

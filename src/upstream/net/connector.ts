@@ -16,7 +16,7 @@ export interface ConnectorOptions {
   readonly ca?: string | undefined;
   readonly connectMs: number;
   /** Told with every TLS connection until when, in ms since the epoch, the certificate of its origin is good. */
-  readonly certified?: ((origin: string, notAfter: number) => void) | undefined;
+  readonly onCertificate?: ((origin: string, notAfter: number) => void) | undefined;
   /** The resolver that is guarded; the system's unless told. */
   readonly lookup?: LookupFunction;
 }
@@ -32,7 +32,7 @@ export function guardedConnector(options: ConnectorOptions): buildConnector.conn
     lookup: options.allowPrivateAddresses ? resolve : guarded(resolve),
     ...(options.ca === undefined ? {} : { ca: [...getCACertificates("default"), options.ca] }),
   });
-  const { certified } = options;
+  const { onCertificate: certified } = options;
   const connect: buildConnector.connector = certified
     ? (target, callback) =>
         dial(target, (...result) => {

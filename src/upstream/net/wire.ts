@@ -2,7 +2,7 @@
 import { Agent, type buildConnector, type Dispatcher } from "undici";
 import { guardedConnector } from "./connector.ts";
 import { UpstreamError } from "../error.ts";
-import { faultOf } from "../fault.ts";
+import { connectionError } from "../fault.ts";
 
 /** When a request is given up, in milliseconds. */
 export interface Timeouts {
@@ -12,7 +12,7 @@ export interface Timeouts {
   readonly headersMs: number;
   readonly blobHeadersMs: number;
   /** Until a connection is free for a download: less than a client waits for an answer. */
-  readonly slotMs: number;
+  readonly connectionMs: number;
   /** Without a byte of a body. */
   readonly stallMs: number;
 }
@@ -22,11 +22,11 @@ export const defaultTimeouts: Timeouts = {
   tokenMs: 10_000,
   headersMs: 15_000,
   blobHeadersMs: 20_000,
-  slotMs: 15_000,
+  connectionMs: 15_000,
   stallMs: 30_000,
 };
 
-export interface Message {
+export interface HttpRequest {
   readonly url: URL;
   readonly method: "GET" | "HEAD" | "POST";
   readonly headers: Readonly<Record<string, string | string[]>>;
@@ -52,7 +52,7 @@ export interface HttpClientOptions {
   readonly ca?: string | undefined;
   readonly timeouts: Timeouts;
   /** Told until when the certificate of an origin is good. */
-  readonly certified?: ((origin: string, notAfter: number) => void) | undefined;
+  readonly onCertificate?: ((origin: string, notAfter: number) => void) | undefined;
   /** Stands in for {@link guardedConnector} in tests of the guard. */
   readonly connect?: buildConnector.connector | undefined;
 }
@@ -76,16 +76,16 @@ export class HttpClient {
   readonly #others: Agent;
   readonly #stallMs: number;
 
-  constructor({ allowPrivateAddresses, ca, timeouts, certified, connect: given }: HttpClientOptions) {
+  constructor({ allowPrivateAddresses, ca, timeouts, onCertificate: certified, connect: given }: HttpClientOptions) {
     const { connectMs } = timeouts;
-    const connect = given ?? guardedConnector({ allowPrivateAddresses, ca, connectMs, certified });
+    const connect = given ?? guardedConnector({ allowPrivateAddresses, ca, connectMs, onCertificate: certified });
     this.#blobs = new Agent({ connect, connections: blobConnections, allowH2: false, pipelining: 1 });
     this.#others = new Agent({ connect, connections: otherConnections, allowH2: false, pipelining: 1 });
     this.#stallMs = timeouts.stallMs;
   }
 
   /** @throws UpstreamError when no answer comes, or the reason of the message's signal. */
-  async send(message: Message): Promise<Reply> {
+  async send(message: HttpRequest): Promise<Reply> {
     const { url, method, headers, body, signal } = message;
     try {
       const answer = await (message.isBulk ? this.#blobs : this.#others).request({
@@ -106,7 +106,7 @@ export class HttpClient {
       return { url, status: answer.statusCode, headers: answer.headers, body: answer.body };
     } catch (error) {
       signal?.throwIfAborted();
-      throw faultOf(error, url.host);
+      throw connectionError(error, url.host);
     }
   }
 
@@ -144,7 +144,7 @@ export async function readBody(reply: Reply, limit: number, withinMs: number): P
     }
     return Buffer.concat(chunks, length);
   } catch (error) {
-    throw error instanceof UpstreamError ? error : faultOf(error, url.host);
+    throw error instanceof UpstreamError ? error : connectionError(error, url.host);
   } finally {
     clearTimeout(timer);
   }

@@ -7,7 +7,7 @@ import { ConfigError, type Issue } from "../../../src/config/issue.ts";
 import { loadConfig, type Config } from "../../../src/config/load.ts";
 import { isPrivateAddress } from "../../../src/upstream/net/address.ts";
 import { readDockerLogin } from "../../../src/upstream/auth/dockerConfig.ts";
-import { presetOf } from "../../../src/upstream/presets.ts";
+import { knownRegistry } from "../../../src/upstream/presets.ts";
 
 type Environment = Readonly<Record<string, string>>;
 
@@ -27,7 +27,7 @@ export function load(yaml: string, env: Environment = {}): Config {
 
 /** The configuration in a file and an environment. */
 export function loadFile(file: string, env: Environment = {}): Config {
-  return loadConfig({ file, env, presetOf, isPrivateAddress, readDockerLogin });
+  return loadConfig({ file, env, knownRegistry, isPrivateAddress, readDockerLogin });
 }
 
 /** The error that a YAML text and an environment lead to. */

@@ -49,7 +49,7 @@ test("begins with where every upstream stands, and tells refusals and steps of t
   expect(await read()).toMatch(
     /^event: refused\ndata: \{.*"kind":"exhausted","reason":"pull","client":"node-1","repository":"library\/nginx"/,
   );
-  await house.buckets.get("ghcr.io")?.tend();
+  await house.buckets.get("ghcr.io")?.maintain();
   expect(await read()).toMatch(/^event: sample\ndata: \{"name":"ghcr.io"/);
   await leave();
 });

@@ -7,7 +7,7 @@ import type { WarmJob, WarmOrder } from "../../../src/mirror/warmJob.ts";
 import { RegistryError } from "../../../src/oci/error.ts";
 import { parseImage, referenceOf } from "../../../src/oci/image.ts";
 import { formatImage } from "../../../src/oci/reference.ts";
-import type { State } from "../../../src/quota/snapshot.ts";
+import type { BucketState } from "../../../src/quota/snapshot.ts";
 import { UpstreamError } from "../../../src/upstream/error.ts";
 
 const routing = { upstreams: new Set(["docker.io", "ghcr.io"]), defaultUpstream: "docker.io" };
@@ -41,7 +41,7 @@ class Table {
 /** A warmer with one turn, a clock, and upstreams that answer `warm`. */
 function house(warm: (name: string, leave: WarmRun) => Promise<void>, more: Partial<WarmerOptions> = {}) {
   const asked: string[] = [];
-  const house = { now: 0, state: "low" as State, asked, table: new Table(), troubles: [] as unknown[] };
+  const house = { now: 0, state: "low" as BucketState, asked, table: new Table(), troubles: [] as unknown[] };
   const warmer = new Warmer({
     images: {
       warm: async ({ repository, reference }: WantedImage, _track, leave) => {

@@ -1,6 +1,6 @@
 /** What may go, and what is said when it may not. */
 import { describe, expect, test } from "vitest";
-import { presetOf } from "../../../src/quota/presets.ts";
+import { knownLimits } from "../../../src/quota/presets.ts";
 import { QuotaError } from "../../../src/quota/quota.ts";
 import { answered, heard, pull, pulls, refusal, started } from "./bucketState.ts";
 import { errand, windowMs } from "./world.ts";
@@ -23,9 +23,9 @@ describe("the ladder", () => {
     expect(states.indexOf("reserve")).toBe(17);
     expect(states.indexOf("exhausted")).toBe(19);
     world.time = windowMs + 1;
-    await world.account.tend(0);
+    await world.account.maintain(0);
     world.time += 2 * windowMs;
-    await world.account.tend(0);
+    await world.account.maintain(0);
     const steps = events.filter((event) => event.type === "state").map(({ from, to }) => `${from} > ${to}`);
     expect(steps).toEqual([
       "ok > low",
@@ -178,7 +178,7 @@ describe("a 429 about pulls", () => {
   });
 
   test("without any header, of an upstream that never said what is left, pauses it briefly", async () => {
-    const configured = { upstream: "ghcr.io", preset: presetOf("ghcr.io", true) };
+    const configured = { upstream: "ghcr.io", preset: knownLimits("ghcr.io", true) };
     const world = await started(1000, configured, false);
     await pulls(world, 1);
     await answered(world.account, { status: 429 });
@@ -233,7 +233,7 @@ describe("a 429 about the rate of requests", () => {
   test("pauses an upstream without a limit on pulls, briefly when it names no time", async () => {
     const world = await started(100, {
       upstream: "ghcr.io",
-      preset: presetOf("ghcr.io", true),
+      preset: knownLimits("ghcr.io", true),
       quota: undefined,
     });
     const text = "880.092µs, allowed: 44000/minute";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import type { BucketState } from "../../../src/quota/ledger.ts";
+import type { SavedBucket } from "../../../src/quota/ledger.ts";
 import { LearntLimits, type LearntLimitsOptions } from "../../../src/quota/learn.ts";
-import { presetOf } from "../../../src/quota/presets.ts";
+import { knownLimits } from "../../../src/quota/presets.ts";
 
 const hour = 60 * 60 * 1000;
 const preset = { limit: 200, windowMs: 6 * hour };
@@ -14,8 +14,8 @@ function token(limit: string): string {
   return `e30.${Buffer.from(claims).toString("base64url")}.x`;
 }
 
-function lessons(options: Partial<LearntLimitsOptions> = {}, standing?: Partial<BucketState>): LearntLimits {
-  const blank: BucketState = {
+function lessons(options: Partial<LearntLimitsOptions> = {}, standing?: Partial<SavedBucket>): LearntLimits {
+  const blank: SavedBucket = {
     time: 0,
     at: 0,
     limit: 50,
@@ -46,21 +46,21 @@ describe("until the upstream says something", () => {
   });
 
   test("known upstreams bring their limits", () => {
-    expect(presetOf("docker.io", false).quota).toEqual({ limit: 100, windowMs: 6 * hour });
-    expect(presetOf("docker.io", true).quota).toEqual({ limit: 200, windowMs: 6 * hour });
-    expect(presetOf("public.ecr.aws", false).minIntervalMs).toBe(1000);
-    expect(presetOf("public.ecr.aws", true).minIntervalMs).toBe(100);
-    expect(presetOf("ghcr.io", true).quota).toBeUndefined();
-    expect(presetOf("docker.io", true).guard).toEqual({ limit: 1000, windowMs: 60_000 });
-    expect(presetOf("ghcr.io", true).guard).toEqual({ limit: 10_000, windowMs: 60_000 });
-    expect(presetOf("quay.io", true).guard).toEqual({ limit: 30, windowMs: 5000 });
+    expect(knownLimits("docker.io", false).quota).toEqual({ limit: 100, windowMs: 6 * hour });
+    expect(knownLimits("docker.io", true).quota).toEqual({ limit: 200, windowMs: 6 * hour });
+    expect(knownLimits("public.ecr.aws", false).minIntervalMs).toBe(1000);
+    expect(knownLimits("public.ecr.aws", true).minIntervalMs).toBe(100);
+    expect(knownLimits("ghcr.io", true).quota).toBeUndefined();
+    expect(knownLimits("docker.io", true).guard).toEqual({ limit: 1000, windowMs: 60_000 });
+    expect(knownLimits("ghcr.io", true).guard).toEqual({ limit: 10_000, windowMs: 60_000 });
+    expect(knownLimits("quay.io", true).guard).toEqual({ limit: 30, windowMs: 5000 });
   });
 });
 
 describe("what the upstream says", () => {
   test("replaces what was assumed", () => {
     const learnt = lessons({ configured: { limit: 7, windowMs: hour } });
-    expect(learnt.hear({ ...named, ...unnamed }, true, 0)).toBe(20);
+    expect(learnt.readAnswer({ ...named, ...unnamed }, true, 0)).toBe(20);
     expect(learnt).toMatchObject({ allowance: { limit: 100, windowMs: hour }, from: "headers" });
     expect(learnt.source).toBe("186e63fa-abf0-4deb-a711-0dbd34c4a821");
   });
@@ -68,19 +68,19 @@ describe("what the upstream says", () => {
   test("without a window is some other limit's, such as GitLab's of requests per minute", () => {
     const learnt = lessons();
     expect(
-      learnt.hear({ "ratelimit-limit": "2000", "ratelimit-remaining": "1999" }, true, 0),
+      learnt.readAnswer({ "ratelimit-limit": "2000", "ratelimit-remaining": "1999" }, true, 0),
     ).toBeUndefined();
     expect(learnt).toMatchObject({ allowance: preset, from: "none" });
   });
 
   test("in a token holds until an answer says something", () => {
     const learnt = lessons();
-    learnt.hearToken(token("300"), 0);
+    learnt.readToken(token("300"), 0);
     expect(learnt).toMatchObject({ allowance: { limit: 300, windowMs: 6 * hour }, from: "token" });
-    learnt.hear(named, true, 0);
-    learnt.hearToken(token("300"), 0);
+    learnt.readAnswer(named, true, 0);
+    learnt.readToken(token("300"), 0);
     expect(learnt).toMatchObject({ allowance: { limit: 100 }, from: "headers" });
-    learnt.hearToken("opaque", 0);
+    learnt.readToken("opaque", 0);
     expect(learnt.from).toBe("headers");
   });
 
@@ -100,39 +100,39 @@ describe("what the upstream says", () => {
 describe("a good answer that names an account but no limit", () => {
   test("is a paid account's: unlimited, and limited again when it says so", () => {
     const learnt = lessons();
-    learnt.hear(unnamed, true, 0);
+    learnt.readAnswer(unnamed, true, 0);
     expect(learnt).toMatchObject({ allowance: { limit: undefined }, from: "headers" });
-    learnt.hear(named, true, 0);
+    learnt.readAnswer(named, true, 0);
     expect(learnt.allowance.limit).toBe(100);
   });
 
   test("says nothing where a limit was named: it may be one image that does not count", () => {
     const learnt = lessons();
-    learnt.hear(named, true, 0);
-    learnt.hear(unnamed, true, hour);
+    learnt.readAnswer(named, true, 0);
+    learnt.readAnswer(unnamed, true, hour);
     expect(learnt.allowance.limit).toBe(100);
     // But not for ever: the account may have been upgraded.
-    learnt.hear(unnamed, true, hour + 1);
+    learnt.readAnswer(unnamed, true, hour + 1);
     expect(learnt.allowance.limit).toBeUndefined();
   });
 
   test("never overrules the operator", () => {
     const configured = { limit: 7, windowMs: hour };
     const learnt = lessons({ configured });
-    learnt.hear(unnamed, true, 100 * hour);
+    learnt.readAnswer(unnamed, true, 100 * hour);
     expect(learnt).toMatchObject({ allowance: configured, from: "config" });
-    learnt.hear(named, true, 100 * hour);
-    learnt.hear(unnamed, true, 200 * hour);
+    learnt.readAnswer(named, true, 100 * hour);
+    learnt.readAnswer(unnamed, true, 200 * hour);
     expect(learnt).toMatchObject({ allowance: configured, from: "config" });
   });
 
   test("says nothing of anonymous use, nor when it is an error, nor when it names nobody", () => {
     const anonymous = lessons({ hasAccount: false });
-    anonymous.hear(unnamed, true, 0);
+    anonymous.readAnswer(unnamed, true, 0);
     expect(anonymous.allowance).toEqual(preset);
     const learnt = lessons();
-    learnt.hear(unnamed, false, 0);
-    learnt.hear({}, true, 0);
+    learnt.readAnswer(unnamed, false, 0);
+    learnt.readAnswer({}, true, 0);
     expect(learnt.allowance).toEqual(preset);
   });
 });

@@ -56,7 +56,7 @@ const restart = stepWith(
     await world.restart(down, (index) => ((arriving >> (index % 30)) & 1) === 1);
   },
 );
-const tend = step("tend", (world) => world.account.tend(0));
+const tend = step("tend", (world) => world.account.maintain(0));
 const elsewhere = stepWith("elsewhere", fc.integer({ min: 1, max: 6 }), (world, pulls) =>
   world.spendElsewhere(pulls),
 );

@@ -1,6 +1,6 @@
 /** What is written down, what is known after a restart, and what is shown of it. */
 import { describe, expect, test, vi } from "vitest";
-import { presetOf } from "../../../src/quota/presets.ts";
+import { knownLimits } from "../../../src/quota/presets.ts";
 import { QuotaError } from "../../../src/quota/quota.ts";
 import { answered, heard, pull, pulls, refusal, started } from "./bucketState.ts";
 import { errand, windowMs } from "./world.ts";
@@ -32,7 +32,7 @@ describe("clocks and restarts", () => {
     const world = await started(2, {}, false);
     await pulls(world, 2);
     world.time += windowMs + 1;
-    await world.account.tend(0);
+    await world.account.maintain(0);
     await world.restart(10, () => false);
     expect(world.account.balance.tokens).toBe(2);
   });
@@ -100,7 +100,7 @@ describe("the ledger", () => {
     await pulls(world, 1);
     world.time += hour;
     world.spendElsewhere(1);
-    await world.account.tend(0);
+    await world.account.maintain(0);
     await world.ask();
     await world.restart(0, () => false);
     expect(world.account.balance.tokens).toBe(0);
@@ -140,7 +140,7 @@ describe("the ledger", () => {
     await pulls(telling, 2);
     expect(telling.ledger.entries).toHaveLength(2);
     expect(telling.ledger.lasting.size).toBe(0);
-    const paid = await started(5, { preset: presetOf("ghcr.io", true), quota: undefined }, false);
+    const paid = await started(5, { preset: knownLimits("ghcr.io", true), quota: undefined }, false);
     await pulls(paid, 2);
     expect(paid.ledger.lasting.size).toBe(0);
   });
@@ -173,7 +173,7 @@ describe("the ledger", () => {
     await expect(world.account.begin(claim)).rejects.toMatchObject({ kind: "paused", retryAfter: 10 });
     world.account.release(claim);
     expect(world.account.balance.tokens).toBe(100);
-    await world.account.tend(0);
+    await world.account.maintain(0);
     await world.account.close();
     world.account.refuse(errand("manifest-get"), new QuotaError("busy", "later", 1));
     await Promise.resolve();
@@ -185,7 +185,7 @@ describe("the ledger", () => {
   test("that cannot be written stops nothing where nothing is limited", async () => {
     const world = await started(100, {
       upstream: "ghcr.io",
-      preset: presetOf("ghcr.io", true),
+      preset: knownLimits("ghcr.io", true),
       quota: undefined,
     });
     world.ledger.failure = new Error("database or disk is full");
@@ -218,13 +218,13 @@ describe("the ledger", () => {
     await pulls(world, 4);
     world.time += 24 * hour + 1;
     await pulls(world, 1);
-    await world.account.tend(0);
+    await world.account.maintain(0);
     expect(world.ledger.entries).toHaveLength(1);
     expect(await world.ledger.spendBy({ by: "client", since: 0 })).toMatchObject([
       { key: "node-1", spent: 5 },
     ]);
     world.time += 91 * 24 * hour;
-    await world.account.tend(0);
+    await world.account.maintain(0);
     expect(await world.ledger.spendBy({ by: "client", since: 0 })).toEqual([]);
   });
 });
@@ -242,7 +242,7 @@ test("a history whose folding takes longer than a minute is not folded twice at 
     under -= 1;
     return fold(bucket, time);
   });
-  await Promise.all([world.account.tend(0), world.account.tend(0)]);
+  await Promise.all([world.account.maintain(0), world.account.maintain(0)]);
   expect(most).toBe(1);
   expect(world.ledger.entries).toEqual([]);
 });
@@ -251,7 +251,7 @@ describe("an upstream without a limit", () => {
   test("is unknown until it answers, then unlimited, and its pulls are written down all the same", async () => {
     const world = await started(
       1,
-      { upstream: "ghcr.io", preset: presetOf("ghcr.io", true), quota: undefined },
+      { upstream: "ghcr.io", preset: knownLimits("ghcr.io", true), quota: undefined },
       false,
     );
     expect(world.account.balance.state).toBe("unknown");
@@ -273,7 +273,7 @@ describe("an upstream without a limit", () => {
   test("becomes limited by the first answer that names a limit", async () => {
     const world = await started(5, {
       upstream: "hubcap.example",
-      preset: presetOf("hubcap.example", true),
+      preset: knownLimits("hubcap.example", true),
       quota: undefined,
     });
     await world.ask();
@@ -338,7 +338,7 @@ describe("the snapshot", () => {
   test("is sent each minute", async () => {
     const world = await started(20);
     const events = heard(world.account);
-    await world.account.tend(2);
+    await world.account.maintain(2);
     expect(events).toEqual([
       { type: "sample", upstream: "docker.io", snapshot: world.account.balance.snapshot(2) },
     ]);

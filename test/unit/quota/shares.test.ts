@@ -1,14 +1,14 @@
 /** A client's share of a window: off unless asked for, and never in the way of others. */
 import { expect, test } from "vitest";
 import { QuotaError, type Reason } from "../../../src/quota/quota.ts";
-import { presetOf } from "../../../src/quota/presets.ts";
+import { knownLimits } from "../../../src/quota/presets.ts";
 import { errand, windowMs, World } from "./world.ts";
 
 async function open(perClient?: number) {
   const world = new World({ limit: 20, hasHeaders: true });
   const restart = () =>
     world.start({
-      preset: { guard: presetOf("quay.io", false).guard },
+      preset: { guard: knownLimits("quay.io", false).guard },
       ...(perClient !== undefined && { perClient }),
     });
   await restart();

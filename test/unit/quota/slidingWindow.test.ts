@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { WindowRow } from "../../../src/quota/row.ts";
-import { SlidingWindow, type Fate } from "../../../src/quota/slidingWindow.ts";
+import { SlidingWindow, type Settlement } from "../../../src/quota/slidingWindow.ts";
 
 const windowMs = 60_000;
 
@@ -9,7 +9,7 @@ function reckoning(limit = 10): SlidingWindow {
 }
 
 /** A pull that is sent, and answered later without a word about what is left. */
-function spend(window: SlidingWindow, sentAt: number, answeredAt = sentAt, fate: Fate = "counted"): void {
+function spend(window: SlidingWindow, sentAt: number, answeredAt = sentAt, fate: Settlement = "counted"): void {
   window.settle(window.send(1, sentAt), fate, answeredAt);
 }
 
@@ -287,7 +287,7 @@ describe("after a restart", () => {
 
   test("what is persisted names the first row that the word may not cover", () => {
     const window = reckoning(10);
-    expect(window.told(0)).toBeUndefined();
+    expect(window.lastAnswer(0)).toBeUndefined();
     const asked = window.send(0, 0);
     const flying = window.send(1, 0);
     flying.id = 5;
@@ -295,10 +295,10 @@ describe("after a restart", () => {
     done.id = 6;
     answer(window, done, 8, 1);
     answer(window, asked, 9, 2);
-    expect(window.told(2)).toEqual({ remaining: 8, since: 5 });
+    expect(window.lastAnswer(2)).toEqual({ remaining: 8, since: 5 });
     answer(window, flying, 7, 3);
     ask(window, 7, 4);
-    expect(window.told(4)).toEqual({ remaining: 7, since: 7 });
+    expect(window.lastAnswer(4)).toEqual({ remaining: 7, since: 7 });
   });
 });
 
@@ -310,6 +310,6 @@ describe("what may be hoped for", () => {
     if (!first) throw new Error("unreachable");
     answer(window, first, 10, 5);
     expect(window.tokens(5)).toBe(-9);
-    expect(window.hoped(5)).toBe(10);
+    expect(window.expected(5)).toBe(10);
   });
 });

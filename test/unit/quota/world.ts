@@ -1,7 +1,7 @@
 /** An upstream that counts, a clock that can be wrong, and a Hubcap that is killed: the model the books are held against. */
 import { Account, type AccountOptions } from "../../../src/quota/account.ts";
 import type { Reservation } from "../../../src/quota/claim.ts";
-import { presetOf } from "../../../src/quota/presets.ts";
+import { knownLimits } from "../../../src/quota/presets.ts";
 import { parseRepositoryName } from "../../../src/oci/reference.ts";
 import type { QuotaRequest, Reason, RequestKind } from "../../../src/quota/quota.ts";
 import { FakeLedger } from "../../support/fakeLedger.ts";
@@ -77,7 +77,7 @@ export class World {
     this.#account = await Account.open({
       upstream: "docker.io",
       account: "cluster",
-      preset: presetOf("docker.io", true),
+      preset: knownLimits("docker.io", true),
       quota: { limit: this.limit, windowMs },
       reserve: 0.1,
       low: 0.3,

@@ -3,20 +3,20 @@ import { expect, onTestFinished, test } from "vitest";
 import { readManifest } from "../../../src/oci/manifest.ts";
 import { parseTag } from "../../../src/oci/reference.ts";
 import { anonymous, type Credential } from "../../../src/upstream/auth/credential.ts";
-import { Secret } from "../../../src/upstream/auth/secret.ts";
+import { AccountSecret } from "../../../src/upstream/auth/secret.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { startHub } from "../../support/hub.ts";
 import { buildImage } from "../../support/images.ts";
 import { asked, collect, nginx, upstream } from "./server.ts";
 
-function account(secret: Secret): Credential {
+function account(secret: AccountSecret): Credential {
   return { account: "robot", secret: async () => secret, refused: () => undefined };
 }
 
 test.each([
   ["anonymously", anonymous],
-  ["with a password", account(new Secret("robot", "right"))],
-  ["with an identity token", account(new Secret("robot", "identity-of-robot", true))],
+  ["with a password", account(new AccountSecret("robot", "right"))],
+  ["with an identity token", account(new AccountSecret("robot", "identity-of-robot", true))],
 ])("an image is pulled %s", async (_, credential) => {
   const hub = await startHub({
     accounts: { robot: { password: "right", identityToken: "identity-of-robot" } },

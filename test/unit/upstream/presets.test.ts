@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { presetOf } from "../../../src/upstream/presets.ts";
+import { knownRegistry } from "../../../src/upstream/presets.ts";
 
 test.each([
   ["docker.io", "https://registry-1.docker.io", ["https://auth.docker.io"]],
@@ -13,7 +13,7 @@ test.each([
   ["acme.azurecr.io", "https://acme.azurecr.io", ["https://acme.azurecr.io"]],
   ["europe-docker.pkg.dev", "https://europe-docker.pkg.dev", ["https://europe-docker.pkg.dev"]],
 ])("%s is known", (host, url, tokenRealms) => {
-  expect(presetOf(host)).toEqual({ url, tokenRealms });
+  expect(knownRegistry(host)).toEqual({ url, tokenRealms });
 });
 
 test.each([
@@ -24,5 +24,5 @@ test.each([
   "__proto__",
   "x.pkg.dev",
 ])("%s is not", (host) => {
-  expect(presetOf(host)).toBeUndefined();
+  expect(knownRegistry(host)).toBeUndefined();
 });

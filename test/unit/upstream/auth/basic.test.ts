@@ -3,14 +3,14 @@ import { expect, test } from "vitest";
 import { digestOf } from "../../../../src/oci/digest.ts";
 import { parseRepositoryName, type Repository } from "../../../../src/oci/reference.ts";
 import type { Credential } from "../../../../src/upstream/auth/credential.ts";
-import { Secret } from "../../../../src/upstream/auth/secret.ts";
+import { AccountSecret } from "../../../../src/upstream/auth/secret.ts";
 import { asked, manifest, nginx, reply, replyManifest, serve, upstream } from "../server.ts";
 
 const digest = digestOf(manifest);
 const basic = `Basic ${Buffer.from("cluster:s3cret").toString("base64")}`;
 
 function account(password = "s3cret"): Credential {
-  const secret = new Secret("cluster", password);
+  const secret = new AccountSecret("cluster", password);
   return { account: "cluster", secret: async () => secret, refused: () => undefined };
 }
 

@@ -1,16 +1,16 @@
 import { expect, test } from "vitest";
 import { UpstreamError } from "../../../../src/upstream/error.ts";
 import { Lockout } from "../../../../src/upstream/auth/lockout.ts";
-import { Secret } from "../../../../src/upstream/auth/secret.ts";
+import { AccountSecret } from "../../../../src/upstream/auth/secret.ts";
 
-const secret = new Secret("cluster", "right");
+const secret = new AccountSecret("cluster", "right");
 
 function setUp(): { lockout: Lockout; pass: (ms: number) => void; isOpen: () => Promise<boolean> } {
   let now = 0;
   const lockout = new Lockout("docker.io", "cluster", () => now);
   const isOpen = async (): Promise<boolean> => {
     try {
-      await lockout.inTurn(secret, async () => {});
+      await lockout.tryLogin(secret, async () => {});
       return true;
     } catch (error) {
       return !(error instanceof UpstreamError && error.kind === "denied" && (error.retryAfter ?? 0) > 0);
@@ -34,7 +34,7 @@ test("another secret may be tried at once", async () => {
   const { lockout, isOpen } = setUp();
   lockout.refused(secret);
   expect(await isOpen()).toBe(false);
-  await lockout.inTurn(new Secret("cluster", "rotated"), async () => {});
+  await lockout.tryLogin(new AccountSecret("cluster", "rotated"), async () => {});
 });
 
 test("a secret that worked is not given up for one hidden repository, but for three refusals in a row", async () => {
@@ -51,9 +51,9 @@ test("while a secret is not known to work, logins go one by one", async () => {
   const { lockout } = setUp();
   let running = 0;
   let most = 0;
-  const twenty = async (shown: Secret): Promise<number> => {
+  const twenty = async (shown: AccountSecret): Promise<number> => {
     most = 0;
-    await Promise.all(Array.from({ length: 20 }, () => lockout.inTurn(shown, login)));
+    await Promise.all(Array.from({ length: 20 }, () => lockout.tryLogin(shown, login)));
     return most;
   };
   const login = async (): Promise<void> => {
@@ -66,7 +66,7 @@ test("while a secret is not known to work, logins go one by one", async () => {
   lockout.accepted(secret);
   expect(await twenty(secret)).toBe(20);
   // What replaces it may be wrong, and so may it be itself from one moment to the next.
-  expect(await twenty(new Secret("cluster", "rotated"))).toBe(1);
+  expect(await twenty(new AccountSecret("cluster", "rotated"))).toBe(1);
   lockout.refused(secret);
   expect(await twenty(secret)).toBe(1);
 });
@@ -74,10 +74,10 @@ test("while a secret is not known to work, logins go one by one", async () => {
 test("who leaves does not wait for their turn, and does not log in", async () => {
   const { lockout } = setUp();
   const { promise: first, resolve } = Promise.withResolvers<void>();
-  const trial = lockout.inTurn(secret, () => first);
+  const trial = lockout.tryLogin(secret, () => first);
   const leaver = new AbortController();
   let hasTried = false;
-  const second = lockout.inTurn(secret, async () => void (hasTried = true), leaver.signal);
+  const second = lockout.tryLogin(secret, async () => void (hasTried = true), leaver.signal);
   leaver.abort(new Error("gone"));
   await expect(second).rejects.toThrow("gone");
   resolve();

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { describe, expect, test } from "vitest";
 import type { Credential } from "../../../../src/upstream/auth/credential.ts";
-import { Secret } from "../../../../src/upstream/auth/secret.ts";
+import { AccountSecret } from "../../../../src/upstream/auth/secret.ts";
 import { parseRepositoryName, type Repository } from "../../../../src/oci/reference.ts";
 import { digestOf } from "../../../../src/oci/digest.ts";
 import { QuotaError } from "../../../../src/quota/quota.ts";
@@ -20,7 +20,7 @@ import {
 const digest = digestOf(manifest);
 
 function account(password = "s3cret", isIdentity = false): Credential {
-  const secret = new Secret("cluster", password, isIdentity);
+  const secret = new AccountSecret("cluster", password, isIdentity);
   return { account: "cluster", secret: async () => secret, refused: () => undefined };
 }
 
@@ -325,14 +325,14 @@ describe("logins", () => {
   });
 
   test("a password that was rotated on disk is read again and used at once", async () => {
-    let current = new Secret("cluster", "old");
-    const refused: Secret[] = [];
+    let current = new AccountSecret("cluster", "old");
+    const refused: AccountSecret[] = [];
     const credential: Credential = {
       account: "cluster",
       secret: async () => current,
       refused: (secret) => {
         refused.push(secret);
-        current = new Secret("cluster", "s3cret");
+        current = new AccountSecret("cluster", "s3cret");
       },
     };
     const { registry, service } = await hub((request, response) =>

@@ -8,9 +8,9 @@ import { asked, collect, manifest, nginx, reply, replyManifest, serve, upstream 
 
 const patient = { ...asked, signal: new AbortController().signal };
 /** For who is to be refused, and nobody is to be served after a wait. */
-const soon = { timeouts: { slotMs: 50 } };
+const soon = { timeouts: { connectionMs: 50 } };
 /** For who is to be refused beside others who are to be served. */
-const later = { timeouts: { slotMs: 1000 } };
+const later = { timeouts: { connectionMs: 1000 } };
 const tooMany = {
   kind: "unreachable",
   status: undefined,
@@ -146,7 +146,7 @@ describe("a connection is free for the next download", () => {
     );
     let now = 0;
     const { registry, bucket } = upstream(server.url, {
-      timeouts: { slotMs: 5000 },
+      timeouts: { connectionMs: 5000 },
       now: () => (now += 1e6),
     });
     for (let index = 0; index <= blobConnections; index += 1) {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Credential } from "../../../../src/upstream/auth/credential.ts";
-import { Secret } from "../../../../src/upstream/auth/secret.ts";
+import { AccountSecret } from "../../../../src/upstream/auth/secret.ts";
 import { digestOf } from "../../../../src/oci/digest.ts";
 import { asked, collect, manifest, nginx, reply, serve, upstream } from "../server.ts";
 
@@ -9,7 +9,7 @@ const digest = digestOf(blob);
 
 const credential: Credential = {
   account: "cluster",
-  secret: async () => new Secret("cluster", "s3cret"),
+  secret: async () => new AccountSecret("cluster", "s3cret"),
   refused: () => undefined,
 };
 
