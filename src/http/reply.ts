@@ -7,7 +7,7 @@ import type { Digest } from "../oci/digest.ts";
 import { RegistryError } from "../oci/error.ts";
 import { formatContentRange, parseRange, type Span } from "../oci/range.ts";
 import type { QuotaBucket } from "../quota/bucket.ts";
-import { formatRateLimit } from "../quota/headers.ts";
+import { formatRateLimit } from "../quota/limits.ts";
 import { endBatched } from "./batchedReplies.ts";
 import { cutWhenStalled } from "./limits.ts";
 import { sendfileTo } from "./sendfile.ts";

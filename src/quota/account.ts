@@ -1,20 +1,23 @@
 /** One bucket's books as they are kept: what is set aside and spent, what an answer teaches, and what is written down. */
-import { Balance, type BalanceOptions, type BucketBooks, type SharedByAddress } from "./balance.ts";
-import type { Reservation } from "./claim.ts";
+import { Balance, type BalanceOptions, type BucketBooks, type SharedByAddress, Shares } from "./balance.ts";
 import type { Clocks } from "./clock.ts";
-import { QuotaEvents } from "./event.ts";
-import { readRetryAfter } from "./headers.ts";
-import { outcomeOf, type Ledger, type Outcome, type Spender, type SavedBucket } from "./ledger.ts";
-import { LearntLimits } from "./learn.ts";
-import { costOf, type KnownLimits, type Quota } from "./presets.ts";
+import { QuotaEvents } from "./events.ts";
+import { readRetryAfter, LearntLimits, costOf, type KnownLimits, type Quota } from "./limits.ts";
+import {
+  outcomeOf,
+  type Ledger,
+  type Outcome,
+  type Spender,
+  type SavedBucket,
+  type LedgerEntry,
+} from "./ledger.ts";
 import type { QuotaAnswer, QuotaRequest, QuotaError } from "./quota.ts";
 import { unwritable } from "./refusal.ts";
 import { restore, type Restored } from "./restore.ts";
-import { LedgerWriter } from "./ledgerWriter.ts";
-import { Shares } from "./shares.ts";
 import type { RehearsalMode, BucketState } from "./snapshot.ts";
 import { Pauses } from "./pauses.ts";
-import { SlidingWindow, type Settlement } from "./slidingWindow.ts";
+import { SlidingWindow, type Settlement, keepMs } from "./slidingWindow.ts";
+import type { WindowRow } from "./windowRows.ts";
 
 export interface AccountOptions extends BalanceOptions {
   readonly preset: KnownLimits;
@@ -125,8 +128,7 @@ export class Account {
     if (remaining !== undefined) this.#observe(claim, remaining);
     if (isLimited) {
       const retryAfterMs = readRetryAfter(headers, this.#options.clocks.now());
-      const isLimitedPull =
-        !abuse && claim.row.cost > 0 && this.#books.window.allowance.limit !== undefined;
+      const isLimitedPull = !abuse && claim.row.cost > 0 && this.#books.window.allowance.limit !== undefined;
       // Who never said what is left, and names no time now, may as well mean the rate of requests.
       const isPulls = isLimitedPull && (retryAfterMs !== undefined || this.#books.observedAt !== undefined);
       // Where it names a time, that is when there will be some; else they come back as they were spent.
@@ -275,4 +277,93 @@ function booksOf(options: AccountOptions, restored: Restored): BucketBooks {
     observedAt: standing?.observedAt,
     saved: { pulls: standing?.savedPulls ?? 0, bytes: standing?.savedBytes ?? 0 },
   };
+}
+
+/** A request on its way through the books. */
+export interface Reservation {
+  readonly request: QuotaRequest;
+  readonly row: WindowRow;
+  /** The same request in the guard's window, once it is about to be sent. */
+  guardRow?: WindowRow;
+}
+
+/** How long sums by the hour are kept. */
+const historyMs = 90 * 24 * 60 * 60 * 1000;
+
+export class LedgerWriter {
+  readonly #ledger: Ledger;
+  readonly #bucket: string;
+  readonly #failed: (error: unknown) => void;
+  /** What the standing said when it was last written. */
+  #written = "";
+  #isFolding = false;
+
+  /** `failed` hears of every write that the disk did not take. */
+  constructor(ledger: Ledger, bucket: string, failed: (error: unknown) => void) {
+    this.#ledger = ledger;
+    this.#bucket = bucket;
+    this.#failed = failed;
+  }
+
+  /** Writes an entry down; undefined when the disk does not take it. */
+  async spend(entry: Omit<LedgerEntry, "bucket">, mustLast: boolean): Promise<number | undefined> {
+    try {
+      return await this.#ledger.spend({ ...entry, bucket: this.#bucket }, mustLast);
+    } catch (error) {
+      this.#failed(error);
+      return undefined;
+    }
+  }
+
+  settle(id: number, outcome: Exclude<Outcome, "sent">, time: number, cost: number): void {
+    this.#write(this.#ledger.settle(id, outcome, time, cost));
+  }
+
+  refuse(spender: Spender): void {
+    this.#write(this.#ledger.refuse(spender));
+  }
+
+  /** Writes the standing down, if it says anything new. */
+  saveChanged(standing: SavedBucket): void {
+    const news = newsOf(standing);
+    if (news === this.#written) return;
+    this.#written = news;
+    this.#write(this.#ledger.keep(this.#bucket, standing));
+  }
+
+  /** Writes the standing down in any case: it also says where the ledger's clock stands, and what was saved. */
+  async saveNow(standing: SavedBucket): Promise<void> {
+    this.#written = newsOf(standing);
+    try {
+      await this.#ledger.keep(this.#bucket, standing);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  /** Adds up, by the hour, what no window needs any more, and drops the oldest sums. */
+  async fold({ time, at, windowMs }: SavedBucket): Promise<void> {
+    // A long history takes longer than the minute after which this is called again.
+    if (this.#isFolding) return;
+    this.#isFolding = true;
+    const old = time - Math.max(keepMs, 2 * windowMs);
+    try {
+      // Batch by batch, so that nothing else waits for long.
+      while ((await this.#ledger.fold(this.#bucket, old)) > 0) await new Promise(setImmediate);
+      await this.#ledger.forget(at - historyMs);
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      this.#isFolding = false;
+    }
+  }
+
+  #write(written: Promise<void>): void {
+    written.catch(this.#failed);
+  }
+}
+
+/** What is worth a write of its own. The times and what was saved are not. */
+function newsOf({ limit, windowMs, learntFrom, remaining, since, source }: SavedBucket): string {
+  return JSON.stringify([limit, windowMs, learntFrom, remaining, since, source]);
 }

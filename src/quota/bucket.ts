@@ -1,12 +1,11 @@
 /** One quota as an upstream counts it: the books, and the two lines in front of them. */
-import { Account } from "./account.ts";
+import { Account, type Reservation } from "./account.ts";
 import type { Balance, SharedByAddress } from "./balance.ts";
-import type { Reservation } from "./claim.ts";
 import { systemClocks, type Clocks } from "./clock.ts";
-import type { QuotaListener } from "./event.ts";
+import type { QuotaListener } from "./events.ts";
 import type { Ledger } from "./ledger.ts";
 import { PriorityQueue } from "../async/priorityQueue.ts";
-import { costOf, knownLimits, type Quota } from "./presets.ts";
+import { costOf, knownLimits, type Quota } from "./limits.ts";
 import {
   QuotaError,
   type QuotaAnswer,
@@ -301,4 +300,26 @@ export class QuotaBucket implements Bucket {
       if (verdict instanceof QuotaError) patience.abort(verdict);
     }
   }
+}
+
+/** Writes nothing down: there is nothing that would have to outlive the process. */
+const forgetful: Ledger = {
+  spend: async () => 0,
+  settle: async () => {},
+  recover: async () => {},
+  rowsSince: async () => [],
+  latest: async () => undefined,
+  state: async () => undefined,
+  keep: async () => {},
+  refuse: async () => {},
+  spendBy: async () => [],
+  spendOver: async () => [],
+  fold: async () => 0,
+  forget: async () => {},
+};
+
+/** A bucket beside the account's, for what others than the account ask of `upstream` from the same address. */
+export function openFreeBucket(upstream: string, beside: QuotaBucket): Promise<QuotaBucket> {
+  const ledger = forgetful;
+  return openBucket({ upstream, reserve: 0, low: 0, maxWaitMs: 5000, concurrency: 4, ledger, beside });
 }

@@ -4,7 +4,7 @@
  * What may be sent is reckoned in window.ts and never relies on these. The difference: after a restart the wall clock is
  * believed about how old carried rows are, and they are expected to come back to the upstream's `remaining`.
  */
-import type { WindowRow } from "./row.ts";
+import type { WindowRow } from "./windowRows.ts";
 import type { WindowView } from "./slidingWindow.ts";
 
 const hourMs = 60 * 60 * 1000;

@@ -27,8 +27,7 @@
  * reckon is believed only when rows leave.
  */
 
-import { ExpiredRows } from "./expired.ts";
-import { mergeInto, type MutableRow, type WindowRow } from "./row.ts";
+import { ExpiredRows, mergeInto, type MutableRow, type WindowRow } from "./windowRows.ts";
 
 /** What an upstream allows: `limit` pulls in any `windowMs` milliseconds. Without a limit everything goes. */
 export interface Allowance {

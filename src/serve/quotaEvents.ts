@@ -1,6 +1,6 @@
 /** What a bucket does, said where operators look: in the log and in the metrics. */
 import type { QuotaBucket } from "../quota/bucket.ts";
-import type { QuotaEvent } from "../quota/event.ts";
+import type { QuotaEvent } from "../quota/events.ts";
 import { stateMeanings, type RehearsalMode, type Snapshot, type BucketState } from "../quota/snapshot.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";

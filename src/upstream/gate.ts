@@ -1,11 +1,9 @@
 /** The gate: every request to a registry or its token service passes here, is paid for, and teaches us something. */
 import { QuotaError, type Bucket, type QuotaRequest, type Permit, type RequestKind } from "../quota/quota.ts";
 import { inStep, type TraceStep } from "../async/step.ts";
-import { UpstreamError } from "./error.ts";
-import { abusePauseSeconds } from "./fault.ts";
-import type { Health } from "./health.ts";
-import { findRetryAfter, retryAfterIn } from "./retryAfter.ts";
-import { discard, readBody, type Reply } from "./net/wire.ts";
+import { UpstreamError, abusePauseSeconds, diedIdle } from "./error.ts";
+import { discard, readBody, type Reply } from "./net/httpClient.ts";
+import { readRetryAfter, type Headers } from "../quota/limits.ts";
 
 /** One request, seen from outside. `redirect` is a request to where the registry sent us. */
 export interface Observation {
@@ -170,4 +168,105 @@ async function readLimit(
   const abuse = type.startsWith("text/plain") || text.includes("HAP429");
   const retryAfter = retryAfterIn(reply.headers, now) ?? findRetryAfter(text, now);
   return { abuse, retryAfter: abuse ? Math.max(retryAfter ?? 0, abusePauseSeconds) : retryAfter };
+}
+
+/** What `send` gives, or what it gives the second time when the first died on an idle connection. */
+export async function again<T>(send: () => Promise<T>): Promise<T> {
+  try {
+    return await send();
+  } catch (error) {
+    if (!diedIdle(error)) throw error;
+    return send();
+  }
+}
+
+/** Whether an upstream is believed to be down, so that nobody waits for it in vain: a circuit breaker. */
+
+/** So many failures in a row, and it is down. */
+const failuresUntilDown = 5;
+
+/** While it is down, one request in this time is let through to find out. */
+const probeEveryMs = 5000;
+
+/** One request that was let through. At most one of its methods is called; a probe that reports nothing is forgotten. */
+export interface Attempt {
+  /** An answer came, whatever it said. */
+  succeeded(): void;
+  /** No answer came, or the upstream said that it is broken (5xx). */
+  failed(): void;
+  /** It was not sent after all. */
+  abandoned(): void;
+}
+
+/** The health of one upstream: its registry and its token service, not the hosts that they redirect to. */
+export class Health {
+  readonly #now: () => number;
+  #failures = 0;
+  #isDown = false;
+  #probedAt = Number.NEGATIVE_INFINITY;
+  // Goes up whenever earlier attempts stop mattering, so that a late result changes nothing.
+  #generation = 0;
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** Failures in a row. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  get knownDown(): boolean {
+    return this.#isDown;
+  }
+
+  /** Leave to send a request, or undefined when the upstream is down and somebody else is finding out. */
+  admit(): Attempt | undefined {
+    if (this.#isDown) {
+      const sinceProbe = this.#now() - this.#probedAt;
+      // A clock that went back must not keep the upstream down.
+      if (sinceProbe >= 0 && sinceProbe < probeEveryMs) return undefined;
+      this.#probedAt = this.#now();
+      this.#generation += 1;
+    }
+    return this.#attempt(this.#generation);
+  }
+
+  #attempt(generation: number): Attempt {
+    const report = (change: () => void) => () => {
+      if (generation === this.#generation) change();
+    };
+    return {
+      succeeded: report(() => {
+        this.#failures = 0;
+        if (this.#isDown) this.#generation += 1;
+        this.#isDown = false;
+      }),
+      failed: report(() => {
+        this.#failures += 1;
+        if (this.#isDown || this.#failures < failuresUntilDown) return;
+        this.#isDown = true;
+        this.#probedAt = this.#now();
+        this.#generation += 1;
+      }),
+      abandoned: report(() => {
+        this.#probedAt = Number.NEGATIVE_INFINITY;
+      }),
+    };
+  }
+}
+
+/** A week: nobody waits longer, and a wrong clock upstream must not stop us for ever. */
+const maxSeconds = 7 * 24 * 3600;
+
+/** Whole seconds, rounded up and at least 1, that `Retry-After` asks to wait. `now` is in milliseconds since the epoch. */
+export function retryAfterIn(headers: Headers, now: number): number | undefined {
+  const ms = readRetryAfter(headers, now);
+  return ms === undefined ? undefined : Math.min(Math.max(Math.ceil(ms / 1000), 1), maxSeconds);
+}
+
+/** The same, found in the text of an error body: `retry-after: 880.092µs, allowed: 44000/minute`. */
+export function findRetryAfter(body: string, now: number): number | undefined {
+  const found = /retry-after:[ \t]{0,8}([^\s,;"]{1,64})/i.exec(body);
+  return found ? retryAfterIn({ "retry-after": found[1] }, now) : undefined;
 }

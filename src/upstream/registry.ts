@@ -5,15 +5,9 @@ import { algorithmOf, hexOf, type Digest } from "../oci/digest.ts";
 import { isDigest, parseTag, type Reference, type Repository } from "../oci/reference.ts";
 import type { Bucket, Purpose } from "../quota/quota.ts";
 import { Authority } from "./auth/authority.ts";
-import { blobStream, type BlobStream } from "./blobReply.ts";
-import { watchCertificates } from "./net/certificates.ts";
-import type { Credential } from "./auth/credential.ts";
-import { UpstreamError } from "./error.ts";
-import { Exchange, type UpstreamRequest } from "./exchange.ts";
-import { Gate, type Observation } from "./gate.ts";
-import { Health } from "./health.ts";
-import { Lockout } from "./auth/lockout.ts";
 import {
+  blobStream,
+  type BlobStream,
   fetchedManifest,
   lengthIn,
   readAs,
@@ -21,7 +15,12 @@ import {
   unknownManifest,
   type FetchedManifest,
   type ManifestHead,
-} from "./manifestReply.ts";
+} from "./replies.ts";
+import { watchCertificates } from "./net/connector.ts";
+import { type Credential, Lockout } from "./auth/credential.ts";
+import { UpstreamError } from "./error.ts";
+import { Exchange, type UpstreamRequest } from "./exchange.ts";
+import { Gate, type Observation, Health } from "./gate.ts";
 import { pages, tagsIn, type Page } from "./pages.ts";
 import { ConnectionPool } from "./net/connectionPool.ts";
 import { Tokens } from "./auth/token.ts";
@@ -32,7 +31,7 @@ import {
   HttpClient,
   type Reply,
   type Timeouts,
-} from "./net/wire.ts";
+} from "./net/httpClient.ts";
 import packageJson from "../../package.json" with { type: "json" };
 
 /** Who asks, and how long they wait. The signal ends the wait for an answer; a blob's bytes are ended by `cancel`. */
@@ -126,7 +125,17 @@ export class Registry implements Upstream {
       slots: new ConnectionPool({ name, most: blobConnections, waitMs: slotMs }),
     };
     const { wire, slots } = this.#shared;
-    const tokens = new Tokens({ name, credential, lockout, gate, client: wire, bucket, tokenMs, userAgent, now });
+    const tokens = new Tokens({
+      name,
+      credential,
+      lockout,
+      gate,
+      client: wire,
+      bucket,
+      tokenMs,
+      userAgent,
+      now,
+    });
     const authority = new Authority({ name, registry: this.#base, tokenRealms, credential, lockout, tokens });
     this.#exchange = new Exchange({
       name,
@@ -140,7 +149,11 @@ export class Registry implements Upstream {
     });
   }
 
-  async headManifest(repository: Repository, reference: Reference, asked: RequestOptions): Promise<ManifestHead> {
+  async headManifest(
+    repository: Repository,
+    reference: Reference,
+    asked: RequestOptions,
+  ): Promise<ManifestHead> {
     try {
       const reply = await this.#askManifest("HEAD", repository, reference, asked);
       discard(reply);

@@ -1,6 +1,6 @@
 /** What a failed connection means, as a finding: DNS, the port, the certificate, or time. */
 import { PrivateAddressError } from "../../upstream/net/connector.ts";
-import { codeOf, isAboutCertificate } from "../../upstream/fault.ts";
+import { codeOf, isAboutCertificate } from "../../upstream/error.ts";
 import { Finding, type VerdictCode } from "./verdicts.ts";
 
 const known: Readonly<Record<string, readonly [VerdictCode, string]>> = {

@@ -8,7 +8,7 @@ import type { Credential } from "../../upstream/auth/credential.ts";
 import { UpstreamError } from "../../upstream/error.ts";
 import { knownRegistry } from "../../upstream/presets.ts";
 import { Registry } from "../../upstream/registry.ts";
-import { defaultTimeouts, type Timeouts } from "../../upstream/net/wire.ts";
+import { defaultTimeouts, type Timeouts } from "../../upstream/net/httpClient.ts";
 import { beginningOf } from "./beginning.ts";
 import type { Clock } from "./clock.ts";
 import { failureOf, untold, type Straight } from "./failure.ts";

@@ -1,5 +1,5 @@
 /** A bucket that lets everything pass and writes down what was answered: what Hubcap's own upstream room does, made visible. */
-import { readRateLimit, readTokenLimit, type Headers } from "../../quota/headers.ts";
+import { readRateLimit, readTokenLimit, type Headers } from "../../quota/limits.ts";
 import { msSince } from "./journal.ts";
 import type { QuotaAnswer, Bucket, QuotaRequest, Permit, RequestKind } from "../../quota/quota.ts";
 

@@ -5,7 +5,7 @@ import type { MovedTag } from "../../mirror/immutable.ts";
 import type { PolicyEvent } from "../../mirror/policy.ts";
 import { parseRepositoryName } from "../../oci/reference.ts";
 import type { QuotaBucket } from "../../quota/bucket.ts";
-import type { QuotaEvent, QuotaListener } from "../../quota/event.ts";
+import type { QuotaEvent, QuotaListener } from "../../quota/events.ts";
 import { Backlog, batches } from "../backlog.ts";
 import { redacted } from "../redact.ts";
 import { mayKnowOf, type ViewerOptions } from "./authorization.ts";

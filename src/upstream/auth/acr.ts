@@ -1,7 +1,5 @@
 /** Azure Container Registry with a Microsoft Entra identity: its access token is exchanged for a refresh token of the registry. */
-import type { Credential, PostForm } from "./credential.ts";
-import { claimsOf } from "./jwt.ts";
-import { AccountSecret } from "./secret.ts";
+import { type Credential, type PostForm, AccountSecret } from "./credential.ts";
 import { SecretFile } from "./secretFile.ts";
 
 /** Where the access token is kept fresh by whoever has the identity, and its tenant, if the registry does not know it. */
@@ -61,5 +59,17 @@ export class AcrExchange implements Credential {
     // Registry refresh tokens are valid for three hours; one that does not say is kept for one.
     this.#login = { secret, expiresAt: typeof exp === "number" ? exp * 1000 : this.#now() + 3600_000 };
     return secret;
+  }
+}
+
+/** What a token says about itself. Nothing here is verified, so nothing may be allowed because of it. */
+
+/** The claims of a JSON Web Token (RFC 7519), or none when it is something else. */
+export function claimsOf(token: string): Readonly<Record<string, unknown>> {
+  try {
+    const claims: unknown = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString());
+    return typeof claims === "object" && claims !== null ? (claims as Record<string, unknown>) : {};
+  } catch {
+    return {};
   }
 }

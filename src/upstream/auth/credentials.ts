@@ -1,9 +1,8 @@
 /** Accounts as they are configured, made into credentials. */
 import { AcrExchange } from "./acr.ts";
-import { anonymous, type Credential } from "./credential.ts";
+import { anonymous, type Credential, AccountSecret } from "./credential.ts";
 import { readDockerLogin, type DockerLogin } from "./dockerConfig.ts";
 import { EcrLogin } from "./ecr.ts";
-import { AccountSecret } from "./secret.ts";
 import { SecretFile } from "./secretFile.ts";
 
 /**

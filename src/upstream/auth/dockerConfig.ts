@@ -1,5 +1,5 @@
 /** Docker's `config.json`, the form of `kubernetes.io/dockerconfigjson` secrets: the entry of one registry. */
-import { AccountSecret } from "./secret.ts";
+import { AccountSecret } from "./credential.ts";
 
 // `docker login` keeps Docker Hub under this key since the days of the v1 API.
 const hubKeys = ["https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io"];
@@ -51,7 +51,10 @@ function loginOf(entry: Entry, host: string): DockerLogin {
   const username = typeof user === "string" ? user : "";
   if (typeof identitytoken === "string" && identitytoken !== "") {
     // "<token>" is what Docker itself calls an account that is only a token.
-    return { account: username || "<token>", secret: new AccountSecret(username || "<token>", identitytoken, true) };
+    return {
+      account: username || "<token>",
+      secret: new AccountSecret(username || "<token>", identitytoken, true),
+    };
   }
   if (username === "" || typeof password !== "string" || password === "") {
     throw new Error(

@@ -1,6 +1,5 @@
 /** Private Amazon ECR: a password for twelve hours, obtained with the AWS SDK's own chain of identities. */
-import type { Credential } from "./credential.ts";
-import { AccountSecret } from "./secret.ts";
+import { type Credential, AccountSecret } from "./credential.ts";
 
 /** Where to ask and for which registry, if the host does not say. */
 export interface EcrOptions {
@@ -20,7 +19,9 @@ export class EcrLogin implements Credential {
   readonly #now: () => number;
   readonly #region: string | undefined;
   readonly #registryId: string | undefined;
-  #login: { readonly secret: AccountSecret; readonly obtainedAt: number; readonly expiresAt: number } | undefined;
+  #login:
+    | { readonly secret: AccountSecret; readonly obtainedAt: number; readonly expiresAt: number }
+    | undefined;
   #running: Promise<AccountSecret> | undefined;
 
   constructor(host: string, options: EcrOptions, now: () => number) {

@@ -2,14 +2,11 @@
 import type { Bucket, Purpose } from "../../quota/quota.ts";
 import { inStep } from "../../async/step.ts";
 import type { Repository } from "../../oci/reference.ts";
-import { again } from "../again.ts";
-import { secretOf, type Credential, type PostForm } from "./credential.ts";
+import { again, type Gate } from "../gate.ts";
+import { secretOf, type Credential, type PostForm, type Lockout, type AccountSecret } from "./credential.ts";
 import { UpstreamError } from "../error.ts";
 import { SingleFlight } from "../../async/singleFlight.ts";
-import type { Gate } from "../gate.ts";
-import type { Lockout } from "./lockout.ts";
-import type { AccountSecret } from "./secret.ts";
-import { discard, readBody, type HttpRequest, type Reply, type HttpClient } from "../net/wire.ts";
+import { discard, readBody, type HttpRequest, type Reply, type HttpClient } from "../net/httpClient.ts";
 
 /** Who issues tokens: the realm has been checked against the allowed origins. */
 export interface Issuer {

@@ -1,6 +1,6 @@
 /** The connections that downloads may take: who finds none free waits here, where the wait is in nobody else's way. */
 import { UpstreamError } from "../error.ts";
-import type { Reply } from "./wire.ts";
+import type { Reply } from "./httpClient.ts";
 
 export interface ConnectionPoolOptions {
   /** The upstream's name, for messages. */

@@ -1,5 +1,5 @@
 /** `WWW-Authenticate`, as upstreams send it. */
-import { parseChallenges } from "../../../src/upstream/auth/challenge.ts";
+import { parseChallenges } from "../../../src/upstream/auth/authority.ts";
 import { must, type FuzzTarget } from "../fuzzTarget.ts";
 
 export const challenge: FuzzTarget = {

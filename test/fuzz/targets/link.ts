@@ -1,5 +1,5 @@
 /** `Link`, as upstreams send it. */
-import { nextLink } from "../../../src/upstream/link.ts";
+import { nextLink } from "../../../src/upstream/pages.ts";
 import { must, type FuzzTarget } from "../fuzzTarget.ts";
 
 const base = new URL("https://registry.example/v2/library/nginx/tags/list");

@@ -2,7 +2,7 @@
 import { inspect } from "node:util";
 import { parentIn } from "../../../src/telemetry/tracing.ts";
 import { readDockerLogin } from "../../../src/upstream/auth/dockerConfig.ts";
-import { claimsOf } from "../../../src/upstream/auth/jwt.ts";
+import { claimsOf } from "../../../src/upstream/auth/acr.ts";
 import { must, parts, type FuzzTarget } from "../fuzzTarget.ts";
 
 const auth = Buffer.from("user:pass").toString("base64");

@@ -1,6 +1,6 @@
 /** What upstreams say of quota and of when to ask again: headers, error bodies and tokens. */
-import { readRateLimit, readRetryAfter, readTokenLimit } from "../../../src/quota/headers.ts";
-import { findRetryAfter, retryAfterIn } from "../../../src/upstream/retryAfter.ts";
+import { readRateLimit, readRetryAfter, readTokenLimit } from "../../../src/quota/limits.ts";
+import { findRetryAfter, retryAfterIn } from "../../../src/upstream/gate.ts";
 import { must, parts, type FuzzTarget } from "../fuzzTarget.ts";
 
 const now = Date.UTC(2026, 10, 22);

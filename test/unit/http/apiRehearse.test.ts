@@ -1,7 +1,7 @@
 /** Changing calls: who may make them, and rehearsals, which end by themselves. */
 import { afterEach, expect, test, vi } from "vitest";
 import { Secret } from "../../../src/config/secret.ts";
-import type { QuotaEvent } from "../../../src/quota/event.ts";
+import type { QuotaEvent } from "../../../src/quota/events.ts";
 import { openApiHouse } from "./apiServer.ts";
 
 const token = "sesame-7d1f";

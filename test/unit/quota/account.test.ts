@@ -1,6 +1,6 @@
 /** What may go, and what is said when it may not. */
 import { describe, expect, test } from "vitest";
-import { knownLimits } from "../../../src/quota/presets.ts";
+import { knownLimits } from "../../../src/quota/limits.ts";
 import { QuotaError } from "../../../src/quota/quota.ts";
 import { answered, heard, pull, pulls, refusal, started } from "./bucketState.ts";
 import { errand, windowMs } from "./world.ts";

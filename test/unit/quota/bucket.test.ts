@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { openBucket, type BucketOptions, type QuotaBucket } from "../../../src/quota/bucket.ts";
-import type { QuotaEvent } from "../../../src/quota/event.ts";
+import type { QuotaEvent } from "../../../src/quota/events.ts";
 import type { LedgerEntry } from "../../../src/quota/ledger.ts";
 import { QuotaError, type Permit, type Reason } from "../../../src/quota/quota.ts";
 import { FakeLedger } from "../../support/fakeLedger.ts";

@@ -1,7 +1,7 @@
 /** Books that are open against the model upstream, and what is done with them again and again. */
 import { expect } from "vitest";
 import type { Account, AccountOptions } from "../../../src/quota/account.ts";
-import type { QuotaEvent } from "../../../src/quota/event.ts";
+import type { QuotaEvent } from "../../../src/quota/events.ts";
 import { QuotaError, type QuotaAnswer, type Reason, type RequestKind } from "../../../src/quota/quota.ts";
 import { errand, World } from "./world.ts";
 

@@ -1,7 +1,6 @@
 /** What others than the account ask of an upstream costs the account nothing, but comes from the same address. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { openBucket, type QuotaBucket } from "../../../src/quota/bucket.ts";
-import { openFreeBucket } from "../../../src/quota/freeBucket.ts";
+import { openBucket, type QuotaBucket, openFreeBucket } from "../../../src/quota/bucket.ts";
 import type { QuotaAnswer } from "../../../src/quota/quota.ts";
 import { FakeLedger } from "../../support/fakeLedger.ts";
 import { errand } from "./world.ts";

@@ -1,11 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import {
-  formatRateLimit,
-  readRateLimit,
-  readRetryAfter,
-  readTokenLimit,
-} from "../../../src/quota/headers.ts";
+import { formatRateLimit, readRateLimit, readRetryAfter, readTokenLimit } from "../../../src/quota/limits.ts";
 
 function token(claims: unknown): string {
   return `e30.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.signature`;

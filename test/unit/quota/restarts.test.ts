@@ -1,6 +1,6 @@
 /** What is written down, what is known after a restart, and what is shown of it. */
 import { describe, expect, test, vi } from "vitest";
-import { knownLimits } from "../../../src/quota/presets.ts";
+import { knownLimits } from "../../../src/quota/limits.ts";
 import { QuotaError } from "../../../src/quota/quota.ts";
 import { answered, heard, pull, pulls, refusal, started } from "./bucketState.ts";
 import { errand, windowMs } from "./world.ts";

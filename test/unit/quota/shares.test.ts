@@ -1,7 +1,7 @@
 /** A client's share of a window: off unless asked for, and never in the way of others. */
 import { expect, test } from "vitest";
 import { QuotaError, type Reason } from "../../../src/quota/quota.ts";
-import { knownLimits } from "../../../src/quota/presets.ts";
+import { knownLimits } from "../../../src/quota/limits.ts";
 import { errand, windowMs, World } from "./world.ts";
 
 async function open(perClient?: number) {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { WindowRow } from "../../../src/quota/row.ts";
+import type { WindowRow } from "../../../src/quota/windowRows.ts";
 import { SlidingWindow, type Settlement } from "../../../src/quota/slidingWindow.ts";
 
 const windowMs = 60_000;
@@ -9,7 +9,12 @@ function reckoning(limit = 10): SlidingWindow {
 }
 
 /** A pull that is sent, and answered later without a word about what is left. */
-function spend(window: SlidingWindow, sentAt: number, answeredAt = sentAt, fate: Settlement = "counted"): void {
+function spend(
+  window: SlidingWindow,
+  sentAt: number,
+  answeredAt = sentAt,
+  fate: Settlement = "counted",
+): void {
   window.settle(window.send(1, sentAt), fate, answeredAt);
 }
 

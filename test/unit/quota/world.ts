@@ -1,7 +1,6 @@
 /** An upstream that counts, a clock that can be wrong, and a Hubcap that is killed: the model the books are held against. */
-import { Account, type AccountOptions } from "../../../src/quota/account.ts";
-import type { Reservation } from "../../../src/quota/claim.ts";
-import { knownLimits } from "../../../src/quota/presets.ts";
+import { Account, type AccountOptions, type Reservation } from "../../../src/quota/account.ts";
+import { knownLimits } from "../../../src/quota/limits.ts";
 import { parseRepositoryName } from "../../../src/oci/reference.ts";
 import type { QuotaRequest, Reason, RequestKind } from "../../../src/quota/quota.ts";
 import { FakeLedger } from "../../support/fakeLedger.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Health } from "../../../src/upstream/health.ts";
+import { Health } from "../../../src/upstream/gate.ts";
 
 function setUp(): { health: Health; pass: (ms: number) => void; fail: (times: number) => void } {
   let now = 1_000_000;

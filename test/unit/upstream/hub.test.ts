@@ -2,8 +2,7 @@
 import { expect, onTestFinished, test } from "vitest";
 import { readManifest } from "../../../src/oci/manifest.ts";
 import { parseTag } from "../../../src/oci/reference.ts";
-import { anonymous, type Credential } from "../../../src/upstream/auth/credential.ts";
-import { AccountSecret } from "../../../src/upstream/auth/secret.ts";
+import { anonymous, type Credential, AccountSecret } from "../../../src/upstream/auth/credential.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { startHub } from "../../support/hub.ts";
 import { buildImage } from "../../support/images.ts";

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { findRetryAfter, retryAfterIn } from "../../../src/upstream/retryAfter.ts";
+import { findRetryAfter, retryAfterIn } from "../../../src/upstream/gate.ts";
 import { leastTime } from "../../support/speed.ts";
 
 const now = Date.parse("2026-11-22T12:00:00Z");

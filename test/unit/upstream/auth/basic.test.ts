@@ -2,8 +2,7 @@
 import { expect, test } from "vitest";
 import { digestOf } from "../../../../src/oci/digest.ts";
 import { parseRepositoryName, type Repository } from "../../../../src/oci/reference.ts";
-import type { Credential } from "../../../../src/upstream/auth/credential.ts";
-import { AccountSecret } from "../../../../src/upstream/auth/secret.ts";
+import { type Credential, AccountSecret } from "../../../../src/upstream/auth/credential.ts";
 import { asked, manifest, nginx, reply, replyManifest, serve, upstream } from "../server.ts";
 
 const digest = digestOf(manifest);

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { parseChallenges } from "../../../../src/upstream/auth/challenge.ts";
+import { parseChallenges } from "../../../../src/upstream/auth/authority.ts";
 import { leastTime } from "../../../support/speed.ts";
 
 const parsed = (header: string | string[]) =>

@@ -1,8 +1,6 @@
 import { expect, test } from "vitest";
 import { UpstreamError } from "../../../../src/upstream/error.ts";
-import { Lockout } from "../../../../src/upstream/auth/lockout.ts";
-import { AccountSecret } from "../../../../src/upstream/auth/secret.ts";
-
+import { Lockout, AccountSecret } from "../../../../src/upstream/auth/credential.ts";
 const secret = new AccountSecret("cluster", "right");
 
 function setUp(): { lockout: Lockout; pass: (ms: number) => void; isOpen: () => Promise<boolean> } {

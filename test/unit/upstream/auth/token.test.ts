@@ -1,7 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { describe, expect, test } from "vitest";
-import type { Credential } from "../../../../src/upstream/auth/credential.ts";
-import { AccountSecret } from "../../../../src/upstream/auth/secret.ts";
+import { type Credential, AccountSecret } from "../../../../src/upstream/auth/credential.ts";
 import { parseRepositoryName, type Repository } from "../../../../src/oci/reference.ts";
 import { digestOf } from "../../../../src/oci/digest.ts";
 import { QuotaError } from "../../../../src/quota/quota.ts";

@@ -1,8 +1,8 @@
 import type { ServerResponse } from "node:http";
 import { describe, expect, test } from "vitest";
 import { digestOf, type Digest } from "../../../../src/oci/digest.ts";
-import { blobConnections } from "../../../../src/upstream/net/wire.ts";
-import type { BlobStream } from "../../../../src/upstream/blobReply.ts";
+import { blobConnections } from "../../../../src/upstream/net/httpClient.ts";
+import type { BlobStream } from "../../../../src/upstream/replies.ts";
 import type { RegistryOptions } from "../../../../src/upstream/registry.ts";
 import { asked, collect, manifest, nginx, reply, replyManifest, serve, upstream } from "../server.ts";
 

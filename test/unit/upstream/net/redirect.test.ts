@@ -1,6 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { Credential } from "../../../../src/upstream/auth/credential.ts";
-import { AccountSecret } from "../../../../src/upstream/auth/secret.ts";
+import { type Credential, AccountSecret } from "../../../../src/upstream/auth/credential.ts";
 import { digestOf } from "../../../../src/oci/digest.ts";
 import { asked, collect, manifest, nginx, reply, serve, upstream } from "../server.ts";
 

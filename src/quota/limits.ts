@@ -1,3 +1,96 @@
+/** What is known of a limit, and how answers and tokens change it. */
+import type { LearntFrom, SavedBucket } from "./ledger.ts";
+import type { Allowance } from "./slidingWindow.ts";
+import type { RequestKind } from "./quota.ts";
+
+interface Known {
+  readonly allowance: Allowance;
+  readonly from: LearntFrom;
+  /** The ledger's time at which the upstream last confirmed it. */
+  readonly seenAt: number;
+}
+
+export interface LearntLimitsOptions {
+  /** What holds until the upstream says something: the operator's word, else the preset's. */
+  readonly configured: Quota | undefined;
+  readonly preset: Quota | undefined;
+  /** Anonymous use is never unlimited. */
+  readonly hasAccount: boolean;
+}
+
+/** One upstream's limit as far as it is known. Times are the ledger's. */
+export class LearntLimits {
+  readonly #assumed: Omit<Known, "seenAt">;
+  readonly #hasAccount: boolean;
+  #known: Known;
+  #source: string | undefined;
+
+  /** Starts from what earlier processes learnt, if they did. */
+  constructor(
+    { configured, preset, hasAccount }: LearntLimitsOptions,
+    standing: SavedBucket | undefined,
+    now: number,
+  ) {
+    const unlimited = { limit: undefined, windowMs: unlimitedWindowMs };
+    this.#assumed = { allowance: configured ?? preset ?? unlimited, from: configured ? "config" : "none" };
+    this.#hasAccount = hasAccount;
+    this.#known = { ...this.#assumed, seenAt: now };
+    this.#source = standing?.source;
+    if (standing?.learntFrom === "headers" || standing?.learntFrom === "token") {
+      const { limit, windowMs, learntFrom } = standing;
+      this.#known = { allowance: { limit, windowMs }, from: learntFrom, seenAt: now };
+    }
+  }
+
+  get allowance(): Allowance {
+    return this.#known.allowance;
+  }
+
+  get from(): LearntFrom {
+    return this.#known.from;
+  }
+
+  /** Whom the upstream says it counts. */
+  get source(): string | undefined {
+    return this.#source;
+  }
+
+  /** Learns from the answer to a manifest's GET or HEAD; gives how many pulls it says are left. */
+  readAnswer(headers: Headers, isOk: boolean, now: number): number | undefined {
+    const { limit, windowMs, remaining, source } = readRateLimit(headers);
+    if (source !== undefined) this.#source = source;
+    if (limit !== undefined && windowMs !== undefined) {
+      this.#known = { allowance: { limit, windowMs }, from: "headers", seenAt: now };
+    } else if (isOk && source !== undefined && this.#hasAccount) {
+      this.#hearNothing(now);
+    }
+    // A number without a window is some other limit's, such as GitLab's of requests per minute.
+    return windowMs === undefined ? undefined : remaining;
+  }
+
+  /** Learns what a token claims, unless answers have named a limit: they say what is in force. */
+  readToken(token: string, now: number): void {
+    const allowance = readTokenLimit(token);
+    const { from } = this.#known;
+    const hasBetter = from === "headers" && this.allowance.limit !== undefined;
+    if (allowance && !hasBetter) this.#known = { allowance, from: "token", seenAt: now };
+  }
+
+  /**
+   * A good answer that names whom it counts, but no limit, is what Docker Hub gives to paid accounts. It may also give
+   * it for single images that do not count: so a limit that the upstream once named is believed for a window longer,
+   * and an operator's for ever.
+   */
+  #hearNothing(now: number): void {
+    const { from, seenAt, allowance } = this.#known;
+    if (from === "config" || (from !== "none" && now - seenAt <= allowance.windowMs)) return;
+    const unlimited = { limit: undefined, windowMs: allowance.windowMs };
+    const known: Omit<Known, "seenAt"> =
+      this.#assumed.from === "config" ? this.#assumed : { allowance: unlimited, from: "headers" };
+    this.#known = { ...known, seenAt: now };
+  }
+}
+
 /** What upstreams say about quota, and what Hubcap says: headers and token claims, read leniently, never throwing. */
 
 export type Headers = Readonly<Record<string, string | string[] | undefined>>;
@@ -137,4 +230,57 @@ export function formatRateLimit(
     "RateLimit-Policy": `${name};q=${quota.limit};w=${Math.ceil(quota.windowSeconds)}`,
     RateLimit: `${name};r=${Math.max(0, quota.remaining)}${reset}`,
   };
+}
+
+/** `limit` requests in any `windowMs` milliseconds. */
+export interface Quota {
+  readonly limit: number;
+  readonly windowMs: number;
+}
+
+/** The known limits of one upstream, for one way of using it. */
+export interface KnownLimits {
+  /** Pulls per window, until the upstream says otherwise. */
+  readonly quota?: Quota;
+  /** Milliseconds between two pulls, where the upstream limits their rate. */
+  readonly minIntervalMs?: number;
+  /** Requests of any kind: stays well below what an upstream takes for abuse. */
+  readonly guard: Quota;
+}
+
+const minuteMs = 60_000;
+const sixHoursMs = 6 * 60 * minuteMs;
+
+/** The window that spending is summed over where an upstream has no limit. */
+export const unlimitedWindowMs = sixHoursMs;
+
+// Nobody else names a limit on requests of any kind below this one (Artifact Registry: 60,000, ghcr.io: 44,000).
+const guard: Quota = { limit: 10_000, windowMs: minuteMs };
+
+/** The preset of `upstream`, anonymous or with an account. */
+export function knownLimits(upstream: string, authenticated: boolean): KnownLimits {
+  switch (upstream) {
+    case "docker.io":
+      return {
+        quota: { limit: authenticated ? 200 : 100, windowMs: sixHoursMs },
+        // "Thousands of requests per minute" from an address are taken for abuse, and it may not be ours alone.
+        guard: { limit: 1000, windowMs: minuteMs },
+      };
+    case "public.ecr.aws":
+      // One pull per second and address, ten with an account: a rate, so pulls are spaced.
+      return { minIntervalMs: authenticated ? 100 : 1000, guard };
+    case "quay.io":
+      // "A few requests per second per IP", with bursts.
+      return { guard: { limit: 30, windowMs: 5000 } };
+    default:
+      return { guard };
+  }
+}
+
+/**
+ * Pulls that a request of `kind` costs. Docker Hub counts GETs of manifests, by tag and by digest, and nothing else;
+ * the same requests are written down for every upstream, so that who pulls what can be asked of all.
+ */
+export function costOf(kind: RequestKind): 0 | 1 {
+  return kind === "manifest-get" ? 1 : 0;
 }

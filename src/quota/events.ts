@@ -4,7 +4,12 @@ import type { Snapshot, BucketState } from "./snapshot.ts";
 
 export type QuotaEvent =
   /** A step of the ladder was taken, down or up. */
-  | { readonly type: "state"; readonly upstream: string; readonly from: BucketState; readonly to: BucketState }
+  | {
+      readonly type: "state";
+      readonly upstream: string;
+      readonly from: BucketState;
+      readonly to: BucketState;
+    }
   /** A request may be sent. `cost` is in pulls, `waitedMs` is how long it stood in line. */
   | {
       readonly type: "granted";

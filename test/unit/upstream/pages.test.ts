@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { nextLink } from "../../../src/upstream/link.ts";
+import { nextLink } from "../../../src/upstream/pages.ts";
 import { leastTime } from "../../support/speed.ts";
 
 const base = new URL("https://r.example/v2/a/tags/list?n=2");

@@ -1,8 +1,7 @@
 /** HTTP to one upstream and to where it redirects: one request, one answer, nothing followed, repeated or decoded. */
 import { Agent, type buildConnector, type Dispatcher } from "undici";
 import { guardedConnector } from "./connector.ts";
-import { UpstreamError } from "../error.ts";
-import { connectionError } from "../fault.ts";
+import { UpstreamError, connectionError } from "../error.ts";
 
 /** When a request is given up, in milliseconds. */
 export interface Timeouts {
@@ -76,9 +75,16 @@ export class HttpClient {
   readonly #others: Agent;
   readonly #stallMs: number;
 
-  constructor({ allowPrivateAddresses, ca, timeouts, onCertificate: certified, connect: given }: HttpClientOptions) {
+  constructor({
+    allowPrivateAddresses,
+    ca,
+    timeouts,
+    onCertificate: certified,
+    connect: given,
+  }: HttpClientOptions) {
     const { connectMs } = timeouts;
-    const connect = given ?? guardedConnector({ allowPrivateAddresses, ca, connectMs, onCertificate: certified });
+    const connect =
+      given ?? guardedConnector({ allowPrivateAddresses, ca, connectMs, onCertificate: certified });
     this.#blobs = new Agent({ connect, connections: blobConnections, allowH2: false, pipelining: 1 });
     this.#others = new Agent({ connect, connections: otherConnections, allowH2: false, pipelining: 1 });
     this.#stallMs = timeouts.stallMs;

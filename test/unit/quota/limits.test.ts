@@ -1,8 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { SavedBucket } from "../../../src/quota/ledger.ts";
-import { LearntLimits, type LearntLimitsOptions } from "../../../src/quota/learn.ts";
-import { knownLimits } from "../../../src/quota/presets.ts";
-
+import { LearntLimits, type LearntLimitsOptions, knownLimits } from "../../../src/quota/limits.ts";
 const hour = 60 * 60 * 1000;
 const preset = { limit: 200, windowMs: 6 * hour };
 const named = { "ratelimit-limit": "100;w=3600", "ratelimit-remaining": "20;w=3600" };
