@@ -17,7 +17,7 @@ function picture(page: Page, name: string): Promise<unknown> {
 }
 
 /** Waits until a text is seen. */
-function sees(page: Page, within: string, text: string | RegExp, timeout = 10_000): Promise<void> {
+function sees(page: Page, within: string, text: string | RegExp, timeout = 60_000): Promise<void> {
   return page.locator(within).getByText(text).first().waitFor({ timeout });
 }
 
@@ -181,10 +181,10 @@ withClient("chromium", ({ path }) => {
     // An open page does not keep Hubcap from ending.
     const asked = performance.now();
     expect(await hubcap.stop()).toMatchObject({ code: 0 });
-    expect(performance.now() - asked).toBeLessThan(5000);
+    expect(performance.now() - asked).toBeLessThan(20_000);
     await sees(page, "#live", /Not live since/);
     await hubcap.start();
-    await sees(page, "#live", /^Live$/, 20_000);
+    await sees(page, "#live", /^Live$/);
     // That the connection is gone is what this is about; the browser notes it, too.
     const others = flaws.filter((flaw) => !/net::ERR_/.test(flaw));
     expect(others).toEqual([]);

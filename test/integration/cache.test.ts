@@ -14,6 +14,7 @@ import { buildImage } from "../support/images.ts";
 import { OpenApiChecker } from "../support/openapi.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
 import { runHubcap, type Ended } from "../support/run.ts";
+import { patience } from "../support/patience.ts";
 
 const token = "an-admin-token";
 
@@ -53,7 +54,7 @@ function cli(...args: string[]): Promise<Ended> {
 
 /** A client has its last byte before the blob is safe on disk. Each of three images is an index, a manifest, a config, a layer, and the layer that all share. */
 async function settled(): Promise<void> {
-  await vi.waitFor(async () => expect((await body(cacheSummary, send(""))).blobs).toBe(13), 10_000);
+  await vi.waitFor(async () => expect((await body(cacheSummary, send(""))).blobs).toBe(13), patience);
 }
 
 beforeAll(async () => {

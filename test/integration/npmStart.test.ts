@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { patience } from "../support/patience.ts";
 
 interface Line {
   readonly msg: string;
@@ -18,8 +19,6 @@ let client: Socket;
 const lines: Line[] = [];
 
 const told = (): string[] => lines.map(({ msg }) => msg);
-const patience = { timeout: 15_000 };
-
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "hubcap-npm-"));
   const config = join(folder, "hubcap.yaml");

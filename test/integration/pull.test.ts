@@ -84,7 +84,7 @@ describe.each([1, 2])("with %i processes,", (workers) => {
       const url = `${hubcap.url}/v2/${repository}/blobs/${digest}`;
       const agent = new Agent({ keepAlive: true, maxSockets: 1 });
       const pull = async (): Promise<unknown> => {
-        const { status, headers } = await ask(url, { agent, headerTimeout: 5000 });
+        const { status, headers } = await ask(url, { agent, headerTimeout: 60_000 });
         return { status, size: headers["content-length"] };
       };
       const empty = { status: 200, size: "0" };

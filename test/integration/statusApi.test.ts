@@ -232,7 +232,7 @@ test("a rehearsal of an empty account refuses what is not held, serves what is, 
   });
 
   await expect
-    .poll(() => [events("state"), events("refused")], { timeout: 2000 })
+    .poll(() => [events("state"), events("refused")])
     .toMatchObject([
       [{ upstream: "docker.io", from: "ok", to: "exhausted" }],
       [{ upstream: "docker.io", kind: "exhausted", reason: "pull", repository: "library/unheard" }],

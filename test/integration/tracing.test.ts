@@ -9,13 +9,12 @@ import { Collector, type ReceivedSpan } from "../support/collector.ts";
 import { startHub, type Hub } from "../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../support/hubcap.ts";
 import { buildImage, type Image } from "../support/images.ts";
+import { patience } from "../support/patience.ts";
 
 const traceId = "0af7651916cd43dd8448eb211c80319c";
 const spanId = "b7ad6b7169203331";
 const traceparent = `00-${traceId}-${spanId}-01`;
 const password = "canary-password-41d2";
-const patience = { timeout: 10_000 };
-
 let hub: Hub;
 let collector: Collector;
 let hubcap: Hubcap | undefined;

@@ -10,6 +10,7 @@ import { startHubcap, upstreamOf, type Hubcap } from "./hubcap.ts";
 import { buildArtifact, buildImage, type Bundle, type Image } from "./images.ts";
 import { pullLikeContainerd } from "./pull.ts";
 import { runHubcap, type Ended } from "./run.ts";
+import { patience } from "./patience.ts";
 
 export const platforms = ["linux/amd64", "linux/arm64"] as const;
 
@@ -49,7 +50,7 @@ export async function openAirGap(): Promise<AirGap> {
     await ask(`${source.url}/v2/library/app/blobs/${digest}?ns=docker.io`);
   }
   // A client has its last byte before the blob is safe on disk.
-  await vi.waitUntil(async () => (await source.metric("hubcap_cache_blobs")) === 19, { timeout: 60_000 });
+  await vi.waitUntil(async () => (await source.metric("hubcap_cache_blobs")) === 19, patience);
 
   const configured = async (root: string): Promise<string> => {
     const file = `${root}.yaml`;

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { vi } from "vitest";
 import type { Hubcap } from "./hubcap.ts";
+import { patience } from "./patience.ts";
 
 /** What is loaded into Hubcap: the wall clock alone moves, or the one that otherwise never jumps, too. */
 const preloads = { wall: "movableClock.ts", both: "fleetClock.ts" } as const;
@@ -35,7 +36,7 @@ export class MovableClock {
     await writeFile(join(this.#folder, "clock"), String(this.#ahead));
     process.kill(hubcap.pid, "SIGUSR2");
     const said = `the clock is ${this.#ahead} ms ahead`;
-    await vi.waitUntil(() => hubcap.errors.includes(said), { timeout: 10_000, interval: 10 });
+    await vi.waitUntil(() => hubcap.errors.includes(said), { ...patience, interval: 10 });
   }
 
   /** Goes by the system's time again, as a Hubcap does that was started again. */

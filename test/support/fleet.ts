@@ -10,6 +10,7 @@ import { startHubcap, upstreamOf, type Hubcap, type WrittenConfig } from "./hubc
 import { buildImage, type Image, type ImageOptions } from "./images.ts";
 import { pullLikeContainerd, type PullOptions } from "./pull.ts";
 import type { PullResult } from "./pullSession.ts";
+import { patience } from "./patience.ts";
 
 export interface FleetOptions {
   readonly hub?: HubOptions;
@@ -68,7 +69,7 @@ export class Fleet {
   async hold(node: string, repository: string): Promise<void> {
     const { errors, digests } = await this.pull(node, repository);
     if (errors.length > 0) throw new Error(errors.join("; "));
-    await vi.waitUntil(() => digests.every((digest) => this.#isHeld(repository, digest)), 10_000);
+    await vi.waitUntil(() => digests.every((digest) => this.#isHeld(repository, digest)), patience);
   }
 
   /** Asks for a manifest, once. */
@@ -82,7 +83,7 @@ export class Fleet {
   }
 
   #get(path: string, options: AskOptions): Promise<Reply> {
-    return ask(`${this.hubcap.url}/v2/${path}?ns=docker.io`, { headerTimeout: 30_000, ...options });
+    return ask(`${this.hubcap.url}/v2/${path}?ns=docker.io`, { headerTimeout: 60_000, ...options });
   }
 
   /** Starts a HEAD of `repository:1`. `taken` settles when Hubcap has read it, `digest` when it has answered. */

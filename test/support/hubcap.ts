@@ -40,7 +40,7 @@ export interface HubcapOptions {
 /** One line of the log. */
 export type LogLine = Readonly<Record<string, unknown>>;
 
-const startSeconds = 20;
+const startSeconds = 60;
 
 /** The section of `upstreams` that leads to a stand-in. */
 export function upstreamOf(hub: Hub, settings: object = {}): object {

@@ -122,7 +122,7 @@ async function pull(
     headers: { "user-agent": userAgent, ...options.headers },
     attempts: options.attempts ?? 5,
     pause: options.pause,
-    headerTimeout: options.headerTimeout ?? 30_000,
+    headerTimeout: options.headerTimeout ?? 60_000,
     signal: options.signal,
   });
   try {

@@ -9,6 +9,7 @@ import { startHub, type Hub, type HubOptions } from "./hub.ts";
 import { startHubcap, upstreamOf, type Hubcap, type LogLine, type WrittenConfig } from "./hubcap.ts";
 import { buildImage, type ContentDescriptor, type Image, type ImageOptions } from "./images.ts";
 import { Reader, type ReaderOptions } from "./reader.ts";
+import { patience } from "./patience.ts";
 
 export interface SetupOptions {
   readonly hub?: HubOptions;
@@ -26,8 +27,6 @@ export interface Pushed {
 }
 
 /** How long something that is bound to happen is waited for. */
-const patience = { timeout: 10_000 } as const;
-
 export class Setup {
   readonly hub: Hub;
   readonly hubcap: Hubcap;
@@ -71,7 +70,7 @@ export class Setup {
   ): Promise<Reply> {
     const { ns = "docker.io", ...rest } = options;
     return ask(`${this.hubcap.url}/v2/${repository}/manifests/${reference}?ns=${ns}`, {
-      headerTimeout: 20_000,
+      headerTimeout: 60_000,
       ...rest,
     });
   }

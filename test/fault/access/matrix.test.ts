@@ -353,7 +353,7 @@ test("no answer of the status listener names a private repository to anybody els
   for (const route of questions.filter((question) => question !== "GET /api/v1/explain")) {
     const { query = "" } = route === "GET /" ? {} : (statusRoutes[route] ?? {});
     const url = setup.hubcap.statusUrl + (await real(route.slice("GET ".length))) + query;
-    const signal = AbortSignal.timeout(1500);
+    const signal = AbortSignal.timeout(3000);
     // Streams are read until then.
     const { body } = await ask(url, { signal });
     expect([route, /private\/\w+/.exec(body.toString())?.[0]]).toEqual([route, undefined]);

@@ -80,4 +80,4 @@ test("with pull policy Always and no time to live, a wave costs one HEAD for eac
     expect([manifestHeads.total, manifestGets.total, blobGets.total]).toEqual([20, 0, 0]);
   }
   expect(hub.spent()).toBe(40);
-}, 120_000);
+});

@@ -120,7 +120,7 @@ describe.each([
     // Rows of earlier processes are thought younger than they are, by as long as nothing ran.
     await fleet.pass(firstFree(fleet) + 10);
     expect((await fleet.pull("node-2", refused[0] ?? "")).errors).toEqual([]);
-  }, 120_000);
+  });
 });
 
 describe("the last pulls of a window", () => {

@@ -82,7 +82,7 @@ describe("clients", () => {
     for (const one of pushed) expect(await setup.read(one).ended).toEqual(whole(one.bytes));
     // Node ends a process for a rejection that nobody handles, and says so.
     expect(setup.hubcap.errors).toBe("");
-  }, 60_000);
+  });
 });
 
 async function headManyTimes(pushed: Pushed): Promise<void> {

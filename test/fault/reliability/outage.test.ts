@@ -82,10 +82,9 @@ afterAll(async () => {
 });
 
 describe("an upstream that", () => {
-  // At once, because one of them takes its 15 seconds. Each answer must have begun after 20.
+  // At once, because one of them takes its 15 seconds. Each answer must have begun after 30.
   it.concurrent.for(outages)(
     "R27 $what: its tag is served stale",
-    { timeout: 30_000 },
     async ({ host, reason = "unreachable" }, { expect }) => {
       const reply = await setup.manifest(`team/${host}`, "1", { ns: host });
       expect(reply.status).toBe(200);
@@ -99,10 +98,9 @@ describe("an upstream that", () => {
 
   it.concurrent.for(outages)(
     "R28 $what: what is not held is refused",
-    { timeout: 30_000 },
     async ({ host, uncached = 503 }, { expect }) => {
       const asked = ["manifests/unknown", `blobs/${digestOf(host)}`].map((what) =>
-        ask(`${setup.hubcap.url}/v2/team/${host}/${what}?ns=${host}`, { headerTimeout: 20_000 }),
+        ask(`${setup.hubcap.url}/v2/team/${host}/${what}?ns=${host}`, { headerTimeout: 30_000 }),
       );
       for (const { status, headers } of await Promise.all(asked)) {
         expect(status).toBe(uncached);
@@ -111,19 +109,17 @@ describe("an upstream that", () => {
     },
   );
 
-  it.concurrent(
-    "R28 does not answer: a blob is refused as fast in each of three repositories",
-    { timeout: 60_000 },
-    async ({ expect }) => {
-      setup.hub.fault({ kind: "hang", path: /^\/v2\/team\/hang[0-9]\// });
-      const asked = [1, 2, 3].map((number) =>
-        ask(`${setup.hubcap.url}/v2/team/hang${number}/blobs/${digestOf("in three")}?ns=hang.test`, {
-          headerTimeout: 20_000,
-        }),
-      );
-      expect((await Promise.all(asked)).map(({ status }) => status)).toEqual([503, 503, 503]);
-    },
-  );
+  it.concurrent("R28 does not answer: a blob is refused as fast in each of three repositories", async ({
+    expect,
+  }) => {
+    setup.hub.fault({ kind: "hang", path: /^\/v2\/team\/hang[0-9]\// });
+    const asked = [1, 2, 3].map((number) =>
+      ask(`${setup.hubcap.url}/v2/team/hang${number}/blobs/${digestOf("in three")}?ns=hang.test`, {
+        headerTimeout: 30_000,
+      }),
+    );
+    expect((await Promise.all(asked)).map(({ status }) => status)).toEqual([503, 503, 503]);
+  });
 });
 
 describe("an upstream that is known to be down", () => {
@@ -137,7 +133,7 @@ describe("an upstream that is known to be down", () => {
     await setup.advance(5000);
     const replies = await Promise.all(
       Array.from({ length: 10 }, () =>
-        setup.manifest(`team/${host}`, "1", { ns: host, headerTimeout: 3000 }),
+        setup.manifest(`team/${host}`, "1", { ns: host, headerTimeout: 10_000 }),
       ),
     );
     expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([200]));

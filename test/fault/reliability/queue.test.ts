@@ -49,10 +49,10 @@ test("a download whose turn does not come is sent away with 503, the reason and 
   const { setup, images } = await open(most + 1);
   const { fault, readers } = await occupy(setup, images);
   const [last] = images.slice(-1);
-  const refused = await ask(last ? setup.blobUrl(last) : "", { headerTimeout: 20_000 });
+  const refused = await ask(last ? setup.blobUrl(last) : "", { headerTimeout: 60_000 });
   expect(refused.status).toBe(503);
   expect(Number(refused.headers["retry-after"])).toBeGreaterThan(0);
   expect(refused.body.toString()).toContain("too many downloads from docker.io are running");
   fault.release();
   await Promise.all(readers.map(({ ended }) => ended));
-}, 40_000);
+});

@@ -7,6 +7,7 @@ import { digestOf } from "../../support/content.ts";
 import { startHub, type Hub } from "../../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../../support/hubcap.ts";
 import { buildImage, type Bundle, type Image } from "../../support/images.ts";
+import { patience } from "../../support/patience.ts";
 
 const mib = 1024 * 1024;
 
@@ -45,9 +46,7 @@ afterAll(async () => {
 afterEach(async () => {
   for (const socket of sockets.splice(0)) socket.destroy();
   // Until the last of them has been taken note of, the next test may be one too many.
-  await vi.waitUntil(async () => (await get("/v2/", "after").catch(() => undefined))?.status === 200, {
-    timeout: 10_000,
-  });
+  await vi.waitUntil(async () => (await get("/v2/", "after").catch(() => undefined))?.status === 200, patience);
 });
 
 function get(path: string, node: string, options: AskOptions = {}): Promise<Reply> {
@@ -178,28 +177,24 @@ describe("misses", () => {
 });
 
 describe("readers and writers", () => {
-  test(
-    "a client that says nothing, or never ends its headers, is not waited for",
-    { timeout: 40_000 },
-    async () => {
-      const ends = ["", "GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Slow: "].map(async (said) => {
-        const { hostname, port } = new URL(hubcap.url);
-        const socket = connect(Number(port), hostname);
-        sockets.push(socket);
-        const started = performance.now();
-        const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
-        socket.on("error", () => {});
-        socket.resume();
-        socket.write(said);
-        // Bytes that come now and then do not help: it is the whole that is waited for.
-        const drip = setInterval(() => said !== "" && socket.writable && socket.write("a"), 500);
-        await closed;
-        clearInterval(drip);
-        return performance.now() - started;
-      });
-      expect(Math.max(...(await Promise.all(ends)))).toBeLessThan(25_000);
-    },
-  );
+  test("a client that says nothing, or never ends its headers, is not waited for", async () => {
+    const ends = ["", "GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Slow: "].map(async (said) => {
+      const { hostname, port } = new URL(hubcap.url);
+      const socket = connect(Number(port), hostname);
+      sockets.push(socket);
+      const started = performance.now();
+      const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
+      socket.on("error", () => {});
+      socket.resume();
+      socket.write(said);
+      // Bytes that come now and then do not help: it is the whole that is waited for.
+      const drip = setInterval(() => said !== "" && socket.writable && socket.write("a"), 500);
+      await closed;
+      clearInterval(drip);
+      return performance.now() - started;
+    });
+    expect(Math.max(...(await Promise.all(ends)))).toBeLessThan(60_000);
+  });
 
   test("R5: a reader that takes nothing of a large manifest is cut, and counted", async () => {
     expect((await get("/v2/library/big/manifests/1", "big")).body.length).toBeGreaterThan(3 * mib);

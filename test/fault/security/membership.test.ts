@@ -6,6 +6,7 @@ import { ask, type Reply } from "../../support/ask.ts";
 import { startHub, type Hub } from "../../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../../support/hubcap.ts";
 import { buildImage, type Bundle, type ContentDescriptor, type Image } from "../../support/images.ts";
+import { patience } from "../../support/patience.ts";
 
 const password = "s3cret";
 const ways = ["GET", "HEAD", "Range", "conditional"] as const;
@@ -67,7 +68,7 @@ async function hold(repository: string, digest: string): Promise<void> {
   await vi.waitUntil(async () => {
     await askFor(repository, "blobs", digest, "GET");
     return (await hits()) > before;
-  }, 10_000);
+  }, patience);
 }
 
 function askedFor(repository: string): number {

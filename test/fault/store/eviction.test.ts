@@ -44,4 +44,4 @@ it("makes room for what comes in; readers of what goes finish, and shared layers
   expect(setup.hub.counts.blobGets.total).toBe(2);
   await pull("library/old");
   await expect.poll(held).toBeLessThanOrEqual(10 * mib);
-}, 60_000);
+});
