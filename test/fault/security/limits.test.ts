@@ -46,7 +46,10 @@ afterAll(async () => {
 afterEach(async () => {
   for (const socket of sockets.splice(0)) socket.destroy();
   // Until the last of them has been taken note of, the next test may be one too many.
-  await vi.waitUntil(async () => (await get("/v2/", "after").catch(() => undefined))?.status === 200, patience);
+  await vi.waitUntil(
+    async () => (await get("/v2/", "after").catch(() => undefined))?.status === 200,
+    patience,
+  );
 });
 
 function get(path: string, node: string, options: AskOptions = {}): Promise<Reply> {

@@ -139,7 +139,8 @@ async function crash(at: string | undefined, round: number): Promise<void> {
   // One image may find room without that anything has to go: an earlier round may have made more than it used.
   if (evictingSteps.includes(at ?? "")) results.push(...(await pullMoreThanFits()));
   // Eviction may still be on its way to its step when the clients have all they want.
-  const reached = at === undefined || (await Promise.race([hubcap.exit, wait(patience.timeout)])) !== undefined;
+  const reached =
+    at === undefined || (await Promise.race([hubcap.exit, wait(patience.timeout)])) !== undefined;
   expect(reached, `${at} was never reached`).toBe(true);
   await hubcap.kill9();
   const lies = results.flatMap(({ errors }) => errors).filter((error) => error.includes("expected sha256:"));
