@@ -13,7 +13,7 @@ import { openTls } from "./tls.ts";
 import { ShutdownSignal } from "./shutdown.ts";
 import { Intake } from "../store/fill/intake.ts";
 import { Store } from "../store/open.ts";
-import { openLog, openOutput } from "../telemetry/log.ts";
+import { openLog, openOutput, type Output } from "../telemetry/log.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { storageEvents } from "../telemetry/storage.ts";
 import { Warming } from "./warming.ts";
@@ -21,11 +21,19 @@ import { Warming } from "./warming.ts";
 /** How often buckets are told to write down where they stand. */
 const minuteMs = 60_000;
 
-/** Serves until SIGTERM or SIGINT, and settles when the downloads that were running have ended. */
-export async function serve(config: Config): Promise<void> {
+/** What tests replace. */
+export interface Surroundings {
+  /** Default: SIGTERM and SIGINT. */
+  readonly stop?: Pick<ShutdownSignal, "signal" | "asked">;
+  /** Where the log goes. Default standard output. */
+  readonly output?: Output;
+}
+
+/** Serves until it is stopped, and settles when the downloads that were running have ended. */
+export async function serve(config: Config, surroundings: Surroundings = {}): Promise<void> {
+  const { output = openOutput() } = surroundings;
   // Everything that was opened is closed in reverse, after a start that failed half-way too.
   await using open = new AsyncDisposableStack();
-  const output = openOutput();
   const log = openLog(config.log.level, output);
   const metrics = new Metrics();
   const { root } = config.storage;
@@ -67,7 +75,7 @@ export async function serve(config: Config): Promise<void> {
     staleIfErrorMs: config.freshness.staleIfError,
     lowTtlFactor: config.quota.lowTtlFactor,
   };
-  const stop = new ShutdownSignal();
+  const { stop = new ShutdownSignal() } = surroundings;
   const { policy, policyEvents } = await openPolicy(config, storage, log, metrics);
   const mirror = new Mirror({
     upstreams: mirrorUpstreams(connected, config),

@@ -24,7 +24,11 @@ afterEach(async () => {
   await hub.stop();
 });
 
-async function open(policy: object, more: object = {}, start: HubcapOptions = {}): Promise<Hubcap> {
+async function open(
+  policy: object,
+  more: object = {},
+  start: HubcapOptions = { inProcess: true },
+): Promise<Hubcap> {
   const config = { upstreams: { "docker.io": upstreamOf(hub) }, policy, ...more };
   hubcap = await startHubcap({ config, ...start });
   return hubcap;

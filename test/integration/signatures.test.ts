@@ -50,7 +50,7 @@ function configOf(cosign: object = { keys: [join(folder, "cosign.pub")] }) {
 }
 
 async function open(cosign?: object): Promise<Hubcap> {
-  hubcap = await startHubcap({ config: configOf(cosign) });
+  hubcap = await startHubcap({ config: configOf(cosign), inProcess: true });
   return hubcap;
 }
 

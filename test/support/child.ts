@@ -15,8 +15,9 @@ const compileCache = fileURLToPath(new URL("../../node_modules/.cache/hubcap", i
 
 const secretForms = formsOf(canary);
 
-function holdsSecret(text: string): boolean {
-  return secretForms.some((form) => text.includes(form));
+/** Fails the run, whatever the test at hand is about, when a text holds the secret that tests use. */
+export function refuseSecrets(text: string): void {
+  if (secretForms.some((form) => text.includes(form))) throw new Error("a secret was written to the output");
 }
 
 /** A program of ours that runs under the Node that runs the tests. */
@@ -37,7 +38,7 @@ export class Child {
     createInterface({ input: this.#process.stdout }).on("line", (line) => this.#read(line));
     this.#process.stderr.on("data", (piece: Buffer) => {
       this.#errors += piece.toString();
-      if (holdsSecret(piece.toString())) throw new Error("a secret was written to standard error");
+      refuseSecrets(piece.toString());
     });
     this.exit = new Promise((resolve, reject) => {
       this.#process.once("error", reject);
@@ -82,8 +83,7 @@ export class Child {
   }
 
   #read(line: string): void {
-    // Fails the run, whatever the test at hand is about.
-    if (holdsSecret(line)) throw new Error("a secret was written to standard output");
+    refuseSecrets(line);
     this.lines.push(line);
     for (const waiter of this.#waiting.filter(({ fits }) => fits(line))) {
       waiter.resolve(line);

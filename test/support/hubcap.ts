@@ -8,6 +8,7 @@ import { stringify } from "yaml";
 import { ask, type AskOptions, type Reply } from "./ask.ts";
 import { Child, type Exit } from "./child.ts";
 import type { Hub } from "./hub.ts";
+import type { InProcess } from "./inProcess.ts";
 import { sumOfMetric, type MetricLabels } from "./metrics.ts";
 import { door } from "./run.ts";
 
@@ -33,6 +34,8 @@ export interface HubcapOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Arguments of Node itself, such as `--max-old-space-size=64`. */
   readonly nodeArgs?: readonly string[];
+  /** Runs it in the process of the test, which is faster. It can be stopped there, but not killed. */
+  readonly inProcess?: boolean;
   /** What a status listener with TLS is asked with. */
   readonly trust?: Pick<AskOptions, "ca" | "cert" | "key">;
 }
@@ -50,6 +53,12 @@ export function upstreamOf(hub: Hub, settings: object = {}): object {
     allowPrivateAddresses: true,
     ...settings,
   };
+}
+
+/** Loaded when it is wanted: it brings all of Hubcap along. */
+async function runInProcess(configuration: string): Promise<InProcess> {
+  const { InProcess } = await import("./inProcess.ts");
+  return new InProcess(configuration);
 }
 
 /** Two ports that were free a moment ago. */
@@ -72,7 +81,7 @@ export class Hubcap {
   readonly #folder: string;
   readonly #ports: readonly [number, number];
   readonly #earlier: string[] = [];
-  #child: Child | undefined;
+  #child: Child | InProcess | undefined;
 
   constructor(options: HubcapOptions, folder: string, ports: readonly [number, number]) {
     this.#options = options;
@@ -109,7 +118,7 @@ export class Hubcap {
     return this.#running.exit;
   }
 
-  get #running(): Child {
+  get #running(): Child | InProcess {
     if (this.#child === undefined) {
       throw new Error("Hubcap was never started");
     }
@@ -121,14 +130,7 @@ export class Hubcap {
     const path = join(this.#folder, "hubcap.yaml");
     await writeFile(path, this.#document(config));
     this.#earlier.push(...(this.#child?.lines ?? []));
-    const machine = Object.entries(process.env).filter(([name]) => !name.startsWith("HUBCAP_"));
-    const child = new Child(
-      [...nodeOptions, ...(this.#options.nodeArgs ?? []), door, "serve", "--config", path],
-      {
-        ...Object.fromEntries(machine),
-        ...this.#options.env,
-      },
-    );
+    const child = this.#options.inProcess === true ? await runInProcess(path) : this.#spawn(path);
     this.#child = child;
     const deadline = performance.now() + startSeconds * 1000;
     while (!(await this.#ready())) {
@@ -201,6 +203,14 @@ export class Hubcap {
   /** Open file descriptors (Linux). */
   async openFiles(): Promise<number> {
     return (await readdir(`/proc/${this.pid}/fd`)).length;
+  }
+
+  #spawn(configuration: string): Child {
+    const machine = Object.entries(process.env).filter(([name]) => !name.startsWith("HUBCAP_"));
+    return new Child(
+      [...nodeOptions, ...(this.#options.nodeArgs ?? []), door, "serve", "--config", configuration],
+      { ...Object.fromEntries(machine), ...this.#options.env },
+    );
   }
 
   #scheme(listener: "registry" | "status"): "http" | "https" {
