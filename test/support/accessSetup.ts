@@ -74,7 +74,7 @@ export async function openAccessSetup(
     access: [{ who: ["token:ci", "user:alice"], repositories: ["private/*"], allow: "pull" }],
     ...changes,
   };
-  const hubcap = await startHubcap({ config });
+  const hubcap = await startHubcap({ config, inProcess: true });
   return {
     hub,
     hubcap,

@@ -25,7 +25,7 @@ const identities = {
   "a wrong password": basic("alice", secrets.wrong),
   "one that a rule names": bearer(secrets.ci),
   "another one of ours": bearer(secrets.other),
-  "an account of its own upstream": basic("dev", secrets.dev),
+  "an account of the upstream": basic("dev", secrets.dev),
   "the admin token": bearer(secrets.admin),
 };
 
@@ -41,7 +41,7 @@ const repositories: Readonly<Record<string, Readonly<Record<Identity, 200 | 401 
     "a wrong password": 200,
     "one that a rule names": 200,
     "another one of ours": 200,
-    "an account of its own upstream": 200,
+    "an account of the upstream": 200,
     "the admin token": 200,
   },
   "private/app": {
@@ -50,7 +50,7 @@ const repositories: Readonly<Record<string, Readonly<Record<Identity, 200 | 401 
     "a wrong password": 401,
     "one that a rule names": 200,
     "another one of ours": 404,
-    "an account of its own upstream": 200,
+    "an account of the upstream": 401,
     "the admin token": 401,
   },
   "private/own": {
@@ -59,7 +59,7 @@ const repositories: Readonly<Record<string, Readonly<Record<Identity, 200 | 401 
     "a wrong password": 401,
     "one that a rule names": 200,
     "another one of ours": 404,
-    "an account of its own upstream": 401,
+    "an account of the upstream": 401,
     "the admin token": 401,
   },
   "absence/app": {
@@ -68,7 +68,7 @@ const repositories: Readonly<Record<string, Readonly<Record<Identity, 200 | 401 
     "a wrong password": 401,
     "one that a rule names": 404,
     "another one of ours": 404,
-    "an account of its own upstream": 401,
+    "an account of the upstream": 401,
     "the admin token": 401,
   },
 };
@@ -88,7 +88,7 @@ const ping: Readonly<Record<Identity, 200 | 401>> = {
   "a wrong password": 401,
   "one that a rule names": 200,
   "another one of ours": 200,
-  "an account of its own upstream": 200,
+  "an account of the upstream": 401,
   "the admin token": 401,
 };
 

@@ -87,7 +87,10 @@ test.each([
     const image = await buildImage({ seed: "elsewhere", layers: 1 });
     hub.push(image, "team/one", "1");
     hub.push(await buildImage({ seed: "other" }), "team/two", "1");
-    const hubcap = await startHubcap({ config: { upstreams: { "docker.io": upstreamOf(hub) } } });
+    const hubcap = await startHubcap({
+      config: { upstreams: { "docker.io": upstreamOf(hub) } },
+      inProcess: true,
+    });
     onTestFinished(() => hubcap.dispose());
     const [layer] = image.platforms.get("linux/amd64")?.layers ?? [];
     const get = async (name: string): Promise<number> =>
@@ -183,7 +186,7 @@ describe("rules of what may be pulled", () => {
     const image = await buildImage({ seed: "unreadable", layerBytes: 40_000 });
     hub.push(image, "team/app", "1");
     const config = { upstreams: { "docker.io": upstreamOf(hub) } };
-    const hubcap = await startHubcap({ config });
+    const hubcap = await startHubcap({ config, inProcess: true });
     onTestFinished(() => hubcap.dispose());
     const { manifest, layers } = image.platforms.get("linux/amd64") ?? {};
     const get = async (path: string, options = {}): Promise<number> =>
@@ -220,6 +223,7 @@ describe("rules of what may be pulled", () => {
     const rules = [{ match: ["**"], maxSize: "1B", minAge: "1000d" }];
     const hubcap = await startHubcap({
       config: { upstreams: { "docker.io": upstreamOf(hub) }, policy: { rules } },
+      inProcess: true,
     });
     onTestFinished(() => hubcap.dispose());
     for (const path of ["manifests/1", `manifests/${digest}`, `blobs/${layers?.[0]?.digest}`])
@@ -244,7 +248,10 @@ describe("rules of what may be pulled", () => {
     const image = await buildImage({ seed: "short" });
     for (const name of ["redis", "nginx"]) hub.push(image, `library/${name}`, "1");
     const policy = { rules: [{ match: ["docker.io/red*"], pull: "deny" }] };
-    const hubcap = await startHubcap({ config: { upstreams: { "docker.io": upstreamOf(hub) }, policy } });
+    const hubcap = await startHubcap({
+      config: { upstreams: { "docker.io": upstreamOf(hub) }, policy },
+      inProcess: true,
+    });
     onTestFinished(() => hubcap.dispose());
     const statuses: number[] = [];
     for (const name of ["redis", "library/redis", "nginx"])
