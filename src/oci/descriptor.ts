@@ -1,7 +1,7 @@
 /** Descriptors and the media types that Hubcap knows by name. */
 import type { Digest } from "./digest.ts";
 
-/** What a manifest says about content it names (image-spec descriptor.md). `size` is in bytes. */
+/** What a manifest says about content that it names (image-spec descriptor.md). `size` is in bytes. */
 export interface Descriptor {
   readonly mediaType: string;
   readonly digest: Digest;
@@ -22,8 +22,8 @@ export const ociManifest = "application/vnd.oci.image.manifest.v1+json";
 export const dockerList = "application/vnd.docker.distribution.manifest.list.v2+json";
 export const dockerManifest = "application/vnd.docker.distribution.manifest.v2+json";
 
-/** Every manifest type that Hubcap asks for and serves. An upstream that is asked for fewer converts, and the digest changes. */
+/** Every manifest type that Hubcap accepts and serves. Upstreams convert manifests for clients that accept fewer, and so change the digest. */
 export const manifestTypes: readonly string[] = [ociIndex, ociManifest, dockerList, dockerManifest];
 
-/** The largest manifest that is accepted, in bytes: what the spec asks registries to support at least. */
+/** The largest manifest that is accepted, in bytes: the least that the distribution-spec wants registries to support. */
 export const maxManifestBytes = 4 * 1024 * 1024;

@@ -9,7 +9,7 @@ export type Algorithm = "sha256" | "sha512";
 // image-spec descriptor.md, "Registered algorithms": both are lower-case hex of a fixed length.
 const grammar = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
 
-/** The digest that `text` spells, or undefined when it is malformed or of an unregistered algorithm. */
+/** `text` as a digest, or undefined when it is malformed or of an unregistered algorithm. */
 export function parseDigest(text: string): Digest | undefined {
   return text.length <= 135 && grammar.test(text) ? (text as Digest) : undefined;
 }
@@ -22,7 +22,7 @@ export function hexOf(digest: Digest): string {
   return digest.slice(7);
 }
 
-/** A running hash of the kind that `digest` is made with. */
+/** A hash of the algorithm of `digest`, to be updated. */
 export function hashFor(digest: Digest): Hash {
   return createHash(algorithmOf(digest));
 }
@@ -32,7 +32,7 @@ export function digestOf(bytes: Uint8Array, algorithm: Algorithm = "sha256"): Di
   return finish(createHash(algorithm).update(bytes), algorithm);
 }
 
-/** The digest that a running hash has come to. */
+/** The digest of what `hash` was updated with. */
 export function finish(hash: Hash, algorithm: Algorithm): Digest {
   return `${algorithm}:${hash.digest("hex")}` as Digest;
 }

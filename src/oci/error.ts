@@ -1,4 +1,4 @@
-/** What a client may be told: the one table of codes, and the error that carries a row of it. */
+/** Errors for clients: the one table of codes, and the error that carries one of them. */
 
 // distribution-spec "Error Codes", and for 5xx the two that the reference registry uses beside them.
 const table = {
@@ -20,11 +20,11 @@ const table = {
 
 export type ErrorCode = keyof typeof table;
 
-/** An answer that is an error, thrown anywhere and rendered by the face alone. */
+/** An error response; only `http/registry.ts` renders it. */
 export class RegistryError extends Error {
   override readonly name = "RegistryError";
   readonly code: ErrorCode;
-  /** Whole seconds after which asking again makes sense, for `Retry-After`. */
+  /** Whole seconds after which a retry may succeed, for `Retry-After`. */
   readonly retryAfter: number | undefined;
 
   constructor(code: ErrorCode, message?: string, options?: ErrorOptions & { retryAfter?: number }) {
@@ -37,7 +37,7 @@ export class RegistryError extends Error {
     return table[this.code].status;
   }
 
-  /** The body that the spec asks for: `{"errors":[{code, message}]}`. */
+  /** The body of the distribution-spec: `{"errors":[{code, message}]}`. */
   toJSON(): { errors: { code: string; message: string }[] } {
     return { errors: [{ code: this.code, message: this.message }] };
   }

@@ -1,14 +1,14 @@
-/** Globs: `*` stands for anything but a slash, `**` for anything. What they are tried on may be hostile, and so may they. */
+/** Globs: `*` stands for anything but a slash, `**` for anything. Globs and the texts that they are matched against may be hostile. */
 
-/** Something that a text can be tried on. */
+/** Matches whole texts. */
 export interface Glob {
   test(text: string): boolean;
 }
 
-/** A regular expression with more stars than this may take time without end. */
+/** Above this, a regular expression could take exponential time, so {@link Steps} is used. */
 const fewStars = 2;
 
-/** The glob that `text` spells; every text spells one. */
+/** `text` as a glob; every text is one. */
 export function parseGlob(text: string): Glob {
   const parts = text.split(/(\*+)/).filter((part) => part !== "");
   const stars = parts.filter((part) => part.startsWith("*")).length;
@@ -23,7 +23,7 @@ function expressionOf(parts: readonly string[]): RegExp {
   return new RegExp(`^${sources.join("")}$`, "s");
 }
 
-/** All ways through the glob at once, letter by letter: as many steps as it has, times the text's length, and no more. */
+/** Follows all ways through the glob at once, letter by letter: time is the glob's length times the text's. */
 class Steps implements Glob {
   /** Letters, `*` and `**`. */
   readonly #steps: readonly string[];
@@ -43,7 +43,7 @@ class Steps implements Glob {
       for (const [step, wanted] of steps.entries()) {
         if (here[step] !== 1) continue;
         const isStar = wanted.startsWith("*");
-        // A star may stand for nothing.
+        // A star may match nothing.
         if (isStar) here[step + 1] = 1;
         if (letter === undefined) continue;
         if (!isStar && wanted === letter) next[step + 1] = 1;

@@ -4,15 +4,15 @@ import { RegistryError } from "./error.ts";
 import { parseTag, type Reference, type Repository, type Tag } from "./reference.ts";
 import { repositoryAt, upstreamWithin, type Routing } from "./routing.ts";
 
-/** A repository, and what of it was named. With neither tag nor digest it is for the caller to choose. */
+/** A repository with a tag, a digest, both, or neither; then the caller chooses a default. */
 export interface Image extends Repository {
   readonly tag?: Tag;
   readonly digest?: Digest;
 }
 
 /**
- * The image that `text` names, found among the upstreams just as a pull of it would be.
- * @throws RegistryError with a sentence that says what is wrong with it.
+ * The image that `text` names, with its upstream found as for a pull.
+ * @throws RegistryError with a message that says what is wrong with `text`.
  */
 export function parseImage(text: string, routing: Routing): Image {
   const at = text.indexOf("@");
@@ -26,7 +26,7 @@ export function parseImage(text: string, routing: Routing): Image {
   return { ...repository, ...(tag && { tag }), ...(digest && { digest }) };
 }
 
-/** What an image name means where a tag or a digest is needed; a digest beside a tag wins, as it does for runtimes. */
+/** The image's digest, else its tag, else `latest`: as runtimes resolve names. */
 export function referenceOf({ tag, digest }: Image): Reference {
   return digest ?? tag ?? ("latest" as Tag);
 }

@@ -1,10 +1,10 @@
-/** What `JSON.parse` does not tell: the keys of a document as they are spelled, repeated ones included. */
+/** What `JSON.parse` hides: a document's keys as they are written, duplicates included. */
 
 const quote = 0x22;
 const backslash = 0x5c;
 
 /**
- * The keys of the object that `text` is, in order, in one pass and without recursion. Other faults are left to `JSON.parse`.
+ * The top-level keys of the JSON object `text`, in order, in one pass and without recursion. Other errors are left to `JSON.parse`.
  * @throws SyntaxError when the document is nested deeper than `maxDepth`, or a key is malformed.
  */
 export function* topLevelKeys(text: string, maxDepth: number): Generator<string> {

@@ -1,4 +1,4 @@
-/** The OCI image layout (image-spec image-layout.md): where its parts lie, and which images its index names. */
+/** The OCI image layout (image-spec image-layout.md): paths of its parts, and the images that its index names. */
 import type { Descriptor } from "./descriptor.ts";
 import { algorithmOf, hexOf, parseDigest, type Digest } from "./digest.ts";
 import { ociIndex } from "./descriptor.ts";
@@ -9,17 +9,17 @@ export const layoutFile = "oci-layout";
 export const layoutMark = `{"imageLayoutVersion":"1.0.0"}`;
 export const indexFile = "index.json";
 
-/** The whole name of an image, source host included, as containerd and Docker write it. */
+/** The annotation with an image's full name, source host included, as containerd and Docker write it. */
 export const nameAnnotation = "io.containerd.image.name";
 
-/** What one image of a layout is asked for by: skopeo and oras take the tag. */
+/** The annotation by which skopeo and oras find an image: its tag. */
 export const refAnnotation = "org.opencontainers.image.ref.name";
 
 export function blobPath(digest: Digest): string {
   return `blobs/${algorithmOf(digest)}/${hexOf(digest)}`;
 }
 
-/** The digest of the blob at `path` of a layout, or undefined when no blob lies there. */
+/** The digest of the blob at `path` of a layout, or undefined when that is no blob's path. */
 export function digestAt(path: string): Digest | undefined {
   const [, algorithm, hex] = /^blobs\/([^/]+)\/([^/]+)$/.exec(path) ?? [];
   return parseDigest(`${algorithm}:${hex}`);
@@ -30,14 +30,14 @@ export function writeLayoutIndex(manifests: readonly Descriptor[]): string {
   return JSON.stringify({ schemaVersion: 2, mediaType: ociIndex, manifests });
 }
 
-/** What `index.json` names. @throws ManifestError */
+/** The images that `index.json` names. @throws ManifestError */
 export function readLayoutIndex(bytes: Uint8Array): readonly Descriptor[] {
   const { children } = readManifest(bytes, ociIndex);
   if (children.length === 0) throw new ManifestError("an empty index.json");
   return children;
 }
 
-/** The name that a layout's index gives to an image, if it is one with a source host. */
+/** The image's name in a layout's index, if it has a source host. */
 export function nameOf({ annotations = {} }: Descriptor): string | undefined {
   return [annotations[nameAnnotation], annotations[refAnnotation]].find((name) => name?.includes("/"));
 }

@@ -1,4 +1,4 @@
-/** Manifests: what one names, read for inspection only, because the bytes are served as they came. */
+/** Manifests, parsed for inspection only: the bytes are served as they came. */
 import {
   dockerList,
   manifestTypes,
@@ -11,22 +11,22 @@ import {
 import { parseDigest, type Digest } from "./digest.ts";
 import { topLevelKeys } from "./json.ts";
 
-/** An image or an index (image-spec manifest.md, image-index.md; Docker's two types say the same in other words). */
+/** An image or an index (image-spec manifest.md, image-index.md; Docker's two types have the same fields). */
 export interface Manifest {
   readonly kind: "image" | "index";
   readonly mediaType: string;
-  /** What an index lists; empty for an image. */
+  /** The manifests that an index names; empty for an image. */
   readonly children: readonly Descriptor[];
   /** Only an image has one. */
   readonly config?: Descriptor;
-  /** What an image is made of; empty for an index. */
+  /** The layers of an image; empty for an index. */
   readonly layers: readonly Descriptor[];
   readonly subject?: Descriptor;
   readonly artifactType?: string;
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
-/** A document that is no manifest, or one that two readers could understand differently. */
+/** A document that is no manifest, or that two parsers could understand differently. */
 export class ManifestError extends Error {
   override readonly name = "ManifestError";
 }
@@ -36,7 +36,7 @@ type Document = Readonly<Record<string, unknown>>;
 const maxDepth = 32;
 const maxDescriptors = 10_000;
 
-// Everything that is read here, and `fsLayers`, by which schema 1 would be recognised.
+// All fields that are read here, and `fsLayers`, which marks schema 1.
 const fields = [
   "schemaVersion",
   "mediaType",
@@ -50,11 +50,11 @@ const fields = [
 ];
 const fieldByFold = new Map(fields.map((field) => [fold(field), field]));
 
-// A document that is both an image and an index would be one thing to us and another to a client (CVE-2021-41190).
+// A document that is both an image and an index could be one to us and the other to a client (CVE-2021-41190).
 const foreignFields = { image: ["manifests", "fsLayers"], index: ["config", "layers", "fsLayers"] } as const;
 
 /**
- * The manifest that `bytes` are, when they were sent as `contentType`.
+ * Parses `bytes` that were sent as `contentType`.
  * @throws ManifestError, and nothing else, whatever the bytes.
  */
 export function readManifest(bytes: Uint8Array, contentType: string): Manifest {
@@ -84,7 +84,7 @@ export function readManifest(bytes: Uint8Array, contentType: string): Manifest {
   };
 }
 
-/** How a list of referrers names a manifest, with what clients filter by (distribution-spec, "Listing Referrers"). */
+/** The descriptor of a manifest in a list of referrers (distribution-spec "Listing Referrers"). */
 export function listedAs(
   { mediaType, digest, size }: Descriptor,
   { artifactType, config, annotations }: Manifest,
@@ -104,7 +104,7 @@ export function artifactTypeOf(manifest: Manifest): string | undefined {
   return manifest.artifactType ?? manifest.config?.mediaType;
 }
 
-/** Every digest that `manifest` consists of: children, config and layers. Its subject is not a part of it. */
+/** The digests of the parts of `manifest`: children, layers and config. Its subject is not a part of it. */
 export function namesIn({ children, config, layers }: Manifest): Digest[] {
   return [...children, ...layers, ...(config ? [config] : [])].map(({ digest }) => digest);
 }
@@ -112,7 +112,7 @@ export function namesIn({ children, config, layers }: Manifest): Digest[] {
 function parse(bytes: Uint8Array): Document {
   if (bytes.byteLength > maxManifestBytes) throw new ManifestError(`larger than ${maxManifestBytes} bytes`);
   try {
-    // A byte order mark is kept, so that JSON.parse refuses it as other readers do.
+    // A byte order mark is kept, so that JSON.parse refuses it as other parsers do.
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
     checkKeys(text);
     const document: unknown = JSON.parse(text);
@@ -124,7 +124,7 @@ function parse(bytes: Uint8Array): Document {
   throw new ManifestError("not a JSON object");
 }
 
-/** Of repeated keys readers take the first or the last, and Go's take `LAYERS` for `layers`: such a document has no one meaning. */
+/** Parsers take the first or the last of duplicate keys, and Go's take `LAYERS` for `layers`: such a document is ambiguous. */
 function checkKeys(text: string): void {
   const seen = new Set<string>();
   for (const key of topLevelKeys(text, maxDepth)) {
@@ -136,14 +136,14 @@ function checkKeys(text: string): void {
   }
 }
 
-/** `key` as Go's encoding/json compares it: simple case folding, by which ſ is an s and the Kelvin sign a k. */
+/** `key` as Go's encoding/json compares it: simple case folding, which maps ſ to s and the Kelvin sign to k. */
 function fold(key: string): string {
   return key.toUpperCase().toLowerCase();
 }
 
 function checkMediaType(document: Document, mediaType: string): void {
   const stated = document["mediaType"] ?? undefined;
-  // Only OCI lets a document leave its own type out (image-spec: "SHOULD be used").
+  // Only OCI documents may omit their type (image-spec: "SHOULD be used").
   if (stated === undefined && (mediaType === ociIndex || mediaType === ociManifest)) return;
   if (stated !== mediaType) throw new ManifestError(`sent as ${mediaType}, but says otherwise of itself`);
 }
@@ -170,7 +170,7 @@ function readOptional(value: unknown, where: string): Descriptor | undefined {
   return value === undefined || value === null ? undefined : readDescriptor(value, where);
 }
 
-/** What says where bytes come from must be right; what only describes them is left out when it is not. `urls` are never followed. */
+/** Fields that identify content must be valid; invalid ones that only describe it are left out. `urls` are never followed. */
 function readDescriptor(value: unknown, where: string): Descriptor {
   if (!isObject(value)) throw new ManifestError(`${where} is not a descriptor`);
   const mediaType = readText(value["mediaType"]);
@@ -178,7 +178,7 @@ function readDescriptor(value: unknown, where: string): Descriptor {
   const digest = parseDigest(readText(value["digest"]) ?? "");
   if (digest === undefined) throw new ManifestError(`${where} has no sha256 or sha512 digest`);
   const size = value["size"];
-  // 1e400 parses to Infinity and 2^53 + 1 to another number: neither is what the document says.
+  // 1e400 parses to Infinity, and 2^53 + 1 to another number.
   if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
     throw new ManifestError(`${where} has no size in bytes`);
   }
@@ -212,7 +212,7 @@ function isTexts(value: unknown): value is Readonly<Record<string, string>> {
   return isObject(value) && Object.values(value).every((item) => typeof item === "string");
 }
 
-/** A text that says something: Go's encoder may write an absent one as "". */
+/** A text that is not empty: Go's encoder may write an absent one as "". */
 function readText(value: unknown): string | undefined {
   return typeof value === "string" && value !== "" ? value : undefined;
 }

@@ -1,17 +1,17 @@
-/** Patterns of images, as pins and retention rules name them: `docker.io/library/*`, `ghcr.io/org/app:v1.*`, `sha256:…`. */
+/** Image patterns, as in pins and retention rules: `docker.io/library/*`, `ghcr.io/org/app:v1.*`, `sha256:…`. */
 import { parseGlob, type Glob } from "./glob.ts";
 import { parseDigest, type Digest } from "./digest.ts";
 import { formatRepository, type Repository } from "./reference.ts";
 
-/** What a pattern may match. */
+/** An image that is matched against patterns. */
 export interface Candidate {
   readonly repository: Repository;
-  /** Absent while only the tag is known; no pattern with a digest matches then. */
+  /** Absent while only the tag is known; then no pattern with a digest matches. */
   readonly digest?: Digest;
   readonly tags: readonly string[];
 }
 
-/** A pattern that was read. What it leaves out, it does not ask for. */
+/** A parsed pattern. An absent part matches anything. */
 export interface Pattern {
   readonly text: string;
   readonly repository?: Glob;
@@ -19,7 +19,7 @@ export interface Pattern {
   readonly digest?: Digest;
 }
 
-/** One sentence for people whose pattern is none. */
+/** What to write instead of an invalid pattern, for messages. */
 export const patternExpected =
   "an image with its source host, such as docker.io/library/nginx:1.29, where * stands for a part and ** for parts of a name, or a digest";
 
@@ -27,7 +27,7 @@ const repositoryGrammar = /^(?:\*\*|[a-z0-9*.-]+(?::\d{1,5})?)(?:\/[a-z0-9*._-]+
 const nameGlobGrammar = /^[a-z0-9*._-]+(?:\/[a-z0-9*._-]+)*$/;
 const tagGrammar = /^[a-zA-Z0-9_*][a-zA-Z0-9._*-]{0,127}$/;
 
-/** The pattern that `text` spells, or undefined. The source host comes first, since a pattern has no default. */
+/** `text` as a pattern, or undefined. It must begin with the source host: patterns have no default upstream. */
 export function parsePattern(text: string): Pattern | undefined {
   if (text.length > 512) return undefined;
   const alone = parseDigest(text);
@@ -50,25 +50,25 @@ export function parsePattern(text: string): Pattern | undefined {
   };
 }
 
-/** The names of repositories, without a host, that a glob such as `library/*` stands for; undefined when it is none. */
+/** A glob over repository names without a host, such as `library/*`; undefined when it is malformed. */
 export function parseRepositoryGlob(text: string): Glob | undefined {
   return text.length <= 255 && nameGlobGrammar.test(text) ? parseGlob(text) : undefined;
 }
 
-/** The one source host that `pattern` is for; undefined when it is for any, or has a glob there. */
+/** The one source host that `pattern` can match; undefined when it has a glob there, or none. */
 export function hostOf({ text, repository }: Pattern): string | undefined {
   const [first = ""] = text.split("/");
   return repository && !first.includes("*") ? first : undefined;
 }
 
-/** Does `pattern` match an image that is held as `candidate`? */
+/** Whether `pattern` matches `candidate`. */
 export function matches({ repository, tag, digest }: Pattern, candidate: Candidate): boolean {
   if (digest && digest !== candidate.digest) return false;
   if (repository && !repository.test(formatRepository(candidate.repository))) return false;
   return !tag || candidate.tags.some((name) => tag.test(name));
 }
 
-/** May `pattern` match anything in `repository`? */
+/** Whether `pattern` can match anything in `repository`. */
 export function mayMatch(pattern: Pattern, repository: Repository): boolean {
   return !pattern.repository || pattern.repository.test(formatRepository(repository));
 }
@@ -78,7 +78,7 @@ function hasHost(repository: string): boolean {
   return first.includes("**") || (rest.length > 0 && /[.:*]|^localhost$/.test(first));
 }
 
-/** Docker Hub's one-component names live under `library/`, as they do when they are pulled. */
+/** One-component names at Docker Hub are under `library/`, as for pulls. */
 function withLibrary(repository: string): string {
   return /^docker\.io\/[^/]+$/.test(repository) && !repository.includes("**")
     ? repository.replace("/", "/library/")

@@ -1,20 +1,20 @@
-/** Platforms as people write them, `linux/arm/v7`, and what of an index a node of one would run. */
+/** Platforms such as `linux/arm/v7`, and which manifests of an index a node of one would run. */
 import type { Descriptor, Platform } from "./descriptor.ts";
 
-/** One sentence for people whose platform is none. */
+/** What to write instead of an invalid platform, for messages. */
 export const platformExpected = "a platform such as linux/amd64 or linux/arm/v7";
 
-/** What a platform looks like. */
+/** The grammar of a platform. */
 export const platformGrammar = /^([a-z0-9]+)\/([a-z0-9_]+)(?:\/([a-z0-9.]+))?$/;
 
-/** The variant that is meant where none is written, and those that run what was built for the ones after them. */
-const variants: Readonly<Record<string, { readonly usual: string; readonly ladder: readonly string[] }>> = {
-  amd64: { usual: "v1", ladder: ["v4", "v3", "v2", "v1"] },
-  arm: { usual: "v7", ladder: ["v8", "v7", "v6", "v5"] },
-  arm64: { usual: "v8", ladder: ["v8"] },
+/** For each architecture, the variant that is meant when none is written, and an order in which each also runs those after it. */
+const variants: Readonly<Record<string, { readonly usual: string; readonly order: readonly string[] }>> = {
+  amd64: { usual: "v1", order: ["v4", "v3", "v2", "v1"] },
+  arm: { usual: "v7", order: ["v8", "v7", "v6", "v5"] },
+  arm64: { usual: "v8", order: ["v8"] },
 };
 
-/** The platform that `text` spells, or undefined. */
+/** `text` as a platform, or undefined. */
 export function parsePlatform(text: string): Platform | undefined {
   const [, os, architecture, variant] = platformGrammar.exec(text) ?? [];
   return os && architecture ? { os, architecture, ...(variant && { variant }) } : undefined;
@@ -25,7 +25,7 @@ export function formatPlatform({ os, architecture, variant }: Platform): string 
   return [os, architecture, variant].filter(Boolean).join("/");
 }
 
-/** Whether a platform is the one that is wanted; a wanted one without a variant takes any. */
+/** Whether `platform` is `wanted`; without a variant, `wanted` means any. */
 export function isPlatform(platform: Platform, wanted: Platform): boolean {
   const { os, architecture, variant } = wanted;
   const isSame = platform.os === os && platform.architecture === architecture;
@@ -33,8 +33,8 @@ export function isPlatform(platform: Platform, wanted: Platform): boolean {
 }
 
 /**
- * What of an index a node of `wanted` would take: the best variant that runs there, of Windows every build. What is for
- * no platform in particular is for all. Empty when there is nothing.
+ * The manifests of an index that a node of `wanted` would run: the best variant, and every build of Windows. Those without a
+ * platform are for all nodes. Empty when there are none.
  */
 export function childrenFor(wanted: Platform, children: readonly Descriptor[]): readonly Descriptor[] {
   const open = children.filter(({ platform }) => platform === undefined);
@@ -49,8 +49,8 @@ export function childrenFor(wanted: Platform, children: readonly Descriptor[]): 
 function runnable({ architecture, variant }: Platform): readonly string[] {
   const known = variants[architecture];
   const asked = variant ?? known?.usual ?? "";
-  const at = known?.ladder.indexOf(asked) ?? -1;
-  return known && at >= 0 ? known.ladder.slice(at) : [asked];
+  const at = known?.order.indexOf(asked) ?? -1;
+  return known && at >= 0 ? known.order.slice(at) : [asked];
 }
 
 function isOf(platform: Platform, wanted: Platform & { readonly variant: string }): boolean {

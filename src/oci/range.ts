@@ -1,4 +1,4 @@
-/** The Range header (RFC 9110 section 14): which bytes of a blob are asked for. */
+/** The Range header (RFC 9110 section 14). */
 
 /** Bytes from `start` up to, but not including, `end`. */
 export interface Span {
@@ -6,14 +6,14 @@ export interface Span {
   readonly end: number;
 }
 
-/** What a Range header comes to: all bytes (200), none that exist (416), or one span (206). */
+/** What a Range header requests: all bytes (200), none that exist (416), or one span (206). */
 export type RangeAsked = "whole" | "unsatisfiable" | Span;
 
 const oneRange = /^bytes=([0-9]*)-([0-9]*)$/i;
 
 /**
- * What `header` asks of a blob of `size` bytes. Several ranges are answered in full, as section 14.2 allows: a 206 with
- * only the first of them would be taken for all. What is malformed or of another unit is ignored, as it demands.
+ * What `header` requests of a blob of `size` bytes. Several ranges get the whole blob, as section 14.2 allows: a 206 with
+ * only the first would be taken for all of them. Malformed headers and other units are ignored, as it demands.
  */
 export function parseRange(header: string | undefined, size: number): RangeAsked {
   const match = header === undefined ? null : oneRange.exec(header);

@@ -1,27 +1,27 @@
-/** Source hosts: which upstream a name belongs to. A host is a key into the configured map, never an address to dial. */
+/** Source hosts: which upstream a name belongs to. A host is a key into the configuration, never an address to dial. */
 import { RegistryError } from "./error.ts";
 import { parseRepositoryName, type Repository } from "./reference.ts";
 
-/** What is served. The keys of `upstreams` are source hosts in canonical form. */
+/** The configured upstreams. The keys are source hosts in canonical form. */
 export interface Routing {
   readonly upstreams: ReadonlySet<string>;
-  /** The upstream of names that have no host. */
+  /** The upstream of names without a host. */
   readonly defaultUpstream: string;
 }
 
-// Docker Hub's API answers by other names than the one that its images carry.
+// Docker Hub's API has other names than the one in its images' names.
 const aliases: ReadonlyMap<string, string> = new Map([
   ["registry-1.docker.io", "docker.io"],
   ["index.docker.io", "docker.io"],
 ]);
 
-/** What a source host looks like in its one spelling, as a name in a configuration or a folder: no address in brackets. */
+/** The grammar of a source host in canonical form, as in the configuration: no address in brackets. */
 export const sourceHostGrammar = /^(?!.*:443$)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?$/;
 
-// A name, an IPv4 or a bracketed IPv6 address, perhaps with a port.
+// A name, an IPv4 or a bracketed IPv6 address, with or without a port.
 const hostGrammar = /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$/i;
 
-/** The one spelling of a source host: lower case, without https's port, Docker Hub always as `docker.io`. */
+/** A source host in canonical form: lower case, without port 443, Docker Hub always as `docker.io`. */
 export function canonicalHost(text: string): string {
   const host = text.toLowerCase().replace(/:443$/, "");
   return aliases.get(host) ?? host;
@@ -41,8 +41,8 @@ export function upstreamOf(host: string, routing: Routing): string {
 }
 
 /**
- * The upstream of a path that came without a source host beside it: its first component, if that is one, else the default.
- * A component with nothing after it is a repository, as it is for every client.
+ * The upstream of a path without `ns`: its first component, if that is a source host, else the default.
+ * A single component is a repository, as for every client.
  * @throws RegistryError NAME_UNKNOWN when the first component looks like a host that is not configured.
  */
 export function upstreamWithin(path: readonly string[], routing: Routing): string {
@@ -53,8 +53,8 @@ export function upstreamWithin(path: readonly string[], routing: Routing): strin
 }
 
 /**
- * The repository of `upstream` that `path` spells, with or without the source host in front (mirrors with `override_path`
- * send it there and as `ns`). Docker Hub's one-component names live under `library/`.
+ * The repository of `upstream` at `path`, with or without the source host in front (mirrors with `override_path`
+ * send it there and as `ns`). One-component names at Docker Hub are under `library/`.
  * @throws RegistryError NAME_INVALID
  */
 export function repositoryAt(upstream: string, path: readonly string[]): Repository {
@@ -75,7 +75,7 @@ function looksLikeHost(text: string): boolean {
   return text.length <= 255 && (text === "localhost" || /[.:]/.test(text)) && hostGrammar.test(text);
 }
 
-/** `text` fit for an error message: short, and with control characters escaped. */
+/** `text` for an error message: shortened, with control characters escaped. */
 function quoted(text: string): string {
   return JSON.stringify(text.slice(0, 100));
 }

@@ -1,51 +1,55 @@
-/** Targets: what a request asks for, read once from its method and URL, so that nobody below sees either. */
+/** Targets: what a request is for, parsed once from its method and URL; no other module reads those. */
 import { parseDigest, type Digest } from "./digest.ts";
 import { RegistryError } from "./error.ts";
 import { parseTag, type Reference, type Repository } from "./reference.ts";
 import { repositoryAt, upstreamOf, upstreamWithin, type Routing } from "./routing.ts";
 
-/** A repository, and its source host if the client named it by `ns`: the answer then says it again in `OCI-Namespace`. */
-interface Place {
+/** A repository, and its source host if the client sent it as `ns`: the response then repeats it in `OCI-Namespace`. */
+interface RepositoryTarget {
   readonly repository: Repository;
   readonly namespace?: string;
 }
 
-/** One request of the distribution-spec's pull and content discovery. */
+/** One request of the distribution-spec's "Pull" and "Content Discovery". */
 export type Target =
   | { readonly kind: "ping" }
-  | (Place & { readonly kind: "manifest"; readonly reference: Reference })
-  | (Place & { readonly kind: "blob"; readonly digest: Digest })
-  | (Place & { readonly kind: "tags"; readonly count?: number; readonly last?: string })
-  | (Place & { readonly kind: "referrers"; readonly subject: Digest; readonly artifactType?: string });
+  | (RepositoryTarget & { readonly kind: "manifest"; readonly reference: Reference })
+  | (RepositoryTarget & { readonly kind: "blob"; readonly digest: Digest })
+  | (RepositoryTarget & { readonly kind: "tags"; readonly count?: number; readonly last?: string })
+  | (RepositoryTarget & {
+      readonly kind: "referrers";
+      readonly subject: Digest;
+      readonly artifactType?: string;
+    });
 
-/** A page of tags is never longer, whatever `n` asks. */
+/** The most tags in a page, whatever `n` is. */
 const maxTags = 10_000;
 
 // RFC 6838 section 4.2: restricted-name "/" restricted-name.
 const mediaTypeGrammar = /^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}\/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$/i;
 
-/** Does `method` ask for something, without a change to it? Nothing else is served. */
+/** Whether `method` only reads. Nothing else is served. */
 export function isRead(method: string): boolean {
   return method === "GET" || method === "HEAD";
 }
 
-type Read = (place: Place, rest: string, query: URLSearchParams) => Target;
+type Read = (named: RepositoryTarget, rest: string, query: URLSearchParams) => Target;
 
-/** What follows a repository's name, and what the rest of the path then is. */
+/** The path component after a repository's name, and how the rest is parsed. */
 const endpoints: ReadonlyMap<string, Read> = new Map<string, Read>([
-  ["manifests", (place, rest) => ({ kind: "manifest", ...place, reference: readReference(rest) })],
-  ["blobs", (place, rest) => ({ kind: "blob", ...place, digest: readBlob(rest) })],
-  ["tags", (place, rest, query) => ({ kind: "tags", ...place, ...readPage(rest, query) })],
-  ["referrers", (place, rest, query) => ({ kind: "referrers", ...place, ...readSubject(rest, query) })],
+  ["manifests", (named, rest) => ({ kind: "manifest", ...named, reference: readReference(rest) })],
+  ["blobs", (named, rest) => ({ kind: "blob", ...named, digest: readBlob(rest) })],
+  ["tags", (named, rest, query) => ({ kind: "tags", ...named, ...readPage(rest, query) })],
+  ["referrers", (named, rest, query) => ({ kind: "referrers", ...named, ...readSubject(rest, query) })],
 ]);
 
-/** What may follow a repository's name: every endpoint there is but `/v2/` itself. */
+/** Every endpoint but `/v2/` itself. */
 export const endpointNames: readonly string[] = [...endpoints.keys()];
 
 /**
- * What `method` and `url` (path and query as received) ask for. The source host comes as `?ns=`, as `/<host>/v2/…`, as
+ * Parses `method` and `url` (path and query as received). The source host comes as `?ns=`, as `/<host>/v2/…`, as
  * `/v2/<host>/…`, or not at all.
- * @throws RegistryError when it is nothing that is served.
+ * @throws RegistryError when there is no such endpoint, or a part is malformed.
  */
 export function parseTarget(method: string, url: string, routing: Routing): Target {
   if (!isRead(method)) throw new RegistryError("UNSUPPORTED");
@@ -57,21 +61,21 @@ export function parseTarget(method: string, url: string, routing: Routing): Targ
   }
   if (path.join("/") === "") return { kind: "ping" };
 
-  // The last one counts: a repository may have components of these names, a reference may not have components at all.
+  // The last one counts: a repository's components may have these names, and a reference has no components.
   const at = path.findLastIndex((component, index) => index < path.length - 1 && endpoints.has(component));
   const read = endpoints.get(path[at] ?? "");
   if (read === undefined) throw nothingHere();
   const name = path.slice(0, at);
   const upstream = namespace ?? prefix ?? upstreamWithin(name, routing);
-  const place = { repository: repositoryAt(upstream, name), ...(namespace && { namespace }) };
-  return read(place, path.slice(at + 1).join("/"), query);
+  const named = { repository: repositoryAt(upstream, name), ...(namespace && { namespace }) };
+  return read(named, path.slice(at + 1).join("/"), query);
 }
 
-/** The parts of a URL: the host before `/v2`, if there is one, and the components after it. */
+/** The parts of a URL: the host before `/v2`, if any, and the components after it. */
 function split(url: string): { host: string | undefined; path: string[]; query: URLSearchParams } {
   const mark = url.indexOf("?");
   const [, ...components] = decode(mark < 0 ? url : url.slice(0, mark)).split("/");
-  // A plus sign is one: these are media types and tags, not a form, and no value has a space.
+  // A plus sign stays one: values are media types and tags, not form data, and have no spaces.
   const query = new URLSearchParams(mark < 0 ? "" : url.slice(mark + 1).replaceAll("+", "%2B"));
   if (components[0] === "v2") return { host: undefined, path: components.slice(1), query };
   if (components[1] === "v2") return { host: components[0], path: components.slice(2), query };
@@ -79,8 +83,8 @@ function split(url: string): { host: string | undefined; path: string[]; query: 
 }
 
 /**
- * `path` with its percent-encoding undone once. An escape that hides a slash, is malformed or not of ASCII stays, and is
- * refused for its "%", which no grammar here has. (decodeURIComponent would throw, at a cost, for each component.)
+ * `path` with its percent-encoding decoded once. Escapes of slashes, malformed ones and those beyond ASCII stay, and are
+ * refused later, since no grammar here allows "%". (decodeURIComponent would throw, which is slow.)
  */
 function decode(path: string): string {
   return path.replace(/%[0-7][0-9a-f]/gi, (escape) => {
@@ -109,7 +113,7 @@ function readDigest(text: string): Digest {
 }
 
 function readBlob(text: string): Digest {
-  // The status of an upload: that none are taken says more than that it is no digest.
+  // The status of an upload: "unsupported" says more than "no digest".
   if (text.startsWith("uploads/")) throw new RegistryError("UNSUPPORTED");
   return readDigest(text);
 }
@@ -120,7 +124,7 @@ function readPage(rest: string, query: URLSearchParams): { count?: number; last?
   if (count !== null && !/^[0-9]+$/.test(count)) {
     throw new RegistryError("NAME_INVALID", '"n" is not a whole number');
   }
-  // Every tag comes after the empty text, which some clients send for their first page.
+  // Some clients send an empty `last` for the first page.
   const last = query.get("last") || undefined;
   if (last !== undefined && parseTag(last) === undefined) {
     throw new RegistryError("NAME_INVALID", '"last" is not a tag');
@@ -137,7 +141,7 @@ function readSubject(rest: string, query: URLSearchParams): { subject: Digest; a
   return { subject, ...(artifactType && { artifactType }) };
 }
 
-/** Not found, as any path that is not there: `_catalog` too, since what is held says nothing about what can be pulled. */
+/** Any other path is 404; `_catalog` too, since what is held does not say what can be pulled. */
 function nothingHere(): RegistryError {
   return new RegistryError(
     "NAME_UNKNOWN",
