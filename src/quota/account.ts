@@ -1,285 +1,23 @@
-/** One bucket's books as they are kept: what is set aside and spent, what an answer teaches, and what is written down. */
-import { Balance, type BalanceOptions, type BucketBooks, type SharedByAddress, Shares } from "./balance.ts";
-import type { Clocks } from "./clock.ts";
-import { QuotaEvents } from "./events.ts";
-import { readRetryAfter, LearntLimits, costOf, type KnownLimits, type Quota } from "./limits.ts";
-import {
-  outcomeOf,
-  type Ledger,
-  type Outcome,
-  type Spender,
-  type SavedBucket,
-  type LedgerEntry,
-} from "./ledger.ts";
-import type { QuotaAnswer, QuotaRequest, QuotaError } from "./quota.ts";
+/** Counts what one bucket sends: in memory, in the ledger, and in events. What may be sent is balance.ts's concern. */
+import type { Clock } from "../async/clock.ts";
+import { Balance, type BalanceOptions } from "./balance.ts";
+import type { QuotaEvent, QuotaListener } from "./events.ts";
+import { outcomeOf } from "./ledger.ts";
+import type { Ledger, LedgerEntry, Outcome, SavedBucket, Spender } from "./ledger.ts";
+import { costOf, readRetryAfter } from "./limits.ts";
+import type { QuotaAnswer, QuotaError, QuotaRequest } from "./quota.ts";
 import { unwritable } from "./refusal.ts";
 import { restore, type Restored } from "./restore.ts";
-import type { RehearsalMode, BucketState } from "./snapshot.ts";
-import { Pauses } from "./pauses.ts";
-import { SlidingWindow, type Settlement, keepMs } from "./slidingWindow.ts";
+import type { BucketState, RehearsalMode } from "./snapshot.ts";
+import { keepMs, type Settlement } from "./slidingWindow.ts";
 import type { WindowRow } from "./windowRows.ts";
 
 export interface AccountOptions extends BalanceOptions {
-  readonly preset: KnownLimits;
-  /** What the operator says is allowed, used until the upstream says something. */
-  readonly quota: Quota | undefined;
-  /** The share of the limit that one client may spend in a window; without it, all of it. */
-  readonly perClient?: number;
   readonly ledger: Ledger;
-  readonly clocks: Clocks;
-  /** What another bucket of the upstream shares with this one. */
-  readonly shared?: SharedByAddress;
+  readonly clock: Pick<Clock, "now" | "elapsed">;
 }
 
-/** How old the last news must be for a free question to be worth asking. */
-const askEveryMs = 10_000;
-
-/** Everything but the standing in line, which is the bucket's. */
-export class Account {
-  readonly events = new QuotaEvents();
-  /** What may be spent now. */
-  readonly balance: Balance;
-  readonly #options: AccountOptions;
-  readonly #scribe: LedgerWriter;
-  readonly #books: BucketBooks;
-  #askedAt = Number.NEGATIVE_INFINITY;
-  #state: BucketState;
-
-  /** @throws whatever the ledger throws: without it, what may be spent is not known. */
-  static async open(options: AccountOptions): Promise<Account> {
-    const bucket = `${options.upstream} ${options.account ?? ""}`.trim();
-    return new Account(options, bucket, await restore(options.ledger, bucket, options.clocks));
-  }
-
-  private constructor(options: AccountOptions, bucket: string, restored: Restored) {
-    const { upstream } = options;
-    this.#options = options;
-    this.#scribe = new LedgerWriter(options.ledger, bucket, (error) =>
-      this.events.emit({ type: "ledger-failed", upstream, error }),
-    );
-    this.#books = booksOf(options, restored);
-    this.balance = new Balance(options, this.#books);
-    this.#state = this.balance.state;
-  }
-
-  /** What other buckets of the upstream have to share. */
-  get shared(): SharedByAddress {
-    return this.#books;
-  }
-
-  /** Sets aside what `errand` costs, right after a verdict of `go`. */
-  reserve(errand: QuotaRequest): Reservation {
-    const { window: reckoning, shares, clock } = this.#books;
-    return { request: errand, row: shares.add(errand, reckoning.send(costOf(errand.kind), clock.time())) };
-  }
-
-  /**
-   * Counts a request as one of any kind, if its claim still stands: in the meantime the upstream may have said that less is
-   * left than its reason must leave.
-   */
-  admit(claim: Reservation): boolean {
-    const { row, request: errand } = claim;
-    const now = this.#books.clock.time();
-    const floor = this.balance.floor(errand.purpose.reason);
-    const isLeft =
-      this.#books.pauses.emptyUntil(now) === undefined && this.#books.window.tokens(now) >= floor;
-    const stands = row.cost === 0 || isLeft;
-    if (stands) claim.guardRow = this.#books.guard.send(1, now);
-    return stands;
-  }
-
-  /** Writes down what is about to be sent. @throws QuotaError when a pull that a limit counts cannot be written. */
-  async begin(claim: Reservation): Promise<void> {
-    const { row, request: errand } = claim;
-    const time = this.#books.clock.time();
-    if (row.cost === 0) return;
-    const isLimited = this.#books.window.allowance.limit !== undefined;
-    // An upstream that has never said what is left will not tell us either what a power cut has taken from the ledger.
-    const mustLast = isLimited && this.#books.observedAt === undefined;
-    row.id = await this.#scribe.spend({ ...this.#spender(errand), time, cost: row.cost }, mustLast);
-    if (row.id === undefined && isLimited) throw unwritable(this.#options);
-    this.#announce();
-  }
-
-  /** It was not sent after all. */
-  release(claim: Reservation): void {
-    this.#settle(claim, "free", "released");
-  }
-
-  /** No answer came; the upstream may have counted it all the same. */
-  failed(claim: Reservation): void {
-    this.#settle(claim, "doubtful", "failed");
-  }
-
-  /** The upstream has answered. */
-  answered(claim: Reservation, { status, headers, abuse = false }: QuotaAnswer): void {
-    const { kind } = claim.request;
-    const now = this.#books.clock.time();
-    this.#books.hasAnswered = true;
-    const isLimited = status === 429;
-    const isOk = status >= 200 && status < 400;
-    const isAboutPulls = kind === "manifest-get" || kind === "manifest-head";
-    const remaining = isAboutPulls
-      ? this.#learn(() => this.#books.limits.readAnswer(headers, isOk, now))
-      : undefined;
-    // An upstream that names what is left names it whenever it counts.
-    const isCounted = isOk && (remaining !== undefined || this.#books.limits.from !== "headers");
-    this.#settle(claim, isLimited ? "free" : isCounted ? "counted" : "doubtful", outcomeOf(status));
-    if (remaining !== undefined) this.#observe(claim, remaining);
-    if (isLimited) {
-      const retryAfterMs = readRetryAfter(headers, this.#options.clocks.now());
-      const isLimitedPull = !abuse && claim.row.cost > 0 && this.#books.window.allowance.limit !== undefined;
-      // Who never said what is left, and names no time now, may as well mean the rate of requests.
-      const isPulls = isLimitedPull && (retryAfterMs !== undefined || this.#books.observedAt !== undefined);
-      // Where it names a time, that is when there will be some; else they come back as they were spent.
-      if (isPulls && retryAfterMs === undefined) this.#observe(claim, 0);
-      this.#books.pauses.limited({ isPulls, isAbuse: abuse, retryAfterMs }, now);
-      // In any case: the next process must not ask before the time that was named.
-      void this.#scribe.saveNow(this.#standing());
-    } else {
-      this.#scribe.saveChanged(this.#standing());
-    }
-    this.#announce();
-  }
-
-  /** Reads the limit that a token claims. */
-  learnToken(token: string): void {
-    this.#learn(() => this.#books.limits.readToken(token, this.#books.clock.time()));
-    this.#scribe.saveChanged(this.#standing());
-    this.#announce();
-  }
-
-  /** Counts a request that is not sent. */
-  refuse(errand: QuotaRequest, { kind, message, retryAfter }: QuotaError): void {
-    const spender = this.#spender(errand);
-    const { upstream, repository, client, reason } = spender;
-    this.#scribe.refuse(spender);
-    this.events.emit({ type: "refused", upstream, kind, reason, client, repository, message, retryAfter });
-    this.#announce();
-  }
-
-  /**
-   * Whether a free question, the HEAD of any manifest, may bring good news: a pull would be refused though one should
-   * have come free by now, or though others spent what is missing. Not within ten seconds of the last news.
-   */
-  worthAsking(): boolean {
-    const now = this.#books.clock.time();
-    const stopped =
-      this.#books.pauses.pausedUntil(now) ??
-      this.#books.pauses.emptyUntil(now) ??
-      this.#books.pauses.rehearsal(now);
-    if (stopped !== undefined || now - this.#askedAt < askEveryMs) return false;
-    const { limit = Number.POSITIVE_INFINITY } = this.#books.window.allowance;
-    if (this.#books.window.tokens(now) >= 1) return false;
-    if (this.balance.pullsFreeAt(now, 1) !== now && this.#books.window.spent(now) >= limit) return false;
-    this.#askedAt = now;
-    return true;
-  }
-
-  /** Counts what was served without asking the upstream; written with the next {@link maintain}. */
-  saved(pulls: number, bytes: number): void {
-    this.#books.saved.pulls += pulls;
-    this.#books.saved.bytes += bytes;
-  }
-
-  /** Behaves as if the upstream were empty or down, until the wall clock's `until`. */
-  rehearse(mode: RehearsalMode, until: number): void {
-    const now = this.#books.clock.time();
-    this.#books.pauses.rehearse(mode, now + until - this.#books.clock.wall(now));
-    this.#announce();
-  }
-
-  /** What has to be done each minute: tell where it stands, write that down, and add up what is old. */
-  async maintain(waiting: number): Promise<void> {
-    const { upstream } = this.#options;
-    this.#announce();
-    this.events.emit({ type: "sample", upstream, snapshot: this.balance.snapshot(waiting) });
-    await this.#scribe.saveNow(this.#standing());
-    await this.#scribe.fold(this.#standing());
-  }
-
-  /** Writes down where the ledger's clock stands, so that the next process need not reckon with less. */
-  async close(): Promise<void> {
-    await this.#scribe.saveNow(this.#standing());
-  }
-
-  #learn<T>(lesson: () => T): T {
-    const { allowance } = this.#books.limits;
-    const learnt = lesson();
-    if (this.#books.limits.allowance !== allowance)
-      this.#books.window.allowance = this.#books.limits.allowance;
-    return learnt;
-  }
-
-  #observe({ row }: Reservation, remaining: number): void {
-    this.#askedAt = this.#books.clock.time();
-    this.#books.observedAt = this.#options.clocks.now();
-    this.#books.window.observe(row, remaining, this.#askedAt);
-  }
-
-  #settle(claim: Reservation, fate: Settlement, outcome: Exclude<Outcome, "sent">): void {
-    const now = this.#books.clock.time();
-    const { row, guardRow: guarded, request: errand } = claim;
-    this.#books.window.settle(row, fate, now);
-    if (guarded) this.#books.guard.settle(guarded, "counted", now);
-    if (fate === "free") this.#books.shares.remove(errand.purpose.client, row);
-    const cost = fate === "free" ? 0 : row.cost;
-    if (row.id !== undefined) this.#scribe.settle(row.id, outcome, now, cost);
-    const { upstream } = this.#options;
-    if (cost > 0) this.events.emit({ type: "spent", upstream, reason: errand.purpose.reason, cost });
-    this.#announce();
-  }
-
-  #standing(): SavedBucket {
-    return this.balance.saved(this.#options.clocks.now());
-  }
-
-  #spender({ repository, purpose: { client, userAgent, reason } }: QuotaRequest): Spender {
-    return {
-      upstream: this.#options.upstream,
-      repository: repository.name,
-      // Both are the client's to choose. A node's name is no longer than this.
-      client: client.slice(0, 253),
-      userAgent: userAgent.slice(0, 200),
-      reason,
-      at: this.#options.clocks.now(),
-    };
-  }
-
-  #announce(): void {
-    const from = this.#state;
-    const to = this.balance.state;
-    if (from === to) return;
-    this.#state = to;
-    this.events.emit({ type: "state", upstream: this.#options.upstream, from, to });
-  }
-}
-
-/** The books as the last process left them. */
-function booksOf(options: AccountOptions, restored: Restored): BucketBooks {
-  const { quota: configured, preset, account, perClient, shared: common } = options;
-  const { saved: standing, rows, lastAnswer: word, pauses: stops } = restored;
-  const { clock } = common ?? restored;
-  const said = { configured, preset: preset.quota, hasAccount: account !== undefined };
-  const lessons = new LearntLimits(said, standing, clock.time());
-  const reckoning = new SlidingWindow(lessons.allowance);
-  reckoning.carry(rows, word);
-  const shares = new Shares(options, perClient);
-  shares.carry(rows);
-  return {
-    clock,
-    window: reckoning,
-    guard: common?.guard ?? new SlidingWindow(preset.guard, 0),
-    pauses: new Pauses(stops, common?.pauses),
-    shares,
-    limits: lessons,
-    hasAnswered: standing?.observedAt !== undefined,
-    observedAt: standing?.observedAt,
-    saved: { pulls: standing?.savedPulls ?? 0, bytes: standing?.savedBytes ?? 0 },
-  };
-}
-
-/** A request on its way through the books. */
+/** A request's place in the window, from before it is sent until it is settled. */
 export interface Reservation {
   readonly request: QuotaRequest;
   readonly row: WindowRow;
@@ -287,25 +25,258 @@ export interface Reservation {
   guardRow?: WindowRow;
 }
 
+/** How old the upstream's last word must be for a request that costs nothing to be worth it. */
+const askEveryMs = 10_000;
+
+/** One bucket without its queues. */
+export class Account {
+  readonly balance: Balance;
+  readonly #options: AccountOptions;
+  readonly #writer: LedgerWriter;
+  readonly #listeners = new Set<QuotaListener>();
+  #askedAt = Number.NEGATIVE_INFINITY;
+  #state: BucketState;
+
+  /** @throws what the ledger throws: without it, what may be spent is not known. */
+  static async open(options: AccountOptions): Promise<Account> {
+    const bucket = `${options.upstream} ${options.account ?? ""}`.trim();
+    return new Account(options, bucket, await restore(options.ledger, bucket, options.clock));
+  }
+
+  private constructor(options: AccountOptions, bucket: string, restored: Restored) {
+    const { upstream } = options;
+    this.#options = options;
+    this.#writer = new LedgerWriter(options.ledger, bucket, (error) =>
+      this.emit({ type: "ledger-failed", upstream, error }),
+    );
+    this.balance = new Balance(options, restored);
+    this.#state = this.balance.state;
+  }
+
+  /** Calls `listener` with each event until the returned function is called. */
+  on(listener: QuotaListener): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  emit(event: QuotaEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  /** Sets aside what `request` costs. Call it in the same turn as a verdict of `now`. */
+  reserve(request: QuotaRequest): Reservation {
+    const { window, shares, clock } = this.balance;
+    const row = window.send(costOf(request.kind), clock.time());
+    shares.add(request.purpose.client, row);
+    return { request, row };
+  }
+
+  /**
+   * Counts a request in the guard's window, if its reservation still holds: the upstream may have said in the meantime
+   * that less is left than its reason must leave.
+   */
+  admit(reservation: Reservation): boolean {
+    const { row, request } = reservation;
+    const { clock, pauses, window, guard } = this.balance;
+    const now = clock.time();
+    const isLeft =
+      pauses.emptyUntil(now) === undefined &&
+      window.tokens(now) >= this.balance.floor(request.purpose.reason);
+    const holds = row.cost === 0 || isLeft;
+    if (holds) reservation.guardRow = guard.send(1, now);
+    return holds;
+  }
+
+  /** Writes down what is about to be sent. @throws QuotaError when a pull that a limit counts cannot be written. */
+  async begin({ row, request }: Reservation): Promise<void> {
+    const { clock, window, observedAt } = this.balance;
+    const time = clock.time();
+    if (row.cost === 0) return;
+    const isLimited = window.allowance.limit !== undefined;
+    // An upstream that has never said what is left cannot correct what a power cut takes from the ledger either.
+    const mustLast = isLimited && observedAt === undefined;
+    row.id = await this.#writer.spend({ ...this.#spender(request), time, cost: row.cost }, mustLast);
+    if (row.id === undefined && isLimited) throw unwritable(this.#options);
+    this.#emitState();
+  }
+
+  /** The request was not sent. */
+  release(reservation: Reservation): void {
+    this.#settle(reservation, "free", "released");
+  }
+
+  /** No answer came. The upstream may have counted the request all the same. */
+  failed(reservation: Reservation): void {
+    this.#settle(reservation, "doubtful", "failed");
+  }
+
+  /** The upstream has answered. */
+  answered(reservation: Reservation, { status, headers, abuse = false }: QuotaAnswer): void {
+    const { kind } = reservation.request;
+    const { balance } = this;
+    const now = balance.clock.time();
+    balance.hasAnswered = true;
+    const isLimited = status === 429;
+    const isOk = status >= 200 && status < 400;
+    const isAboutPulls = kind === "manifest-get" || kind === "manifest-head";
+    const remaining = isAboutPulls
+      ? this.#learn(() => balance.limits.readAnswer(headers, isOk, now))
+      : undefined;
+    // An upstream that names what is left names it whenever it counts.
+    const isCounted = isOk && (remaining !== undefined || balance.limits.from !== "headers");
+    this.#settle(reservation, isLimited ? "free" : isCounted ? "counted" : "doubtful", outcomeOf(status));
+    if (remaining !== undefined) this.#observe(reservation, remaining);
+    if (isLimited) {
+      const retryAfterMs = readRetryAfter(headers, this.#options.clock.now());
+      const isLimitedPull =
+        !abuse && reservation.row.cost > 0 && balance.window.allowance.limit !== undefined;
+      // An upstream that never said what is left, and names no time now, may as well mean the rate of requests.
+      const isPulls = isLimitedPull && (retryAfterMs !== undefined || balance.observedAt !== undefined);
+      // A time that it names is when there will be some; without one, pulls come back as they were spent.
+      if (isPulls && retryAfterMs === undefined) this.#observe(reservation, 0);
+      balance.pauses.limited({ isPulls, isAbuse: abuse, retryAfterMs }, now);
+      // In any case: the next process must not send anything before the time that was named.
+      void this.#writer.saveNow(this.#toSave());
+    } else {
+      this.#writer.saveChanged(this.#toSave());
+    }
+    this.#emitState();
+  }
+
+  /** Reads the limit that a token claims. */
+  learnToken(token: string): void {
+    const { limits, clock } = this.balance;
+    this.#learn(() => limits.readToken(token, clock.time()));
+    this.#writer.saveChanged(this.#toSave());
+    this.#emitState();
+  }
+
+  /** Counts a request that is not sent. */
+  refuse(request: QuotaRequest, { kind, message, retryAfter }: QuotaError): void {
+    const spender = this.#spender(request);
+    const { upstream, repository, client, reason } = spender;
+    this.#writer.refuse(spender);
+    this.emit({ type: "refused", upstream, kind, reason, client, repository, message, retryAfter });
+    this.#emitState();
+  }
+
+  /**
+   * May the HEAD of any manifest, which costs nothing, bring good news? It may when a pull would be refused though one
+   * should have come free by now, or though others spent what is missing; ten seconds after the last news at the earliest.
+   */
+  worthAsking(): boolean {
+    const { clock, pauses, window } = this.balance;
+    const now = clock.time();
+    const stopped = pauses.pausedUntil(now) ?? pauses.emptyUntil(now) ?? pauses.rehearsal(now);
+    if (stopped !== undefined || now - this.#askedAt < askEveryMs) return false;
+    const { limit = Number.POSITIVE_INFINITY } = window.allowance;
+    if (window.tokens(now) >= 1) return false;
+    if (this.balance.pullsFreeAt(now, 1) !== now && window.spent(now) >= limit) return false;
+    this.#askedAt = now;
+    return true;
+  }
+
+  /** Counts what was served without a request to the upstream; written with the next {@link maintain}. */
+  saved(pulls: number, bytes: number): void {
+    this.balance.saved.pulls += pulls;
+    this.balance.saved.bytes += bytes;
+  }
+
+  /** Behaves as if the upstream were empty or down, until the wall clock's `until`. */
+  rehearse(mode: RehearsalMode, until: number): void {
+    const { clock, pauses } = this.balance;
+    const now = clock.time();
+    pauses.rehearse(mode, now + until - clock.wall(now));
+    this.#emitState();
+  }
+
+  /** To be called each minute: sends a `sample`, saves the bucket, and adds up old entries of the ledger. */
+  async maintain(waiting: number): Promise<void> {
+    const { upstream } = this.#options;
+    this.#emitState();
+    this.emit({ type: "sample", upstream, snapshot: this.balance.snapshot(waiting) });
+    await this.#writer.saveNow(this.#toSave());
+    await this.#writer.fold(this.#toSave());
+  }
+
+  /** Saves the bucket, and with it the time of the ledger's clock. */
+  async close(): Promise<void> {
+    await this.#writer.saveNow(this.#toSave());
+  }
+
+  #learn<T>(read: () => T): T {
+    const { limits, window } = this.balance;
+    const { allowance } = limits;
+    const learnt = read();
+    if (limits.allowance !== allowance) window.allowance = limits.allowance;
+    return learnt;
+  }
+
+  #observe({ row }: Reservation, remaining: number): void {
+    this.#askedAt = this.balance.clock.time();
+    this.balance.observedAt = this.#options.clock.now();
+    this.balance.window.observe(row, remaining, this.#askedAt);
+  }
+
+  #settle(reservation: Reservation, settlement: Settlement, outcome: Exclude<Outcome, "sent">): void {
+    const { clock, window, guard, shares } = this.balance;
+    const now = clock.time();
+    const { row, guardRow, request } = reservation;
+    window.settle(row, settlement, now);
+    if (guardRow) guard.settle(guardRow, "counted", now);
+    if (settlement === "free") shares.remove(request.purpose.client, row);
+    const cost = settlement === "free" ? 0 : row.cost;
+    if (row.id !== undefined) this.#writer.settle(row.id, outcome, now, cost);
+    const { upstream } = this.#options;
+    if (cost > 0) this.emit({ type: "spent", upstream, reason: request.purpose.reason, cost });
+    this.#emitState();
+  }
+
+  #toSave(): SavedBucket {
+    return this.balance.toSave(this.#options.clock.now());
+  }
+
+  #spender({ repository, purpose: { client, userAgent, reason } }: QuotaRequest): Spender {
+    return {
+      upstream: this.#options.upstream,
+      repository: repository.name,
+      // The client chooses both. A node's name is no longer than this.
+      client: client.slice(0, 253),
+      userAgent: userAgent.slice(0, 200),
+      reason,
+      at: this.#options.clock.now(),
+    };
+  }
+
+  #emitState(): void {
+    const from = this.#state;
+    const to = this.balance.state;
+    if (from === to) return;
+    this.#state = to;
+    this.emit({ type: "state", upstream: this.#options.upstream, from, to });
+  }
+}
+
 /** How long sums by the hour are kept. */
 const historyMs = 90 * 24 * 60 * 60 * 1000;
 
-export class LedgerWriter {
+/** Writes one bucket to the ledger. A failing disk refuses only what must not go unwritten. */
+class LedgerWriter {
   readonly #ledger: Ledger;
   readonly #bucket: string;
   readonly #failed: (error: unknown) => void;
-  /** What the standing said when it was last written. */
+  /** {@link changesOf} what was saved last. */
   #written = "";
   #isFolding = false;
 
-  /** `failed` hears of every write that the disk did not take. */
+  /** `failed` is called with the error of every write that failed. */
   constructor(ledger: Ledger, bucket: string, failed: (error: unknown) => void) {
     this.#ledger = ledger;
     this.#bucket = bucket;
     this.#failed = failed;
   }
 
-  /** Writes an entry down; undefined when the disk does not take it. */
+  /** Writes an entry and gives its number; undefined when it cannot be written. */
   async spend(entry: Omit<LedgerEntry, "bucket">, mustLast: boolean): Promise<number | undefined> {
     try {
       return await this.#ledger.spend({ ...entry, bucket: this.#bucket }, mustLast);
@@ -316,39 +287,39 @@ export class LedgerWriter {
   }
 
   settle(id: number, outcome: Exclude<Outcome, "sent">, time: number, cost: number): void {
-    this.#write(this.#ledger.settle(id, outcome, time, cost));
+    this.#ledger.settle(id, outcome, time, cost).catch(this.#failed);
   }
 
   refuse(spender: Spender): void {
-    this.#write(this.#ledger.refuse(spender));
+    this.#ledger.refuse(spender).catch(this.#failed);
   }
 
-  /** Writes the standing down, if it says anything new. */
-  saveChanged(standing: SavedBucket): void {
-    const news = newsOf(standing);
-    if (news === this.#written) return;
-    this.#written = news;
-    this.#write(this.#ledger.keep(this.#bucket, standing));
+  /** Saves the bucket if more has changed than the times and what was served without a request. */
+  saveChanged(saved: SavedBucket): void {
+    const changes = changesOf(saved);
+    if (changes === this.#written) return;
+    this.#written = changes;
+    this.#ledger.keep(this.#bucket, saved).catch(this.#failed);
   }
 
-  /** Writes the standing down in any case: it also says where the ledger's clock stands, and what was saved. */
-  async saveNow(standing: SavedBucket): Promise<void> {
-    this.#written = newsOf(standing);
+  /** Saves the bucket in any case. */
+  async saveNow(saved: SavedBucket): Promise<void> {
+    this.#written = changesOf(saved);
     try {
-      await this.#ledger.keep(this.#bucket, standing);
+      await this.#ledger.keep(this.#bucket, saved);
     } catch (error) {
       this.#failed(error);
     }
   }
 
-  /** Adds up, by the hour, what no window needs any more, and drops the oldest sums. */
+  /** Adds up by the hour what no window needs any more, and drops the oldest sums. */
   async fold({ time, at, windowMs }: SavedBucket): Promise<void> {
-    // A long history takes longer than the minute after which this is called again.
+    // A long history may take longer than the minute after which this is called again.
     if (this.#isFolding) return;
     this.#isFolding = true;
     const old = time - Math.max(keepMs, 2 * windowMs);
     try {
-      // Batch by batch, so that nothing else waits for long.
+      // In batches, so that nothing else waits for long.
       while ((await this.#ledger.fold(this.#bucket, old)) > 0) await new Promise(setImmediate);
       await this.#ledger.forget(at - historyMs);
     } catch (error) {
@@ -357,13 +328,9 @@ export class LedgerWriter {
       this.#isFolding = false;
     }
   }
-
-  #write(written: Promise<void>): void {
-    written.catch(this.#failed);
-  }
 }
 
-/** What is worth a write of its own. The times and what was saved are not. */
-function newsOf({ limit, windowMs, learntFrom, remaining, since, source }: SavedBucket): string {
+/** What is worth a write of its own. */
+function changesOf({ limit, windowMs, learntFrom, remaining, since, source }: SavedBucket): string {
   return JSON.stringify([limit, windowMs, learntFrom, remaining, since, source]);
 }

@@ -1,16 +1,16 @@
-/** What a bucket tells those who watch it: for logs, metrics and the event stream. */
+/** What a bucket reports as it happens: for logs, metrics and the event stream. */
 import type { QuotaErrorKind, Reason } from "./quota.ts";
-import type { Snapshot, BucketState } from "./snapshot.ts";
+import type { BucketState, Snapshot } from "./snapshot.ts";
 
 export type QuotaEvent =
-  /** A step of the ladder was taken, down or up. */
+  /** The state of the bucket has changed. */
   | {
       readonly type: "state";
       readonly upstream: string;
       readonly from: BucketState;
       readonly to: BucketState;
     }
-  /** A request may be sent. `cost` is in pulls, `waitedMs` is how long it stood in line. */
+  /** A request may be sent. `cost` is in pulls, `waitedMs` is how long it waited. */
   | {
       readonly type: "granted";
       readonly upstream: string;
@@ -18,7 +18,7 @@ export type QuotaEvent =
       readonly cost: number;
       readonly waitedMs: number;
     }
-  /** A request that costs pulls was answered, or will not be; `cost` is what it cost in the end, as the ledger has it. */
+  /** A request that costs pulls was answered, or will not be; `cost` is what it cost in the end, as in the ledger. */
   | { readonly type: "spent"; readonly upstream: string; readonly reason: Reason; readonly cost: number }
   /** A request was not sent. `retryAfter` is in seconds. */
   | {
@@ -36,18 +36,3 @@ export type QuotaEvent =
   | { readonly type: "ledger-failed"; readonly upstream: string; readonly error: unknown };
 
 export type QuotaListener = (event: QuotaEvent) => void;
-
-/** Tells events to whoever listens. */
-export class QuotaEvents {
-  readonly #listeners = new Set<QuotaListener>();
-
-  /** Calls `listener` with each event until the returned function is called. */
-  on(listener: QuotaListener): () => void {
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
-  }
-
-  emit(event: QuotaEvent): void {
-    for (const listener of this.#listeners) listener(event);
-  }
-}

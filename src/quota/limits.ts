@@ -1,43 +1,96 @@
-/** What is known of a limit, and how answers and tokens change it. */
+/** What is known of an upstream's limits: before it says anything, and from what its headers and tokens say. */
 import type { LearntFrom, SavedBucket } from "./ledger.ts";
-import type { Allowance } from "./slidingWindow.ts";
 import type { RequestKind } from "./quota.ts";
+import type { Allowance } from "./slidingWindow.ts";
+
+/** `limit` requests in any `windowMs` milliseconds. */
+export interface Quota {
+  readonly limit: number;
+  readonly windowMs: number;
+}
+
+/** The limits of one upstream, anonymous or with an account (sources: docs/quota.md). */
+export interface KnownLimits {
+  /** Pulls per window, until the upstream says otherwise. */
+  readonly quota?: Quota;
+  /** Milliseconds between two pulls, where the upstream limits their rate. */
+  readonly minIntervalMs?: number;
+  /** Requests of any kind: stays well below what an upstream takes for abuse. */
+  readonly guard: Quota;
+}
+
+const minuteMs = 60_000;
+const sixHoursMs = 6 * 60 * minuteMs;
+
+/** The window that spending is summed over where an upstream has no limit. */
+const unlimitedWindowMs = sixHoursMs;
+
+// No other registry names a limit on requests of any kind below this one (Artifact Registry: 60,000, ghcr.io: 44,000).
+const guard: Quota = { limit: 10_000, windowMs: minuteMs };
+
+/** What is known of `upstream` before it says anything. */
+export function knownLimits(upstream: string, authenticated: boolean): KnownLimits {
+  switch (upstream) {
+    case "docker.io":
+      return {
+        quota: { limit: authenticated ? 200 : 100, windowMs: sixHoursMs },
+        // "Thousands of requests per minute" from an address are taken for abuse, and it may not be ours alone.
+        guard: { limit: 1000, windowMs: minuteMs },
+      };
+    case "public.ecr.aws":
+      // One pull per second and address, ten with an account: a rate, so pulls are spaced.
+      return { minIntervalMs: authenticated ? 100 : 1000, guard };
+    case "quay.io":
+      // "A few requests per second per IP", with bursts.
+      return { guard: { limit: 30, windowMs: 5000 } };
+    default:
+      return { guard };
+  }
+}
+
+/**
+ * Pulls that a request of `kind` costs. Docker Hub counts GETs of manifests, by tag and by digest, and nothing else. The
+ * ledger has the same requests to every upstream.
+ */
+export function costOf(kind: RequestKind): 0 | 1 {
+  return kind === "manifest-get" ? 1 : 0;
+}
 
 interface Known {
   readonly allowance: Allowance;
   readonly from: LearntFrom;
-  /** The ledger's time at which the upstream last confirmed it. */
+  /** When the upstream last confirmed it, by the ledger's clock. */
   readonly seenAt: number;
 }
 
 export interface LearntLimitsOptions {
-  /** What holds until the upstream says something: the operator's word, else the preset's. */
+  /** These hold until the upstream says something: the first, else the second. */
   readonly configured: Quota | undefined;
   readonly preset: Quota | undefined;
-  /** Anonymous use is never unlimited. */
+  /** Without an account no upstream is unlimited. */
   readonly hasAccount: boolean;
 }
 
-/** One upstream's limit as far as it is known. Times are the ledger's. */
+/** One upstream's limit as far as it is known. Times are the ledger clock's. */
 export class LearntLimits {
   readonly #assumed: Omit<Known, "seenAt">;
   readonly #hasAccount: boolean;
   #known: Known;
   #source: string | undefined;
 
-  /** Starts from what earlier processes learnt, if they did. */
+  /** Starts from what earlier processes learnt. */
   constructor(
     { configured, preset, hasAccount }: LearntLimitsOptions,
-    standing: SavedBucket | undefined,
+    saved: SavedBucket | undefined,
     now: number,
   ) {
     const unlimited = { limit: undefined, windowMs: unlimitedWindowMs };
     this.#assumed = { allowance: configured ?? preset ?? unlimited, from: configured ? "config" : "none" };
     this.#hasAccount = hasAccount;
     this.#known = { ...this.#assumed, seenAt: now };
-    this.#source = standing?.source;
-    if (standing?.learntFrom === "headers" || standing?.learntFrom === "token") {
-      const { limit, windowMs, learntFrom } = standing;
+    this.#source = saved?.source;
+    if (saved?.learntFrom === "headers" || saved?.learntFrom === "token") {
+      const { limit, windowMs, learntFrom } = saved;
       this.#known = { allowance: { limit, windowMs }, from: learntFrom, seenAt: now };
     }
   }
@@ -50,25 +103,25 @@ export class LearntLimits {
     return this.#known.from;
   }
 
-  /** Whom the upstream says it counts. */
+  /** The address or account that the upstream says it counts. */
   get source(): string | undefined {
     return this.#source;
   }
 
-  /** Learns from the answer to a manifest's GET or HEAD; gives how many pulls it says are left. */
+  /** Reads the answer to a manifest's GET or HEAD; gives how many pulls it says are left. */
   readAnswer(headers: Headers, isOk: boolean, now: number): number | undefined {
     const { limit, windowMs, remaining, source } = readRateLimit(headers);
     if (source !== undefined) this.#source = source;
     if (limit !== undefined && windowMs !== undefined) {
       this.#known = { allowance: { limit, windowMs }, from: "headers", seenAt: now };
     } else if (isOk && source !== undefined && this.#hasAccount) {
-      this.#hearNothing(now);
+      this.#readNoLimit(now);
     }
     // A number without a window is some other limit's, such as GitLab's of requests per minute.
     return windowMs === undefined ? undefined : remaining;
   }
 
-  /** Learns what a token claims, unless answers have named a limit: they say what is in force. */
+  /** Reads the limit that a token claims. One in the headers of an answer goes before it: that one is in force. */
   readToken(token: string, now: number): void {
     const allowance = readTokenLimit(token);
     const { from } = this.#known;
@@ -77,11 +130,10 @@ export class LearntLimits {
   }
 
   /**
-   * A good answer that names whom it counts, but no limit, is what Docker Hub gives to paid accounts. It may also give
-   * it for single images that do not count: so a limit that the upstream once named is believed for a window longer,
-   * and an operator's for ever.
+   * An answer with a source but no limit is what Docker Hub gives to paid accounts. It may also give it for single images
+   * that do not count: so a limit that it once named is believed for a window longer, and a configured one always.
    */
-  #hearNothing(now: number): void {
+  #readNoLimit(now: number): void {
     const { from, seenAt, allowance } = this.#known;
     if (from === "config" || (from !== "none" && now - seenAt <= allowance.windowMs)) return;
     const unlimited = { limit: undefined, windowMs: allowance.windowMs };
@@ -91,8 +143,6 @@ export class LearntLimits {
   }
 }
 
-/** What upstreams say about quota, and what Hubcap says: headers and token claims, read leniently, never throwing. */
-
 export type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
 /** What an answer says about a pull limit; what it does not say is undefined. */
@@ -100,7 +150,7 @@ export interface RateLimit {
   readonly limit: number | undefined;
   readonly windowMs: number | undefined;
   readonly remaining: number | undefined;
-  /** Whom the upstream counts: an address, or the account's UUID. */
+  /** What the upstream counts by: an address, or the account's UUID. */
   readonly source: string | undefined;
 }
 
@@ -163,7 +213,7 @@ const unitMs: Readonly<Record<string, number>> = {
   us: 1e-3,
   µs: 1e-3,
   μs: 1e-3,
-  // The two letters mu, of which each is two bytes in UTF-8, where they were read as latin1 and put in lower case.
+  // Both letters mu are two bytes in UTF-8: here as read in latin1, in lower case.
   âµs: 1e-3,
   "î¼s": 1e-3,
   ms: 1,
@@ -209,8 +259,8 @@ function first(value: string | string[] | undefined): string | undefined {
   return typeof value === "string" ? value : value?.[0];
 }
 
-/** A quota as it is told to clients, in pulls and seconds. */
-export interface ToldQuota {
+/** A quota as clients are answered, in pulls and seconds. */
+interface ReportedQuota {
   readonly upstream: string;
   readonly limit: number;
   readonly windowSeconds: number;
@@ -221,7 +271,7 @@ export interface ToldQuota {
 
 /** `RateLimit-Policy` and `RateLimit` as draft-ietf-httpapi-ratelimit-headers-10 writes them. */
 export function formatRateLimit(
-  quota: ToldQuota,
+  quota: ReportedQuota,
 ): Readonly<Record<"RateLimit-Policy" | "RateLimit", string>> {
   // Host names need no escaping in a structured field's string (RFC 9651, 3.3.3); the parameters are whole numbers.
   const name = `"${quota.upstream.replaceAll(/[^\w.:-]/g, "")}"`;
@@ -230,57 +280,4 @@ export function formatRateLimit(
     "RateLimit-Policy": `${name};q=${quota.limit};w=${Math.ceil(quota.windowSeconds)}`,
     RateLimit: `${name};r=${Math.max(0, quota.remaining)}${reset}`,
   };
-}
-
-/** `limit` requests in any `windowMs` milliseconds. */
-export interface Quota {
-  readonly limit: number;
-  readonly windowMs: number;
-}
-
-/** The known limits of one upstream, for one way of using it. */
-export interface KnownLimits {
-  /** Pulls per window, until the upstream says otherwise. */
-  readonly quota?: Quota;
-  /** Milliseconds between two pulls, where the upstream limits their rate. */
-  readonly minIntervalMs?: number;
-  /** Requests of any kind: stays well below what an upstream takes for abuse. */
-  readonly guard: Quota;
-}
-
-const minuteMs = 60_000;
-const sixHoursMs = 6 * 60 * minuteMs;
-
-/** The window that spending is summed over where an upstream has no limit. */
-export const unlimitedWindowMs = sixHoursMs;
-
-// Nobody else names a limit on requests of any kind below this one (Artifact Registry: 60,000, ghcr.io: 44,000).
-const guard: Quota = { limit: 10_000, windowMs: minuteMs };
-
-/** The preset of `upstream`, anonymous or with an account. */
-export function knownLimits(upstream: string, authenticated: boolean): KnownLimits {
-  switch (upstream) {
-    case "docker.io":
-      return {
-        quota: { limit: authenticated ? 200 : 100, windowMs: sixHoursMs },
-        // "Thousands of requests per minute" from an address are taken for abuse, and it may not be ours alone.
-        guard: { limit: 1000, windowMs: minuteMs },
-      };
-    case "public.ecr.aws":
-      // One pull per second and address, ten with an account: a rate, so pulls are spaced.
-      return { minIntervalMs: authenticated ? 100 : 1000, guard };
-    case "quay.io":
-      // "A few requests per second per IP", with bursts.
-      return { guard: { limit: 30, windowMs: 5000 } };
-    default:
-      return { guard };
-  }
-}
-
-/**
- * Pulls that a request of `kind` costs. Docker Hub counts GETs of manifests, by tag and by digest, and nothing else;
- * the same requests are written down for every upstream, so that who pulls what can be asked of all.
- */
-export function costOf(kind: RequestKind): 0 | 1 {
-  return kind === "manifest-get" ? 1 : 0;
 }

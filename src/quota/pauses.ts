@@ -1,24 +1,24 @@
-/** What keeps requests back for a time: an upstream's 429s, and rehearsals. Times are the ledger's. */
+/** What holds requests back for a time: an upstream's 429s, and rehearsals. Times are the ledger clock's. */
 import type { RehearsalMode } from "./snapshot.ts";
 
-/** The least pause after a 429 about requests of any kind: what Docker Hub asks for when it asks at all. */
+/** The least pause after a 429 about requests of any kind: what Docker Hub asks for when it names a time. */
 const abusePauseMs = 60_000;
 /** The pause after any other 429 that names none. */
-const blindPauseMs = 10_000;
-/** A pause shorter than this would let every waiting request through to the next 429. */
+const unnamedPauseMs = 10_000;
+/** A pause shorter than this would send all waiting requests into the next 429. */
 const shortestPauseMs = 1000;
-/** No upstream's word stops us for longer. */
+/** No upstream can pause us for longer. */
 const longestPauseMs = 24 * 60 * 60 * 1000;
 
 /** A 429. `retryAfterMs` is undefined where it names no time. */
 export interface RateLimited {
-  /** About the pulls of a window, not about the rate of requests. */
+  /** It is about the pulls of a window, not about the rate of requests. */
   readonly isPulls: boolean;
   readonly isAbuse: boolean;
   readonly retryAfterMs: number | undefined;
 }
 
-/** What upstreams' 429s held back when the last process ended; 0 is nothing. */
+/** What 429s held back when the last process ended; 0 is nothing. */
 export interface SavedPauses {
   readonly pausedUntil: number;
   readonly emptyUntil: number;
@@ -27,14 +27,14 @@ export interface SavedPauses {
 export class Pauses {
   #emptyUntil: number;
   #pausedUntil = 0;
-  /** The pause after too many requests of any kind, which are counted by address, whoever sends them. */
+  /** After too many requests of any kind, which are counted by address, whatever account sends them. */
   #abusedUntil: number;
   readonly #beside: Pauses | undefined;
   #rehearsal: { readonly mode: RehearsalMode; readonly until: number } | undefined;
 
-  /** `beside` are those of the bucket whose address this one's requests come from, too. */
+  /** `beside` are those of a bucket whose requests come from the same address. */
   constructor({ pausedUntil, emptyUntil }: SavedPauses, beside?: Pauses) {
-    // Of which kind it was is not known any more.
+    // Which kind of pause it was is not saved: it holds for the address.
     this.#abusedUntil = pausedUntil;
     this.#emptyUntil = emptyUntil;
     this.#beside = beside;
@@ -46,9 +46,9 @@ export class Pauses {
       this.#emptyUntil = Math.max(this.#emptyUntil, now + ms);
       return;
     }
-    const least = isAbuse ? abusePauseMs : retryAfterMs === undefined ? blindPauseMs : shortestPauseMs;
+    const least = isAbuse ? abusePauseMs : retryAfterMs === undefined ? unnamedPauseMs : shortestPauseMs;
     const ms = Math.min(Math.max(retryAfterMs ?? 0, least), longestPauseMs);
-    if (isAbuse) this.#source.#abusedUntil = Math.max(this.#source.#abusedUntil, now + ms);
+    if (isAbuse) this.#ofAddress.#abusedUntil = Math.max(this.#ofAddress.#abusedUntil, now + ms);
     else this.#pausedUntil = Math.max(this.#pausedUntil, now + ms);
   }
 
@@ -56,20 +56,20 @@ export class Pauses {
     this.#rehearsal = { mode, until };
   }
 
-  /** Until when no pull is left, by the upstream's word or in rehearsal; undefined when that is over. */
+  /** Until when no pull is left, because the upstream said so or in rehearsal; undefined when that is over. */
   emptyUntil(now: number): number | undefined {
     const rehearsed = this.#rehearsal?.mode === "empty" ? this.#rehearsal.until : 0;
     const until = Math.max(this.#emptyUntil, rehearsed);
     return now < until ? until : undefined;
   }
 
-  /** Until when nothing at all is sent. */
+  /** Until when no request of any kind is sent. */
   pausedUntil(now: number): number | undefined {
-    const until = Math.max(this.#pausedUntil, this.#source.#abusedUntil);
+    const until = Math.max(this.#pausedUntil, this.#ofAddress.#abusedUntil);
     return now < until ? until : undefined;
   }
 
-  /** What to persist: a rehearsal ends with the process, an upstream's word does not. */
+  /** What to save. A rehearsal ends with the process, an upstream's pause does not. */
   saved(now: number): { readonly pausedUntil: number | undefined; readonly emptyUntil: number | undefined } {
     return {
       pausedUntil: this.pausedUntil(now),
@@ -81,8 +81,8 @@ export class Pauses {
     return this.#rehearsal && now < this.#rehearsal.until ? this.#rehearsal : undefined;
   }
 
-  /** Where the pauses are kept that are all buckets' of an address. */
-  get #source(): Pauses {
+  /** Those that hold for all buckets of an address. */
+  get #ofAddress(): Pauses {
     return this.#beside ?? this;
   }
 }

@@ -1,5 +1,6 @@
-/** Opens a bucket's books where the last process left them. */
-import { LedgerClock, type Clocks } from "./clock.ts";
+/** Reads from the ledger where the last process left a bucket. */
+import type { Clock } from "../async/clock.ts";
+import { LedgerClock } from "./clock.ts";
 import type { Ledger, SpentRow, SavedBucket } from "./ledger.ts";
 import type { SavedPauses } from "./pauses.ts";
 import { keepMs, type CarriedRow, type CarriedAnswer } from "./slidingWindow.ts";
@@ -9,55 +10,59 @@ export interface Restored {
   readonly saved: SavedBucket | undefined;
   readonly rows: readonly (CarriedRow & Pick<SpentRow, "client">)[];
   readonly lastAnswer: CarriedAnswer | undefined;
-  /** What upstreams' 429s still hold back. */
+  /** What the upstream's 429s still hold back. */
   readonly pauses: SavedPauses;
 }
 
-/** Reads what is left of `bucket`; whatever was in flight is settled, as failed. */
-export async function restore(ledger: Ledger, bucket: string, clocks: Clocks): Promise<Restored> {
-  const wall = clocks.now();
-  const clock = new LedgerClock(clocks, (await ledger.latest(bucket)) ?? wall);
+/** What the ledger has of `bucket`. Requests that were in flight are settled as failed. */
+export async function restore(
+  ledger: Ledger,
+  bucket: string,
+  systemClock: Pick<Clock, "now" | "elapsed">,
+): Promise<Restored> {
+  const wall = systemClock.now();
+  const clock = new LedgerClock(systemClock, (await ledger.latest(bucket)) ?? wall);
   const time = clock.time();
-  // Nobody saw their answers. They count from now: they may have been sent as late as that.
+  // Their answers are lost. They count from now: they may have been sent as late as that.
   await ledger.recover(bucket, time);
-  const standing = await ledger.state(bucket);
-  // The wall clock may say that something is older than it seems; that it is younger is not believed.
+  const saved = await ledger.state(bucket);
+  // The wall clock is believed when it says that something is older than it seems, not when it says younger.
   const expected = (at: number, settledAt: number): number => Math.min(settledAt, time + at - wall);
-  // An upstream that never says what is left cannot bear the wall clock out: nothing comes back before it is let go.
-  const isTold = standing?.observedAt !== undefined;
+  // An upstream that never says what is left cannot correct a wrong wall clock: nothing comes back before it expires.
+  const isReported = saved?.observedAt !== undefined;
   // A pause ends when the wall clock says so, but lasts no longer than was left of it, wherever that clock is now.
   const ending = (until: number | undefined): number =>
-    standing === undefined || until === undefined ? 0 : expected(standing.at + until - standing.time, until);
-  const span = Math.max(keepMs, standing?.windowMs ?? 0);
-  const rows = await ledger.rowsSince(bucket, time - span, exactSince(standing, time));
+    saved === undefined || until === undefined ? 0 : expected(saved.at + until - saved.time, until);
+  const span = Math.max(keepMs, saved?.windowMs ?? 0);
+  const rows = await ledger.rowsSince(bucket, time - span, exactSince(saved, time));
   return {
     clock,
-    saved: standing,
+    saved,
     rows: rows.map(({ id, cost, time: settledAt, at, outcome, client }) => {
       return {
         id,
         cost,
         client,
         settledAt,
-        expectedAt: isTold ? expected(at, settledAt) : settledAt,
+        expectedAt: isReported ? expected(at, settledAt) : settledAt,
         counted: outcome === "counted",
       };
     }),
-    // The upstream's word counts from now as well: how long ago it was said is not known.
+    // The upstream's last answer counts from now as well: how old it is is not known.
     lastAnswer:
-      standing?.remaining === undefined
+      saved?.remaining === undefined
         ? undefined
         : {
-            remaining: standing.remaining,
-            since: standing.since,
+            remaining: saved.remaining,
+            since: saved.since,
             settledAt: time,
-            expectedAt: expected(standing.at, time),
+            expectedAt: expected(saved.at, time),
           },
-    pauses: { pausedUntil: ending(standing?.pausedUntil), emptyUntil: ending(standing?.emptyUntil) },
+    pauses: { pausedUntil: ending(saved?.pausedUntil), emptyUntil: ending(saved?.emptyUntil) },
   };
 }
 
-/** Since when each pull is looked at by itself: the others matter only if there is another limit, or a longer window, one day. */
-function exactSince(standing: SavedBucket | undefined, now: number): number {
-  return standing?.limit === undefined ? now + 1 : now - 2 * standing.windowMs;
+/** Since when each pull is a row of its own: older ones matter only if the limit appears or the window grows. */
+function exactSince(saved: SavedBucket | undefined, now: number): number {
+  return saved?.limit === undefined ? now + 1 : now - 2 * saved.windowMs;
 }

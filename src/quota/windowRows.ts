@@ -1,22 +1,23 @@
-/** One request as the reckoning knows it, and how several become one where nobody needs them one by one. */
+/** The requests that a sliding window counts, and how several become one row where one by one is not needed. */
 
-/** One request in the reckoning; costs are whole pulls, times are the ledger's. */
+/** One request. Costs are whole pulls, times the ledger clock's. */
 export interface WindowRow {
   readonly cost: number;
   readonly sentAt: number;
+  /** An earlier process sent it. */
   readonly carried: boolean;
-  /** When it was settled; for a carried row that the wall clock knows better, when that was: an estimate. */
+  /** When it was settled; for a carried row an estimate by the wall clock. */
   readonly expectedAt: number;
   readonly settledAt: number;
   /** The upstream surely counted it. */
   readonly counted: boolean;
-  /** What the upstream said last takes it into account. */
+  /** The upstream's last answer takes it into account. */
   readonly covered: boolean;
-  /** The ledger's number of it, once written. */
+  /** Its number in the ledger, once written. */
   id: number | undefined;
 }
 
-/** The same as the books change it. */
+/** The same, for the window to change. */
 export interface MutableRow extends WindowRow {
   readonly tick: number;
   cost: number;
@@ -33,7 +34,7 @@ export function mergeInto(older: MutableRow | undefined, row: MutableRow): boole
   if (!older || Math.floor(older.settledAt / 1000) !== Math.floor(row.settledAt / 1000)) return false;
   if (older.carried !== row.carried || older.covered !== row.covered) return false;
   older.cost += row.cost;
-  // In each respect the one of which less can be hoped for.
+  // In each respect the value that frees a pull later.
   older.sentAt = Math.min(older.sentAt, row.sentAt);
   older.expectedAt = Math.max(older.expectedAt, row.expectedAt);
   older.settledAt = row.settledAt;
@@ -43,12 +44,13 @@ export function mergeInto(older: MutableRow | undefined, row: MutableRow): boole
   return true;
 }
 
+/** Rows that have left a window, added up by the second: they count again only if the window grows. */
 export class ExpiredRows {
   readonly #keepMs: number;
   /** Oldest first. */
   readonly #rows: MutableRow[] = [];
 
-  /** Rows are dropped when they are `keep` milliseconds old. */
+  /** Rows are dropped when they are `keep` ms old. */
   constructor(keep: number) {
     this.#keepMs = keep;
   }
@@ -65,7 +67,7 @@ export class ExpiredRows {
     return this.#rows.slice(this.#rows.findLastIndex(({ settledAt }) => settledAt < time) + 1);
   }
 
-  /** All of them, which it has no more. */
+  /** Removes and gives all. */
   takeAll(): readonly MutableRow[] {
     return this.#rows.splice(0);
   }

@@ -1,5 +1,6 @@
 /** The part of the composition that is about clients: who they are, what each may pull, and what upstreams show to others. */
 import { BlockList } from "node:net";
+import { systemClock } from "../async/clock.ts";
 import type { Client, Network } from "../config/values.ts";
 import { ConfigError, type Issue } from "../config/issue.ts";
 import type { Config } from "../config/load.ts";
@@ -46,7 +47,7 @@ export async function openAccess(
   });
   const doors = new Map<string, UpstreamVisibility>();
   for (const [name, upstream] of connected) {
-    const bucket = await openFreeBucket(name, upstream.bucket);
+    const bucket = await openFreeBucket(name, upstream.bucket, systemClock);
     open.defer(() => bucket.close());
     doors.set(name, { ...visibilityOf(upstream, bucket), hasSecrets: hasSecrets(name, config) });
   }

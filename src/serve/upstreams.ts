@@ -1,4 +1,5 @@
 /** The part of the composition that is about upstreams: each with its credential, its bucket and its alternates. */
+import { systemClock } from "../async/clock.ts";
 import { reportQuotaEvents } from "./quotaEvents.ts";
 import type { Config } from "../config/load.ts";
 import type { MirrorUpstream } from "../mirror/alternates.ts";
@@ -39,6 +40,7 @@ export async function openUpstreams(
       maxWaitMs: quota.maxWait,
       concurrency: quota.concurrency,
       ledger,
+      clock: systemClock,
     });
     reportQuotaEvents(bucket, log, metrics);
     const registry = new Registry({

@@ -1,4 +1,5 @@
 /** The status API over real buckets, a ledger in memory, and clocks that stand still until they are moved. */
+import { systemClock } from "../../../src/async/clock.ts";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { AdminToken } from "../../../src/http/api/authorization.ts";
 import { statusApi, type StatusApiOptions } from "../../../src/http/api/api.ts";
@@ -40,9 +41,9 @@ export async function openApiHouse(
   kept: Partial<StatusApiOptions["keeper"]> = {},
 ): Promise<ApiHouse> {
   let now = start;
-  const clocks = { now: () => now, monotonic: () => now - start };
+  const clock = { ...systemClock, now: () => now, elapsed: () => now - start };
   const ledger = new FakeLedger();
-  const common = { reserve: 0.1, low: 0.3, maxWaitMs: 100, concurrency: 16, ledger, clocks };
+  const common = { reserve: 0.1, low: 0.3, maxWaitMs: 100, concurrency: 16, ledger, clock };
   const quota = { limit: 10, windowMs: 6 * 60 * 60 * 1000 };
   const buckets = new Map([
     ["docker.io", await openBucket({ ...common, upstream: "docker.io", quota })],
@@ -63,20 +64,20 @@ export async function openApiHouse(
     ledger,
     mirror: { explain: breakDown, mayKnow: () => Promise.resolve(true) },
     routing,
-    keeper: { ...emptyKeeper(clocks.now), ...kept },
+    keeper: { ...emptyKeeper(clock.now), ...kept },
     hitRatio: () => Promise.resolve(undefined),
-    warmer: warmerWith(clocks.now),
+    warmer: warmerWith(clock.now),
     warmPlatforms: [{ os: "linux", architecture: "amd64" }],
     adminToken,
     log,
-    now: clocks.now,
+    now: clock.now,
   });
   return {
     api,
     buckets,
     ledger,
     log,
-    now: clocks.now,
+    now: clock.now,
     lines,
     move: (ms) => {
       now += ms;

@@ -53,7 +53,7 @@ describe("the ladder", () => {
   test("only first pulls may touch the reserve, and warming stops where saving begins", async () => {
     const world = await started(20);
     const may = (reason: "pull" | "revalidate" | "warm") =>
-      world.account.balance.verdict(errand("manifest-get", reason)) === "go";
+      world.account.balance.verdict(errand("manifest-get", reason)) === "now";
     await pulls(world, 13);
     expect([may("pull"), may("revalidate"), may("warm")]).toEqual([true, true, true]);
     await pulls(world, 1);
@@ -63,7 +63,7 @@ describe("the ladder", () => {
     expect(refusal(world.account, "manifest-get", "revalidate").message).toMatch(
       /has 2 of 20 pulls in 1 min left, which are kept for images that clients wait for/,
     );
-    expect(world.account.balance.verdict(errand("manifest-head", "revalidate"))).toBe("go");
+    expect(world.account.balance.verdict(errand("manifest-head", "revalidate"))).toBe("now");
   });
 });
 
@@ -72,7 +72,7 @@ describe("with nothing left", () => {
     const world = await started(1);
     await pulls(world, 1);
     for (const kind of ["manifest-head", "blob", "token", "ping", "tags", "referrers"] as const) {
-      expect(world.account.balance.verdict(errand(kind))).toBe("go");
+      expect(world.account.balance.verdict(errand(kind))).toBe("now");
     }
   });
 
@@ -196,7 +196,7 @@ describe("a 429 about pulls", () => {
     await world.ask();
     expect(refusal(world.account).retryAfter).toBe(1);
     world.time += 1;
-    expect(world.account.balance.verdict(errand("manifest-get"))).toBe("go");
+    expect(world.account.balance.verdict(errand("manifest-get"))).toBe("now");
   });
 
   test("is forgotten when a later question shows that something is left", async () => {
@@ -219,7 +219,7 @@ describe("a 429 about the rate of requests", () => {
     }
     expect(world.account.balance.snapshot(0)).toMatchObject({ state: "ok", remaining: 100 });
     world.time += minute;
-    expect(world.account.balance.verdict(errand("blob"))).toBe("go");
+    expect(world.account.balance.verdict(errand("blob"))).toBe("now");
   });
 
   test("pauses for as long as it says when that is longer, but not for ever", async () => {
@@ -255,7 +255,7 @@ describe("a rehearsal", () => {
     world.account.rehearse("empty", world.wall + 10 * minute);
     expect(world.account.balance.state).toBe("exhausted");
     expect(refusal(world.account)).toMatchObject({ kind: "exhausted", retryAfter: 600 });
-    expect(world.account.balance.verdict(errand("manifest-head"))).toBe("go");
+    expect(world.account.balance.verdict(errand("manifest-head"))).toBe("now");
     expect(world.account.balance.snapshot(0)).toMatchObject({
       remaining: 0,
       rehearsal: { mode: "empty", until: "2026-11-22T00:10:00Z" },
@@ -275,7 +275,7 @@ describe("a rehearsal", () => {
       /^an operator rehearses an outage of docker\.io; it ends at 2026-11-22T00:01:00Z/,
     );
     world.account.rehearse("down", world.wall);
-    expect(world.account.balance.verdict(errand("blob"))).toBe("go");
+    expect(world.account.balance.verdict(errand("blob"))).toBe("now");
   });
 
   test("ends when it should though the wall clock jumps", async () => {

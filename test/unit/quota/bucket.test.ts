@@ -1,3 +1,4 @@
+import { systemClock } from "../../../src/async/clock.ts";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { openBucket, type BucketOptions, type QuotaBucket } from "../../../src/quota/bucket.ts";
 import type { QuotaEvent } from "../../../src/quota/events.ts";
@@ -24,6 +25,7 @@ async function bucket(more: Partial<BucketOptions> = {}): Promise<QuotaBucket & 
     low: 0.3,
     maxWaitMs: 15_000,
     concurrency: 16,
+    clock: systemClock,
     ...more,
     ledger,
   });

@@ -50,6 +50,6 @@ export function refusal(account: Account, kind: RequestKind = "manifest-get", re
 /** Everything announced from here on. */
 export function heard(account: Account): QuotaEvent[] {
   const events: QuotaEvent[] = [];
-  account.events.on((event) => void events.push(event));
+  account.on((event) => void events.push(event));
   return events;
 }

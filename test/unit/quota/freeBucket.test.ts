@@ -1,4 +1,5 @@
-/** What others than the account ask of an upstream costs the account nothing, but comes from the same address. */
+/** Requests without the account cost it nothing, but come from the same address. */
+import { systemClock } from "../../../src/async/clock.ts";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { openBucket, type QuotaBucket, openFreeBucket } from "../../../src/quota/bucket.ts";
 import type { QuotaAnswer } from "../../../src/quota/quota.ts";
@@ -14,11 +15,11 @@ afterEach(() => void vi.useRealTimers());
 
 async function open(upstream = "docker.io", ledger = new FakeLedger()) {
   const common = { upstream, account: "cluster", reserve: 0.1, low: 0.3, maxWaitMs: 15_000, concurrency: 16 };
-  const account = await openBucket({ ...common, ledger });
+  const account = await openBucket({ ...common, ledger, clock: systemClock });
   return {
     account,
-    free: await openFreeBucket(upstream, account),
-    guest: await openFreeBucket(upstream, account),
+    free: await openFreeBucket(upstream, account, systemClock),
+    other: await openFreeBucket(upstream, account, systemClock),
     ledger,
   };
 }
@@ -27,16 +28,16 @@ async function ask(bucket: QuotaBucket, answer: QuotaAnswer = good): Promise<voi
   (await bucket.take(head)).answered(answer);
 }
 
-test.each(["account", "free", "guest"] as const)(
+test.each(["account", "free", "other"] as const)(
   "the abuse limit, met by the %s, pauses all of them",
   async (who) => {
     const buckets = await open();
     await ask(buckets[who], abused);
-    for (const bucket of [buckets.account, buckets.free, buckets.guest]) {
+    for (const bucket of [buckets.account, buckets.free, buckets.other]) {
       await expect(bucket.take(head)).rejects.toMatchObject({ kind: "paused", retryAfter: 90 });
     }
     await vi.advanceTimersByTimeAsync(90_000);
-    for (const bucket of [buckets.account, buckets.free, buckets.guest]) await ask(bucket);
+    for (const bucket of [buckets.account, buckets.free, buckets.other]) await ask(bucket);
   },
 );
 
@@ -45,13 +46,13 @@ test("the abuse limit pauses all of them over a restart", async () => {
   await ask(free, abused);
   await account.close();
   const again = await open("docker.io", ledger);
-  await expect(again.guest.take(head)).rejects.toMatchObject({ kind: "paused" });
+  await expect(again.other.take(head)).rejects.toMatchObject({ kind: "paused" });
 });
 
 test("any other 429 is an account's own", async () => {
-  const { account, free, guest } = await open();
-  await ask(guest, { status: 429, headers: { "retry-after": "3600" } });
-  await expect(guest.take(head)).rejects.toMatchObject({ kind: "paused" });
+  const { account, free, other } = await open();
+  await ask(other, { status: 429, headers: { "retry-after": "3600" } });
+  await expect(other.take(head)).rejects.toMatchObject({ kind: "paused" });
   await ask(account);
   await ask(free);
 });

@@ -62,7 +62,7 @@ describe("clocks and restarts", () => {
     await world.restart(4 * minute, () => false);
     expect(refusal(world.account, "blob")).toMatchObject({ kind: "paused", retryAfter: 300 });
     world.time += 5 * minute;
-    expect(world.account.balance.verdict(errand("blob"))).toBe("go");
+    expect(world.account.balance.verdict(errand("blob"))).toBe("now");
   });
 
   test("pulls that an upstream refused until a moment wait for it over a restart", async () => {
@@ -71,7 +71,7 @@ describe("clocks and restarts", () => {
     await world.restart(4 * minute, () => false);
     expect(world.account.balance.state).toBe("exhausted");
     expect(refusal(world.account)).toMatchObject({ kind: "exhausted", retryAfter: 360 });
-    expect(world.account.balance.verdict(errand("blob"))).toBe("go");
+    expect(world.account.balance.verdict(errand("blob"))).toBe("now");
     world.time += 6 * minute;
     expect(await world.send("manifest-get")).toBeDefined();
   });

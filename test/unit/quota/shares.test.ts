@@ -14,7 +14,7 @@ async function open(perClient?: number) {
   await restart();
   const pull = async (client: string, fate: "counted" | "released" = "counted"): Promise<boolean> => {
     const asked = errand("manifest-get", "pull", client);
-    if (world.account.balance.verdict(asked) !== "go") return false;
+    if (world.account.balance.verdict(asked) !== "now") return false;
     const claim = world.account.reserve(asked);
     await world.account.begin(claim);
     if (fate === "released") world.account.release(claim);
@@ -53,7 +53,7 @@ test("whoever has had his share hears so, others pull on, and what is free stays
     message: expect.stringMatching(/^node-1 has spent its share of docker\.io: 5 of 20 pulls in 1 min/),
   });
   expect(verdict("node-1", "revalidate")).toMatchObject({ kind: "share" });
-  expect(world.account.balance.verdict(errand("manifest-head", "pull", "node-1"))).toBe("go");
+  expect(world.account.balance.verdict(errand("manifest-head", "pull", "node-1"))).toBe("now");
   expect(await pulls("node-2")).toBe(5);
 });
 

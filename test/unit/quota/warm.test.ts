@@ -1,4 +1,5 @@
 /** What warming leaves to others: the line's head, and the part of the quota that it may not touch. */
+import { systemClock } from "../../../src/async/clock.ts";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { openBucket, type QuotaBucket } from "../../../src/quota/bucket.ts";
 import { QuotaError, type QuotaRequest, type Permit, type RequestKind } from "../../../src/quota/quota.ts";
@@ -20,6 +21,7 @@ function bucket(): Promise<QuotaBucket> {
     maxWaitMs: 15_000,
     concurrency: 1,
     ledger: new FakeLedger(),
+    clock: systemClock,
   });
 }
 

@@ -82,7 +82,7 @@ export class World {
       low: 0.3,
       maxWaitMs: 15_000,
       ledger: this.ledger,
-      clocks: { now: () => this.wall, monotonic: () => this.time - this.#bootedAt },
+      clock: { now: () => this.wall, elapsed: () => this.time - this.#bootedAt },
       ...more,
     });
     return this.#account;
@@ -102,7 +102,7 @@ export class World {
 
   /** Sends a request if Hubcap lets it go. */
   async send(kind: RequestKind): Promise<Flight | undefined> {
-    if (this.account.balance.verdict(errand(kind)) !== "go") return undefined;
+    if (this.account.balance.verdict(errand(kind)) !== "now") return undefined;
     const wasInformed = this.#heardAt >= this.#othersAt;
     const claim = this.account.reserve(errand(kind));
     this.account.admit(claim);

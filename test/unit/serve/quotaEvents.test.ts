@@ -1,4 +1,5 @@
 /** What the metrics say of a bucket is what the upstream charged for. */
+import { systemClock } from "../../../src/async/clock.ts";
 import { expect, test } from "vitest";
 import { reportQuotaEvents } from "../../../src/serve/quotaEvents.ts";
 import { openBucket } from "../../../src/quota/bucket.ts";
@@ -18,6 +19,7 @@ test("a pull counts as spent when it is answered, one that was answered 429 neve
     maxWaitMs: 1000,
     concurrency: 4,
     ledger,
+    clock: systemClock,
   });
   reportQuotaEvents(bucket, openLog("error"), metrics);
   const send = async (kind: RequestKind, reason: Reason, answer?: Partial<QuotaAnswer>): Promise<void> => {

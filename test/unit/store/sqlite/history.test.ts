@@ -1,4 +1,5 @@
 /** A day of as many pulls as one upstream can be sent: what it costs to start, to pull and to ask. `ROWS=10000000` for all of them. */
+import { systemClock } from "../../../../src/async/clock.ts";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -61,7 +62,15 @@ test(`${rows} pulls of one day neither slow a pull nor fill the memory`, { timeo
 
   const before = process.memoryUsage().rss;
   const started = performance.now();
-  const options = { upstream, reserve: 0.1, low: 0.3, maxWaitMs: 15_000, concurrency: 16, ledger };
+  const options = {
+    upstream,
+    reserve: 0.1,
+    low: 0.3,
+    maxWaitMs: 15_000,
+    concurrency: 16,
+    ledger,
+    clock: systemClock,
+  };
   const bucket = await measured("opening the bucket", () => openBucket(options));
   // A row for each is five hundred bytes.
   expect(process.memoryUsage().rss - before).toBeLessThan(100e6 + rows * 30);
