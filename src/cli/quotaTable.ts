@@ -1,6 +1,6 @@
 /** The quotas as a table for people. */
 import { styleText } from "node:util";
-import { duration } from "../quota/refusal.ts";
+import { duration } from "../async/timeText.ts";
 import type { Snapshot, BucketState } from "../quota/snapshot.ts";
 import { bytesText } from "../telemetry/bytes.ts";
 import { table } from "./text.ts";

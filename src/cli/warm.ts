@@ -3,7 +3,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { imagesUsed } from "../cluster/imageUse.ts";
 import { listUsedImages } from "../cluster/pods.ts";
 import { parsePlatform, platformExpected } from "../oci/platform.ts";
-import { duration } from "../quota/refusal.ts";
+import { duration } from "../async/timeText.ts";
 import { UsageError } from "./exit.ts";
 import { readImageFile, type ListedImage } from "./imageList.ts";
 import { Progress } from "./progress.ts";

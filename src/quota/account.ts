@@ -25,7 +25,7 @@ export interface Reservation {
   guardRow?: WindowRow;
 }
 
-/** How old the upstream's last word must be for a request that costs nothing to be worth it. */
+/** How old the last news of what is left must be before {@link Account.worthAsking}. */
 const askEveryMs = 10_000;
 
 /** One bucket without its queues. */

@@ -1,8 +1,8 @@
 /**
- * When pulls come back, as well as can be told: estimates for messages, `Retry-After` and the status API.
+ * When pulls will come back: estimates for messages, `Retry-After` and the status API.
  *
- * What may be sent is reckoned in window.ts and never relies on these. The difference: after a restart the wall clock is
- * believed about how old carried rows are, and they are expected to come back to the upstream's `remaining`.
+ * What may be sent is calculated in slidingWindow.ts and never relies on these. The difference: after a restart the wall
+ * clock is believed about the age of carried rows, and they are expected to come back to the upstream's `remaining`.
  */
 import type { WindowRow } from "./windowRows.ts";
 import type { WindowView } from "./slidingWindow.ts";
@@ -29,25 +29,25 @@ function stepsOf(view: WindowView, now: number): readonly Step[] {
   }
   leaving.sort((one, other) => one.at - other.at);
 
-  let spent = view.flying;
+  let spent = view.inFlightCost;
   for (const { cost } of leaving) spent += cost;
-  let told = view.remaining === undefined ? Number.POSITIVE_INFINITY : view.remaining - view.flying;
+  let reported = view.remaining === undefined ? Number.POSITIVE_INFINITY : view.remaining - view.inFlightCost;
   const steps: Step[] = [];
   let at = now;
-  const tokens = (): number => Math.min(limit - spent, at > view.observedAt + windowMs ? limit : told);
+  const tokens = (): number => Math.min(limit - spent, at > view.observedAt + windowMs ? limit : reported);
   for (const row of leaving) {
     if (row.at > at) {
       steps.push({ at, tokens: tokens() });
       at = row.at;
     }
     spent -= row.cost;
-    if (row.comesBack && row.at > view.observedAt) told += row.cost;
+    if (row.comesBack && row.at > view.observedAt) reported += row.cost;
   }
   steps.push({ at, tokens: tokens() });
   return steps;
 }
 
-/** The reckoning has let it go already. Carried rows it lets go for good, though they too come back. */
+/** The window has dropped it already. Carried rows do not come back there, but are expected to here. */
 function hasComeBack(row: WindowRow, windowMs: number, now: number): boolean {
   return !row.carried && row.settledAt + windowMs < now;
 }
@@ -66,7 +66,7 @@ export function fullAt(view: WindowView, now: number): number | undefined {
 
 /** Pulls spent in the last hour. */
 export function burnPerHour(view: WindowView, now: number): number {
-  let burn = view.flying;
+  let burn = view.inFlightCost;
   for (let index = view.rows.length - 1; index >= 0; index -= 1) {
     const row = view.rows[index];
     if (row === undefined || row.expectedAt + hourMs < now) break;

@@ -1,17 +1,17 @@
-/** The ledger: what was spent, by whom and what for, written down before it is spent. */
+/** The ledger: what was spent, by which client and for what, written before it is sent. */
 import type { Reason } from "./quota.ts";
 
 /** How a counted request ended. `sent` until it has; `limited` (a 429) and `released` (never sent) cost nothing. */
 export type Outcome = "sent" | "counted" | "absent" | "denied" | "limited" | "failed" | "released";
 
-/** Whose account a spent or refused pull goes to. */
+/** What a spent or refused pull is counted for. */
 export interface Spender {
   readonly upstream: string;
   readonly repository: string;
   readonly client: string;
   readonly userAgent: string;
   readonly reason: Reason;
-  /** The wall clock's time, for people. */
+  /** The wall clock's time, for display. */
   readonly at: number;
 }
 
@@ -19,13 +19,13 @@ export interface Spender {
 export interface LedgerEntry extends Spender {
   /** Upstream × account. */
   readonly bucket: string;
-  /** The ledger clock's time (clock.ts), for the reckoning. */
+  /** The ledger clock's time (clock.ts), for the sliding window. */
   readonly time: number;
   /** Pulls. */
   readonly cost: number;
 }
 
-/** What the reckoning needs to know of an entry. `time` is when it was settled. */
+/** What the sliding window needs of an entry. `time` is when it was settled. */
 export interface SpentRow {
   readonly id: number;
   readonly time: number;
@@ -39,7 +39,7 @@ export interface SpentRow {
 /** Where what is known of a limit comes from; `none` is a preset. */
 export type LearntFrom = "headers" | "token" | "config" | "none";
 
-/** What is known of a bucket beside its entries. */
+/** What is saved of a bucket besides its entries. */
 export interface SavedBucket {
   /** The ledger clock's time at which this was written. */
   readonly time: number;
@@ -54,12 +54,12 @@ export interface SavedBucket {
   readonly since: number;
   /** The wall clock's time of the last answer with such headers. */
   readonly observedAt: number | undefined;
-  /** Whom the upstream says it counts. */
+  /** The address or account that the upstream says it counts. */
   readonly source: string | undefined;
-  /** Until when the ledger's clock holds back what an upstream's 429 stopped: everything, or pulls. */
+  /** Until when, by the ledger's clock, a 429 holds back all requests, or pulls. */
   readonly pausedUntil: number | undefined;
   readonly emptyUntil: number | undefined;
-  /** Pulls and bytes that were served without asking the upstream. */
+  /** Pulls and bytes that were served without a request to the upstream. */
   readonly savedPulls: number;
   readonly savedBytes: number;
 }
@@ -113,12 +113,12 @@ export interface Ledger {
   /** The latest time of the ledger's clock that is written down for a bucket. */
   latest(bucket: string): Promise<number | undefined>;
   state(bucket: string): Promise<SavedBucket | undefined>;
-  keep(bucket: string, standing: SavedBucket): Promise<void>;
+  keep(bucket: string, saved: SavedBucket): Promise<void>;
   /** Counts a request that was not sent. */
   refuse(spender: Spender): Promise<void>;
-  /** Who spent and who was refused, most first, at most a thousand rows. */
+  /** Sums of what was spent and refused, most first, at most a thousand rows. */
   spendBy(query: SpendQuery): Promise<readonly SpendRow[]>;
-  /** How spending went on, oldest first; slices in which nothing was spent are left out. */
+  /** Sums of what was spent over time, oldest first; slices in which nothing was spent are left out. */
   spendOver(course: SpendCourse): Promise<readonly SpendSlice[]>;
   /** Adds settled entries older than `time` up by the hour, at most a batch of them; gives how many. */
   fold(bucket: string, time: number): Promise<number>;
@@ -144,7 +144,7 @@ export function addUp(rows: Iterable<SpentRow>, exact: number): readonly SpentRo
   return sums;
 }
 
-/** What a status means for the books. */
+/** How a request that was answered with `status` ended. */
 export function outcomeOf(status: number): Exclude<Outcome, "sent"> {
   if (status >= 200 && status < 400) return "counted";
   if (status === 429) return "limited";

@@ -1,18 +1,18 @@
-/** What the upstream room asks of the quota room: leave to send a request, and a place to say how it went. */
+/** The interface between upstream and quota: leave to send a request, and a report of how it ended. */
 import type { Repository } from "../oci/reference.ts";
 import type { TraceStep } from "../async/step.ts";
 
-/** Why a request is sent, in falling order of priority: a client waits for it, a held tag is checked, or nobody asked yet. */
+/** Why a request is sent, most urgent first: a client waits for it, a held tag is checked, or an image is fetched ahead. */
 export type Reason = "pull" | "revalidate" | "warm";
 
-/** Who caused a request. `client` is the node's name where its requests carry one, else its address. */
+/** What caused a request. `client` is the node's name where its requests carry one, else its address. */
 export interface Purpose {
   readonly reason: Reason;
   readonly client: string;
   readonly userAgent: string;
   /** The pull, or the part of it, that requests and waiting are steps of, while it is traced. */
   readonly trace?: TraceStep;
-  /** Aborted when a client waits for what was to be fetched ahead: it leaves the line with this signal's reason. */
+  /** Aborted when a client waits for what was to be fetched ahead: the request leaves the queue with this signal's reason. */
   readonly overtaken?: AbortSignal;
 }
 
@@ -35,7 +35,7 @@ export interface QuotaAnswer {
 
 /** Leave to send one request. Exactly one of its methods is called, once. */
 export interface Permit {
-  /** The upstream answered; the answer's headers correct what is believed to be left. */
+  /** The upstream answered; the answer's headers correct what is left. */
   answered(answer: QuotaAnswer): void;
   /** No answer came. The upstream may have counted the request all the same. */
   failed(): void;
@@ -44,12 +44,12 @@ export interface Permit {
 /** One quota as an upstream counts it: upstream × account. */
 export interface Bucket {
   /**
-   * Waits, for a bounded time, until `errand` may be sent.
+   * Waits, for a bounded time, until `request` may be sent.
    * @throws QuotaError when it may not.
    */
-  take(errand: QuotaRequest, signal?: AbortSignal): Promise<Permit>;
-  /** The error with which {@link take} would refuse `errand` at once; counted as a refusal like that one. */
-  refusal(errand: QuotaRequest): QuotaError | undefined;
+  take(request: QuotaRequest, signal?: AbortSignal): Promise<Permit>;
+  /** The error with which {@link take} would refuse `request` at once; counted as a refusal like that one. */
+  refusal(request: QuotaRequest): QuotaError | undefined;
   /** Reads the limit that a Docker Hub token claims (`pull_limit`, `pull_limit_interval`). */
   learnToken(token: string): void;
 }

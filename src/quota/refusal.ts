@@ -1,22 +1,22 @@
-/** What is said when a request may not be sent: one sentence each, since kubelet shows it in ImagePullBackOff. */
-import type { Allowance } from "./slidingWindow.ts";
+/** The errors of requests that may not be sent: one sentence each, since kubelet shows it in ImagePullBackOff. */
+import { duration, timestamp } from "../async/timeText.ts";
 import { QuotaError, type QuotaErrorKind } from "./quota.ts";
-import { timestamp } from "./snapshot.ts";
+import type { Allowance } from "./slidingWindow.ts";
 
-/** Whose quota it is. */
+/** The upstream and account whose quota it is. */
 export interface BucketName {
   readonly upstream: string;
-  /** Undefined: anonymous, so the upstream counts by address. */
+  /** Undefined is anonymous: the upstream counts by address. */
   readonly account: string | undefined;
 }
 
-/** A moment as both clocks of a reader want it: `at` on the wall, `inMs` from now. */
+/** A moment by the wall clock, and how far away it is. */
 export interface Moment {
   readonly at: number;
   readonly inMs: number;
 }
 
-const heldStill = "images already held here are still served";
+const heldAreServed = "held images are still served";
 
 /** No pull is left. */
 export function exhausted(owner: BucketName, { limit, windowMs }: Allowance, free: Moment): QuotaError {
@@ -26,7 +26,7 @@ export function exhausted(owner: BucketName, { limit, windowMs }: Allowance, fre
   return refuse(
     "exhausted",
     `${nameOf(owner)} has no pull left of ${limit} in ${duration(windowMs)}; the next one is free ${when(free)}; ` +
-      `${heldStill}; ${advice}`,
+      `${heldAreServed}; ${advice}`,
     free,
   );
 }
@@ -57,45 +57,45 @@ export function overShare(
   return refuse(
     "share",
     `${client} has spent its share of ${upstream}: ${share} of ${limit} pulls in ${duration(windowMs)} (quota.perClient); ` +
-      `it may pull again ${when(free)}; ${heldStill}`,
+      `it may pull again ${when(free)}; ${heldAreServed}`,
     free,
   );
 }
 
-/** The upstream asked for a pause, or seems to have. */
+/** The upstream asked for a pause, or answered as if it did. */
 export function paused(owner: BucketName, until: Moment): QuotaError {
   return refuse(
     "paused",
-    `${owner.upstream} asked for a pause because of too many requests; it is asked again ${when(until)}; ${heldStill}`,
+    `${owner.upstream} asked for a pause because of too many requests; the next request is sent ${when(until)}; ${heldAreServed}`,
     until,
   );
 }
 
-/** An operator rehearses an outage. */
+/** An operator has declared a rehearsal of an outage. */
 export function rehearsed(owner: BucketName, until: Moment): QuotaError {
   return refuse(
     "down",
-    `an operator rehearses an outage of ${owner.upstream}; it ends ${when(until)}; ${heldStill}`,
+    `an operator has declared a rehearsal of an outage of ${owner.upstream}; it ends ${when(until)}; ${heldAreServed}`,
     until,
   );
 }
 
-/** The turn did not come in time. */
+/** The request waited for too long. */
 export function busy(owner: BucketName, waitMs: number): QuotaError {
   return new QuotaError(
     "busy",
-    `too many requests to ${owner.upstream} are waiting: the turn of this one did not come within ` +
+    `too many requests to ${owner.upstream} are waiting: this one could not be sent within ` +
       `${duration(waitMs)}; try again`,
     Math.max(1, Math.ceil(waitMs / 1000)),
   );
 }
 
-/** A pull that cannot be written down is not made: after a restart it would be made twice. */
+/** A pull that the ledger does not have is not sent: after a restart it would not be counted. */
 export function unwritable(owner: BucketName): QuotaError {
   return new QuotaError(
     "paused",
-    `the pull from ${owner.upstream} cannot be written to the ledger, so it is not made; free space for storage.root; ` +
-      heldStill,
+    `the pull from ${owner.upstream} cannot be written to the ledger, so it is not sent; free space for storage.root; ` +
+      heldAreServed,
     10,
   );
 }
@@ -112,22 +112,4 @@ function nameOf({ upstream, account }: BucketName): string {
 
 function when({ at, inMs }: Moment): string {
   return `at ${timestamp(at)} (in ${duration(Math.max(1000, inMs))})`;
-}
-
-/** The two largest units that are not zero, rounded up to the second: `1 h 4 min`, `12 s`. */
-export function duration(ms: number): string {
-  const seconds = Math.ceil(ms / 1000);
-  const parts = [
-    [Math.floor(seconds / 86_400), "d"],
-    [Math.floor((seconds % 86_400) / 3600), "h"],
-    [Math.floor((seconds % 3600) / 60), "min"],
-    [seconds % 60, "s"],
-  ] as const;
-  const from = parts.findIndex(([count]) => count > 0);
-  if (from < 0) return "0 s";
-  return parts
-    .slice(from, from + 2)
-    .filter(([count]) => count > 0)
-    .map(([count, unit]) => `${count} ${unit}`)
-    .join(" ");
 }

@@ -1,41 +1,41 @@
 /**
- * What is left of a quota: the pure reckoning over what was sent and what the upstream said, on the ledger's clock.
+ * How many pulls of a quota are left: calculated from what was sent and what the upstream said, on the ledger's clock.
  *
- *   tokens = min( limit − spent in the rolling window,
- *                 the upstream's last `remaining` − what it cannot have counted by then + what has left since )
+ *   tokens = min( limit − spent in the sliding window,
+ *                 the upstream's last `remaining` − what it cannot have counted by then + what has expired since )
  *
  * Both terms are lower bounds of the truth, for these reasons.
  *
- * Age. A request is counted somewhere between sending it and its answer. A row counts from the answer, so it leaves our
- * window no earlier than the upstream's; in flight it does not age at all. Ages come from the ledger's clock, which
- * stands still while Hubcap is down (clock.ts): no restart and no jump makes a row old.
+ * Age. The upstream counts a request at some moment between its sending and its answer. A row counts from the answer, so it leaves our
+ * window no earlier than the upstream's; in flight it does not age. Ages come from the ledger's clock, which
+ * stands still while Hubcap is down (clock.ts): no restart and no jump of the wall clock makes a row old.
  *
  * Order. An answer proves only what the upstream had counted when it made that answer, and answers overtake each other.
  * So sends and answers are numbered. An answer supersedes the answers that had arrived before its own request was sent;
  * the others may be newer than it, and of those the smallest `remaining` and the smallest limit count: the last one the
- * upstream made is among them and says no less. A request that ended without a word about `remaining` is deducted until an answer to a later
- * request covers it. What is in flight is always deducted.
+ * upstream made is among them and says no less. A request that ended without `remaining` is deducted until an answer to a
+ * later request covers it. What is in flight is always deducted.
  *
- * Return. A pull that an answer covered, and that leaves our window after that answer, comes back to `remaining` without
- * being asked for, if it was surely still counted then: it was sent less than a window before. Not so after the limit
+ * Return. A pull that an answer covered, and that leaves our window after that answer, comes back to `remaining` by itself,
+ * if it was surely still counted then: it was sent less than a window before. Not so after the limit
  * was lowered, until the upstream says that something is left: more may be counted than allowed, and "0 left" hides how
- * much more. After a whole window nothing of what the answer counted is left, and the answer says nothing more.
+ * much more. After a whole window nothing that the answer counted is left, and the answer is void.
  *
- * Restart. Rows of earlier processes are *carried*: their age is not known but from above. They never come back to
+ * Restart. Rows of earlier processes are *carried*: only an upper bound of their age is known. They never come back to
  * `remaining`. But when the upstream says how much is used, no more of them than that can still count: the oldest are
  * dropped. For rows of this process that is not done, since their age is known: an upstream that says more than we
- * reckon is believed only when rows leave.
+ * calculate is believed only when rows expire.
  */
 
 import { ExpiredRows, mergeInto, type MutableRow, type WindowRow } from "./windowRows.ts";
 
-/** What an upstream allows: `limit` pulls in any `windowMs` milliseconds. Without a limit everything goes. */
+/** What an upstream allows: `limit` pulls in any `windowMs` milliseconds. Without a limit all pulls are allowed. */
 export interface Allowance {
   readonly limit: number | undefined;
   readonly windowMs: number;
 }
 
-/** What an earlier process wrote of the upstream's last word. `since` is the first row that it may not cover. */
+/** What an earlier process wrote of the upstream's last answer. `since` is the first row that it may not cover. */
 export interface CarriedAnswer {
   readonly remaining: number;
   readonly since: number;
@@ -63,23 +63,23 @@ interface Answer {
   readonly remaining: number;
 }
 
-/** What the forecast looks at. */
+/** What the forecast reads. */
 export interface WindowView {
   readonly allowance: Allowance;
-  /** Settled rows by age, also those that have left the window, as far as they say anything about what will be left. */
+  /** Settled rows by age, also expired ones as far as the forecast needs them. */
   readonly rows: readonly WindowRow[];
   /** The cost of what is in flight. */
-  readonly flying: number;
-  /** What the upstream said last, as it stands; undefined when that says nothing any more. */
+  readonly inFlightCost: number;
+  /** What is left by the upstream's last answer; undefined when that is void. */
   readonly remaining: number | undefined;
-  /** When it said so; for the word of an earlier process an estimate. */
+  /** When it answered; an estimate if an earlier process was answered. */
   readonly observedAt: number;
 }
 
-/** How far the forecast looks back at least. */
+/** How far back the forecast reads at least. */
 const hourMs = 60 * 60 * 1000;
 
-/** Rows are kept for a day, the longest window that any registry is known to have, in case a window turns out longer. */
+/** Rows are kept for a day, the longest window that any registry is known to have, in case a window grows. */
 export const keepMs = 24 * 60 * 60 * 1000;
 
 /** One window. Holds no clock: `now` never goes back between calls. */
@@ -87,8 +87,8 @@ export class SlidingWindow {
   #allowance: Allowance;
   #tick = 0;
   readonly #inFlight = new Set<MutableRow>();
-  #flying = 0;
-  readonly #past: ExpiredRows;
+  #inFlightCost = 0;
+  readonly #expired: ExpiredRows;
   /** By `settledAt`; those before `#head` have left the window. Without a limit by the second. */
   #settled: MutableRow[] = [];
   #head = 0;
@@ -96,8 +96,8 @@ export class SlidingWindow {
   readonly #uncovered = new Set<MutableRow>();
   /** The last answers, none of which is surely newer than another. */
   #answers: Answer[] = [];
-  /** Whether they still say anything about what is left. */
-  #hasWord = false;
+  /** False when they are void. */
+  #hasAnswer = false;
   #lastSentTick = -1;
   #observedAt = 0;
   #expectedAt = 0;
@@ -108,10 +108,10 @@ export class SlidingWindow {
   /** Rows that have left the window are kept until they are `keep` milliseconds old. */
   constructor(allowance: Allowance, keep = keepMs) {
     this.#allowance = allowance;
-    this.#past = new ExpiredRows(keep);
+    this.#expired = new ExpiredRows(keep);
   }
 
-  /** What holds: of limits that answers named at the same time, the smallest. */
+  /** Of limits that answers named at the same time, the smallest holds. */
   get allowance(): Allowance {
     return this.#allowance;
   }
@@ -119,32 +119,32 @@ export class SlidingWindow {
   set allowance(allowance: Allowance) {
     const { limit, windowMs } = this.#allowance;
     this.#allowance = allowance;
-    if (allowance.limit === undefined) this.#hasWord = false;
+    if (allowance.limit === undefined) this.#hasAnswer = false;
     if (isLower(allowance.limit, limit)) this.#isOverdrawn = true;
     if (allowance.windowMs === windowMs) return;
-    this.#settled = [...this.#past.takeAll(), ...this.#settled];
+    this.#settled = [...this.#expired.takeAll(), ...this.#settled];
     this.#head = 0;
     this.#returned = 0;
     this.#spent = total(this.#settled);
   }
 
   /** Takes over what earlier processes wrote, oldest first. */
-  carry(rows: readonly CarriedRow[], word?: CarriedAnswer): void {
+  carry(rows: readonly CarriedRow[], answer?: CarriedAnswer): void {
     for (const row of rows) {
-      const covered = word !== undefined && row.id < word.since;
+      const covered = answer !== undefined && row.id < answer.since;
       const carried = { ...row, sentAt: row.settledAt, carried: true, tick: 0, settledTick: 0, covered };
       this.#settled.push(carried);
       this.#spent += row.cost;
       if (!covered) this.#uncovered.add(carried);
       this.#lastId = Math.max(this.#lastId, row.id);
     }
-    if (!word) return;
-    const limit = this.#allowance.limit ?? word.remaining;
-    this.#answers = [{ tick: 0, limit, remaining: word.remaining }];
-    this.#hasWord = true;
+    if (!answer) return;
+    const limit = this.#allowance.limit ?? answer.remaining;
+    this.#answers = [{ tick: 0, limit, remaining: answer.remaining }];
+    this.#hasAnswer = true;
     this.#lastSentTick = 0;
-    this.#observedAt = word.settledAt;
-    this.#expectedAt = word.expectedAt;
+    this.#observedAt = answer.settledAt;
+    this.#expectedAt = answer.expectedAt;
   }
 
   /** Reserves `cost` for a request that is about to be sent. */
@@ -163,7 +163,7 @@ export class SlidingWindow {
       id: undefined,
     };
     this.#inFlight.add(row);
-    this.#flying += cost;
+    this.#inFlightCost += cost;
     return row;
   }
 
@@ -171,7 +171,7 @@ export class SlidingWindow {
   settle(sent: WindowRow, fate: Settlement, now: number): void {
     const row = sent as MutableRow;
     if (!this.#inFlight.delete(row)) return;
-    this.#flying -= row.cost;
+    this.#inFlightCost -= row.cost;
     row.settledTick = ++this.#tick;
     this.#lastId = Math.max(this.#lastId, row.id ?? 0);
     if (fate === "free" || row.cost === 0) return;
@@ -191,7 +191,7 @@ export class SlidingWindow {
     this.#lastSentTick = Math.max(this.#lastSentTick, row.tick);
     this.#answers.push({ tick: ++this.#tick, limit, remaining: Math.min(remaining, limit) });
     this.#answers = this.#answers.filter(({ tick }) => tick > this.#lastSentTick);
-    this.#hasWord = true;
+    this.#hasAnswer = true;
     this.#observedAt = this.#expectedAt = now;
     this.#returned = 0;
     this.#cover(row);
@@ -207,21 +207,21 @@ export class SlidingWindow {
     const { limit } = this.#allowance;
     if (limit === undefined) return Number.POSITIVE_INFINITY;
     this.#advance(now);
-    return Math.min(limit - this.#spent, this.#told() ?? Number.POSITIVE_INFINITY) - this.#flying;
+    return Math.min(limit - this.#spent, this.#remaining() ?? Number.POSITIVE_INFINITY) - this.#inFlightCost;
   }
 
-  /** Pulls that may be left once what is in flight has been answered: worth waiting for, not worth relying on. */
+  /** Pulls that may be left once all in flight is answered: worth waiting for, but not to be sent. */
   expected(now: number): number {
     const { limit } = this.#allowance;
     if (limit === undefined) return Number.POSITIVE_INFINITY;
     this.#advance(now);
-    return Math.min(limit - this.#spent - this.#flying, this.#told() ?? Number.POSITIVE_INFINITY);
+    return Math.min(limit - this.#spent - this.#inFlightCost, this.#remaining() ?? Number.POSITIVE_INFINITY);
   }
 
   /** What was spent in the window, what is in flight included. */
   spent(now: number): number {
     this.#advance(now);
-    return this.#spent + this.#flying;
+    return this.#spent + this.#inFlightCost;
   }
 
   get inFlight(): number {
@@ -231,20 +231,20 @@ export class SlidingWindow {
   view(now: number): WindowView {
     this.#advance(now);
     const since = now - Math.max(2 * this.#allowance.windowMs, hourMs);
-    const past = this.#past.since(since);
+    const expired = this.#expired.since(since);
     return {
       allowance: this.#allowance,
-      rows: past.length === 0 ? this.#settled : [...past, ...this.#settled],
-      flying: this.#flying,
-      remaining: this.#told(),
+      rows: expired.length === 0 ? this.#settled : [...expired, ...this.#settled],
+      inFlightCost: this.#inFlightCost,
+      remaining: this.#remaining(),
       observedAt: this.#expectedAt,
     };
   }
 
-  /** What to persist: the upstream's last word, and the first row's number that it may not cover. */
+  /** What to save: the upstream's last answer, and the number of the first row that it may not cover. */
   lastAnswer(now: number): { remaining: number; since: number } | undefined {
     this.#advance(now);
-    if (!this.#hasWord) return undefined;
+    if (!this.#hasAnswer) return undefined;
     let since = this.#lastId + 1;
     for (const rows of [this.#inFlight, this.#uncovered]) {
       for (const { id } of rows) since = Math.min(since, id ?? since);
@@ -256,8 +256,8 @@ export class SlidingWindow {
     return Math.min(...this.#answers.map(({ remaining }) => remaining));
   }
 
-  #told(): number | undefined {
-    return this.#hasWord ? this.#smallest() + this.#returned - total(this.#uncovered) : undefined;
+  #remaining(): number | undefined {
+    return this.#hasAnswer ? this.#smallest() + this.#returned - total(this.#uncovered) : undefined;
   }
 
   #cover(row: MutableRow): void {
@@ -265,7 +265,7 @@ export class SlidingWindow {
     this.#uncovered.delete(row);
   }
 
-  /** Lets go of what has left the window by `now`. */
+  /** Takes out what has left the window by `now`. */
   #advance(now: number): void {
     const { windowMs } = this.#allowance;
     let row: MutableRow | undefined;
@@ -277,19 +277,19 @@ export class SlidingWindow {
         row.counted && row.covered && !row.carried && row.sentAt + windowMs > this.#observedAt;
       if (wasCounted && !this.#isOverdrawn) this.#returned += row.cost;
     }
-    if (this.#observedAt + windowMs < now) this.#hasWord = false;
-    this.#forget(now);
+    if (this.#observedAt + windowMs < now) this.#hasAnswer = false;
+    this.#moveExpired(now);
   }
 
-  /** Rows that have left the window are put away a thousand at a time, so that it costs little. */
-  #forget(now: number): void {
+  /** Expired rows are moved a thousand at a time, which costs little. */
+  #moveExpired(now: number): void {
     if (this.#head < 1000) return;
-    this.#past.add(this.#settled.slice(0, this.#head), now);
+    this.#expired.add(this.#settled.slice(0, this.#head), now);
     this.#settled = this.#settled.slice(this.#head);
     this.#head = 0;
   }
 
-  /** Of the rows whose age is not known, no more can count than are used and not surely by this process's. */
+  /** Of carried rows, no more can count than the upstream says are used and this process has not surely used. */
   #dropCarried(now: number): void {
     // They are older than all others.
     if (!this.#settled[this.#head]?.carried) return;

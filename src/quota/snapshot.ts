@@ -1,20 +1,21 @@
 /** A bucket as the status API shows it. */
+import { timestamp } from "../async/timeText.ts";
 import type { LedgerClock } from "./clock.ts";
 import { burnPerHour, emptyAt, fullAt } from "./forecast.ts";
 import type { LearntFrom } from "./ledger.ts";
 import type { WindowView } from "./slidingWindow.ts";
 
-/** The steps of the ladder; `unlimited` where the upstream names no limit, `unknown` before it has answered. */
+/** How much is left; `unlimited` where the upstream names no limit, `unknown` before it has answered. */
 export type BucketState = "ok" | "low" | "reserve" | "exhausted" | "unlimited" | "unknown";
 
-/** What a step of the ladder means for those who pull. */
+/** What a state means for clients. */
 export const stateMeanings: Readonly<Record<BucketState, string>> = {
-  ok: "all pulls go",
-  low: "tags are believed longer, and nothing is fetched ahead",
+  ok: "all pulls are allowed",
+  low: "tags stay fresh for longer, and nothing is warmed",
   reserve: "what is left is kept for images that are not held",
-  exhausted: "held images are served on, others are refused",
-  unlimited: "no limit was told",
-  unknown: "nothing has been heard yet",
+  exhausted: "held images are served, others are refused",
+  unlimited: "the upstream names no limit",
+  unknown: "the upstream has not answered yet",
 };
 
 /** `empty`: as if no pull were left; `down`: as if the upstream did not answer. */
@@ -30,7 +31,7 @@ export interface Rehearsal {
 export interface Snapshot {
   readonly name: string;
   readonly account: string;
-  /** Whom the upstream says it counts: an address or an account's UUID. */
+  /** What the upstream says it counts by: an address or an account's UUID. */
   readonly source: string | null;
   readonly state: BucketState;
   readonly limit: number | null;
@@ -54,8 +55,8 @@ export interface Snapshot {
   readonly rehearsal: { readonly mode: RehearsalMode; readonly until: string } | null;
 }
 
-/** What the books say of themselves. Times are the ledger's, but for `observedAt`. */
-export interface Facts {
+/** Times are the ledger clock's, but for `observedAt`. */
+interface Facts {
   readonly name: string;
   readonly account: string;
   readonly source: string | undefined;
@@ -74,12 +75,12 @@ export interface Facts {
   readonly rehearsal: Rehearsal | undefined;
 }
 
-/** The row that `facts` and the forecast make. */
+/** The row of `facts` and the forecast. */
 export function snapshotOf(facts: Facts, view: WindowView, clock: LedgerClock): Snapshot {
   const { left, state, rehearsal, observedAt } = facts;
   const now = clock.time();
   const isLimited = left !== undefined;
-  const told = (time: number | undefined): string | null =>
+  const text = (time: number | undefined): string | null =>
     time === undefined || !isLimited ? null : timestamp(clock.wall(time));
   return {
     name: facts.name,
@@ -94,17 +95,12 @@ export function snapshotOf(facts: Facts, view: WindowView, clock: LedgerClock): 
     inFlight: facts.inFlight,
     waiting: facts.waiting,
     burnPerHour: burnPerHour(view, now),
-    emptyAt: told(state === "exhausted" ? now : emptyAt(view, now)),
-    nextFreeAt: told(facts.nextFreeAt),
-    fullAt: told(fullAt(view, now)),
+    emptyAt: text(state === "exhausted" ? now : emptyAt(view, now)),
+    nextFreeAt: text(facts.nextFreeAt),
+    fullAt: text(fullAt(view, now)),
     learntFrom: facts.learntFrom,
     observedAt: observedAt === undefined ? null : timestamp(observedAt),
     saved: facts.saved,
     rehearsal: rehearsal ? { mode: rehearsal.mode, until: timestamp(rehearsal.until) } : null,
   };
-}
-
-/** RFC 3339 in UTC, to the second rounded up: at that time it will be true. */
-export function timestamp(at: number): string {
-  return new Date(Math.ceil(at / 1000) * 1000).toISOString().replace(".000Z", "Z");
 }

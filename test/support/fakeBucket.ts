@@ -3,7 +3,7 @@ import type { QuotaAnswer, Bucket, QuotaRequest, Permit, QuotaError } from "../.
 
 /** One request that was let through, and how it was said to have gone. */
 export interface Taken {
-  readonly errand: QuotaRequest;
+  readonly request: QuotaRequest;
   /** What its permit was told: exactly one thing, once the request is over. */
   readonly reports: (QuotaAnswer | "failed")[];
 }
@@ -12,22 +12,22 @@ export class FakeBucket implements Bucket {
   readonly taken: Taken[] = [];
   readonly tokens: string[] = [];
   /** Set to refuse whatever it returns an error for. */
-  refuse: (errand: QuotaRequest) => QuotaError | undefined = () => undefined;
+  refuse: (request: QuotaRequest) => QuotaError | undefined = () => undefined;
 
-  async take(errand: QuotaRequest, signal?: AbortSignal): Promise<Permit> {
+  async take(request: QuotaRequest, signal?: AbortSignal): Promise<Permit> {
     signal?.throwIfAborted();
-    const refusal = this.refuse(errand);
+    const refusal = this.refuse(request);
     if (refusal) throw refusal;
     const reports: Taken["reports"] = [];
-    this.taken.push({ errand, reports });
+    this.taken.push({ request, reports });
     return {
       answered: (answer) => void reports.push(answer),
       failed: () => void reports.push("failed"),
     };
   }
 
-  refusal(errand: QuotaRequest): QuotaError | undefined {
-    return this.refuse(errand);
+  refusal(request: QuotaRequest): QuotaError | undefined {
+    return this.refuse(request);
   }
 
   learnToken(token: string): void {
@@ -36,13 +36,13 @@ export class FakeBucket implements Bucket {
 
   /** The kinds of the requests that were let through, in order. */
   get kinds(): string[] {
-    return this.taken.map(({ errand }) => errand.kind);
+    return this.taken.map(({ request }) => request.kind);
   }
 
   /** The statuses that the permits of one kind were told. */
   statuses(kind: QuotaRequest["kind"]): (number | "failed" | "twice" | "never")[] {
     return this.taken
-      .filter(({ errand }) => errand.kind === kind)
+      .filter(({ request }) => request.kind === kind)
       .map(({ reports: [report, ...more] }) => {
         if (more.length > 0) return "twice";
         if (report === undefined) return "never";

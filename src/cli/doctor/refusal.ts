@@ -1,5 +1,5 @@
 /** What a mirror's refusal means: its status, its OCI code and, where those say too little, its sentence. */
-import { duration } from "../../quota/refusal.ts";
+import { duration } from "../../async/timeText.ts";
 import { toldBy, type MirrorAnswer } from "./mirrorClient.ts";
 import { Finding } from "./verdicts.ts";
 

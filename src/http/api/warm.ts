@@ -7,7 +7,7 @@ import { RegistryError } from "../../oci/error.ts";
 import { parseImage, referenceOf } from "../../oci/image.ts";
 import { formatPlatform, parsePlatform, platformExpected } from "../../oci/platform.ts";
 import type { Routing } from "../../oci/routing.ts";
-import { timestamp } from "../../quota/snapshot.ts";
+import { timestamp } from "../../async/timeText.ts";
 import { repositoryIn, redacted } from "../redact.ts";
 import {
   changesOff,

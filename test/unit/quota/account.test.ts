@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { knownLimits } from "../../../src/quota/limits.ts";
 import { QuotaError } from "../../../src/quota/quota.ts";
 import { answered, heard, pull, pulls, refusal, started } from "./bucketState.ts";
-import { errand, windowMs } from "./world.ts";
+import { requestOf, windowMs } from "./world.ts";
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -47,13 +47,13 @@ describe("the ladder", () => {
     expect(world.account.balance.snapshot(0).remaining).toBe(14);
     // It is not sure enough to send another pull, but well worth waiting for.
     expect(world.account.balance.tokens).toBeLessThan(1);
-    expect(world.account.balance.verdict(errand("manifest-get"))).toBe("wait");
+    expect(world.account.balance.verdict(requestOf("manifest-get"))).toBe("wait");
   });
 
   test("only first pulls may touch the reserve, and warming stops where saving begins", async () => {
     const world = await started(20);
     const may = (reason: "pull" | "revalidate" | "warm") =>
-      world.account.balance.verdict(errand("manifest-get", reason)) === "now";
+      world.account.balance.verdict(requestOf("manifest-get", reason)) === "now";
     await pulls(world, 13);
     expect([may("pull"), may("revalidate"), may("warm")]).toEqual([true, true, true]);
     await pulls(world, 1);
@@ -63,7 +63,7 @@ describe("the ladder", () => {
     expect(refusal(world.account, "manifest-get", "revalidate").message).toMatch(
       /has 2 of 20 pulls in 1 min left, which are kept for images that clients wait for/,
     );
-    expect(world.account.balance.verdict(errand("manifest-head", "revalidate"))).toBe("now");
+    expect(world.account.balance.verdict(requestOf("manifest-head", "revalidate"))).toBe("now");
   });
 });
 
@@ -72,7 +72,7 @@ describe("with nothing left", () => {
     const world = await started(1);
     await pulls(world, 1);
     for (const kind of ["manifest-head", "blob", "token", "ping", "tags", "referrers"] as const) {
-      expect(world.account.balance.verdict(errand(kind))).toBe("now");
+      expect(world.account.balance.verdict(requestOf(kind))).toBe("now");
     }
   });
 
@@ -129,9 +129,9 @@ describe("with nothing left", () => {
     const world = await started(1, { maxWaitMs: 15_000 });
     await pulls(world, 1);
     world.time += windowMs - 15_000;
-    expect(world.account.balance.verdict(errand("manifest-get"))).toBeInstanceOf(QuotaError);
+    expect(world.account.balance.verdict(requestOf("manifest-get"))).toBeInstanceOf(QuotaError);
     world.time += 1;
-    expect(world.account.balance.verdict(errand("manifest-get"))).toBe("wait");
+    expect(world.account.balance.verdict(requestOf("manifest-get"))).toBe("wait");
     expect(world.account.balance.pullFreeInMs).toBe(15_000);
   });
 
@@ -140,7 +140,7 @@ describe("with nothing left", () => {
     await pulls(world, 2);
     expect(refusal(world.account).message).toBe(
       "the account cluster of docker.io has no pull left of 2 in 1 min; the next one is free at 2026-11-22T00:01:01Z " +
-        "(in 1 min 1 s); images already held here are still served; wait, use an image that is held, or give Hubcap an " +
+        "(in 1 min 1 s); held images are still served; wait, use an image that is held, or give Hubcap an " +
         "account with a higher limit",
     );
     const anonymous = await started(2, { account: undefined });
@@ -196,7 +196,7 @@ describe("a 429 about pulls", () => {
     await world.ask();
     expect(refusal(world.account).retryAfter).toBe(1);
     world.time += 1;
-    expect(world.account.balance.verdict(errand("manifest-get"))).toBe("now");
+    expect(world.account.balance.verdict(requestOf("manifest-get"))).toBe("now");
   });
 
   test("is forgotten when a later question shows that something is left", async () => {
@@ -219,7 +219,7 @@ describe("a 429 about the rate of requests", () => {
     }
     expect(world.account.balance.snapshot(0)).toMatchObject({ state: "ok", remaining: 100 });
     world.time += minute;
-    expect(world.account.balance.verdict(errand("blob"))).toBe("now");
+    expect(world.account.balance.verdict(requestOf("blob"))).toBe("now");
   });
 
   test("pauses for as long as it says when that is longer, but not for ever", async () => {
@@ -243,7 +243,7 @@ describe("a 429 about the rate of requests", () => {
     const error = refusal(world.account);
     expect(error).toMatchObject({ kind: "paused", retryAfter: 10 });
     expect(error.message).toMatch(
-      /^ghcr\.io asked for a pause because of too many requests; it is asked again at 2026-.*Z \(in 10 s\)/,
+      /^ghcr\.io asked for a pause because of too many requests; the next request is sent at 2026-.*Z \(in 10 s\)/,
     );
   });
 });
@@ -255,7 +255,7 @@ describe("a rehearsal", () => {
     world.account.rehearse("empty", world.wall + 10 * minute);
     expect(world.account.balance.state).toBe("exhausted");
     expect(refusal(world.account)).toMatchObject({ kind: "exhausted", retryAfter: 600 });
-    expect(world.account.balance.verdict(errand("manifest-head"))).toBe("now");
+    expect(world.account.balance.verdict(requestOf("manifest-head"))).toBe("now");
     expect(world.account.balance.snapshot(0)).toMatchObject({
       remaining: 0,
       rehearsal: { mode: "empty", until: "2026-11-22T00:10:00Z" },
@@ -272,10 +272,10 @@ describe("a rehearsal", () => {
     const error = refusal(world.account, "blob");
     expect(error).toMatchObject({ kind: "down", retryAfter: 60 });
     expect(error.message).toMatch(
-      /^an operator rehearses an outage of docker\.io; it ends at 2026-11-22T00:01:00Z/,
+      /^an operator has declared a rehearsal of an outage of docker\.io; it ends at 2026-11-22T00:01:00Z/,
     );
     world.account.rehearse("down", world.wall);
-    expect(world.account.balance.verdict(errand("blob"))).toBe("now");
+    expect(world.account.balance.verdict(requestOf("blob"))).toBe("now");
   });
 
   test("ends when it should though the wall clock jumps", async () => {

@@ -5,11 +5,11 @@ import type { QuotaEvent } from "../../../src/quota/events.ts";
 import type { LedgerEntry } from "../../../src/quota/ledger.ts";
 import { QuotaError, type Permit, type Reason } from "../../../src/quota/quota.ts";
 import { FakeLedger } from "../../support/fakeLedger.ts";
-import { errand } from "./world.ts";
+import { requestOf } from "./world.ts";
 
-const pull = errand("manifest-get");
-const head = errand("manifest-head");
-const blob = errand("blob");
+const pull = requestOf("manifest-get");
+const head = requestOf("manifest-head");
+const blob = requestOf("blob");
 const good = { status: 200, headers: {} };
 
 // Time stands still but when a test moves it, so that nothing here depends on how fast the machine is.
@@ -74,7 +74,7 @@ describe("a request that may go", () => {
   test("is not written down when it costs nothing", async () => {
     const docker = await bucket();
     for (const kind of ["manifest-head", "blob", "token", "ping", "tags", "referrers"] as const) {
-      (await taken(docker, errand(kind))).answered(good);
+      (await taken(docker, requestOf(kind))).answered(good);
     }
     expect(docker.ledger.entries).toEqual([]);
     expect(docker.snapshot()).toMatchObject({ spentInWindow: 0, inFlight: 0, waiting: 0 });
@@ -96,7 +96,7 @@ describe("a request that may go", () => {
     const events: QuotaEvent[] = [];
     const stop = docker.on((event) => void events.push(event));
     const first = await taken(docker, pull);
-    const second = take(docker, errand("blob", "warm"));
+    const second = take(docker, requestOf("blob", "warm"));
     await vi.advanceTimersByTimeAsync(2000);
     first.answered(good);
     await soon();
@@ -131,7 +131,7 @@ describe("the line", () => {
     const first = await taken(docker, blob);
     const order: Reason[] = [];
     for (const reason of ["warm", "revalidate", "pull", "warm", "revalidate", "pull"] as const) {
-      const passed = docker.take(errand("blob", reason)).then((permit) => permit.answered(good));
+      const passed = docker.take(requestOf("blob", reason)).then((permit) => permit.answered(good));
       void passed.then(() => order.push(reason));
     }
     await soon();
@@ -241,7 +241,7 @@ describe("pulls that a limit counts", () => {
     const docker = await bucket({ quota: { limit: 30, windowMs: 600_000 }, concurrency: 20 });
     let counted = 0;
     const pulls = Array.from({ length: 60 }, async (_, index) => {
-      const permit = await docker.take(errand("manifest-get", "pull", `node-${index % 20}`));
+      const permit = await docker.take(requestOf("manifest-get", "pull", `node-${index % 20}`));
       await new Promise((resolve) => setTimeout(resolve, 20 + ((index * 7) % 40)));
       counted += 1;
       const remaining = `${30 - counted};w=600`;
@@ -329,7 +329,7 @@ describe("an upstream that limits rates", () => {
     const ecr = await bucket({ upstream: "public.ecr.aws" });
     const order: Reason[] = [];
     for (const reason of ["pull", "warm", "warm", "revalidate", "pull"] as const) {
-      void ecr.take(errand("manifest-get", reason)).then(() => order.push(reason));
+      void ecr.take(requestOf("manifest-get", reason)).then(() => order.push(reason));
     }
     await vi.advanceTimersByTimeAsync(6000);
     // One is planned ahead, whatever it is.

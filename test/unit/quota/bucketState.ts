@@ -3,7 +3,7 @@ import { expect } from "vitest";
 import type { Account, AccountOptions } from "../../../src/quota/account.ts";
 import type { QuotaEvent } from "../../../src/quota/events.ts";
 import { QuotaError, type QuotaAnswer, type Reason, type RequestKind } from "../../../src/quota/quota.ts";
-import { errand, World } from "./world.ts";
+import { requestOf, World } from "./world.ts";
 
 /** A model upstream with `limit` pulls a minute, and Hubcap's books of it. */
 export async function started(
@@ -34,15 +34,15 @@ export async function answered(
   answer: Partial<QuotaAnswer>,
   kind: RequestKind = "manifest-get",
 ) {
-  const claim = account.reserve(errand(kind));
-  account.admit(claim);
-  await account.begin(claim);
-  account.answered(claim, { status: 200, headers: {}, ...answer });
+  const reservation = account.reserve(requestOf(kind));
+  account.admit(reservation);
+  await account.begin(reservation);
+  account.answered(reservation, { status: 200, headers: {}, ...answer });
 }
 
 /** Why a request may not go, which it must not. */
 export function refusal(account: Account, kind: RequestKind = "manifest-get", reason: Reason = "pull") {
-  const verdict = account.balance.verdict(errand(kind, reason));
+  const verdict = account.balance.verdict(requestOf(kind, reason));
   if (!(verdict instanceof QuotaError)) throw new Error(`it may ${verdict}`);
   return verdict;
 }

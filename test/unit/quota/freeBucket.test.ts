@@ -4,9 +4,9 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { openBucket, type QuotaBucket, openFreeBucket } from "../../../src/quota/bucket.ts";
 import type { QuotaAnswer } from "../../../src/quota/quota.ts";
 import { FakeLedger } from "../../support/fakeLedger.ts";
-import { errand } from "./world.ts";
+import { requestOf } from "./world.ts";
 
-const head = errand("manifest-head");
+const head = requestOf("manifest-head");
 const good = { status: 200, headers: {} };
 const abused = { status: 429, headers: { "retry-after": "90" }, abuse: true };
 

@@ -12,7 +12,7 @@ function token(limit: string): string {
   return `e30.${Buffer.from(claims).toString("base64url")}.x`;
 }
 
-function lessons(options: Partial<LearntLimitsOptions> = {}, standing?: Partial<SavedBucket>): LearntLimits {
+function lessons(options: Partial<LearntLimitsOptions> = {}, saved?: Partial<SavedBucket>): LearntLimits {
   const blank: SavedBucket = {
     time: 0,
     at: 0,
@@ -30,7 +30,7 @@ function lessons(options: Partial<LearntLimitsOptions> = {}, standing?: Partial<
   };
   return new LearntLimits(
     { configured: undefined, preset, hasAccount: true, ...options },
-    standing && { ...blank, ...standing },
+    saved && { ...blank, ...saved },
     0,
   );
 }

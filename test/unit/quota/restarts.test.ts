@@ -3,7 +3,7 @@ import { describe, expect, test, vi } from "vitest";
 import { knownLimits } from "../../../src/quota/limits.ts";
 import { QuotaError } from "../../../src/quota/quota.ts";
 import { answered, heard, pull, pulls, refusal, started } from "./bucketState.ts";
-import { errand, windowMs } from "./world.ts";
+import { requestOf, windowMs } from "./world.ts";
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -62,7 +62,7 @@ describe("clocks and restarts", () => {
     await world.restart(4 * minute, () => false);
     expect(refusal(world.account, "blob")).toMatchObject({ kind: "paused", retryAfter: 300 });
     world.time += 5 * minute;
-    expect(world.account.balance.verdict(errand("blob"))).toBe("now");
+    expect(world.account.balance.verdict(requestOf("blob"))).toBe("now");
   });
 
   test("pulls that an upstream refused until a moment wait for it over a restart", async () => {
@@ -71,7 +71,7 @@ describe("clocks and restarts", () => {
     await world.restart(4 * minute, () => false);
     expect(world.account.balance.state).toBe("exhausted");
     expect(refusal(world.account)).toMatchObject({ kind: "exhausted", retryAfter: 360 });
-    expect(world.account.balance.verdict(errand("blob"))).toBe("now");
+    expect(world.account.balance.verdict(requestOf("blob"))).toBe("now");
     world.time += 6 * minute;
     expect(await world.send("manifest-get")).toBeDefined();
   });
@@ -108,9 +108,9 @@ describe("the ledger", () => {
 
   test("has each pull before it is sent, with who asked for it, and afterwards how it ended", async () => {
     const world = await started(100);
-    const claim = world.account.reserve(errand("manifest-get", "pull", "node-7"));
-    world.account.admit(claim);
-    await world.account.begin(claim);
+    const reservation = world.account.reserve(requestOf("manifest-get", "pull", "node-7"));
+    world.account.admit(reservation);
+    await world.account.begin(reservation);
     expect(world.ledger.entries).toMatchObject([
       {
         bucket: "docker.io cluster",
@@ -124,7 +124,7 @@ describe("the ledger", () => {
         at: world.wall,
       },
     ]);
-    world.account.answered(claim, { status: 404, headers: {} });
+    world.account.answered(reservation, { status: 404, headers: {} });
     for (const status of [200, 307, 401, 403, 500]) await answered(world.account, { status });
     await answered(world.account, {}, "manifest-head");
     const outcomes = world.ledger.entries.map(({ outcome, cost }) => `${outcome} ${cost}`);
@@ -147,20 +147,20 @@ describe("the ledger", () => {
 
   test("keeps what a request that got no answer may have cost", async () => {
     const world = await started(100);
-    const claim = world.account.reserve(errand("manifest-get"));
-    world.account.admit(claim);
-    await world.account.begin(claim);
-    world.account.failed(claim);
+    const reservation = world.account.reserve(requestOf("manifest-get"));
+    world.account.admit(reservation);
+    await world.account.begin(reservation);
+    world.account.failed(reservation);
     expect(world.ledger.entries).toMatchObject([{ outcome: "failed", cost: 1 }]);
     expect(world.account.balance.tokens).toBe(99);
   });
 
   test("gets back what was never sent", async () => {
     const world = await started(100);
-    const claim = world.account.reserve(errand("manifest-get"));
-    world.account.admit(claim);
-    await world.account.begin(claim);
-    world.account.release(claim);
+    const reservation = world.account.reserve(requestOf("manifest-get"));
+    world.account.admit(reservation);
+    await world.account.begin(reservation);
+    world.account.release(reservation);
     expect(world.ledger.entries).toMatchObject([{ outcome: "released", cost: 0 }]);
     expect(world.account.balance.tokens).toBe(100);
   });
@@ -169,13 +169,13 @@ describe("the ledger", () => {
     const world = await started(100);
     const events = heard(world.account);
     world.ledger.failure = new Error("database or disk is full");
-    const claim = world.account.reserve(errand("manifest-get"));
-    await expect(world.account.begin(claim)).rejects.toMatchObject({ kind: "paused", retryAfter: 10 });
-    world.account.release(claim);
+    const reservation = world.account.reserve(requestOf("manifest-get"));
+    await expect(world.account.begin(reservation)).rejects.toMatchObject({ kind: "paused", retryAfter: 10 });
+    world.account.release(reservation);
     expect(world.account.balance.tokens).toBe(100);
     await world.account.maintain(0);
     await world.account.close();
-    world.account.refuse(errand("manifest-get"), new QuotaError("busy", "later", 1));
+    world.account.refuse(requestOf("manifest-get"), new QuotaError("busy", "later", 1));
     await Promise.resolve();
     const failures = events.filter(({ type }) => type === "ledger-failed");
     expect(failures.length).toBeGreaterThanOrEqual(4);
@@ -197,7 +197,7 @@ describe("the ledger", () => {
     const world = await started(1);
     const events = heard(world.account);
     await pulls(world, 1);
-    const asked = errand("manifest-get", "pull", "node-2");
+    const asked = requestOf("manifest-get", "pull", "node-2");
     world.account.refuse(asked, refusal(world.account));
     expect(await world.ledger.spendBy({ by: "client", since: 0 })).toEqual([
       { key: "node-1", spent: 1, refused: 0, lastAt: world.wall },

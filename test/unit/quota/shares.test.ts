@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { QuotaError, type Reason } from "../../../src/quota/quota.ts";
 import { knownLimits } from "../../../src/quota/limits.ts";
-import { errand, windowMs, World } from "./world.ts";
+import { requestOf, windowMs, World } from "./world.ts";
 
 async function open(perClient?: number) {
   const world = new World({ limit: 20, hasHeaders: true });
@@ -13,12 +13,12 @@ async function open(perClient?: number) {
     });
   await restart();
   const pull = async (client: string, fate: "counted" | "released" = "counted"): Promise<boolean> => {
-    const asked = errand("manifest-get", "pull", client);
+    const asked = requestOf("manifest-get", "pull", client);
     if (world.account.balance.verdict(asked) !== "now") return false;
-    const claim = world.account.reserve(asked);
-    await world.account.begin(claim);
-    if (fate === "released") world.account.release(claim);
-    else world.account.answered(claim, { status: 200, headers: {} });
+    const reservation = world.account.reserve(asked);
+    await world.account.begin(reservation);
+    if (fate === "released") world.account.release(reservation);
+    else world.account.answered(reservation, { status: 200, headers: {} });
     world.time += 1000;
     return true;
   };
@@ -28,7 +28,7 @@ async function open(perClient?: number) {
     return count;
   };
   const verdict = (client: string, reason: Reason = "pull") =>
-    world.account.balance.verdict(errand("manifest-get", reason, client));
+    world.account.balance.verdict(requestOf("manifest-get", reason, client));
   return { world, pull, pulls, verdict, restart };
 }
 
@@ -53,7 +53,7 @@ test("whoever has had his share hears so, others pull on, and what is free stays
     message: expect.stringMatching(/^node-1 has spent its share of docker\.io: 5 of 20 pulls in 1 min/),
   });
   expect(verdict("node-1", "revalidate")).toMatchObject({ kind: "share" });
-  expect(world.account.balance.verdict(errand("manifest-head", "pull", "node-1"))).toBe("now");
+  expect(world.account.balance.verdict(requestOf("manifest-head", "pull", "node-1"))).toBe("now");
   expect(await pulls("node-2")).toBe(5);
 });
 

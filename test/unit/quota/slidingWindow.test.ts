@@ -294,14 +294,14 @@ describe("after a restart", () => {
     const window = reckoning(10);
     expect(window.lastAnswer(0)).toBeUndefined();
     const asked = window.send(0, 0);
-    const flying = window.send(1, 0);
-    flying.id = 5;
+    const inFlightCost = window.send(1, 0);
+    inFlightCost.id = 5;
     const done = window.send(1, 0);
     done.id = 6;
     answer(window, done, 8, 1);
     answer(window, asked, 9, 2);
     expect(window.lastAnswer(2)).toEqual({ remaining: 8, since: 5 });
-    answer(window, flying, 7, 3);
+    answer(window, inFlightCost, 7, 3);
     ask(window, 7, 4);
     expect(window.lastAnswer(4)).toEqual({ remaining: 7, since: 7 });
   });

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { openBucket, type QuotaBucket } from "../../../src/quota/bucket.ts";
 import { QuotaError, type QuotaRequest, type Permit, type RequestKind } from "../../../src/quota/quota.ts";
 import { FakeLedger } from "../../support/fakeLedger.ts";
-import { errand } from "./world.ts";
+import { requestOf } from "./world.ts";
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date", "performance"] }));
 afterEach(() => void vi.useRealTimers());
@@ -36,13 +36,13 @@ async function taken(from: QuotaBucket, asked: QuotaRequest): Promise<Permit> {
 }
 
 function overtakable(kind: RequestKind, overtaken: AbortSignal): QuotaRequest {
-  const { purpose, ...rest } = errand(kind, "warm");
+  const { purpose, ...rest } = requestOf(kind, "warm");
   return { ...rest, purpose: { ...purpose, overtaken } };
 }
 
 test("what is overtaken leaves the line for who overtakes, with the reason, and costs nothing", async () => {
   const docker = await bucket();
-  const first = await taken(docker, errand("blob"));
+  const first = await taken(docker, requestOf("blob"));
   const overtaking = new AbortController();
   const left = docker.take(overtakable("manifest-get", overtaking.signal)).catch((error: unknown) => error);
   await soon();
@@ -63,9 +63,9 @@ test("a token that was wanted for what is overtaken comes all the same: others w
 
 test("a token is wanted as soon as any pull, whoever asked for it first", async () => {
   const docker = await bucket();
-  const first = await taken(docker, errand("blob"));
+  const first = await taken(docker, requestOf("blob"));
   const order: string[] = [];
-  for (const asked of [errand("blob", "revalidate"), errand("token", "warm")]) {
+  for (const asked of [requestOf("blob", "revalidate"), requestOf("token", "warm")]) {
     const passed = docker.take(asked).then((permit) => permit.answered(good));
     void passed.then(() => order.push(asked.kind));
   }
@@ -77,8 +77,8 @@ test("a token is wanted as soon as any pull, whoever asked for it first", async 
 
 test("warming that stands in line when the upstream says that little is left does not go any more", async () => {
   const docker = await bucket();
-  const head = await taken(docker, errand("manifest-head"));
-  const refused = docker.take(errand("manifest-get", "warm")).catch((error: unknown) => error);
+  const head = await taken(docker, requestOf("manifest-head"));
+  const refused = docker.take(requestOf("manifest-get", "warm")).catch((error: unknown) => error);
   await soon();
   head.answered({
     status: 200,

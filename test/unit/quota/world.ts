@@ -11,13 +11,13 @@ const name = parseRepositoryName("library/nginx");
 if (!name) throw new Error("unreachable");
 const nginx = { upstream: "docker.io", name };
 
-export function errand(kind: RequestKind, reason: Reason = "pull", client = "node-1"): QuotaRequest {
+export function requestOf(kind: RequestKind, reason: Reason = "pull", client = "node-1"): QuotaRequest {
   return { kind, repository: nginx, purpose: { reason, client, userAgent: "containerd/2.3.4" } };
 }
 
 /** A request under way. `answer` is there once the upstream has made one. */
 export interface Flight {
-  readonly claim: Reservation;
+  readonly reservation: Reservation;
   /** Hubcap had heard of all that others spent. */
   readonly wasInformed: boolean;
   readonly sentAt: number;
@@ -102,12 +102,12 @@ export class World {
 
   /** Sends a request if Hubcap lets it go. */
   async send(kind: RequestKind): Promise<Flight | undefined> {
-    if (this.account.balance.verdict(errand(kind)) !== "now") return undefined;
+    if (this.account.balance.verdict(requestOf(kind)) !== "now") return undefined;
     const wasInformed = this.#heardAt >= this.#othersAt;
-    const claim = this.account.reserve(errand(kind));
-    this.account.admit(claim);
-    await this.account.begin(claim);
-    const flight: Flight = { claim, wasInformed, sentAt: (this.#turn += 1), answer: undefined };
+    const reservation = this.account.reserve(requestOf(kind));
+    this.account.admit(reservation);
+    await this.account.begin(reservation);
+    const flight: Flight = { reservation, wasInformed, sentAt: (this.#turn += 1), answer: undefined };
     this.flights.push(flight);
     return flight;
   }
@@ -115,7 +115,7 @@ export class World {
   /** The upstream counts and answers. @throws when Hubcap should have known that nothing is left. */
   deliver(flight: Flight): void {
     if (flight.answer) return;
-    const isPull = flight.claim.request.kind === "manifest-get";
+    const isPull = flight.reservation.request.kind === "manifest-get";
     const isFull = this.#live >= this.limit;
     if (isPull && isFull && flight.wasInformed && flight.sentAt > this.#othersAt) {
       throw new Error(`over the limit of ${this.limit} at ${this.time}`);
@@ -136,7 +136,7 @@ export class World {
     this.#land(flight);
     if (!flight.answer) return;
     if (this.#hasHeaders) this.#heardAt = Math.max(this.#heardAt, flight.answer.madeAt);
-    this.account.answered(flight.claim, flight.answer);
+    this.account.answered(flight.reservation, flight.answer);
   }
 
   answerAll(): void {
@@ -147,7 +147,7 @@ export class World {
   lose(flight: Flight, arrives: boolean): void {
     if (arrives) this.deliver(flight);
     this.#land(flight);
-    this.account.failed(flight.claim);
+    this.account.failed(flight.reservation);
   }
 
   /** Somebody else spends from the same account. */

@@ -7,7 +7,7 @@ import type { QuotaAnswer, Reason, RequestKind } from "../../../src/quota/quota.
 import { openLog } from "../../../src/telemetry/log.ts";
 import { Metrics } from "../../../src/telemetry/metrics.ts";
 import { FakeLedger } from "../../support/fakeLedger.ts";
-import { errand } from "../quota/world.ts";
+import { requestOf } from "../quota/world.ts";
 
 test("a pull counts as spent when it is answered, one that was answered 429 never", async () => {
   const metrics = new Metrics();
@@ -23,7 +23,7 @@ test("a pull counts as spent when it is answered, one that was answered 429 neve
   });
   reportQuotaEvents(bucket, openLog("error"), metrics);
   const send = async (kind: RequestKind, reason: Reason, answer?: Partial<QuotaAnswer>): Promise<void> => {
-    const permit = await bucket.take(errand(kind, reason));
+    const permit = await bucket.take(requestOf(kind, reason));
     if (answer) permit.answered({ status: 200, headers: {}, ...answer });
     else permit.failed();
   };

@@ -29,7 +29,7 @@ describe("what is asked", () => {
     expect(headers?.accept?.split(", ")).toEqual(manifestTypes);
     expect(headers?.["accept-encoding"]).toBe("identity");
     expect(headers?.["user-agent"]).toMatch(/^hubcap\/\d+\.\d+\.\d+$/);
-    expect(bucket.taken[1]?.errand).toEqual({
+    expect(bucket.taken[1]?.request).toEqual({
       kind: "manifest-get",
       repository: nginx,
       purpose: asked.purpose,
