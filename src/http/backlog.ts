@@ -1,10 +1,11 @@
 /** What one client of an event stream has yet to read: bounded, since a client may read slowly or not at all. */
 import type { SSEStreamingApi } from "hono/streaming";
+import type { Clock } from "../async/clock.ts";
 
-/** Shorter than the minute of common proxies' patience with a silent connection, in ms. */
+/** Shorter than the minute after which common proxies cut a silent connection. */
 const heartbeatMs = 15_000;
 
-/** Everything that has come since the last time it was asked for. */
+/** All items since the last batch. */
 export interface Batch<Item> {
   readonly items: readonly Item[];
   /** How many older ones were dropped because there were too many. */
@@ -13,13 +14,15 @@ export interface Batch<Item> {
 
 export class Backlog<Item> {
   readonly #most: number;
+  readonly #clock: Pick<Clock, "after">;
   #items: Item[] = [];
   #missed = 0;
   #wake: (() => void) | undefined;
 
   /** Keeps the last `most` items. */
-  constructor(most: number) {
+  constructor(most: number, clock: Pick<Clock, "after">) {
     this.#most = most;
+    this.#clock = clock;
   }
 
   push(item: Item): void {
@@ -36,27 +39,27 @@ export class Backlog<Item> {
     this.#wake?.();
   }
 
-  /** What there is, waiting for something up to `waitMs`; empty when nothing came. One caller at a time. */
+  /** The next batch, empty if nothing comes within `waitMs`. One caller at a time. */
   async next(waitMs: number): Promise<Batch<Item>> {
-    if (this.#items.length === 0) await this.#something(waitMs);
+    if (this.#items.length === 0) await this.#wait(waitMs);
     const batch = { items: this.#items, missed: this.#missed };
     this.#items = [];
     this.#missed = 0;
     return batch;
   }
 
-  #something(waitMs: number): Promise<void> {
+  #wait(ms: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, waitMs);
+      const cancel = this.#clock.after(ms, resolve);
       this.#wake = () => {
-        clearTimeout(timer);
+        cancel();
         resolve();
       };
     });
   }
 }
 
-/** What comes for the client of `stream`, until it has left or its connection was closed. */
+/** The batches for the client of `stream`, until it has left or its connection was closed. */
 export async function* batches<Item>(
   backlog: Backlog<Item>,
   stream: SSEStreamingApi,
@@ -65,7 +68,7 @@ export async function* batches<Item>(
   while (!stream.aborted) {
     const batch = await backlog.next(heartbeatMs);
     if (batch.items.length > 0) yield batch;
-    // A comment, for proxies that cut what is silent, and to notice who is gone.
+    // A comment, for proxies that cut silent connections, and to notice clients that have left.
     else await stream.write(":\n\n");
   }
 }

@@ -1,43 +1,43 @@
-/** The end of a turn of the event loop: answers that are ready leave together, and then downloads go on. */
+/** Responses that become ready in the same turn of the event loop leave together, and before downloads go on. */
 import type { ServerResponse } from "node:http";
 
 type Body = string | Buffer | undefined;
 
-/** How long a body may be to go out as text. Node writes more than that from memory that it has to get first. */
+/** How long a body may be to be sent as text. Node allocates memory first for longer ones. */
 const shortBytes = 12 * 1024;
 
 let ready: [outgoing: ServerResponse, body: Body][] = [];
-let resting: (() => void)[] = [];
+let waiting: (() => void)[] = [];
 
 /**
- * Ends an answer whose headers are set, with the others of this turn. Sent one by one, every answer wakes a client that has
- * just gone to sleep, and under load that took a third of what a manifest takes.
+ * Ends a response whose headers are set, with the others of this turn. Sent one by one, each wakes a client that has just gone
+ * to sleep; under load that took a third of the CPU of a manifest (docs/performance.md).
  */
 export function endBatched(outgoing: ServerResponse, body?: Body): void {
-  arrange();
+  plan();
   ready.push([outgoing, body]);
 }
 
-/** Settles when all others had a turn, and their answers have left. */
+/** Settles at the end of this turn, when its responses have been sent. */
 export function afterReplies(): Promise<void> {
-  arrange();
-  return new Promise((resolve) => resting.push(resolve));
+  plan();
+  return new Promise((resolve) => waiting.push(resolve));
 }
 
-function arrange(): void {
-  if (ready.length === 0 && resting.length === 0) setImmediate(finish);
+function plan(): void {
+  if (ready.length === 0 && waiting.length === 0) setImmediate(finish);
 }
 
 function finish(): void {
-  const [answers, rested] = [ready, resting];
-  [ready, resting] = [[], []];
-  for (const [outgoing, body] of answers) end(outgoing, body);
-  for (const go of rested) go();
+  const [replies, callbacks] = [ready, waiting];
+  [ready, waiting] = [[], []];
+  for (const [outgoing, body] of replies) end(outgoing, body);
+  for (const call of callbacks) call();
 }
 
 function end(outgoing: ServerResponse, body: Body): void {
   if (outgoing.req.method === "HEAD") outgoing.end();
-  // As text of one byte a character, a body leaves in one piece with its headers: a tenth of what an answer takes.
+  // As text with one byte a character, a body leaves in one piece with its headers, for a tenth less CPU.
   else if (body instanceof Buffer && body.length <= shortBytes)
     outgoing.end(body.toString("latin1"), "latin1");
   else outgoing.end(body);

@@ -1,131 +1,12 @@
 /**
- * The certificate of a listener, read from files and read again while it serves. A pair that cannot be served never takes
- * the place of one that can.
+ * The certificate of a listener, read from files and read again while it is used. A pair of certificate and key that cannot
+ * be used never replaces one that can.
  */
 import { constants, createHash, createPrivateKey, X509Certificate, type KeyObject } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
-
-/** What happens to the certificate of a listener after its start. */
-export interface CertificateEvents {
-  /** The files changed, and what they hold is served now. */
-  readonly renewed: (notAfter: Date) => void;
-  /** The files hold what cannot be served, so what was read before is served on. Told once for each thing that is wrong. */
-  readonly refused: (error: CertificateError) => void;
-  /** The files hold again what is served. */
-  readonly restored: () => void;
-}
-
-export interface CertificatesOptions {
-  readonly files: CertificateFiles;
-  readonly events: CertificateEvents;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-}
-
-/** How often the files are read, in ms. A new pair is served after two looks at the latest. */
-const everyMs = 2000;
-
-/** The pair that is served, and the files that it came from. */
-export class Certificates {
-  readonly #options: CertificatesOptions;
-  readonly #servers: ((context: SecureContextOptions) => void)[] = [];
-  #served: Pair;
-  #seen: string;
-  #complaint: string | undefined;
-  #timer: NodeJS.Timeout | undefined;
-
-  private constructor(options: CertificatesOptions, pair: Pair) {
-    this.#options = options;
-    this.#served = pair;
-    this.#seen = fingerprint(pair);
-  }
-
-  /** Reads the files. @throws CertificateError when they cannot be served. */
-  static async open(options: CertificatesOptions): Promise<Certificates> {
-    const pair = await readPair(options.files);
-    checkPair(pair, options.files, options.now());
-    return new Certificates(options, pair);
-  }
-
-  /** What a TLS server is made with. */
-  get context(): SecureContextOptions {
-    return contextOf(this.#served);
-  }
-
-  /** Until when the certificate that is served is good. */
-  get notAfter(): Date {
-    return new X509Certificate(this.#served.cert).validToDate;
-  }
-
-  /** Do clients have to show certificates of known authorities, or may they? */
-  get asksClients(): boolean {
-    return this.#options.files.clientCaFile !== undefined;
-  }
-
-  /**
-   * Hands every new pair to `renew`, and follows the files from now on. They are read every few seconds and not watched:
-   * Kubernetes swaps a link two folders up when it renews a mounted secret, which a watch of the file does not see, and
-   * on network file systems nothing is told at all. What they hold decides, not their times.
-   */
-  follow(renew: (context: SecureContextOptions) => void): void {
-    this.#servers.push(renew);
-    this.#timer ??= this.#next();
-  }
-
-  close(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-  }
-
-  /** Reads the files now. What is found is judged once it is the same on two looks: until then somebody may be writing. */
-  async look(): Promise<void> {
-    const { files, now } = this.#options;
-    let found: string;
-    try {
-      const pair = await readPair(files);
-      found = fingerprint(pair);
-      if (found === fingerprint(this.#served)) this.#content();
-      else if (found === this.#seen) {
-        checkPair(pair, files, now());
-        this.#serve(pair);
-      }
-    } catch (error) {
-      if (!(error instanceof CertificateError)) throw error;
-      found ??= error.message;
-      if (found === this.#seen) this.#complain(error);
-    }
-    this.#seen = found;
-  }
-
-  #next(): NodeJS.Timeout {
-    return setTimeout(() => {
-      void this.look().finally(() => {
-        if (this.#timer) this.#timer = this.#next();
-      });
-    }, everyMs).unref();
-  }
-
-  #serve(pair: Pair): void {
-    this.#served = pair;
-    this.#complaint = undefined;
-    // Connections that are open keep what they agreed on; only new ones meet the new pair.
-    for (const renew of this.#servers) renew(contextOf(pair));
-    this.#options.events.renewed(this.notAfter);
-  }
-
-  #content(): void {
-    if (this.#complaint === undefined) return;
-    this.#complaint = undefined;
-    this.#options.events.restored();
-  }
-
-  #complain(error: CertificateError): void {
-    if (error.message === this.#complaint) return;
-    this.#complaint = error.message;
-    this.#options.events.refused(error);
-  }
-}
+import type { Clock } from "../async/clock.ts";
+import { poll } from "./watchedFile.ts";
 
 /** Paths of PEM files. */
 export interface CertificateFiles {
@@ -135,7 +16,23 @@ export interface CertificateFiles {
   readonly clientCaFile?: string;
 }
 
-/** Why the files cannot be served: which of them is wrong, and what should be there. */
+/** What can happen to a listener's certificate after its start. */
+export interface CertificateEvents {
+  /** The files have changed, and new connections get what they hold. */
+  readonly renewed: (notAfter: Date) => void;
+  /** What the files hold cannot be used, so what was read before stays. Called once for each reason. */
+  readonly refused: (error: CertificateError) => void;
+  /** The files hold again what is used. */
+  readonly restored: () => void;
+}
+
+export interface CertificatesOptions {
+  readonly files: CertificateFiles;
+  readonly events: CertificateEvents;
+  readonly clock: Clock;
+}
+
+/** Why the files cannot be used: which of them is wrong, and what should be there. */
 export class CertificateError extends Error {
   override readonly name = "CertificateError";
   readonly file: keyof CertificateFiles;
@@ -149,16 +46,106 @@ export class CertificateError extends Error {
 }
 
 /** What the files held at one moment. */
-export interface Pair {
+interface Pair {
   readonly cert: Buffer;
   readonly key: Buffer;
   readonly ca?: Buffer;
 }
 
+/** The pair in use, and the files that it came from. */
+export class Certificates {
+  readonly #options: CertificatesOptions;
+  readonly #servers: ((context: SecureContextOptions) => void)[] = [];
+  #used: Pair;
+  /** The fingerprint of what the last reading found, or its failure. */
+  #found: string;
+  /** Why the files were refused last, until they can be used again. */
+  #refusal: string | undefined;
+  #stop: (() => void) | undefined;
+
+  private constructor(options: CertificatesOptions, pair: Pair) {
+    this.#options = options;
+    this.#used = pair;
+    this.#found = fingerprint(pair);
+  }
+
+  /** Reads the files. @throws CertificateError when they cannot be used. */
+  static async open(options: CertificatesOptions): Promise<Certificates> {
+    const pair = await readPair(options.files);
+    checkPair(pair, options.files, options.clock.now());
+    return new Certificates(options, pair);
+  }
+
+  /** What a TLS server is made with. */
+  get context(): SecureContextOptions {
+    return contextOf(this.#used);
+  }
+
+  /** When the certificate in use expires. */
+  get notAfter(): Date {
+    return new X509Certificate(this.#used.cert).validToDate;
+  }
+
+  /** Are clients asked for certificates of known authorities? */
+  get asksClients(): boolean {
+    return this.#options.files.clientCaFile !== undefined;
+  }
+
+  /** Reads the files every two seconds from now on, and calls `renew` with every new pair. */
+  follow(renew: (context: SecureContextOptions) => void): void {
+    this.#servers.push(renew);
+    this.#stop ??= poll(() => this.look(), this.#options.clock);
+  }
+
+  close(): void {
+    this.#stop?.();
+  }
+
+  /** Reads the files now. What they hold counts once two readings find the same: until then it may be half written. */
+  async look(): Promise<void> {
+    const { files, clock } = this.#options;
+    let found: string;
+    try {
+      const pair = await readPair(files);
+      found = fingerprint(pair);
+      if (found === fingerprint(this.#used)) this.#restore();
+      else if (found === this.#found) {
+        checkPair(pair, files, clock.now());
+        this.#use(pair);
+      }
+    } catch (error) {
+      if (!(error instanceof CertificateError)) throw error;
+      found ??= error.message;
+      if (found === this.#found) this.#refuse(error);
+    }
+    this.#found = found;
+  }
+
+  #use(pair: Pair): void {
+    this.#used = pair;
+    this.#refusal = undefined;
+    // Open connections keep what they have agreed on.
+    for (const renew of this.#servers) renew(contextOf(pair));
+    this.#options.events.renewed(this.notAfter);
+  }
+
+  #restore(): void {
+    if (this.#refusal === undefined) return;
+    this.#refusal = undefined;
+    this.#options.events.restored();
+  }
+
+  #refuse(error: CertificateError): void {
+    if (error.message === this.#refusal) return;
+    this.#refusal = error.message;
+    this.#options.events.refused(error);
+  }
+}
+
 /** A chain is a few kilobytes; a larger file is a mistake. */
 const maxBytes = 1024 * 1024;
 
-// TLS 1.3 and, of 1.2, only what keeps old recordings secret and is authenticated (RFC 9325 section 4.2).
+// TLS 1.3 and, of 1.2, what has forward secrecy and is authenticated (RFC 9325 section 4.2).
 const ciphers = [
   "TLS_AES_128_GCM_SHA256",
   "TLS_AES_256_GCM_SHA384",
@@ -171,8 +158,8 @@ const ciphers = [
   "ECDHE-RSA-CHACHA20-POLY1305",
 ].join(":");
 
-/** Reads them now. @throws CertificateError for one that cannot be read */
-export async function readPair(files: CertificateFiles): Promise<Pair> {
+/** @throws CertificateError for a file that cannot be read */
+async function readPair(files: CertificateFiles): Promise<Pair> {
   const { clientCaFile } = files;
   return {
     cert: await readPart(files, "certificateFile", "a PEM certificate"),
@@ -195,8 +182,8 @@ async function readPart(
   throw new CertificateError(file, path, `${what} and not more than ${maxBytes} bytes`);
 }
 
-/** Can the pair be served at `now`, in ms since the epoch? @throws CertificateError that says why not */
-export function checkPair({ cert, key, ca }: Pair, files: CertificateFiles, now: number): void {
+/** Can the pair be used at `now`, in ms since the epoch? @throws CertificateError that says why not */
+function checkPair({ cert, key, ca }: Pair, files: CertificateFiles, now: number): void {
   const fail = (file: keyof CertificateFiles, expected: string): never => {
     throw new CertificateError(file, files[file] ?? "", expected);
   };
@@ -216,14 +203,13 @@ export function checkPair({ cert, key, ca }: Pair, files: CertificateFiles, now:
   try {
     createSecureContext(contextOf({ cert, key, ...(ca && { ca }) }));
   } catch (error) {
-    // OpenSSL's words, such as "ee key too small". They name no part of the key.
+    // OpenSSL's message, such as "ee key too small", names no part of the key.
     const why = error instanceof Error ? error.message : String(error);
     fail("certificateFile", `a chain of certificates that TLS can use (${why})`);
   }
 }
 
-/** What a TLS server is made with. */
-export function contextOf({ cert, key, ca }: Pair): SecureContextOptions {
+function contextOf({ cert, key, ca }: Pair): SecureContextOptions {
   return {
     cert,
     key,
@@ -256,8 +242,8 @@ function keyIn(pem: Buffer): KeyObject | undefined {
   }
 }
 
-/** Tells two readings apart without keeping a key a second time. */
-export function fingerprint({ cert, key, ca }: Pair): string {
+/** Tells two readings apart without a second copy of a key. */
+function fingerprint({ cert, key, ca }: Pair): string {
   const hash = createHash("sha256");
   for (const part of [cert, key, ca]) hash.update(`${part?.length ?? -1} `).update(part ?? "");
   return hash.digest("base64");

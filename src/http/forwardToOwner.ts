@@ -1,12 +1,12 @@
-/** Handing requests on, as they came, to the process that decides, over a socket that only this user's processes reach. */
+/** Forwards a worker's requests as they came to the owner, over a Unix socket that only this user's processes can open. */
 import { Agent, request, type IncomingMessage, type RequestListener } from "node:http";
 import { pipeline } from "node:stream";
 
-/** Says at that socket who the client is. Anywhere else it says nothing, and it is replaced before anything is handed on. */
+/** Names the client at that socket. Elsewhere it means nothing, and a client's own one is not forwarded. */
 const clientHeader = "x-hubcap-client";
 
-// RFC 9110 section 7.6.1, and what frames a body: none is handed on, since nobody reads one.
-const ofOneHop = new Set([
+// RFC 9110 section 7.6.1, and what frames a body: no body is forwarded, since none is ever read.
+const notForwarded = new Set([
   "connection",
   "content-length",
   "expect",
@@ -19,39 +19,39 @@ const ofOneHop = new Set([
   clientHeader,
 ]);
 
-/** What answers by asking at the Unix socket `socketPath`. Bytes go at the pace of the slower side; who leaves ends both. */
+/** Responds with what the owner responds at the Unix socket `socketPath`. When one side ends early, so does the other. */
 export function forwardTo(socketPath: string): RequestListener {
   const agent = new Agent({ keepAlive: true });
   return (incoming, outgoing) => {
     const { method = "", url: path = "", rawHeaders, socket } = incoming;
     if (outgoing.destroyed) return;
-    const headers = pairs(rawHeaders).filter(([name]) => !ofOneHop.has(name.toLowerCase()));
+    const headers = pairs(rawHeaders).filter(([name]) => !notForwarded.has(name.toLowerCase()));
     const client = socket.remoteAddress;
     if (client !== undefined) headers.push([clientHeader, client]);
-    const asked = request({ socketPath, agent, method, path, headers: headers.flat() });
-    asked.on("error", () => outgoing.destroy());
+    const forwarded = request({ socketPath, agent, method, path, headers: headers.flat() });
+    forwarded.on("error", () => outgoing.destroy());
     outgoing.on("close", () => {
-      if (!outgoing.writableFinished) asked.destroy();
+      if (!outgoing.writableFinished) forwarded.destroy();
     });
-    asked.on("response", (answer) => {
-      const kept = pairs(answer.rawHeaders).filter(([name, value]) => isForClient(name.toLowerCase(), value));
-      outgoing.writeHead(answer.statusCode ?? 502, kept.flat());
-      // Its clients wait for headers with a shorter patience than for bytes.
+    forwarded.on("response", (response) => {
+      const kept = pairs(response.rawHeaders).filter(([name, value]) => isForClient(name.toLowerCase(), value));
+      outgoing.writeHead(response.statusCode ?? 502, kept.flat());
+      // Clients wait less long for headers than for bytes.
       outgoing.flushHeaders();
-      pipeline(answer, outgoing, () => {});
+      pipeline(response, outgoing, () => {});
     });
-    asked.end();
+    forwarded.end();
   };
 }
 
-/** At that socket: the client's address, as the process says that handed on its request. */
+/** The client's address in a forwarded request. */
 export function forwardedClientAddress({ headers }: IncomingMessage): string | undefined {
   const client = headers[clientHeader];
   return typeof client === "string" ? client : undefined;
 }
 
 function isForClient(name: string, value: string): boolean {
-  return name === "content-length" || (name === "connection" && value === "close") || !ofOneHop.has(name);
+  return name === "content-length" || (name === "connection" && value === "close") || !notForwarded.has(name);
 }
 
 function pairs(rawHeaders: readonly string[]): [name: string, value: string][] {

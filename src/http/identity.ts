@@ -1,4 +1,4 @@
-/** Who a client is, from what its request and its connection prove. */
+/** The identity of a client: what its request and its connection prove of it. */
 import type { IncomingMessage } from "node:http";
 import { isIP, type BlockList } from "node:net";
 import { TLSSocket, type PeerCertificate } from "node:tls";
@@ -10,16 +10,16 @@ import type { Tokens } from "./tokens.ts";
 export interface IdentitiesOptions {
   readonly tokens: readonly Tokens[];
   readonly passwords: Passwords | undefined;
-  /** Proxies whose word for a client's address is believed. */
+  /** Proxies whose `X-Forwarded-For` is believed. */
   readonly trustedProxies: BlockList;
-  /** Is who shows no credential asked for one at `/v2/`, where nothing is denied yet? */
+  /** When are clients asked for a credential: never, where something is denied, or always, at `/v2/` already? */
   readonly challenges: "never" | "denied" | "always";
 }
 
-/** Says of each request who sends it. */
+/** The identities of the clients of requests. */
 export class Identities {
   readonly #options: IdentitiesOptions;
-  /** A certificate belongs to a connection, which may bring many requests. */
+  /** By connection, since one may bring many requests. */
   readonly #certificates = new WeakMap<TLSSocket, readonly string[]>();
 
   constructor(options: IdentitiesOptions) {
@@ -35,12 +35,12 @@ export class Identities {
       ...(address !== undefined && { address }),
       ...(certificate.length > 0 && { certificate }),
       ...(headers.authorization !== undefined &&
-        (await this.#shown(headers.authorization, address ?? "unknown"))),
+        (await this.#proven(headers.authorization, address ?? "unknown"))),
     };
   }
 
-  /** What an Authorization header proves; nothing for one that is not ours. */
-  async #shown(header: string, address: string): Promise<Pick<ClientIdentity, "token" | "user">> {
+  /** What an Authorization header proves; nothing unless its token or password is one of ours. */
+  async #proven(header: string, address: string): Promise<Pick<ClientIdentity, "token" | "user">> {
     const { passwords } = this.#options;
     const [, scheme = "", value = ""] = /^(bearer|basic) +(\S+) *$/i.exec(header) ?? [];
     if (scheme.toLowerCase() === "bearer") return this.#named(value) ?? {};
@@ -52,7 +52,7 @@ export class Identities {
     return (await passwords?.isRight(username, password, address)) ? { user: username } : {};
   }
 
-  /** Should `/v2/`, asked by `asker`, answer that a credential is needed? That one is wrong is said to everybody. */
+  /** Should `/v2/` respond that a credential is needed? A wrong one is refused there unless the setting is `never`. */
   challengesPing({ headers }: IncomingMessage, asker: ClientIdentity): boolean {
     const { challenges } = this.#options;
     if (challenges === "never" || asker.token !== undefined || asker.user !== undefined) return false;
@@ -61,29 +61,29 @@ export class Identities {
   }
 
   #named(token: string): Pick<ClientIdentity, "token"> | undefined {
-    // All are asked, so that the time does not tell which it was.
+    // All files are searched, so that the time does not tell which it was.
     const [found] = this.#options.tokens.filter((tokens) => tokens.has(token));
     return found && { token: found.name };
   }
 
   #certificateOf(socket: TLSSocket): readonly string[] {
-    // Where certificates are optional, one of a stranger's authority comes this far, too.
+    // Where certificates are optional, those of unknown authorities come this far, too.
     if (!socket.authorized) return [];
     const known = this.#certificates.get(socket) ?? namesOf(socket.getPeerCertificate());
     this.#certificates.set(socket, known);
     return known;
   }
 
-  /** The client's address. Each proxy adds the address that it was asked from; the last that is no proxy of ours counts. */
+  /** The client's address. Each proxy appends the address of its client; the last one that is no trusted proxy counts. */
   #addressOf({ socket, headers }: IncomingMessage): string | undefined {
     const { trustedProxies } = this.#options;
     const hops = [headers["x-forwarded-for"] ?? []].flat().join(",").split(",");
     let address = plain(socket.remoteAddress);
     while (isWithin(address, trustedProxies)) {
       const before = plain(hops.pop()?.trim()) || undefined;
-      // It asks for itself.
+      // The proxy itself is the client.
       if (before === undefined) break;
-      // It asks for somebody whom it names as we cannot read: that is anybody, and not the proxy.
+      // The proxy names a client that we cannot read: that may be anyone, but is not the proxy.
       if (isIP(before) === 0) return undefined;
       address = before;
     }
@@ -98,12 +98,12 @@ function readBasic(value: string): { readonly username: string; readonly passwor
   return colon < 0 ? undefined : { username: text.slice(0, colon), password: text.slice(colon + 1) };
 }
 
-/** An IPv4 address as such, also where a socket for both families shows it as one of IPv6. */
+/** An IPv4 address without the IPv6 prefix that sockets for both families give it. */
 function plain(address: string | undefined): string | undefined {
   return address?.replace(/^::ffff:(?=\d+\.)/i, "");
 }
 
-/** The names; none when the text of the alternative names is not what Node writes. */
+/** The names in a client's certificate for rules: common name, DNS names and URIs. None of the latter two if Node's text of them is not understood. */
 export function namesOf(certificate: PeerCertificate): readonly string[] {
   const { subject, subjectaltname = "" } = certificate;
   const common = [subject?.CN ?? []].flat();
@@ -111,8 +111,8 @@ export function namesOf(certificate: PeerCertificate): readonly string[] {
 }
 
 /**
- * `DNS:a, URI:b`, where Node writes a name with a comma or a quote in it as a string of JSON. Read from left to right, since
- * what looks like a name may stand inside of another.
+ * `DNS:a, URI:b`, where Node writes a name with a comma or a quote in it as a JSON string. Read from left to right, since a
+ * name may contain what looks like another one.
  */
 function alternativeNames(text: string): string[] {
   const names: string[] = [];

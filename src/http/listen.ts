@@ -1,8 +1,9 @@
-/** Listeners: who answers, an address, and limits on what a client may make us wait for. */
+/** Listeners: an address, what handles its requests, and limits on how long a client may make us wait. */
 import { once } from "node:events";
 import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import type { Clock } from "../async/clock.ts";
 import type { Certificates } from "./certificates.ts";
 import { type ConnectionLimits, limitConnections } from "./limits.ts";
 
@@ -10,56 +11,57 @@ import { type ConnectionLimits, limitConnections } from "./limits.ts";
 export interface Address {
   readonly host: string;
   readonly port: number;
-  /** Other processes of this user listen there as well, and the system spreads connections over all (Linux). */
+  /** Do other processes of this user listen there, too? Linux spreads connections over all of them. */
   readonly isShared?: boolean;
 }
 
 /** TLS for a listener. */
 export interface Tls {
   readonly certificates: Certificates;
-  /** Where clients are asked for certificates: is one without refused, or served without a name? */
+  /** Where clients are asked for certificates: are those without one refused, or are they anonymous? */
   readonly clientCertificates: "required" | "optional";
-  /** Told of every connection that came to nothing before its first request. */
+  /** Called for every connection whose handshake failed. */
   readonly failed: () => void;
 }
 
 /** A server that accepts connections. */
 export interface Listener {
-  /** `http://` or `https://` with the address and port it really has. */
+  /** `http://` or `https://` with the address and the port, also where any free one was asked for. */
   readonly url: string;
   readonly port: number;
-  /** Takes no new connections; settles when those that are open have ended, or were cut after `graceMs`. */
+  /** Accepts no more connections; settles when those that are open have ended, or were cut after `graceMs`. */
   close(graceMs: number): Promise<void>;
 }
 
 const limits = {
   headersTimeout: 15_000,
   requestTimeout: 30_000,
-  // How often the two above are looked at.
+  // How often the two above are checked.
   connectionsCheckingInterval: 5000,
-  // Longer than the 60 s of common load balancers and the 90 s of Go's clients, so that it is never us who close first.
+  // Longer than the 60 s of common load balancers and the 90 s of Go's clients, so that they close first.
   keepAliveTimeout: 95_000,
   maxHeaderSize: 16 * 1024,
 };
 
-/** Before it is over, none of the limits above counts. */
+/** The limits above apply only after the handshake. */
 const handshakeTimeout = 10_000;
 
-/** What to do when the system does not let us listen, by its code. */
+/** What to do when the system does not let us listen, by its error code. */
 const advices: Readonly<Record<string, string>> = {
   EADDRINUSE: "another program does; stop it, or choose another port in registry.listen or status.listen",
   EACCES: "ports below 1024 are for root; choose another one in registry.listen or status.listen",
   EADDRNOTAVAIL: "this machine does not have that address; correct it in registry.listen or status.listen",
 };
 
-/** Has `answer` answer requests at an address, over TLS if that is given. @throws an error that says why it cannot. */
+/** Listens at an address, over TLS if that is given. @throws Error that says what to do when it cannot */
 export async function listen(
-  answer: RequestListener,
+  handle: RequestListener,
   { host, port, isShared = false }: Address,
   limited: ConnectionLimits,
+  clock: Clock,
   tls?: Tls,
 ): Promise<Listener> {
-  const server = tls ? tlsServer(tls, answer) : createServer(limits, answer);
+  const server = tls ? tlsServer(tls, handle) : createServer(limits, handle);
   limitConnections(server, limited);
   server.listen({ port, host, reusePort: isShared });
   await once(server, "listening").catch((error: NodeJS.ErrnoException) => {
@@ -70,35 +72,39 @@ export async function listen(
   // A TCP server that listens has an address of this form.
   const address = server.address() as AddressInfo;
   const url = urlOf(address, tls ? "https" : "http");
-  return { url, port: address.port, close: (graceMs) => close(server, graceMs) };
+  return { url, port: address.port, close: (graceMs) => close(server, graceMs, clock) };
 }
 
-/** Has `answer` answer requests at a Unix socket, for who may reach its path. */
-export async function listenAt(path: string, answer: RequestListener): Promise<Pick<Listener, "close">> {
-  const server = createServer(limits, answer);
+/** Listens at a Unix socket, for processes that may open its path. */
+export async function listenAt(
+  path: string,
+  handle: RequestListener,
+  clock: Clock,
+): Promise<Pick<Listener, "close">> {
+  const server = createServer(limits, handle);
   server.listen(path);
   await once(server, "listening");
-  return { close: (graceMs) => close(server, graceMs) };
+  return { close: (graceMs) => close(server, graceMs, clock) };
 }
 
-function tlsServer({ certificates, clientCertificates, failed }: Tls, answer: RequestListener): Server {
+function tlsServer({ certificates, clientCertificates, failed }: Tls, handle: RequestListener): Server {
   const server = createTlsServer(
     {
       ...limits,
       ...certificates.context,
       handshakeTimeout,
-      // No HTTP/2: its sessions would outlive what is limited here, and no runtime asks a mirror for it.
+      // No HTTP/2: its sessions are not within these limits, and no runtime uses it with a mirror.
       ALPNProtocols: ["http/1.1"],
       requestCert: certificates.asksClients,
       rejectUnauthorized: certificates.asksClients && clientCertificates === "required",
     },
-    answer,
+    handle,
   );
   server.on("tlsClientError", failed);
   if (clientCertificates === "optional") {
-    // What was wrong with a certificate stays on OpenSSL's list, and Node takes it for a fault of the bytes that come next, for
-    // which it cuts the connection. This call is one of those that leave nothing on it. It comes too late where a handshake
-    // arrives in pieces and the certificate only claims to be of an authority of ours: such a client is refused.
+    // What was wrong with a certificate stays in OpenSSL's error queue, and Node takes it for an error in the next bytes and cuts
+    // the connection. This call empties the queue. It is too late where a handshake arrives in pieces and the certificate
+    // only claims to be of an authority of ours: such a client is refused.
     server.on("secureConnection", (socket) => void socket.getPeerCertificate());
   }
   certificates.follow((context) => server.setSecureContext(context));
@@ -109,14 +115,14 @@ function urlOf({ address, family, port }: AddressInfo, scheme: "http" | "https")
   return `${scheme}://${family === "IPv6" ? `[${address}]` : address}:${port}`;
 }
 
-async function close(server: Server, graceMs: number): Promise<void> {
+async function close(server: Server, graceMs: number, clock: Clock): Promise<void> {
   if (!server.listening) return;
   const closed = once(server, "close");
   server.close();
-  // A connection that was busy until now stays open for the next request, unless it is asked again and again.
-  const tidy = setInterval(() => server.closeIdleConnections(), 100);
-  const cut = setTimeout(() => server.closeAllConnections(), graceMs);
+  // Connections that were busy until now would stay open for a next request.
+  const stopClosing = clock.every(100, () => server.closeIdleConnections());
+  const cancelCut = clock.after(graceMs, () => server.closeAllConnections());
   await closed;
-  clearInterval(tidy);
-  clearTimeout(cut);
+  stopClosing();
+  cancelCut();
 }

@@ -4,55 +4,57 @@ import { compare, hash as bcryptHash } from "bcrypt";
 import { LRUCache } from "lru-cache";
 import { Semaphore } from "../async/semaphore.ts";
 import { RegistryError } from "../oci/error.ts";
-import { WatchedFile } from "./watchedFile.ts";
 import { Counter } from "./limits.ts";
+import { WatchedFile, type WatchedFileOptions } from "./watchedFile.ts";
 
 /** What a check may cost: more, and a handful of wrong passwords would be a denial of service. */
 const mostCost = 14;
 
-/** bcrypt reads no further, so that what follows would prove nothing. */
+/** bcrypt ignores what follows, so that it would prove nothing. */
 const mostBytes = 72;
 
-const believedMs = 5 * 60_000;
+/** How long a result is remembered, in ms. */
+const rememberedMs = 5 * 60_000;
 
 /** Checks that run at once, each on a thread that the disk needs too. */
 const running = 2;
-/** Checks that may wait, and those of one address: more are turned away at once. */
+
+/** Checks that may wait, in all and for one address: more are refused at once. */
 const mostWaiting = 64;
 const mostOfAddress = 4;
 
 const line = /^(?<user>[^:\s#][^:]*):(?<hash>\$2[aby]\$(?<cost>\d\d)\$[./A-Za-z0-9]{53})$/;
 
-/** Says for a user and password whether they belong together. */
+/** The passwords of the users of one file. */
 export class Passwords {
   readonly #file: WatchedFile<ReadonlyMap<string, string>>;
-  /** Compared with for unknown users, so that the time does not tell who is known. */
-  readonly #nobody: string;
+  /** Compared with for unknown users, so that the time does not tell which users exist. */
+  readonly #unknown: string;
   readonly #salt = randomBytes(32);
-  readonly #right = new LRUCache<string, true>({ max: 1000, ttl: believedMs });
-  readonly #wrong = new LRUCache<string, true>({ max: 1000, ttl: believedMs });
+  readonly #right = new LRUCache<string, true>({ max: 1000, ttl: rememberedMs });
+  readonly #wrong = new LRUCache<string, true>({ max: 1000, ttl: rememberedMs });
   readonly #checks = new Map<string, Promise<boolean>>();
-  readonly #turns = new Semaphore(running);
+  readonly #semaphore = new Semaphore(running);
   readonly #byAddress = new Counter();
 
-  private constructor(file: WatchedFile<ReadonlyMap<string, string>>, nobody: string) {
+  private constructor(file: WatchedFile<ReadonlyMap<string, string>>, unknown: string) {
     this.#file = file;
-    this.#nobody = nobody;
+    this.#unknown = unknown;
   }
 
-  /** @throws Error when the file cannot be read, or holds what is no bcrypt hash. */
-  static async open(path: string, failed: (path: string, error: unknown) => void): Promise<Passwords> {
-    const file = await WatchedFile.open(path, readUsers, failed);
+  /** @throws Error when the file cannot be read, or holds anything but bcrypt hashes. */
+  static async open(path: string, options: WatchedFileOptions): Promise<Passwords> {
+    const file = await WatchedFile.open(path, readUsers, options);
     const cost = Math.max(4, ...[...file.value.values()].map((hash) => Number(hash.slice(4, 6))));
     return new Passwords(file, await bcryptHash(randomBytes(16).toString("hex"), cost));
   }
 
   /**
-   * Is this the password of `user`? The answer is kept for a while, so that a pull of many blobs is one check.
-   * @throws RegistryError when so many are being checked, for this address or in all, that this one is not.
+   * Is this the password of `user`? The result is remembered for a while, so that a pull of many blobs is one check.
+   * @throws RegistryError when too many are being checked already, for this address or in all.
    */
   async isRight(user: string, password: string, address: string): Promise<boolean> {
-    const hash = this.#file.value.get(user) ?? this.#nobody;
+    const hash = this.#file.value.get(user) ?? this.#unknown;
     const proof = createHmac("sha256", this.#salt).update(JSON.stringify([user, password, hash]));
     const key = proof.digest("base64");
     if (this.#right.has(key)) return true;
@@ -76,15 +78,15 @@ export class Passwords {
   }
 
   async #check(password: string, hash: string, address: string): Promise<boolean> {
-    if (this.#byAddress.of(address) >= mostOfAddress || this.#turns.waiting >= mostWaiting) {
+    if (this.#byAddress.of(address) >= mostOfAddress || this.#semaphore.waiting >= mostWaiting) {
       const message = "too many passwords are being checked";
       throw new RegistryError("UNAVAILABLE", message, { retryAfter: 1 });
     }
-    const leave = this.#byAddress.add(address);
+    const remove = this.#byAddress.add(address);
     try {
-      return await this.#turns.run(() => compare(password, hash));
+      return await this.#semaphore.run(() => compare(password, hash));
     } finally {
-      leave();
+      remove();
     }
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The registry face: every pull, GET and HEAD. It answers past the framework that the status face uses: there is one route,
- * and a `Request` and a `Response` for each manifest cost more than all that is done for it.
+ * The registry listener: every pull, GET and HEAD. It does without the framework that the status listener uses: there is one
+ * route, and a `Request` and a `Response` for each manifest would cost more than all else that is done for it.
  */
 import { LRUCache } from "lru-cache";
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
@@ -9,6 +9,7 @@ import { ociIndex, type Descriptor } from "../oci/descriptor.ts";
 import { RegistryError } from "../oci/error.ts";
 import type { Routing } from "../oci/routing.ts";
 import { isRead, parseTarget, type Target } from "../oci/target.ts";
+import type { QuotaBucket } from "../quota/bucket.ts";
 import type { Identities } from "./identity.ts";
 import type { StreamLimit } from "./limits.ts";
 import {
@@ -19,40 +20,40 @@ import {
   sendJson,
   sendManifest,
   staleHeaders,
-  type Buckets,
 } from "./reply.ts";
 import { RequestRecord, type RecordSinks } from "./requestRecord.ts";
 
 export interface RegistryListenerOptions extends RecordSinks {
   readonly mirror: Mirror;
   readonly routing: Routing;
-  readonly buckets: Buckets;
-  /** For how many ms a client may take nothing of what waits for it. */
+  /** By source host. */
+  readonly buckets: ReadonlyMap<string, Pick<QuotaBucket, "snapshot">>;
+  /** For how many ms a client may read nothing of a response. */
   readonly stallMs: number;
-  /** Who clients are; absent where nobody asks. */
+  /** Absent where no rule depends on the client. */
   readonly identities?: Pick<Identities, "of" | "challengesPing">;
-  /** The blobs that are being sent. */
+  /** Limits the blobs that are sent at once. */
   readonly streams: StreamLimit;
 }
 
-// RFC 9110 section 7.2: a name or an address, perhaps with a port.
+// RFC 9110 section 7.2: a name or an address, with or without a port.
 const hostGrammar = /^(?:[\w.~!$&'()*+,;=%-]*|\[[0-9a-f:.]+\])(?::\d*)?$/i;
 
-/** What answers at the mirror endpoint. */
+/** The request listener of the mirror endpoint. */
 export function registryListener(options: RegistryListenerOptions): RequestListener {
   const read = targetReader(options.routing);
   return (incoming, outgoing) => {
-    if (isPull(incoming)) void respond(incoming, outgoing, read, options);
-    // As Node answers to what it cannot read at all.
+    if (isUnambiguous(incoming)) void handle(incoming, outgoing, read, options);
+    // As Node responds to what it cannot parse.
     else outgoing.writeHead(400, { Connection: "close" }).end();
   };
 }
 
 /**
- * Could this be a pull or any other request that is worth an answer of ours? What a front may read otherwise than we do is
- * not: a host that is none (RFC 9112 section 3.2), no path, or a body whose end is yet to be found.
+ * Can this request be read in one way only? Not with a host that is none (RFC 9112 section 3.2), without a path, or with a
+ * chunked body: a proxy before us might read these otherwise than we do.
  */
-export function isPull({ method, url, headers }: IncomingMessage): boolean {
+export function isUnambiguous({ method, url, headers }: IncomingMessage): boolean {
   const isRead = method === "GET" || method === "HEAD";
   return (
     hostGrammar.test(headers.host ?? "") &&
@@ -61,67 +62,67 @@ export function isPull({ method, url, headers }: IncomingMessage): boolean {
   );
 }
 
-async function respond(
+async function handle(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   read: ReadTarget,
   options: RegistryListenerOptions,
 ): Promise<void> {
-  const exchange = new RequestRecord(incoming, outgoing, options);
+  const record = new RequestRecord(incoming, outgoing, options);
   try {
-    // The URL as it came: dots and escapes decide what may be asked.
+    // The URL as it came: its dots and escapes matter.
     const target = read(incoming.method ?? "", incoming.url ?? "");
-    exchange.begin(target);
+    record.begin(target);
     const { identities } = options;
-    if (identities) exchange.context.identity = await identities.of(incoming);
-    await answer(target, exchange, incoming, outgoing, options);
+    if (identities) record.context.identity = await identities.of(incoming);
+    await respond(target, record, incoming, outgoing, options);
   } catch (error) {
-    render(error, exchange, outgoing, options);
+    render(error, record, outgoing, options);
   }
 }
 
-async function answer(
+async function respond(
   target: Target,
-  exchange: RequestRecord,
+  record: RequestRecord,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
-  { mirror, buckets, stallMs, streams, identities }: RegistryListenerOptions,
+  { mirror, buckets, stallMs, streams, identities, clock }: RegistryListenerOptions,
 ): Promise<void> {
-  const { context: ask } = exchange;
+  const { context } = record;
   const headers = commonHeaders("namespace" in target ? target.namespace : undefined);
   switch (target.kind) {
     case "ping":
-      if (ask.identity && identities?.challengesPing(incoming, ask.identity))
+      if (context.identity && identities?.challengesPing(incoming, context.identity))
         throw new RegistryError("UNAUTHORIZED");
-      exchange.outcome = "hit";
+      record.outcome = "hit";
       return sendJson(outgoing, {}, headers);
     case "manifest": {
-      const found = await mirror.manifest(target.repository, target.reference, ask);
-      exchange.outcome = found.outcome;
-      exchange.size = found.manifest.size;
-      exchange.digest = found.manifest.digest;
-      if (found.outcome === "miss" && !ask.head) {
-        Object.assign(headers, rateLimitHeaders(buckets.get(target.repository.upstream), Date.now()));
+      const found = await mirror.manifest(target.repository, target.reference, context);
+      record.outcome = found.outcome;
+      record.size = found.manifest.size;
+      record.digest = found.manifest.digest;
+      if (found.outcome === "miss" && !context.head) {
+        Object.assign(headers, rateLimitHeaders(buckets.get(target.repository.upstream), clock.now()));
       }
       return sendManifest(outgoing, found, headers);
     }
     case "blob": {
-      exchange.digest = target.digest;
-      const end = ask.head ? undefined : streams.begin(ask.client);
+      record.digest = target.digest;
+      const end = context.head ? undefined : streams.begin(context.client);
       try {
-        const found = await mirror.blob(target.repository, target.digest, ask);
-        exchange.outcome = found.outcome;
-        exchange.size = found.size;
+        const found = await mirror.blob(target.repository, target.digest, context);
+        record.outcome = found.outcome;
+        record.size = found.size;
         // RFC 9110 section 14.2: ranges are for GET alone.
-        const range = ask.head ? undefined : incoming.headers.range;
+        const range = context.head ? undefined : incoming.headers.range;
         return await sendBlob(outgoing, found, target.digest, range, headers, stallMs);
       } finally {
         end?.();
       }
     }
     case "tags": {
-      const { items, outcome, stale } = await mirror.tags(target.repository, ask);
-      exchange.outcome = outcome;
+      const { items, outcome, stale } = await mirror.tags(target.repository, context);
+      record.outcome = outcome;
       const { tags, next } = page(items, target);
       return sendJson(
         outgoing,
@@ -130,8 +131,8 @@ async function answer(
       );
     }
     case "referrers": {
-      const { items, outcome, stale } = await mirror.referrers(target.repository, target.subject, ask);
-      exchange.outcome = outcome;
+      const { items, outcome, stale } = await mirror.referrers(target.repository, target.subject, context);
+      record.outcome = outcome;
       const { artifactType } = target;
       const manifests = artifactType ? items.filter((item) => item.artifactType === artifactType) : items;
       return sendJson(outgoing, referrersIndex(manifests), {
@@ -144,7 +145,7 @@ async function answer(
   }
 }
 
-/** One page of all tags, and the address of the next. Our own address: an upstream's could lead anywhere. */
+/** One page of all tags, and the address of the next: our own, since an upstream's could lead anywhere. */
 function page(
   all: readonly string[],
   { repository, count, last, namespace }: Target & { kind: "tags" },
@@ -166,56 +167,57 @@ function referrersIndex(manifests: readonly Descriptor[]) {
 
 function render(
   error: unknown,
-  exchange: RequestRecord,
+  record: RequestRecord,
   outgoing: ServerResponse,
-  { log, buckets }: RegistryListenerOptions,
+  { log, buckets, clock }: RegistryListenerOptions,
 ): void {
   const known = error instanceof RegistryError ? error : new RegistryError("UNKNOWN");
-  exchange.outcome = "error";
-  exchange.reason = known.message;
-  const { target } = exchange;
-  // The client hears no detail of what is our own fault, so the log must have all of it.
+  record.outcome = "error";
+  record.reason = known.message;
+  const { target } = record;
+  // Clients get no details of our own faults, so the log must have them.
   if (known.status === 500) log.error({ err: error, kind: target?.kind }, "request failed");
-  // Nothing can be said any more once an answer has begun.
+  // The response has begun, so that no error can be sent.
   if (outgoing.headersSent) {
     outgoing.destroy();
     return;
   }
   sendError(outgoing, known, {
     ...commonHeaders(target && "namespace" in target ? target.namespace : undefined),
-    ...refusalHeaders(known, target, buckets),
-    // A body that comes with a refused method is not read, so what follows on this connection is not a request.
+    ...refusalHeaders(known, target, buckets, clock.now()),
+    // The body of a refused method is not read, so that what follows on this connection is no request.
     ...(known.code === "UNAUTHORIZED" && { "WWW-Authenticate": 'Basic realm="hubcap", charset="UTF-8"' }),
     ...(known.code === "UNSUPPORTED" && { Allow: "GET, HEAD", Connection: "close" }),
   });
 }
 
-/** Where the quota stands, for who was refused for want of it. With `whenExhausted: fallback` that is a 503 like others. */
+/** The state of the quota, where it is why a request was refused. With `whenExhausted: fallback` that is a 503 like others. */
 function refusalHeaders(
   { code, retryAfter }: RegistryError,
   target: Target | undefined,
-  buckets: Buckets,
+  buckets: RegistryListenerOptions["buckets"],
+  now: number,
 ): { [name: string]: string } {
   if (!target || !("repository" in target)) return {};
   const bucket = buckets.get(target.repository.upstream);
-  const isForWant =
+  const isForQuota =
     code === "TOOMANYREQUESTS" || (code === "UNAVAILABLE" && bucket?.snapshot().state === "exhausted");
-  return isForWant ? rateLimitHeaders(bucket, Date.now(), retryAfter) : {};
+  return isForQuota ? rateLimitHeaders(bucket, now, retryAfter) : {};
 }
 
-/** Bytes of URLs and targets that are kept at most, as far as they can be told. */
+/** The memory that URLs and targets may take, in bytes, estimated. */
 const capacity = 4 * 1024 * 1024;
 
-/** About what a target takes, beside its URL. */
+/** The estimate for a target without its URL. */
 const targetBytes = 500;
 
-/** A longer URL is none that clients send again and again. */
+/** Longer URLs are not remembered: no client sends them again and again. */
 const largest = 4096;
 
-/** What a request's method and URL ask for. @throws RegistryError as {@link parseTarget} does */
+/** Reads a method and a URL. @throws RegistryError as {@link parseTarget} does */
 export type ReadTarget = (method: string, url: string) => Target;
 
-/** Reads targets, and remembers those of the last URLs: to read one takes a tenth of the time of a manifest. */
+/** Reads targets and remembers those of the last URLs, since parsing one takes a tenth of the time of a manifest. */
 export function targetReader(routing: Routing): ReadTarget {
   const known = new LRUCache<string, Target>({
     maxSize: capacity,

@@ -1,4 +1,4 @@
-/** Answers: what the mirror found, as headers from a fixed list and then bytes. Nothing of an upstream's headers is copied. */
+/** Responses: headers from a fixed list, then bytes. No header of an upstream is copied. */
 import type { ServerResponse } from "node:http";
 import type { BlobResult } from "../mirror/blobPull.ts";
 import type { Staleness } from "../mirror/context.ts";
@@ -14,13 +14,13 @@ import { sendfileTo } from "./sendfile.ts";
 
 type Headers = { [name: string]: string };
 
-/** Sends an answer whole, as every one is but for a blob with its bytes. */
+/** Sends a whole response: any but a blob with its bytes. */
 function send(outgoing: ServerResponse, status: number, headers: Headers, body?: string | Buffer): void {
   outgoing.writeHead(status, headers);
   endBatched(outgoing, body);
 }
 
-/** What every answer of the registry says. Docker's own clients look for the version on `/v2/`. */
+/** The headers of every response of the registry listener. Docker's own clients look for the version on `/v2/`. */
 export function commonHeaders(namespace: string | undefined): Headers {
   const headers: Headers = {
     "Docker-Distribution-Api-Version": "registry/2.0",
@@ -56,7 +56,7 @@ export function sendJson(outgoing: ServerResponse, body: unknown, headers: Heade
   send(outgoing, status, all, text);
 }
 
-/** `Age` and the spec's only form of a warning: code 299, agent "-". */
+/** `Age`, and a warning in the spec's only form: code 299, agent "-". */
 export function staleHeaders(stale: Staleness | undefined): Headers {
   if (!stale) return {};
   const text = stale.warning.replaceAll(/[^ -~]|["\\]/g, " ").slice(0, 1000);
@@ -74,8 +74,8 @@ export function sendError(outgoing: ServerResponse, error: RegistryError, header
 
 /**
  * Sends a blob without a stream: through web streams the same bytes cost twice the CPU, and through Node's own, whose buffers
- * cannot be used again, three times. From its headers on, a failure can only be told by cutting the connection, as is a client
- * that takes nothing for `stallMs`.
+ * cannot be reused, three times. After the headers a failure cuts the connection, and so does a client that reads nothing for
+ * `stallMs`.
  */
 export async function sendBlob(
   outgoing: ServerResponse,
@@ -91,61 +91,61 @@ export async function sendBlob(
     "Docker-Content-Digest": digest,
     ...(size !== undefined && { "Accept-Ranges": content?.fromStart ? "none" : "bytes" }),
   };
-  // A server may answer a range with the whole (RFC 9110, 14.2): clients then skip what they have.
-  const asked = size === undefined || content?.fromStart ? "whole" : parseRange(range, size);
-  if (asked === "unsatisfiable") {
+  // A server may ignore a range (RFC 9110 section 14.2): clients then skip what they have.
+  const wanted = size === undefined || content?.fromStart ? "whole" : parseRange(range, size);
+  if (wanted === "unsatisfiable") {
     await content?.close();
     const error = new RegistryError("SIZE_INVALID");
-    sendError(outgoing, error, { ...headers, "Content-Range": formatContentRange(asked, size ?? 0) });
+    sendError(outgoing, error, { ...headers, "Content-Range": formatContentRange(wanted, size ?? 0) });
     return;
   }
-  if (size !== undefined && asked !== "whole") {
-    const { start, end } = asked;
+  if (size !== undefined && wanted !== "whole") {
+    const { start, end } = wanted;
     outgoing.writeHead(206, {
       ...all,
-      "Content-Range": formatContentRange(asked, size),
+      "Content-Range": formatContentRange(wanted, size),
       "Content-Length": end - start,
     });
   } else {
     outgoing.writeHead(200, { ...all, ...(size !== undefined && { "Content-Length": size }) });
   }
   if (!content) return endBatched(outgoing);
-  // Clients wait for headers with a shorter patience than for bytes, and a fill's first ones may take a while.
+  // Clients wait less long for headers than for bytes, and the first bytes of a fill may take a while.
   outgoing.flushHeaders();
   cutWhenStalled(outgoing, stallMs);
-  await pour(content, asked === "whole" ? undefined : asked, outgoing);
+  await sendPieces(content, wanted === "whole" ? undefined : wanted, outgoing);
 }
 
-/** Sends content piece by piece, each of which is the connection's until it is really taken, and cuts it when that fails. */
-async function pour(
+/** Sends content piece by piece, each once the one before has been taken, and cuts the connection when that fails. */
+async function sendPieces(
   content: NonNullable<BlobResult["content"]>,
   span: Span | undefined,
   outgoing: ServerResponse,
 ): Promise<void> {
   const left = new AbortController();
   const leave = (): void => left.abort();
-  // The connection's own event: an answer that waits behind another one on it does not tell.
+  // The connection's event: a response that waits behind another one on it has none.
   const { socket } = outgoing.req;
   if (socket.destroyed) leave();
   socket.once("close", leave);
   try {
-    const write = (piece: Buffer): Promise<void> => taken(piece, outgoing, left.signal);
+    const write = (piece: Buffer): Promise<void> => written(piece, outgoing, left.signal);
     const sendfile = sendfileTo(outgoing, write);
     for await (const piece of content.pieces(span, left.signal, sendfile)) await write(piece);
     outgoing.end();
   } catch {
-    // A client that left is ordinary; a fill that failed is told where it ran.
+    // That a client left is no news, and the fill itself reports its failure.
     outgoing.destroy();
   } finally {
     socket.off("close", leave);
   }
 }
 
-/** Settles when the system has taken all of `piece`: until then its buffer may not be filled again. */
-function taken(piece: Buffer, outgoing: ServerResponse, left: AbortSignal): Promise<void> {
+/** Settles when the system has taken all of `piece`: until then its buffer may not be reused. */
+function written(piece: Buffer, outgoing: ServerResponse, left: AbortSignal): Promise<void> {
   left.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  // A closed connection sends nothing any more, whether it calls back or not.
+  // A closed connection may never call back.
   const leave = (): void => reject(left.reason);
   left.addEventListener("abort", leave, { once: true });
   outgoing.write(piece, (error) => {
@@ -156,24 +156,21 @@ function taken(piece: Buffer, outgoing: ServerResponse, left: AbortSignal): Prom
   return promise;
 }
 
-/** What the registry face asks of the buckets, by source host. */
-export type Buckets = ReadonlyMap<string, Pick<QuotaBucket, "snapshot" | "saved">>;
-
 /**
- * `RateLimit` and `RateLimit-Policy` for an answer that used quota, or that was refused for want of it until
- * `retryAfter` seconds from now. None without a limit.
+ * `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10) for a response that cost quota, or that was
+ * refused for lack of it until `retryAfter` seconds from now. None without a limit. `now` is in ms since the epoch.
  */
 export function rateLimitHeaders(
   bucket: Pick<QuotaBucket, "snapshot"> | undefined,
   now: number,
   retryAfter = Number.POSITIVE_INFINITY,
-): { [name: string]: string } {
+): Headers {
   if (!bucket) return {};
   const { name: upstream, limit, windowSeconds, remaining, nextFreeAt } = bucket.snapshot();
   if (limit === null || remaining === null) return {};
   const quota = { upstream, limit, windowSeconds, remaining };
   if (nextFreeAt === null) return { ...formatRateLimit(quota) };
   const reset = Math.max(0, (Date.parse(nextFreeAt) - now) / 1000);
-  // Both are rounded up, and Retry-After should not lie before `t` (draft-ietf-httpapi-ratelimit-headers-10).
+  // Both are rounded up, and Retry-After should not be earlier than `t`.
   return { ...formatRateLimit({ ...quota, resetSeconds: Math.min(reset, retryAfter) }) };
 }

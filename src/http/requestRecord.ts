@@ -1,11 +1,12 @@
-/** What is written down of every request: one log line, the metrics, what it has saved, its trace and its audit line. */
+/** The record of a request: its log line, its metrics, what it saved, its trace and its audit line. */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Clock } from "../async/clock.ts";
+import type { TraceStep } from "../async/step.ts";
 import { anonymousClient, type ClientIdentity } from "../mirror/identity.ts";
 import { patienceMs, type PullContext, type Outcome } from "../mirror/context.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatImage, formatRepository, type Repository } from "../oci/reference.ts";
 import type { Target } from "../oci/target.ts";
-import type { TraceStep } from "../async/step.ts";
 import type { Audit } from "../telemetry/audit.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Failures } from "../telemetry/failures.ts";
@@ -13,23 +14,24 @@ import type { Tracing } from "../telemetry/tracing.ts";
 import { bytesBySendfile } from "./sendfile.ts";
 import type { RequestSums } from "./requestSums.ts";
 
-/** A node's name as Kubernetes allows it (RFC 1123 subdomain); anything else in the header is not a name. */
+/** A node's name as Kubernetes allows it (RFC 1123 subdomain); any other header is ignored. */
 const nodeName = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
 
-/** Where a request is written down. */
+/** Where the records of requests are written. */
 export interface RecordSinks {
+  readonly clock: Clock;
   readonly log: Log;
   readonly sums: RequestSums;
   readonly failures: Failures;
-  /** While pulls are traced. */
+  /** If pulls are traced. */
   readonly tracing?: Tracing;
-  /** While pulls are audited. */
+  /** If pulls are audited. */
   readonly audit?: Audit;
   /** The client's address, where it is not that of the connection. */
   readonly addressOf?: (incoming: IncomingMessage) => string | undefined;
 }
 
-/** The name by which a client is known: its node's, or else its address. */
+/** The client's name: its node's, or else its address. */
 export function clientOf(incoming: IncomingMessage, address = incoming.socket.remoteAddress): string {
   return nodeOf(incoming) ?? address ?? "unknown";
 }
@@ -38,56 +40,57 @@ function nodeOf({ headers: { "x-hubcap-node": node } }: IncomingMessage): string
   return typeof node === "string" && nodeName.test(node) ? node : undefined;
 }
 
-/** One request, from its first byte until its connection is done with it. */
+/** One request, from its headers until its response is closed. */
 export class RequestRecord {
   readonly context: PullContext;
   outcome: Outcome | "error" = "error";
-  /** The bytes of the content that was found, as far as they are known. */
+  /** The size of the content in bytes, as far as it is known. */
   size: number | undefined;
-  /** The digest that a tag turned out to mean. */
+  /** The digest of the content. */
   digest: Digest | undefined;
-  /** Set for an answer that is an error: why. */
+  /** Why the response is an error, if it is one. */
   reason: string | undefined;
-  readonly #started = performance.now();
+  readonly #startedAt: number;
   readonly #incoming: IncomingMessage;
   readonly #outgoing: ServerResponse;
   readonly #node: string | undefined;
   readonly #address: string | undefined;
-  readonly #books: RecordSinks;
+  readonly #sinks: RecordSinks;
   readonly #sentBefore: number;
   #target: Target | undefined;
   #span: TraceStep | undefined;
 
-  constructor(incoming: IncomingMessage, outgoing: ServerResponse, books: RecordSinks) {
+  constructor(incoming: IncomingMessage, outgoing: ServerResponse, sinks: RecordSinks) {
     const { "user-agent": userAgent = "" } = incoming.headers;
     this.#node = nodeOf(incoming);
-    // Of a connection that has ended, nobody knows any more.
-    this.#address = books.addressOf ? books.addressOf(incoming) : incoming.socket.remoteAddress;
+    this.#startedAt = sinks.clock.elapsed();
+    // Read now, since a closed connection no longer has it.
+    this.#address = sinks.addressOf ? sinks.addressOf(incoming) : incoming.socket.remoteAddress;
     this.context = {
       client: clientOf(incoming, this.#address),
       address: this.#address,
       userAgent: userAgent.slice(0, 256),
       head: incoming.method === "HEAD",
-      deadline: performance.now() + patienceMs,
+      deadline: this.#startedAt + patienceMs,
       upstreamMs: 0,
     };
     this.#incoming = incoming;
     this.#outgoing = outgoing;
-    this.#books = books;
+    this.#sinks = sinks;
     this.#sentBefore = incoming.socket.bytesWritten;
     outgoing.on("close", () => this.#write(incoming.socket.bytesWritten));
   }
 
-  /** What is asked for, as far as the request could be read. */
+  /** Undefined where the request could not be read. */
   get target(): Target | undefined {
     return this.#target;
   }
 
-  /** The request could be read: it asks for `target`. */
+  /** Sets what the request asks for, once it has been read. */
   begin(target: Target): void {
     this.#target = target;
     if (target.kind === "ping") return;
-    const { tracing } = this.#books;
+    const { tracing } = this.#sinks;
     if (tracing) this.#trace(tracing, target.kind);
   }
 
@@ -108,12 +111,12 @@ export class RequestRecord {
   }
 
   #write(sent: number): void {
-    const { target, context: ask, outcome } = this;
-    const { log, sums, failures, audit } = this.#books;
+    const { target, context, outcome } = this;
+    const { clock, log, sums, failures, audit } = this.#sinks;
     const kind = target?.kind ?? "unknown";
     const reference = target && referenceOf(target);
-    const ms = performance.now() - this.#started;
-    // What went over the connection, headers included: that is what a client that left half-way has cost.
+    const ms = clock.elapsed() - this.#startedAt;
+    // What was sent on the connection, headers included: this is also the cost of a client that left early.
     const bytes = sent - this.#sentBefore + bytesBySendfile(this.#outgoing);
     const repository = target && "repository" in target ? target.repository : undefined;
     const upstream = repository?.upstream ?? "";
@@ -125,14 +128,14 @@ export class RequestRecord {
       bytes,
       ...this.#saved(bytes),
     });
-    this.#fail(failures);
+    this.#noteFailure(failures);
     const { statusCode: status, writableFinished: complete } = this.#outgoing;
-    // What is undefined is left out of the line.
+    // The log leaves out what is undefined.
     log.info(
       {
-        client: ask.client,
-        identity: identityOf(ask.identity),
-        userAgent: ask.userAgent,
+        client: context.client,
+        identity: identityOf(context.identity),
+        userAgent: context.userAgent,
         method: this.#incoming.method,
         kind,
         upstream: repository?.upstream,
@@ -140,12 +143,12 @@ export class RequestRecord {
         reference,
         status,
         outcome,
-        denied: ask.denied,
+        denied: context.denied,
         reason: this.reason,
         bytes,
         cut: complete ? undefined : true,
         ms: Math.round(ms * 10) / 10,
-        upstreamMs: Math.round(ask.upstreamMs),
+        upstreamMs: Math.round(context.upstreamMs),
       },
       "request",
     );
@@ -195,19 +198,19 @@ export class RequestRecord {
     });
   }
 
-  /** What the client got without the upstream being asked for it: a manifest is a pull, a blob only its bytes. */
+  /** What the client got without a request to the upstream: a manifest counts as a pull, a blob by its bytes. */
   #saved(sent: number): { readonly savedPulls?: number; readonly savedBytes?: number } {
-    const { target, context: ask, outcome, size = sent } = this;
+    const { target, context, outcome, size = sent } = this;
     const isHeld = outcome === "hit" || outcome === "join" || outcome === "stale";
-    if (!isContent(target) || !isHeld || ask.head || this.#outgoing.statusCode >= 300) return {};
+    if (!isContent(target) || !isHeld || context.head || this.#outgoing.statusCode >= 300) return {};
     return { savedPulls: target.kind === "manifest" ? 1 : 0, savedBytes: Math.min(sent, size) };
   }
 
-  #fail(failures: Failures): void {
-    const { target, context: ask, reason } = this;
+  #noteFailure(failures: Failures): void {
+    const { target, context, reason } = this;
     if (reason === undefined || !target || !isContent(target)) return;
     const image = formatImage(target.repository, target.kind === "blob" ? target.digest : target.reference);
-    failures.note({ client: ask.client, image, status: this.#outgoing.statusCode, reason });
+    failures.note({ client: context.client, image, status: this.#outgoing.statusCode, reason });
   }
 }
 
@@ -215,7 +218,7 @@ function isContent(target: Target | undefined): target is Target & { kind: "mani
   return target?.kind === "manifest" || target?.kind === "blob";
 }
 
-/** How a request ended. */
+/** The end of a request, as traces and the audit log have it. */
 interface End {
   readonly kind: string;
   readonly repository: Repository | undefined;
@@ -226,7 +229,7 @@ interface End {
   readonly ms: number;
 }
 
-/** By what a client was known, in the words of the rules. */
+/** What identified the client, as access rules write it. */
 function identityOf({ token, user, certificate }: ClientIdentity = anonymousClient): string | undefined {
   if (token !== undefined) return `token:${token}`;
   if (user !== undefined) return `user:${user}`;

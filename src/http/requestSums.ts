@@ -1,30 +1,33 @@
-/** What answers add up to: the metrics, the page's history, and what the upstreams were spared. */
+/** What requests add up to: the metrics, the page's history, and what the upstreams were spared. */
 import type { Outcome } from "../mirror/context.ts";
+import type { QuotaBucket } from "../quota/bucket.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { Buckets } from "./reply.ts";
 
-/** Answers of one kind and outcome. */
-export interface AnsweredRequests {
-  /** The source host, or empty for what was asked of none. */
+/** Requests of one kind and outcome that have ended. */
+export interface EndedRequests {
+  /** The source host; empty where there is none. */
   readonly upstream: string;
   readonly kind: string;
   readonly outcome: Outcome | "error";
   /** How long each of them took. */
   readonly seconds: readonly number[];
-  /** What went over their connections. */
+  /** What was sent on their connections. */
   readonly bytes: number;
-  /** What their clients got without the upstream being asked for it. */
+  /** What clients got without a request to the upstream. */
   readonly savedPulls?: number;
   readonly savedBytes?: number;
 }
 
-/** Where answers are added up. */
+/** Where requests are added up. */
 export interface RequestSums {
-  add(answers: AnsweredRequests): void;
+  add(requests: EndedRequests): void;
 }
 
-/** The sums of the house. */
-export function requestSums(metrics: Metrics, buckets: Buckets): RequestSums {
+/** Adds requests to the metrics and to what `buckets`, by source host, have saved. */
+export function requestSums(
+  metrics: Metrics,
+  buckets: ReadonlyMap<string, Pick<QuotaBucket, "saved">>,
+): RequestSums {
   return {
     add({ upstream, kind, outcome, seconds, bytes, savedPulls = 0, savedBytes = 0 }) {
       for (const each of seconds) metrics.requestSeconds.observe({ kind, outcome }, each);
@@ -37,24 +40,24 @@ export function requestSums(metrics: Metrics, buckets: Buckets): RequestSums {
   };
 }
 
-type Subtotal = { -readonly [key in keyof AnsweredRequests]-?: AnsweredRequests[key] } & {
+type Subtotal = { -readonly [key in keyof EndedRequests]-?: EndedRequests[key] } & {
   readonly seconds: number[];
 };
 
-/** Adds up answers that are alike until they are taken. */
+/** Adds up requests of the same upstream, kind and outcome until they are taken. */
 export class Subtotals implements RequestSums {
-  #answers = new Map<string, Subtotal>();
+  #subtotals = new Map<string, Subtotal>();
 
   get isEmpty(): boolean {
-    return this.#answers.size === 0;
+    return this.#subtotals.size === 0;
   }
 
-  add({ upstream, kind, outcome, seconds, bytes, savedPulls = 0, savedBytes = 0 }: AnsweredRequests): void {
+  add({ upstream, kind, outcome, seconds, bytes, savedPulls = 0, savedBytes = 0 }: EndedRequests): void {
     const key = `${upstream} ${kind} ${outcome}`;
-    const known = this.#answers.get(key);
+    const known = this.#subtotals.get(key);
     if (!known) {
       const first = { upstream, kind, outcome, seconds: [...seconds], bytes, savedPulls, savedBytes };
-      this.#answers.set(key, first);
+      this.#subtotals.set(key, first);
       return;
     }
     known.seconds.push(...seconds);
@@ -63,24 +66,24 @@ export class Subtotals implements RequestSums {
     known.savedBytes += savedBytes;
   }
 
-  /** All there is, which is then gone from here. */
-  take(): AnsweredRequests[] {
-    const answers = [...this.#answers.values()];
-    this.#answers = new Map();
-    return answers;
+  /** Removes and returns all subtotals. */
+  take(): EndedRequests[] {
+    const subtotals = [...this.#subtotals.values()];
+    this.#subtotals = new Map();
+    return subtotals;
   }
 }
 
-/** `sums`, told once of all answers that are alike in one turn of the event loop. */
+/** Passes requests on to `sums` once a turn of the event loop, in subtotals: one by one they cost more than the rest of their record. */
 export function inTurns(sums: RequestSums): RequestSums {
   const subtotals = new Subtotals();
-  const tell = (): void => {
-    for (const answers of subtotals.take()) sums.add(answers);
+  const flush = (): void => {
+    for (const requests of subtotals.take()) sums.add(requests);
   };
   return {
-    add(answers) {
-      if (subtotals.isEmpty) setImmediate(tell);
-      subtotals.add(answers);
+    add(requests) {
+      if (subtotals.isEmpty) setImmediate(flush);
+      subtotals.add(requests);
     },
   };
 }

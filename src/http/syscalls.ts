@@ -1,18 +1,18 @@
-/** System calls that Node has no function for, by its `node:ffi`, which is experimental: where there is none, we do without. */
+/** System calls that Node has no function for, by its experimental `node:ffi`. All works without them, too. */
 import type { Socket } from "node:net";
 
-/** Linux's, for descriptors of open files and connections. */
+/** Calls of Linux, on descriptors of open files and connections. */
 export interface Syscalls {
   /**
    * Moves at most `length` bytes of `file`, from `at` on, into a connection that does not block: sendfile(2).
-   * The number of bytes, which is 0 as well when it failed.
+   * Returns the number of bytes, 0 when it failed.
    */
   readonly sendfile: (connection: number, file: number, at: number, length: number) => number;
   /** Is that part of `file` in memory, as far as samples of it tell (preadv2(2) with RWF_NOWAIT)? */
   readonly isCached: (file: number, at: number, length: number) => boolean;
 }
 
-/** Samples are as far from each other as the kernel reads ahead by default: what it read or dropped in one go is seen. */
+/** The distance between samples: as far as the kernel reads ahead by default, so that each of its reads is sampled. */
 const stride = 128 * 1024;
 
 /** `RWF_NOWAIT` of linux/fs.h: fails where the disk would have to be waited for. */
@@ -21,7 +21,7 @@ const nowait = 8;
 /** Undefined where the system, or this build of Node, does not have the calls. */
 export const syscalls: Syscalls | undefined = await load().catch(() => undefined);
 
-/** The descriptor of a connection, or -1, which is nobody's, once it is closed. Node tells it nowhere else. */
+/** The descriptor of a connection; -1, which is never one, once it is closed. Node has no public name for it. */
 export function descriptorOf(
   socket: Socket & { readonly _handle?: { readonly fd?: number } | null },
 ): number {
@@ -43,7 +43,7 @@ async function load(): Promise<Syscalls | undefined> {
   vector.set([getRawPointer(memory) + 16n, 1n]);
   const isHere = (file: number, at: number): boolean =>
     functions.preadv2(file, vector, 1, BigInt(at), nowait) === 1n;
-  // What does not work is found out now, and not with a client on the line.
+  // What does not work is found out now, and not during a request.
   if (functions.sendfile(-1, -1, offset, 1n) !== -1n || isHere(-1, 0)) return undefined;
   return {
     sendfile: (connection, file, at, length) => {

@@ -1,6 +1,6 @@
-/** Static tokens, known by their digests. */
+/** Static tokens of clients, kept as digests. */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { WatchedFile } from "./watchedFile.ts";
+import { WatchedFile, type WatchedFileOptions } from "./watchedFile.ts";
 
 /** The tokens of one file, each of which proves the same name. */
 export class Tokens {
@@ -12,16 +12,12 @@ export class Tokens {
     this.#file = file;
   }
 
-  /** `failed` is told when the file, once good, cannot be read any more. @throws Error when it is not good now. */
-  static async open(
-    name: string,
-    path: string,
-    failed: (path: string, error: unknown) => void,
-  ): Promise<Tokens> {
-    return new Tokens(name, await WatchedFile.open(path, readTokens, failed));
+  /** @throws Error when the file cannot be read or holds no token. */
+  static async open(name: string, path: string, options: WatchedFileOptions): Promise<Tokens> {
+    return new Tokens(name, await WatchedFile.open(path, readTokens, options));
   }
 
-  /** Is `token` one of them? Every one is compared, so that the time tells nothing. */
+  /** Is `token` one of them? All are compared, so that the time tells nothing. */
   has(token: string): boolean {
     const given = digestOf(token);
     let isFound = false;
@@ -34,7 +30,7 @@ export class Tokens {
   }
 }
 
-/** The digests of all tokens in a file, one per line: two of them while one takes the other's place. */
+/** The digests of the tokens in a file, one per line: there are two while one replaces the other. */
 function readTokens(text: string): readonly Buffer[] {
   const tokens = text.split(/\r?\n/).filter((line) => line !== "");
   if (tokens.length === 0) throw new Error("it holds no token");

@@ -1,40 +1,67 @@
-/** A file that is read again when it changes, and of which the last good reading counts. */
+/** Files that are read again while they are used, and of which the last good content counts. */
 import { readFile } from "node:fs/promises";
+import type { Clock } from "../async/clock.ts";
 
-/** How often it is looked at, in ms. */
 const everyMs = 2000;
 
-/** What a file's text means as `V`. */
+/**
+ * Calls `look` every two seconds, after the call before has ended, until the returned function is called. Files are read and
+ * not watched: Kubernetes swaps a link two folders up when it renews a mounted secret, which a watch of the file does not
+ * see, and network file systems report nothing at all. What they hold decides, not their times.
+ */
+export function poll(look: () => Promise<void>, clock: Clock): () => void {
+  let cancel: (() => void) | undefined;
+  const plan = (): void => {
+    cancel = clock.after(everyMs, () => {
+      void look().finally(() => {
+        if (cancel) plan();
+      });
+    });
+  };
+  plan();
+  return () => {
+    cancel?.();
+    cancel = undefined;
+  };
+}
+
+export interface WatchedFileOptions {
+  readonly clock: Clock;
+  /** Called once for each reason why new content cannot be read. */
+  readonly failed: (path: string, error: unknown) => void;
+}
+
+/** A file whose text is read as a `V`. */
 export class WatchedFile<V> {
   readonly #path: string;
   readonly #read: (text: string) => V;
-  readonly #failed: (path: string, error: unknown) => void;
+  readonly #failed: WatchedFileOptions["failed"];
+  readonly #stop: () => void;
   #text: string;
   #value: V;
-  #complaint: string | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #failure: string | undefined;
 
   private constructor(
     path: string,
     read: (text: string) => V,
     text: string,
-    failed: (path: string, error: unknown) => void,
+    { clock, failed }: WatchedFileOptions,
   ) {
     this.#path = path;
     this.#read = read;
     this.#failed = failed;
     this.#text = text;
     this.#value = read(text);
-    this.#next();
+    this.#stop = poll(() => this.#look(), clock);
   }
 
-  /** `failed` is told once when what comes later cannot be read. @throws what reading the file or its text throws. */
+  /** @throws what reading the file, or `read`, throws. */
   static async open<V>(
     path: string,
     read: (text: string) => V,
-    failed: (path: string, error: unknown) => void,
+    options: WatchedFileOptions,
   ): Promise<WatchedFile<V>> {
-    return new WatchedFile(path, read, await readFile(path, "utf8"), failed);
+    return new WatchedFile(path, read, await readFile(path, "utf8"), options);
   }
 
   get value(): V {
@@ -42,31 +69,20 @@ export class WatchedFile<V> {
   }
 
   close(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#stop();
   }
 
-  /** Reads the file now. */
-  async look(): Promise<void> {
+  async #look(): Promise<void> {
     try {
       const text = await readFile(this.#path, "utf8");
       if (text !== this.#text) this.#value = this.#read(text);
       this.#text = text;
-      this.#complaint = undefined;
+      this.#failure = undefined;
     } catch (error) {
-      const complaint = error instanceof Error ? error.message : String(error);
-      if (complaint === this.#complaint) return;
-      this.#complaint = complaint;
+      const failure = error instanceof Error ? error.message : String(error);
+      if (failure === this.#failure) return;
+      this.#failure = failure;
       this.#failed(this.#path, error);
     }
-  }
-
-  // Read and not watched, for the reasons that certificates are.
-  #next(): void {
-    this.#timer = setTimeout(() => {
-      void this.look().finally(() => {
-        if (this.#timer) this.#next();
-      });
-    }, everyMs).unref();
   }
 }

@@ -1,66 +1,65 @@
-/** The registry face of a worker: what is held it answers, and everything else it hands on. */
+/** The registry listener of a worker: it serves what is held, and forwards everything else to the owner. */
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import type { HeldOnly } from "../mirror/heldOnly.ts";
 import type { Routing } from "../oci/routing.ts";
-import { clientOf, RequestRecord, type RecordSinks } from "./requestRecord.ts";
-import { isPull, type ReadTarget, targetReader } from "./registry.ts";
-import { commonHeaders, sendBlob, sendManifest } from "./reply.ts";
 import type { StreamLimit } from "./limits.ts";
+import { isUnambiguous, targetReader, type ReadTarget } from "./registry.ts";
+import { commonHeaders, sendBlob, sendManifest } from "./reply.ts";
+import { clientOf, RequestRecord, type RecordSinks } from "./requestRecord.ts";
 
 export interface WorkerListenerOptions extends RecordSinks {
   readonly held: HeldOnly;
   readonly routing: Routing;
-  readonly handOn: RequestListener;
-  /** The blobs that this process sends. */
+  readonly forward: RequestListener;
+  /** Limits the blobs that this process sends at once. */
   readonly streams: StreamLimit;
-  /** For how many ms a client may take nothing of what waits for it. */
+  /** For how many ms a client may read nothing of a response. */
   readonly stallMs: number;
 }
 
-/** What answers at the mirror endpoint in a worker. */
+/** The request listener of the mirror endpoint in a worker. */
 export function workerListener(options: WorkerListenerOptions): RequestListener {
   const read = targetReader(options.routing);
   return (incoming, outgoing) => {
-    if (isPull(incoming)) void respond(incoming, outgoing, read, options);
+    if (isUnambiguous(incoming)) void handle(incoming, outgoing, read, options);
     else outgoing.writeHead(400, { Connection: "close" }).end();
   };
 }
 
-async function respond(
+async function handle(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   read: ReadTarget,
   options: WorkerListenerOptions,
 ): Promise<void> {
-  const answer = await find(incoming, read, options).catch(() => undefined);
-  if (!answer) {
-    options.handOn(incoming, outgoing);
+  const result = await find(incoming, read, options).catch(() => undefined);
+  if (!result) {
+    options.forward(incoming, outgoing);
     return;
   }
-  const exchange = new RequestRecord(incoming, outgoing, options);
-  const { target } = answer;
-  const headers = commonHeaders(target.namespace);
-  exchange.begin(target);
-  exchange.outcome = "hit";
-  if (answer.kind === "manifest") {
-    const { found } = answer;
-    exchange.size = found.manifest.size;
-    exchange.digest = found.manifest.digest;
+  const record = new RequestRecord(incoming, outgoing, options);
+  const headers = commonHeaders(result.target.namespace);
+  record.begin(result.target);
+  record.outcome = "hit";
+  if (result.kind === "manifest") {
+    const { found } = result;
+    record.size = found.manifest.size;
+    record.digest = found.manifest.digest;
     sendManifest(outgoing, found, headers);
     return;
   }
-  const { found, target: blob } = answer;
-  exchange.size = found.size;
-  exchange.digest = blob.digest;
-  const range = exchange.context.head ? undefined : incoming.headers.range;
+  const { found, target } = result;
+  record.size = found.size;
+  record.digest = target.digest;
+  const range = record.context.head ? undefined : incoming.headers.range;
   try {
-    await sendBlob(outgoing, found, blob.digest, range, headers, options.stallMs);
+    await sendBlob(outgoing, found, target.digest, range, headers, options.stallMs);
   } finally {
-    answer.end?.();
+    result.end?.();
   }
 }
 
-/** The answer, when the catalog is all that it takes. What cannot be read, or is too much, is refused by who is asked instead. */
+/** What is asked for, if the store alone can tell. What cannot be read, or is too much, is refused by the owner. */
 async function find(
   incoming: IncomingMessage,
   read: ReadTarget,
@@ -70,7 +69,7 @@ async function find(
   const target = read(method, url);
   if (target.kind !== "manifest" && target.kind !== "blob") return undefined;
   const { repository } = target;
-  // What was held for an upstream that is no longer configured is nobody's.
+  // The store may still hold content of upstreams that are no longer configured.
   if (!routing.upstreams.has(repository.upstream)) return undefined;
   if (target.kind === "manifest") {
     const found = await held.manifest(repository, target.reference);

@@ -1,4 +1,5 @@
-/** The part of the composition that is about TLS: the listeners' certificates, and what operators hear of them. */
+/** Opens TLS: the listeners' certificates, with their metrics and log lines. */
+import type { Clock } from "../async/clock.ts";
 import { ConfigError, type Issue } from "../config/issue.ts";
 import type { Config } from "../config/load.ts";
 import type { TlsSettings } from "../config/tls.ts";
@@ -13,20 +14,25 @@ type ListenerName = (typeof listeners)[number];
 
 /** TLS of all listeners. */
 export interface OpenTls {
-  /** Undefined for a listener that speaks plain HTTP. */
+  /** Undefined for a listener of plain HTTP. */
   of(listener: ListenerName): Tls | undefined;
   close(): void;
 }
 
-/** Reads all certificates of the configuration. @throws ConfigError with every one that cannot be served. */
-export async function openTls(config: Config, log: Log, metrics: Metrics): Promise<OpenTls> {
+/** Reads all certificates of the configuration. @throws ConfigError with all that cannot be used */
+export async function openTls(
+  config: Config,
+  log: Log,
+  metrics: Metrics,
+  clock: Clock,
+): Promise<OpenTls> {
   const open = new Map<ListenerName, Tls>();
   const issues: Issue[] = [];
   for (const listener of listeners) {
     const { tls } = config[listener];
     if (!tls) continue;
     try {
-      open.set(listener, await openListener(listener, tls, log, metrics));
+      open.set(listener, await openListener(listener, tls, log, metrics, clock));
     } catch (error) {
       if (!(error instanceof CertificateError)) throw error;
       const { file, expected } = error;
@@ -45,31 +51,33 @@ async function openListener(
   { clientCertificates = "required", ...files }: TlsSettings,
   log: Log,
   metrics: Metrics,
+  clock: Clock,
 ): Promise<Tls> {
-  const alarm = (isRaised: boolean): void => metrics.certificateRefused.set({ listener }, Number(isRaised));
-  const tell = (notAfter: Date): void =>
+  const setRefused = (isRefused: boolean): void =>
+    metrics.certificateRefused.set({ listener }, Number(isRefused));
+  const setExpiry = (notAfter: Date): void =>
     metrics.certificateExpiry.set({ listener }, Math.floor(notAfter.getTime() / 1000));
   const certificates = await Certificates.open({
     files,
     events: {
       renewed(notAfter) {
-        alarm(false);
-        tell(notAfter);
-        log.info({ listener, notAfter: notAfter.toISOString() }, "a new certificate is served");
+        setRefused(false);
+        setExpiry(notAfter);
+        log.info({ listener, notAfter: notAfter.toISOString() }, "a new certificate is in use");
       },
       refused(error) {
-        alarm(true);
+        setRefused(true);
         const fields = { listener, notAfter: certificates.notAfter.toISOString() };
-        log.error(fields, `the new certificate cannot be served: ${error.message}; the old one is served on`);
+        log.error(fields, `the new certificate cannot be used: ${error.message}; the old one stays in use`);
       },
       restored() {
-        alarm(false);
-        log.info({ listener }, "the certificate files hold again what is served");
+        setRefused(false);
+        log.info({ listener }, "the certificate files hold again what is in use");
       },
     },
-    now: Date.now,
+    clock,
   });
-  alarm(false);
-  tell(certificates.notAfter);
+  setRefused(false);
+  setExpiry(certificates.notAfter);
   return { certificates, clientCertificates, failed: () => metrics.tlsFailures.inc({ listener }) };
 }

@@ -1,5 +1,6 @@
-/** A worker: a process that its owner forks to serve what is held. It changes nothing, and ends with its owner. */
+/** A worker: a process that its owner forks to serve what is held. It changes nothing in the store, and ends with its owner. */
 import { join } from "node:path";
+import { systemClock as clock } from "../async/clock.ts";
 import type { TlsSettings } from "../config/tls.ts";
 import { Certificates } from "../http/certificates.ts";
 import { forwardTo } from "../http/forwardToOwner.ts";
@@ -13,13 +14,13 @@ import { SqliteCatalog } from "../store/sqlite/catalog.ts";
 import { openBeside } from "../store/sqlite/database.ts";
 import { Failures } from "../telemetry/failures.ts";
 import { openLog, type LogLevel } from "../telemetry/log.ts";
-import { WorkerReports, type ReportBatch } from "./workerReports.ts";
+import { WorkerReports, type WorkerReport } from "./workerReports.ts";
 
-/** What a worker is told first. */
+/** What a worker serves with. */
 export interface WorkerSettings {
   readonly address: Address;
   readonly tls?: TlsSettings;
-  /** Where its owner answers what it does not. */
+  /** The Unix socket to which it forwards requests. */
   readonly socketPath: string;
   /** The store's folder. */
   readonly root: string;
@@ -27,7 +28,7 @@ export interface WorkerSettings {
   readonly defaultUpstream: string;
   readonly tagTtlMs: number;
   readonly stallMs: number;
-  /** What clients may ask of this process. */
+  /** Of this process alone. */
   readonly limits: Pick<ConnectionLimits, "connections" | "perAddress"> & {
     readonly streamsPerClient: number;
   };
@@ -35,60 +36,64 @@ export interface WorkerSettings {
   readonly isAudited: boolean;
 }
 
-/** What its owner tells a worker. */
-export type Order =
+/** What an owner sends to a worker. */
+export type WorkerCommand =
   | { readonly kind: "serve"; readonly settings: WorkerSettings }
   | { readonly kind: "drain"; readonly graceMs: number };
 
-/** What a worker tells its owner. */
-export type Report = { readonly kind: "ready" } | { readonly kind: "batch"; readonly batch: ReportBatch };
+/** What a worker sends to its owner. */
+export type WorkerMessage =
+  | { readonly kind: "ready" }
+  | { readonly kind: "report"; readonly report: WorkerReport };
 
-const { promise: drain, resolve: askToDrain } = Promise.withResolvers<number>();
+const { promise: draining, resolve: drain } = Promise.withResolvers<number>();
 
 process.on("disconnect", () => process.exit());
-// Whoever signals all processes of the house means the owner, who says when to go.
+// A signal to all processes is for the owner, which sends "drain" then.
 process.on("SIGTERM", () => {}).on("SIGINT", () => {});
 process.on("SIGHUP", () => {});
-process.on("message", (order: Order) => {
-  if (order.kind === "drain") askToDrain(order.graceMs);
-  else void serve(order.settings);
+process.on("message", (command: WorkerCommand) => {
+  if (command.kind === "drain") drain(command.graceMs);
+  else void serve(command.settings);
 });
 
 async function serve(settings: WorkerSettings): Promise<void> {
   const { root, socketPath, tagTtlMs, stallMs, limits, logLevel, isAudited } = settings;
-  const outbox = new WorkerReports((batch, sent = () => {}) => tell({ kind: "batch", batch }, sent));
+  const reports = new WorkerReports((report, sent) => send({ kind: "report", report }, sent), clock);
   const blobs = withMemoryCache(DiskBlobs.beside(root));
   const catalog = new SqliteCatalog(openBeside(join(root, "catalog.sqlite")));
-  const face = workerListener({
-    held: new HeldOnly({ catalog, blobs, tagTtlMs, now: Date.now, used: outbox.used }),
+  const handle = workerListener({
+    held: new HeldOnly({ catalog, blobs, tagTtlMs, now: clock.now, used: reports.used }),
     routing: { upstreams: new Set(settings.upstreams), defaultUpstream: settings.defaultUpstream },
-    handOn: forwardTo(socketPath),
+    forward: forwardTo(socketPath),
     stallMs,
-    // Who has too many here is told so by the owner, if it has too many there as well.
+    // What is too much here is forwarded, and refused by the owner if it is too much there as well.
     streams: new StreamLimit(limits.streamsPerClient, () => {}),
-    log: openLog(logLevel, outbox),
-    sums: outbox,
+    log: openLog(logLevel, reports),
+    sums: reports,
     failures: new Failures(),
-    ...(isAudited && { audit: outbox.audit }),
+    clock,
+    ...(isAudited && { audit: reports.audit }),
   });
-  const tls = settings.tls && (await openTls(settings.tls, outbox.tlsFailed));
-  const listener = await listen(face, settings.address, { ...limits, stallMs, reached: outbox.reached }, tls);
-  tell({ kind: "ready" });
-  await listener.close(await drain);
-  outbox.flush(() => process.disconnect?.());
+  const tls = settings.tls && (await openTls(settings.tls, reports.tlsFailed));
+  const connectionLimits = { ...limits, stallMs, reached: reports.limitReached };
+  const listener = await listen(handle, settings.address, connectionLimits, clock, tls);
+  send({ kind: "ready" });
+  await listener.close(await draining);
+  reports.flush(() => process.disconnect?.());
 }
 
-/** As the owner has it, who reads the same files and tells of them. */
+/** Logs nothing: the owner reads the same files, and does. */
 async function openTls(
   { clientCertificates = "required", ...files }: TlsSettings,
   failed: () => void,
 ): Promise<Tls> {
   const events = { renewed: () => {}, refused: () => {}, restored: () => {} };
-  const certificates = await Certificates.open({ files, events, now: Date.now });
+  const certificates = await Certificates.open({ files, events, clock });
   return { certificates, clientCertificates, failed };
 }
 
-function tell(report: Report, sent: (error?: Error | null) => void = () => {}): void {
-  // It fails when the owner is gone, of which "disconnect" tells.
-  process.send?.(report, undefined, {}, sent);
+function send(message: WorkerMessage, sent: (error?: Error | null) => void = () => {}): void {
+  // It fails when the owner has ended, of which there is an event of its own.
+  process.send?.(message, undefined, {}, sent);
 }

@@ -1,38 +1,40 @@
-/** What a worker has to tell its owner: written down as it happens, and sent together a few times a second. */
+/** Reports of a worker to its owner: what happened in it, collected and sent a few times a second. */
+import type { Clock } from "../async/clock.ts";
 import type { ConnectionLimit } from "../http/limits.ts";
-import { Subtotals, type AnsweredRequests, type RequestSums } from "../http/requestSums.ts";
+import { Subtotals, type EndedRequests, type RequestSums } from "../http/requestSums.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatImage, type Repository } from "../oci/reference.ts";
 import type { Audit, AuditedPull } from "../telemetry/audit.ts";
 import { byTurn, type Output } from "../telemetry/log.ts";
 
-/** An image that was asked for, so many times. */
+/** An image that was pulled so many times. */
 export interface ReportedUse {
   readonly repository: Repository;
   readonly digest: Digest;
   times: number;
 }
 
-/** What happened in a worker since the last one. */
-export interface ReportBatch {
-  /** Lines of the log in UTF-8, each with its end. */
+/** What happened in a worker since its last report. */
+export interface WorkerReport {
+  /** Lines of the log in UTF-8, each with its line end. */
   readonly lines: Buffer;
   readonly uses: readonly ReportedUse[];
-  readonly answers: readonly AnsweredRequests[];
+  readonly requests: readonly EndedRequests[];
   readonly audited: readonly AuditedPull[];
   readonly tlsFailures: number;
   /** How many connections were ended for which limit. */
   readonly limited: readonly (readonly [limit: ConnectionLimit, count: number])[];
 }
 
-/** How long something waits at most to be told, in ms: what a worker that is killed takes with it. */
+/** How long anything waits for its report at most, in ms: this much a worker that is killed takes with it. */
 const everyMs = 100;
 
 type Sent = (error?: Error | null) => void;
 
 export class WorkerReports implements RequestSums, Output {
-  readonly #send: (batch: ReportBatch, sent?: Sent) => void;
-  readonly #answers = new Subtotals();
+  readonly #send: (report: WorkerReport, sent?: Sent) => void;
+  readonly #clock: Pick<Clock, "after">;
+  readonly #requests = new Subtotals();
   readonly #uses = new Map<string, ReportedUse>();
   // Bytes, since they lie outside the heap: text would grow old there before it is sent, for the next full collection to find.
   #lines: Buffer[] = [];
@@ -45,8 +47,9 @@ export class WorkerReports implements RequestSums, Output {
   readonly #limited = new Map<ConnectionLimit, number>();
   #isDue = false;
 
-  constructor(send: (batch: ReportBatch, sent?: Sent) => void) {
+  constructor(send: (report: WorkerReport, sent?: Sent) => void, clock: Pick<Clock, "after">) {
     this.#send = send;
+    this.#clock = clock;
   }
 
   readonly audit: Audit = {
@@ -61,8 +64,8 @@ export class WorkerReports implements RequestSums, Output {
     this.#output.write(line);
   }
 
-  add(answers: AnsweredRequests): void {
-    this.#answers.add(answers);
+  add(requests: EndedRequests): void {
+    this.#requests.add(requests);
     this.#plan();
   }
 
@@ -77,19 +80,19 @@ export class WorkerReports implements RequestSums, Output {
     this.#plan();
   };
 
-  readonly reached = (limit: ConnectionLimit): void => {
+  readonly limitReached = (limit: ConnectionLimit): void => {
     this.#limited.set(limit, (this.#limited.get(limit) ?? 0) + 1);
     this.#plan();
   };
 
-  /** Sends what there is. */
+  /** Sends a report now. */
   flush(sent?: Sent): void {
     this.#output.flushSync();
     this.#isDue = false;
-    const batch = {
+    const report = {
       lines: Buffer.concat(this.#lines),
       uses: [...this.#uses.values()],
-      answers: this.#answers.take(),
+      requests: this.#requests.take(),
       audited: this.#audited,
       tlsFailures: this.#tlsFailures,
       limited: [...this.#limited],
@@ -99,14 +102,14 @@ export class WorkerReports implements RequestSums, Output {
     this.#audited = [];
     this.#tlsFailures = 0;
     this.#limited.clear();
-    this.#send(batch, sent);
+    this.#send(report, sent);
   }
 
   #plan(): void {
     if (this.#isDue) return;
     this.#isDue = true;
-    setTimeout(() => {
+    this.#clock.after(everyMs, () => {
       if (this.#isDue) this.flush();
-    }, everyMs);
+    });
   }
 }

@@ -1,10 +1,10 @@
-/** The part of the composition that is about workers: processes that serve what is held, beside this one, which owns the rest. */
+/** Workers: processes that serve what is held beside this one, their owner. Each is replaced when it ends by itself. */
 import { fork, type ChildProcess } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import type { Clock } from "../async/clock.ts";
 import type { Config } from "../config/load.ts";
 import { forwardedClientAddress } from "../http/forwardToOwner.ts";
 import { listenAt, type Address } from "../http/listen.ts";
@@ -13,59 +13,136 @@ import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/reference.ts";
 import type { Output } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { Order, Report, WorkerSettings } from "./worker.ts";
-import type { ReportBatch } from "./workerReports.ts";
+import type { WorkerCommand, WorkerMessage, WorkerSettings } from "./worker.ts";
+import type { WorkerReport } from "./workerReports.ts";
 
 export interface WorkersOptions {
   readonly config: Config;
-  /** Where all of them listen. */
+  /** Where this process and all workers listen. */
   readonly address: Address;
-  /** What answers in this process. */
-  readonly face: RegistryListenerOptions;
+  /** What the registry listener of this process is made with. */
+  readonly registry: RegistryListenerOptions;
   readonly used: (repository: Repository, digest: Digest, times: number) => void;
   readonly metrics: Metrics;
-  /** Where the lines of their logs go. */
+  /** Where the lines of the workers' logs are written. */
   readonly output: Output;
+  readonly clock: Clock;
 }
 
-/** Workers that serve. */
-export interface Workers {
-  /** Has all of them open the store anew, which cuts those who read. */
-  renew(): void;
-  /** Has them end like this process: those who read have `graceMs`. */
-  close(graceMs: number): Promise<void>;
-}
+const entry = fileURLToPath(new URL("worker.ts", import.meta.url));
 
-/** Starts all workers but this process, and settles when they serve. Rejects when one cannot. */
-export async function openWorkers(options: WorkersOptions): Promise<Workers> {
-  const { config, face, metrics } = options;
-  // Nobody but this user reaches what is in it.
-  const folder = await mkdtemp(join(tmpdir(), "hubcap-"));
-  const socketPath = join(folder, "owner.sock");
-  const owner = await listenAt(socketPath, registryListener({ ...face, addressOf: forwardedClientAddress }));
-  const crew = new WorkerProcesses({
-    settings: settingsOf(options, socketPath),
-    took: (batch) => take(batch, options),
-    ended: (worker, why) => {
-      face.log.error({ worker }, `${why}: another one is started`);
-      metrics.workerRestarts.inc();
-    },
-  });
-  const close = async (graceMs: number): Promise<void> => {
-    await crew.close(graceMs);
-    await owner.close(0);
-    await rm(folder, { recursive: true, force: true });
-  };
-  try {
-    await Promise.all(Array.from({ length: config.workers - 1 }, () => crew.start()));
-  } catch (error) {
-    await close(0);
-    throw error;
+/** A worker that ends again and again is not started more often than this, in ms. */
+const restartMs = 1000;
+
+/** How much later than it should a worker may end before it is killed, in ms. */
+const lateMs = 2000;
+
+export class Workers {
+  readonly #options: WorkersOptions;
+  readonly #settings: WorkerSettings;
+  /** Stops accepting what workers forward. */
+  readonly #closeSocket: () => Promise<void>;
+  /** Each with when it has ended and its last report has come. */
+  readonly #running = new Map<ChildProcess, Promise<unknown>>();
+  #isClosing = false;
+
+  private constructor(options: WorkersOptions, socketPath: string, closeSocket: () => Promise<void>) {
+    this.#options = options;
+    this.#settings = settingsOf(options, socketPath);
+    this.#closeSocket = closeSocket;
   }
-  return { renew: () => crew.renew(), close };
+
+  /** Starts one worker less than `workers` of the configuration; settles when all serve. @throws Error when one cannot */
+  static async open(options: WorkersOptions): Promise<Workers> {
+    const { config, registry, clock } = options;
+    // Only this user may open what is in it.
+    const folder = await mkdtemp(join(tmpdir(), "hubcap-"));
+    const socketPath = join(folder, "owner.sock");
+    const handle = registryListener({ ...registry, addressOf: forwardedClientAddress });
+    const socket = await listenAt(socketPath, handle, clock);
+    const workers = new Workers(options, socketPath, async () => {
+      await socket.close(0);
+      await rm(folder, { recursive: true, force: true });
+    });
+    try {
+      await Promise.all(Array.from({ length: config.workers - 1 }, () => workers.#start()));
+    } catch (error) {
+      await workers.close(0);
+      throw error;
+    }
+    return workers;
+  }
+
+  /** Restarts all of them at once, so that they open the store anew. This cuts the connections of their clients. */
+  restart(): void {
+    for (const child of this.#running.keys()) child.kill("SIGKILL");
+  }
+
+  /** Ends all of them; open connections have `graceMs`. */
+  async close(graceMs: number): Promise<void> {
+    this.#isClosing = true;
+    await Promise.all(
+      [...this.#running].map(async ([child, ended]) => {
+        send(child, { kind: "drain", graceMs });
+        const late = this.#options.clock.sleep(graceMs + lateMs);
+        await Promise.race([ended, late.then(() => child.kill("SIGKILL"))]);
+        await ended;
+      }),
+    );
+    await this.#closeSocket();
+  }
+
+  /** Settles when the worker serves, and rejects when it ends before. */
+  async #start(): Promise<void> {
+    const { clock } = this.#options;
+    const startedAt = clock.elapsed();
+    // Not as JSON, in which every log line would be escaped and parsed again.
+    const child = fork(entry, { serialization: "advanced", stdio: ["ignore", "inherit", "inherit", "ipc"] });
+    const ready = Promise.withResolvers<void>();
+    child.on("message", (message: WorkerMessage) => {
+      if (message.kind === "report") this.#take(message.report);
+      else ready.resolve();
+    });
+    child.on("error", ready.reject);
+    const exited = new Promise<void>((resolve) => {
+      child.once("exit", (code, signal) => {
+        const reason = `a worker ended with ${signal ?? `code ${code}`}`;
+        this.#running.delete(child);
+        ready.reject(new Error(reason));
+        resolve();
+        if (!this.#isClosing) void this.#replace(child.pid, reason, startedAt + restartMs - clock.elapsed());
+      });
+    });
+    const disconnected = new Promise<void>((resolve) => {
+      child.once("disconnect", resolve);
+    });
+    this.#running.set(child, Promise.all([exited, disconnected]));
+    send(child, { kind: "serve", settings: this.#settings });
+    await ready.promise;
+  }
+
+  async #replace(worker: number | undefined, reason: string, afterMs: number): Promise<void> {
+    const { registry, metrics, clock } = this.#options;
+    registry.log.error({ worker }, `${reason}: another one is started`);
+    metrics.workerRestarts.inc();
+    await clock.sleep(Math.max(0, afterMs));
+    // One that fails to start has ended, and is replaced in turn.
+    if (!this.#isClosing) await this.#start().catch(() => {});
+  }
+
+  /** Counts and writes what happened in a worker as if it had happened here. */
+  #take({ lines, uses, requests, audited, tlsFailures, limited }: WorkerReport): void {
+    const { registry, metrics, output, used } = this.#options;
+    if (lines.length > 0) output.write(lines.toString());
+    for (const { repository, digest, times } of uses) used(repository, digest, times);
+    for (const each of requests) registry.sums.add(each);
+    for (const pull of audited) registry.audit?.write(pull);
+    for (const [limit, count] of limited) metrics.limited.inc({ limit }, count);
+    if (tlsFailures > 0) metrics.tlsFailures.inc({ listener: "registry" }, tlsFailures);
+  }
 }
 
-function settingsOf({ config, address, face }: WorkersOptions, socketPath: string): WorkerSettings {
+function settingsOf({ config, address, registry }: WorkersOptions, socketPath: string): WorkerSettings {
   const { tls } = config.registry;
   const { connections, connectionsPerAddress: perAddress, streamsPerClient } = config.limits;
   return {
@@ -79,107 +156,11 @@ function settingsOf({ config, address, face }: WorkersOptions, socketPath: strin
     stallMs: config.registry.stall,
     limits: { connections, perAddress, streamsPerClient },
     logLevel: config.log.level,
-    isAudited: face.audit !== undefined,
+    isAudited: registry.audit !== undefined,
   };
 }
 
-/** Has what happened in a worker count as if it had happened here. */
-function take(
-  { lines, uses, answers, audited, tlsFailures, limited }: ReportBatch,
-  options: WorkersOptions,
-): void {
-  const { face, metrics, output, used } = options;
-  if (lines.length > 0) output.write(lines.toString());
-  for (const { repository, digest, times } of uses) used(repository, digest, times);
-  for (const each of answers) face.sums.add(each);
-  for (const pull of audited) face.audit?.write(pull);
-  for (const [limit, count] of limited) metrics.limited.inc({ limit }, count);
-  if (tlsFailures > 0) metrics.tlsFailures.inc({ listener: "registry" }, tlsFailures);
-}
-
-export interface WorkerProcessesOptions {
-  /** What each worker is told first. */
-  readonly settings: WorkerSettings;
-  /** Told what happened in a worker. */
-  readonly took: (batch: ReportBatch) => void;
-  /** Told that a worker ended unasked, and how. */
-  readonly ended: (pid: number | undefined, why: string) => void;
-}
-
-const entry = fileURLToPath(new URL("worker.ts", import.meta.url));
-
-/** A worker that ends again and again is not started more often than this, in ms. */
-const restartMs = 1000;
-
-/** How much longer than it was given a worker may take to end, in ms. */
-const lateMs = 2000;
-
-export class WorkerProcesses {
-  readonly #options: WorkerProcessesOptions;
-  /** Each with when it has ended and all that it told has come. */
-  readonly #running = new Map<ChildProcess, Promise<unknown>>();
-  #isClosing = false;
-
-  constructor(options: WorkerProcessesOptions) {
-    this.#options = options;
-  }
-
-  /** Starts a worker, and another one whenever it ends; settles when it serves, and rejects when it ends before. */
-  async start(): Promise<void> {
-    const { settings, took } = this.#options;
-    const started = performance.now();
-    // As JSON, each log line would be escaped, and read again. What is audited takes a little longer so.
-    const child = fork(entry, { serialization: "advanced", stdio: ["ignore", "inherit", "inherit", "ipc"] });
-    const ready = Promise.withResolvers<void>();
-    child.on("message", (report: Report) => {
-      if (report.kind === "batch") took(report.batch);
-      else ready.resolve();
-    });
-    child.on("error", ready.reject);
-    const exit = new Promise<void>((resolve) => {
-      child.once("exit", (code, signal) => {
-        const why = `a worker ended with ${signal ?? `code ${code}`}`;
-        this.#running.delete(child);
-        ready.reject(new Error(why));
-        resolve();
-        if (!this.#isClosing) void this.#replace(child.pid, why, started + restartMs - performance.now());
-      });
-    });
-    const told = new Promise<void>((resolve) => {
-      child.once("disconnect", resolve);
-    });
-    this.#running.set(child, Promise.all([exit, told]));
-    order(child, { kind: "serve", settings });
-    await ready.promise;
-  }
-
-  /** Has all of them start anew at once, which cuts those who read. */
-  renew(): void {
-    for (const child of this.#running.keys()) child.kill("SIGKILL");
-  }
-
-  /** Has all of them end: those who read have `graceMs`. */
-  async close(graceMs: number): Promise<void> {
-    this.#isClosing = true;
-    await Promise.all(
-      [...this.#running].map(async ([child, over]) => {
-        order(child, { kind: "drain", graceMs });
-        const late = pause(graceMs + lateMs, undefined, { ref: false });
-        await Promise.race([over, late.then(() => child.kill("SIGKILL"))]);
-        await over;
-      }),
-    );
-  }
-
-  async #replace(pid: number | undefined, why: string, afterMs: number): Promise<void> {
-    this.#options.ended(pid, why);
-    await pause(Math.max(0, afterMs), undefined, { ref: false });
-    // One that does not come to serve has ended, and is replaced in turn.
-    if (!this.#isClosing) await this.start().catch(() => {});
-  }
-}
-
-/** One that is gone hears nothing, and its end is told. */
-function order(child: ChildProcess, order: Order): void {
-  child.send(order, () => {});
+/** A worker that has ended gets no command; its end is an event of its own. */
+function send(child: ChildProcess, command: WorkerCommand): void {
+  child.send(command, () => {});
 }

@@ -1,6 +1,7 @@
 /** `GET /api/v1/quota/events`: what happens to the quotas, as server-sent events. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import { streamSSE, type SSEMessage, type SSEStreamingApi } from "hono/streaming";
+import type { Clock } from "../../async/clock.ts";
 import type { MovedTag } from "../../mirror/immutable.ts";
 import type { PolicyEvent } from "../../mirror/policy.ts";
 import { parseRepositoryName } from "../../oci/reference.ts";
@@ -11,7 +12,7 @@ import { redacted } from "../redact.ts";
 import { mayKnowOf, type ViewerOptions } from "./authorization.ts";
 import { upstreamQuota } from "./quota.ts";
 
-/** What a client may be behind by. A refused herd makes more; those who read slowly learn how many they missed. */
+/** How many events a client may be behind. There may be more at once: slow clients are told how many they missed. */
 const mostBehind = 256;
 
 const at = z.iso.datetime().describe("When.");
@@ -52,17 +53,17 @@ const route = createRoute({
   responses: {
     200: {
       description:
-        "Server-sent events, each with one line of JSON. `sample` (UpstreamQuota): where an upstream stands, at once and " +
-        "then each minute. `state` (StateEvent): a step up or down the ladder. `refused` (RefusedEvent): a request was " +
+        "Server-sent events, each with one line of JSON. `sample` (UpstreamQuota): the quota of an upstream, at once and " +
+        "then each minute. `state` (StateEvent): its state has changed. `refused` (RefusedEvent): a request was " +
         "not sent. `moved` (MovedEvent): an immutable tag means something else upstream than it did first. `missed` (MissedEvent): so many events were dropped, because they were read too slowly.",
       content: { "text/event-stream": { schema: z.string() } },
     },
   },
 });
 
-type Source = Pick<QuotaBucket, "snapshot" | "on">;
+type WatchedBucket = Pick<QuotaBucket, "snapshot" | "on">;
 
-/** Who tells what the policy meets. */
+/** The source of policy events. */
 export interface PolicyEvents {
   /** Calls `listener` with each event until the returned function is called. */
   on(listener: (event: PolicyEvent) => void): () => void;
@@ -70,67 +71,65 @@ export interface PolicyEvents {
 
 export interface EventsOptions extends ViewerOptions {
   /** By source host. */
-  readonly buckets: ReadonlyMap<string, Source>;
+  readonly buckets: ReadonlyMap<string, WatchedBucket>;
   readonly policyEvents: PolicyEvents;
-  readonly now: () => number;
+  readonly clock: Clock;
 }
 
 export function addEvents(api: OpenAPIHono, options: EventsOptions): void {
-  const { buckets, policyEvents, now } = options;
+  const { buckets } = options;
   const { openAPIRegistry: schemas } = api;
   schemas.register("StateEvent", stateEvent);
   schemas.register("RefusedEvent", refusedEvent);
   schemas.register("MovedEvent", movedEvent);
   schemas.register("MissedEvent", missedEvent);
-  const sources = [...buckets.values()];
   api.openapi(route, (c) => {
     const mayKnow = mayKnowOf(c, options);
-    const shown: Shown = async (upstream, path) => {
+    const nameOf: NameOf = async (upstream, path) => {
       const name = parseRepositoryName(path);
       return name && (await mayKnow({ upstream, name })) ? path : redacted;
     };
-    return streamSSE(c, (stream) => tell(stream, sources, policyEvents, now, shown));
+    return streamSSE(c, (stream) => sendEvents(stream, options, nameOf));
   });
 }
 
-/** The events that are told; the others are for metrics. */
-type Told = Extract<QuotaEvent, { type: "sample" | "state" | "refused" }> | MovedTag;
+/** The events that are sent; the others are for metrics. */
+type SentEvent = Extract<QuotaEvent, { type: "sample" | "state" | "refused" }> | MovedTag;
 
-/** The name of a repository, or what is said in place of one that is none of the client's business. */
-type Shown = (upstream: string, path: string) => Promise<string>;
+/** The name of a repository, or what replaces it for clients that may not know of it. */
+type NameOf = (upstream: string, path: string) => Promise<string>;
 
-/** Writes events, with the names of repositories that `shown` gives, until the client has left. */
-async function tell(
+/** Sends events until the client has left. */
+async function sendEvents(
   stream: SSEStreamingApi,
-  sources: readonly Source[],
-  policyEvents: PolicyEvents,
-  now: () => number,
-  shown: Shown,
+  { buckets, policyEvents, clock }: EventsOptions,
+  nameOf: NameOf,
 ): Promise<void> {
-  const backlog = new Backlog<{ readonly event: Told; readonly at: number }>(mostBehind);
+  const sources = [...buckets.values()];
+  const backlog = new Backlog<{ readonly event: SentEvent; readonly at: number }>(mostBehind, clock);
   const listen: QuotaListener = (event) => {
     if (event.type === "sample" || event.type === "state" || event.type === "refused") {
-      backlog.push({ event, at: now() });
+      backlog.push({ event, at: clock.now() });
     }
   };
   const leave = sources.map((source) => source.on(listen));
   leave.push(
     policyEvents.on((event) => {
-      if (event.type === "moved") backlog.push({ event, at: now() });
+      if (event.type === "moved") backlog.push({ event, at: clock.now() });
     }),
   );
   try {
     for (const source of sources) await stream.writeSSE(message("sample", source.snapshot()));
     for await (const { items, missed } of batches(backlog, stream)) {
       if (missed > 0) await stream.writeSSE(message("missed", { count: missed }));
-      for (const { event, at } of items) await stream.writeSSE(await messageOf(event, at, shown));
+      for (const { event, at } of items) await stream.writeSSE(await messageOf(event, at, nameOf));
     }
   } finally {
     for (const stop of leave) stop();
   }
 }
 
-async function messageOf(event: Told, ms: number, shown: Shown): Promise<SSEMessage> {
+async function messageOf(event: SentEvent, ms: number, nameOf: NameOf): Promise<SSEMessage> {
   const at = new Date(ms).toISOString();
   switch (event.type) {
     case "sample":
@@ -141,12 +140,12 @@ async function messageOf(event: Told, ms: number, shown: Shown): Promise<SSEMess
     }
     case "refused": {
       const { type, ...rest } = event;
-      return message(type, { at, ...rest, repository: await shown(event.upstream, event.repository) });
+      return message(type, { at, ...rest, repository: await nameOf(event.upstream, event.repository) });
     }
     case "moved": {
       const { type, repository, tag, first, now } = event;
       const { upstream, name } = repository;
-      return message(type, { at, upstream, repository: await shown(upstream, name), tag, first, now });
+      return message(type, { at, upstream, repository: await nameOf(upstream, name), tag, first, now });
     }
   }
 }

@@ -1,7 +1,7 @@
 /** `/api/v1/cache/pins`: the images that are never evicted. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import type { Pattern } from "../../oci/pattern.ts";
-import { mayReadRepository } from "../redact.ts";
+import { mayReadPattern } from "../redact.ts";
 import {
   changesOff,
   changing,
@@ -124,7 +124,7 @@ export function addPins(api: OpenAPIHono, options: PinsOptions): void {
     const mayKnow = mayKnowOf(c, options);
     const shown: ReturnType<typeof shownOf>[] = [];
     for (const pin of pins.list())
-      if (await mayReadRepository(pin.pattern, mayKnow)) shown.push(shownOf(pin));
+      if (await mayReadPattern(pin.pattern, mayKnow)) shown.push(shownOf(pin));
     return c.json({ pins: shown }, 200);
   });
 

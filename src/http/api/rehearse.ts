@@ -1,5 +1,6 @@
 /** `POST /api/v1/rehearse`: behave for a while as if an upstream were empty or down, to see what would break. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
+import type { Clock } from "../../async/clock.ts";
 import type { QuotaBucket } from "../../quota/bucket.ts";
 import type { RehearsalMode } from "../../quota/snapshot.ts";
 import type { Log } from "../../telemetry/log.ts";
@@ -42,9 +43,14 @@ function routeFor(token: AdminToken | undefined) {
   });
 }
 
-export interface RehearseOptions extends RehearsalsOptions {
-  readonly buckets: ReadonlyMap<string, Pick<QuotaBucket, "snapshot" | "rehearse">>;
+type RehearsedBucket = Pick<QuotaBucket, "snapshot" | "rehearse">;
+
+export interface RehearseOptions {
+  /** By source host. */
+  readonly buckets: ReadonlyMap<string, RehearsedBucket>;
   readonly adminToken: AdminToken | undefined;
+  readonly log: Log;
+  readonly clock: Clock;
 }
 
 export function addRehearse(api: OpenAPIHono, options: RehearseOptions): void {
@@ -61,40 +67,39 @@ export function addRehearse(api: OpenAPIHono, options: RehearseOptions): void {
   });
 }
 
-type Rehearsable = Pick<QuotaBucket, "rehearse">;
+/** The rehearsals that are under way: begun by an operator, ended by the clock, both logged. */
+class Rehearsals {
+  readonly #log: Log;
+  readonly #clock: Clock;
+  /** What cancels the end of each, by upstream. */
+  readonly #ends = new Map<string, () => void>();
 
-export interface RehearsalsOptions {
-  readonly log: Log;
-  readonly now: () => number;
-}
-
-export class Rehearsals {
-  readonly #options: RehearsalsOptions;
-  readonly #ends = new Map<string, NodeJS.Timeout>();
-
-  constructor(options: RehearsalsOptions) {
-    this.#options = options;
+  constructor({ log, clock }: Pick<RehearseOptions, "log" | "clock">) {
+    this.#log = log;
+    this.#clock = clock;
   }
 
-  /** Behaves for `minutes` as if `upstream`, whose bucket is given, were empty or down. 0 ends what is being rehearsed. */
-  begin(upstream: string, bucket: Rehearsable, mode: RehearsalMode, minutes: number): void {
-    clearTimeout(this.#ends.get(upstream));
+  /** Replaces what is rehearsed with `upstream` for `minutes`; 0 only ends it. */
+  begin(upstream: string, bucket: RehearsedBucket, mode: RehearsalMode, minutes: number): void {
+    this.#ends.get(upstream)?.();
     if (minutes === 0) return this.#end(upstream, bucket);
-    const { log, now } = this.#options;
     const ms = minutes * 60_000;
-    const until = now() + ms;
+    const until = this.#clock.now() + ms;
     bucket.rehearse(mode, until);
-    this.#ends.set(upstream, setTimeout(() => this.#end(upstream, bucket), ms).unref());
-    log.warn(
+    this.#ends.set(
+      upstream,
+      this.#clock.after(ms, () => this.#end(upstream, bucket)),
+    );
+    this.#log.warn(
       { upstream, mode, until: new Date(until).toISOString() },
       `rehearsing that ${upstream} is ${mode}`,
     );
   }
 
-  /** A bucket ends a rehearsal by itself, but says so only when it is asked something. */
-  #end(upstream: string, bucket: Rehearsable): void {
+  /** A bucket ends a rehearsal by itself, but tells its listeners only when it is used next. */
+  #end(upstream: string, bucket: RehearsedBucket): void {
     this.#ends.delete(upstream);
     bucket.rehearse("empty", 0);
-    this.#options.log.warn({ upstream }, `the rehearsal of ${upstream} is over`);
+    this.#log.warn({ upstream }, `the rehearsal of ${upstream} is over`);
   }
 }

@@ -1,5 +1,6 @@
-/** `GET /api/v1/quota/spend`: who spent the pulls, and who was refused one. */
+/** `GET /api/v1/quota/spend`: which clients or repositories spent the pulls, and which were refused one. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
+import type { Clock } from "../../async/clock.ts";
 import type { Ledger } from "../../quota/ledger.ts";
 import { redact } from "../redact.ts";
 import { mayKnowOf, type ViewerOptions } from "./authorization.ts";
@@ -75,20 +76,20 @@ export interface SpendOptions extends ViewerOptions {
   /** By source host. */
   readonly buckets: ReadonlyMap<string, unknown>;
   readonly ledger: Pick<Ledger, "spendBy">;
-  readonly now: () => number;
+  readonly clock: Pick<Clock, "now">;
 }
 
 export function addSpend(api: OpenAPIHono, options: SpendOptions): void {
-  const { buckets, ledger, now } = options;
+  const { buckets, ledger, clock } = options;
   api.openapi(route, async (c) => {
     const { by, upstream, since } = c.req.valid("query");
     if (upstream !== undefined && !buckets.has(upstream)) {
       return c.json({ error: `upstream must be one of ${[...buckets.keys()].join(", ")}` }, 400);
     }
-    const from = "at" in since ? since.at : Math.max(0, now() - since.ago);
+    const from = "at" in since ? since.at : Math.max(0, clock.now() - since.ago);
     const found = await ledger.spendBy({ by, since: from, ...(upstream !== undefined && { upstream }) });
-    const known = by === "repository" ? await redact(found, mayKnowOf(c, options)) : found;
-    const rows = known.map(({ lastAt, ...row }) => ({ ...row, lastAt: new Date(lastAt).toISOString() }));
+    const shown = by === "repository" ? await redact(found, mayKnowOf(c, options)) : found;
+    const rows = shown.map(({ lastAt, ...row }) => ({ ...row, lastAt: new Date(lastAt).toISOString() }));
     return c.json({ by, since: new Date(from).toISOString(), rows }, 200);
   });
 }

@@ -1,24 +1,27 @@
-/** The page's event stream: who looks at the page is sent each part that has changed, at most once a second. */
+/** The page's event stream: each open page is sent the parts that have changed, at most once a second. */
 import type { SSEStreamingApi } from "hono/streaming";
+import type { Clock } from "../../async/clock.ts";
 import { Backlog, batches } from "../backlog.ts";
 import type { Parts } from "./parts.ts";
 
-/** How often is looked, while somebody looks at the page, whether anything has changed, in ms. */
+/** How often the parts are made anew while a page is open, in ms. */
 const lookEveryMs = 1000;
 
-/** So many may look at the page at once: each takes a connection and a copy of what it was sent. */
+/** How many pages may be open at once: each takes a connection and a copy of what it was sent. */
 export const mostWatchers = 64;
 
 export class Live {
   readonly #look: () => Promise<Parts>;
   readonly #failed: (error: unknown) => void;
-  /** Who watches; each is woken when there is news, and then sent the newest only, however slowly it reads. */
+  readonly #clock: Clock;
+  /** One for each open page. It is woken by a change, and then sent the newest parts only, however slowly it reads. */
   readonly #watchers = new Set<Backlog<true>>();
   #parts: Parts = new Map();
   #isLooking = false;
 
-  /** `look` gives the parts as they are now; `failed` is told why it could not. */
-  constructor(look: () => Promise<Parts>, failed: (error: unknown) => void) {
+  /** `look` makes the parts as they are now; `failed` is called when it could not. */
+  constructor(look: () => Promise<Parts>, failed: (error: unknown) => void, clock: Clock) {
+    this.#clock = clock;
     this.#look = look;
     this.#failed = failed;
   }
@@ -27,21 +30,21 @@ export class Live {
     return this.#watchers.size >= mostWatchers;
   }
 
-  /** Sends news until the client has left or the connection was closed. */
+  /** Sends changes until the client has left or the connection was closed. */
   async follow(stream: SSEStreamingApi): Promise<void> {
-    const news = new Backlog<true>(1);
+    const changes = new Backlog<true>(1, this.#clock);
     const sent = new Map<string, string>();
-    this.#watchers.add(news);
+    this.#watchers.add(changes);
     void this.#keepLooking();
     try {
       await this.#send(stream, sent);
-      for await (const _ of batches(news, stream)) await this.#send(stream, sent);
+      for await (const _ of batches(changes, stream)) await this.#send(stream, sent);
     } finally {
-      this.#watchers.delete(news);
+      this.#watchers.delete(changes);
     }
   }
 
-  /** Sends the parts that are not as they were `sent` last. */
+  /** Sends the parts that differ from those `sent` last. */
   async #send(stream: SSEStreamingApi, sent: Map<string, string>): Promise<void> {
     const changed = [...this.#parts].filter(([name, text]) => sent.get(name) !== text);
     if (changed.length === 0) return;
@@ -49,25 +52,25 @@ export class Live {
     await stream.writeSSE({ event: "parts", data: JSON.stringify(Object.fromEntries(changed)) });
   }
 
-  /** Looks as long as anybody watches. */
+  /** Makes the parts anew for as long as a page is open. */
   async #keepLooking(): Promise<void> {
     if (this.#isLooking) return;
     this.#isLooking = true;
     while (this.#watchers.size > 0) {
-      await this.#turn();
-      await new Promise((resolve) => setTimeout(resolve, lookEveryMs).unref());
+      await this.#update();
+      await this.#clock.sleep(lookEveryMs);
     }
     this.#isLooking = false;
-    // Who comes next must not be shown what was.
+    // The next page must not be shown old parts.
     this.#parts = new Map();
   }
 
-  async #turn(): Promise<void> {
+  async #update(): Promise<void> {
     try {
       const parts = await this.#look();
-      const isNews = [...parts].some(([name, text]) => this.#parts.get(name) !== text);
+      const isChanged = [...parts].some(([name, text]) => this.#parts.get(name) !== text);
       this.#parts = parts;
-      if (isNews) for (const watcher of this.#watchers) watcher.push(true);
+      if (isChanged) for (const watcher of this.#watchers) watcher.push(true);
     } catch (error) {
       this.#failed(error);
     }

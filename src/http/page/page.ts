@@ -1,4 +1,4 @@
-/** The page for people at the status listener's root: what is left, who spent it, what was served, and why something failed. */
+/** The page for people at the status listener's root: what is left, what spent it, what was served, and why something failed. */
 import { Hono } from "hono";
 import { streamSSE } from "hono/streaming";
 import { safeHeaders } from "../status.ts";
@@ -9,9 +9,7 @@ import { Live } from "./live.ts";
 import { partsOf } from "./parts.ts";
 import { Views, type ViewOptions } from "./view.ts";
 
-export type PageOptions = ViewOptions;
-
-/** Nothing but our own files and event stream: what a client gets into the page could load and run nothing. */
+/** Nothing but our own files and event stream may be loaded, whatever a client gets into the page. */
 const policy = [
   "default-src 'none'",
   "script-src 'self'",
@@ -26,12 +24,16 @@ const policy = [
 const headers = { ...safeHeaders, "Content-Security-Policy": policy };
 
 /** The app that is mounted at `/`. */
-export function statusPage(options: PageOptions): Hono {
+export function statusPage(options: ViewOptions): Hono {
   const assets = readAssets();
   const views = new Views(options);
   const look = async () => partsOf(await views.take());
-  const { log, now } = options;
-  const live = new Live(look, (error) => log.error({ err: error }, "the page cannot be kept up to date"));
+  const { log, clock } = options;
+  const live = new Live(
+    look,
+    (error) => log.error({ err: error }, "the page cannot be kept up to date"),
+    clock,
+  );
   const app = new Hono();
   app.onError((error, c) => {
     log.error({ err: error, path: c.req.path }, "request failed");
@@ -40,7 +42,7 @@ export function statusPage(options: PageOptions): Hono {
 
   app.get("/", async (c) => {
     const [parts, explain] = await Promise.all([look(), explainBox(c.req.query("image"), options)]);
-    const page = await pageDocument({ assets, parts, explain, now: now() });
+    const page = await pageDocument({ assets, parts, explain, now: clock.now() });
     return c.html(page, 200, { ...headers, "Cache-Control": "no-store" });
   });
 

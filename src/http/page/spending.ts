@@ -1,4 +1,5 @@
-/** Who spent the pulls and how that went on, read from the ledger again only when something was spent. */
+/** What clients and repositories spent, and when; read from the ledger again only when something was spent. */
+import type { Clock } from "../../async/clock.ts";
 import { anonymousClient } from "../../mirror/identity.ts";
 import type { Mirror } from "../../mirror/mirror.ts";
 import type { QuotaBucket } from "../../quota/bucket.ts";
@@ -7,21 +8,20 @@ import type { Log } from "../../telemetry/log.ts";
 import { redact } from "../redact.ts";
 import { courseStep } from "./burnDown.ts";
 
-/** How far back the page looks for who spent. */
+/** How far back the page sums up what was spent, in ms. */
 export const lookBackMs = 6 * 60 * 60 * 1000;
 
-/** Time alone changes what lies within that, too. */
+/** After so many ms it is read again in any case, since time alone changes the sums. */
 const staleMs = 60_000;
 
 const mostRows = 8;
 
-/** What the ledger says. */
 export interface Spent {
   readonly clients: readonly SpendRow[];
   readonly repositories: readonly SpendRow[];
-  /** How each upstream with a limit was spent from. */
+  /** How much was spent over time of each upstream with a limit. */
   readonly courses: ReadonlyMap<string, readonly SpendSlice[]>;
-  /** Pulls of clients that were refused for want of quota, by upstream, and since which hour that is known. */
+  /** Pulls of clients that were refused for lack of quota, by upstream, and since which hour that is known. */
   readonly refused: ReadonlyMap<string, { readonly count: number; readonly since: number }>;
 }
 
@@ -30,7 +30,7 @@ export interface SpendingOptions {
   readonly ledger: Pick<Ledger, "spendBy" | "spendOver">;
   readonly mirror: Pick<Mirror, "mayKnow">;
   readonly log: Log;
-  readonly now: () => number;
+  readonly clock: Pick<Clock, "now">;
 }
 
 export class Spending {
@@ -50,17 +50,17 @@ export class Spending {
 
   /** Undefined when the ledger cannot be read now. */
   read(): Promise<Spent | undefined> {
-    const now = this.#options.now();
+    const now = this.#options.clock.now();
     const age = now - this.#readAt;
     if (this.#isOld || age < 0 || age >= staleMs) {
       this.#isOld = false;
       this.#readAt = now;
-      this.#reading = this.#reading.then(() => this.#ask(now));
+      this.#reading = this.#reading.then(() => this.#query(now));
     }
     return this.#reading;
   }
 
-  async #ask(now: number): Promise<Spent | undefined> {
+  async #query(now: number): Promise<Spent | undefined> {
     const { ledger, upstreams, mirror, log } = this.#options;
     const since = now - lookBackMs;
     try {

@@ -1,4 +1,5 @@
 /** Everything that the page shows, as it stands at one moment. */
+import type { Clock } from "../../async/clock.ts";
 import { anonymousClient } from "../../mirror/identity.ts";
 import type { Mirror } from "../../mirror/mirror.ts";
 import type { Digest } from "../../oci/digest.ts";
@@ -59,7 +60,7 @@ export interface ViewOptions {
   /** What is wrong with this Hubcap itself, if anything is. */
   readonly degraded: () => string | undefined;
   readonly log: Log;
-  readonly now: () => number;
+  readonly clock: Clock;
 }
 
 export interface View {
@@ -90,7 +91,7 @@ export class Views {
   }
 
   async take(): Promise<View> {
-    const { upstreams, keeper, metrics, degraded, now } = this.#options;
+    const { upstreams, keeper, metrics, degraded, clock } = this.#options;
     const [spent, held, oldestUse, fills, failures] = await Promise.all([
       this.#spending.read(),
       this.#known(keeper.totals()),
@@ -99,7 +100,7 @@ export class Views {
       this.#failures(),
     ]);
     return {
-      now: now(),
+      now: clock.now(),
       upstreams: [...upstreams.values()].map(({ bucket, registry }) => ({
         quota: bucket.snapshot(),
         health: registry.health,

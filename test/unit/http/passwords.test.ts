@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { compare, hash } from "bcrypt";
 import { beforeEach, describe, expect, onTestFinished, test, vi, type Mock } from "vitest";
+import { systemClock } from "../../../src/async/clock.ts";
 import { Passwords } from "../../../src/http/passwords.ts";
 
 type Compare = (password: string, encrypted: string) => Promise<boolean>;
