@@ -34,7 +34,9 @@ export function forwardTo(socketPath: string): RequestListener {
       if (!outgoing.writableFinished) forwarded.destroy();
     });
     forwarded.on("response", (response) => {
-      const kept = pairs(response.rawHeaders).filter(([name, value]) => isForClient(name.toLowerCase(), value));
+      const kept = pairs(response.rawHeaders).filter(([name, value]) =>
+        isForClient(name.toLowerCase(), value),
+      );
       outgoing.writeHead(response.statusCode ?? 502, kept.flat());
       // Clients wait less long for headers than for bytes.
       outgoing.flushHeaders();

@@ -1,6 +1,6 @@
 /** The part of the composition that is about clients: who they are, what each may pull, and what upstreams show to others. */
 import { BlockList } from "node:net";
-import { systemClock } from "../async/clock.ts";
+import type { Clock } from "../async/clock.ts";
 import type { Client, Network } from "../config/values.ts";
 import { ConfigError, type Issue } from "../config/issue.ts";
 import type { Config } from "../config/load.ts";
@@ -31,6 +31,7 @@ export async function openAccess(
   connected: ReadonlyMap<string, OpenUpstream>,
   { visibilities }: Pick<State, "visibilities">,
   log: Log,
+  clock: Clock,
 ): Promise<OpenAccess> {
   if (!config.access) {
     warn(config, log);
@@ -39,7 +40,7 @@ export async function openAccess(
   await using open = new AsyncDisposableStack();
   const { tokens, htpasswdFile, challenge } = config.identities;
   const challenges = tokens.length > 0 || htpasswdFile !== undefined;
-  const secrets = await openSecrets(config, log, open);
+  const secrets = await openSecrets(config, log, clock, open);
   const identities = new Identities({
     ...secrets,
     trustedProxies: blockList(config.identities.trustedProxies),
@@ -47,7 +48,7 @@ export async function openAccess(
   });
   const doors = new Map<string, UpstreamVisibility>();
   for (const [name, upstream] of connected) {
-    const bucket = await openFreeBucket(name, upstream.bucket, systemClock);
+    const bucket = await openFreeBucket(name, upstream.bucket, clock);
     open.defer(() => bucket.close());
     doors.set(name, { ...visibilityOf(upstream, bucket), hasSecrets: hasSecrets(name, config) });
   }
@@ -91,7 +92,7 @@ function visibilityOf(
   };
 }
 
-async function openSecrets({ identities }: Config, log: Log, open: AsyncDisposableStack) {
+async function openSecrets({ identities }: Config, log: Log, clock: Clock, open: AsyncDisposableStack) {
   const failed = (path: string, error: unknown): void => {
     const why = error instanceof Error ? error.message : String(error);
     log.error({ path }, `${path} cannot be used, what was read before still counts: ${why}`);
@@ -108,12 +109,12 @@ async function openSecrets({ identities }: Config, log: Log, open: AsyncDisposab
     }
   };
   const named = identities.tokens.map(({ name, file }, index) =>
-    attempt(`tokens.${index}.file`, file, () => Tokens.open(name, file, failed)),
+    attempt(`tokens.${index}.file`, file, () => Tokens.open(name, file, { clock, failed })),
   );
   const { htpasswdFile: users } = identities;
   // bcrypt is loaded where it is needed alone.
   const openPasswords = async (file: string) =>
-    (await import("../http/passwords.ts")).Passwords.open(file, failed);
+    (await import("../http/passwords.ts")).Passwords.open(file, { clock, failed });
   const passwords =
     users === undefined ? undefined : await attempt("htpasswdFile", users, () => openPasswords(users));
   const tokens = (await Promise.all(named)).filter((each) => each !== undefined);

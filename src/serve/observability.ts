@@ -1,54 +1,29 @@
-/** The part of the composition that looks on: traces, the audit log and alert webhooks, each only where it is configured. */
-import { hostname } from "node:os";
-import { startAlertChecks, type AlertChecksOptions } from "./alertChecks.ts";
+/** Opens observability: traces and the audit log, each only where it is configured. */
 import type { Config } from "../config/load.ts";
 import type { Secret } from "../config/secret.ts";
-import { Alerts, type Hook } from "../telemetry/alerts.ts";
 import { auditToFile, auditToStdout, type Audit } from "../telemetry/audit.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Tracing } from "../telemetry/tracing.ts";
-import { Webhook } from "../telemetry/webhook.ts";
 import packageJson from "../../package.json" with { type: "json" };
 
-/** Who looks on. */
-export interface Observers {
+export interface Observability {
   readonly tracing?: Tracing;
   readonly audit?: Audit;
-  /** Begins to send alerts. */
-  alarm(house: Pick<AlertChecksOptions, "connected" | "disk">): void;
-  /** Says what is left to say, for a bounded time. */
+  /** Are lines of the audit log being lost? */
+  readonly isAuditFailing: () => boolean;
+  /** Writes and sends what is left, for a bounded time. */
   close(): Promise<void>;
 }
 
-/** Opens what the configuration asks for. */
-export async function openObservers(config: Config, log: Log, metrics: Metrics): Promise<Observers> {
+export async function openObservability(config: Config, log: Log, metrics: Metrics): Promise<Observability> {
   const tracing = await openTracing(config.tracing, log);
-  const { audit, isFailing } = openAudit(config.audit, log, metrics);
-  const webhooks: Webhook[] = [];
-  let leave: (() => void) | undefined;
+  const { audit, isAuditFailing } = openAudit(config.audit, log, metrics);
   return {
     ...(tracing && { tracing }),
     ...(audit && { audit }),
-    alarm: (house) => {
-      if (config.alerts.length === 0) return;
-      const hooks = config.alerts.map((settings, index) => hookOf(settings, `alerts.${index}`, log, metrics));
-      webhooks.push(...hooks.map(({ webhook }) => webhook));
-      const alerts = new Alerts(hooks, hostname());
-      leave = startAlertChecks({
-        ...house,
-        alerts,
-        metrics,
-        isAuditFailing: isFailing,
-        failed: (error) => log.error({ err: error }, "alerts cannot be looked for"),
-        now: Date.now,
-      });
-    },
-    close: async () => {
-      leave?.();
-      for (const webhook of webhooks) webhook.close();
-      await Promise.all([audit?.close(), tracing?.close()]);
-    },
+    isAuditFailing,
+    close: async () => void (await Promise.all([audit?.close(), tracing?.close()])),
   };
 }
 
@@ -57,7 +32,7 @@ async function openTracing(
   log: Log,
 ): Promise<Tracing | undefined> {
   if (endpoint === undefined) return undefined;
-  // OpenTelemetry is a lot of code: whoever does not trace does not load it.
+  // OpenTelemetry is a lot of code, loaded only if pulls are traced.
   const { openTracing } = await import("../telemetry/tracing.ts");
   const secrets: [string, Secret][] = Object.entries(headersFile);
   return openTracing({
@@ -93,25 +68,5 @@ function openAudit({ file: path, stdout }: Config["audit"], log: Log, metrics: M
       },
     });
   const audit = path === undefined ? (stdout ? auditToStdout() : undefined) : file(path);
-  return { audit, isFailing: () => isFailing };
-}
-
-function hookOf(
-  { url, urlFile, format, on, minInterval: minIntervalMs }: Config["alerts"][number],
-  name: string,
-  log: Log,
-  metrics: Metrics,
-): Hook & { readonly webhook: Webhook } {
-  const webhook = new Webhook({
-    // The rules of the configuration see to it that there is one.
-    url: (url ?? urlFile)?.reveal() ?? "",
-    format,
-    ended: ({ event, state, subject }, result, reason) => {
-      metrics.alertsSent.inc({ event, result });
-      // By its place in the configuration, since its address is a secret.
-      if (reason !== undefined)
-        log.warn({ webhook: name, event, state, subject, result, reason }, "an alert was not delivered");
-    },
-  });
-  return { webhook, on, minIntervalMs };
+  return { audit, isAuditFailing: () => isFailing };
 }

@@ -1,4 +1,4 @@
-/** The part of the composition that is about rules: what may be pulled, who judges signatures, and who hears of it. */
+/** Opens the policy: its rules, the signatures that it demands, and what listens to its events. */
 import type { Config } from "../config/load.ts";
 import { ConfigError } from "../config/issue.ts";
 import type { PolicyEvent, PolicySettings } from "../mirror/policy.ts";
@@ -14,7 +14,7 @@ type Cosign = NonNullable<Config["verify"][number]["cosign"]>;
 
 type Listener = (event: PolicyEvent) => void;
 
-/** The mirror's policy, and who tells of what it meets. */
+/** The mirror's policy, and the source of its events. @throws ConfigError when a key or a trusted root cannot be used */
 export async function openPolicy(
   config: Config,
   { verdicts, state: { anchors, sightings } }: Pick<Store, "verdicts" | "state">,
@@ -26,7 +26,7 @@ export async function openPolicy(
   const policy: PolicySettings = {
     rules,
     immutableTags,
-    verify: await judges(config),
+    verify: await verifyRules(config),
     verdicts,
     anchors,
     sightings,
@@ -41,8 +41,7 @@ export async function openPolicy(
   return { policy, policyEvents };
 }
 
-/** Who judges signatures, by repository. @throws ConfigError when a key or a trusted root cannot be used */
-async function judges({ verify }: Config): Promise<VerifyRule[]> {
+async function verifyRules({ verify }: Config): Promise<VerifyRule[]> {
   const rules: VerifyRule[] = [];
   for (const [index, { repositories, cosign }] of verify.entries()) {
     const name = `verify.${index}`;
@@ -67,7 +66,7 @@ async function judgeOf(name: string, cosign: Cosign): Promise<SignatureJudge> {
   }
 }
 
-/** Counts and logs an event. Why a request was refused stands in the request's own line. */
+/** Counts and logs an event; refusals only count, since the request's own log line says why. */
 function record(event: PolicyEvent, log: Log, metrics: Metrics): void {
   const { upstream } = event.repository;
   if (event.type === "refused") {
@@ -78,6 +77,6 @@ function record(event: PolicyEvent, log: Log, metrics: Metrics): void {
   metrics.immutableMoves.inc({ upstream });
   log.error(
     { upstream, repository: formatRepository(repository), tag, first, now },
-    `the immutable tag ${formatImage(repository, tag)} has moved upstream: ${first} is served on; find out who moved it and why`,
+    `the immutable tag ${formatImage(repository, tag)} has moved upstream: ${first} is still served; find out who moved it and why`,
   );
 }

@@ -1,5 +1,6 @@
-/** The part of the composition that answers: the face for clients, with the workers beside it, and the one for operators. */
+/** Opens the servers: the registry listener, with the workers beside it, and the status listener. */
 import type { Env, Hono } from "hono";
+import type { Clock } from "../async/clock.ts";
 import type { Config } from "../config/load.ts";
 import type { StatusApiOptions } from "../http/api/api.ts";
 import type { Identities } from "../http/identity.ts";
@@ -18,12 +19,12 @@ import type { Eviction } from "../store/evict/eviction.ts";
 import type { Store } from "../store/open.ts";
 import type { Log, Output } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { Observers } from "./observability.ts";
+import type { Observability } from "./observability.ts";
 import type { OpenUpstream } from "./upstreams.ts";
-import { openWorkers, type Workers } from "./workers.ts";
+import { Workers } from "./workers.ts";
 
-/** What both faces need. */
-interface FaceOptions {
+/** What both servers need. */
+interface ServerOptions {
   readonly config: Config;
   readonly mirror: Mirror;
   readonly routing: Routing;
@@ -32,80 +33,90 @@ interface FaceOptions {
   readonly tls: Tls | undefined;
   readonly log: Log;
   readonly metrics: Metrics;
+  readonly clock: Clock;
 }
 
-export interface RegistryServerOptions extends FaceOptions {
+export interface RegistryServerOptions extends ServerOptions {
   readonly identities: Identities | undefined;
-  readonly observers: Pick<Observers, "tracing" | "audit">;
-  /** Where the lines of the workers' logs go. */
+  readonly observability: Observability;
+  /** Where the lines of the workers' logs are written. */
   readonly output: Output;
 }
 
-/** The face for clients, which answers. */
 export interface RegistryServer extends Pick<Listener, "url" | "close"> {
-  /** Has what other processes have open of the store be opened anew, which cuts those who read there. */
-  renew(): void;
+  /** Restarts the workers, so that they open the store anew. */
+  restartWorkers(): void;
 }
 
-/** Answers clients, here and in as many workers as there shall be, until `open` is disposed of. */
+/** Serves clients here and in the configured number of workers, until `open` is disposed of. */
 export async function openRegistryServer(
   options: RegistryServerOptions,
   open: AsyncDisposableStack,
 ): Promise<RegistryServer> {
-  const { config, mirror, routing, buckets, keeper, tls, log, metrics, identities, observers, output } =
-    options;
-  const face = {
-    mirror,
-    routing,
+  const { config, buckets, keeper, log, metrics, clock } = options;
+  const { identities, observability } = options;
+  const { tracing, audit } = observability;
+  const registry = {
+    mirror: options.mirror,
+    routing: options.routing,
     log,
     sums: inTurns(requestSums(metrics, buckets)),
     failures: metrics.failures,
     buckets,
     stallMs: config.registry.stall,
     streams: new StreamLimit(config.limits.streamsPerClient, () => metrics.limited.inc({ limit: "streams" })),
-    ...observers,
+    clock,
+    ...(tracing && { tracing }),
+    ...(audit && { audit }),
     ...(identities && { identities }),
   };
   const isShared = config.workers > 1;
   const address = { ...config.registry.listen, isShared };
-  const registry = await listen(registryListener(face), address, limitsOf(options), tls);
-  open.defer(() => registry.close(0));
-  const { url, port } = registry;
+  const listener = await listen(registryListener(registry), address, limitsOf(options), clock, options.tls);
+  open.defer(() => listener.close(0));
+  const { url, port } = listener;
   let workers: Workers | undefined;
   if (isShared) {
-    const used = keeper.uses.note.bind(keeper.uses);
-    workers = await openWorkers({ config, address: { ...address, port }, face, used, metrics, output });
+    workers = await Workers.open({
+      config,
+      address: { ...address, port },
+      registry,
+      used: (repository, digest, times) => keeper.uses.note(repository, digest, times),
+      metrics,
+      output: options.output,
+      clock,
+    });
   }
   open.defer(() => workers?.close(0));
   return {
     url,
-    renew: () => workers?.renew(),
+    restartWorkers: () => workers?.restart(),
     close: async (graceMs) => {
-      await Promise.all([registry.close(graceMs), workers?.close(graceMs)]);
+      await Promise.all([listener.close(graceMs), workers?.close(graceMs)]);
     },
   };
 }
 
-export interface StatusServerOptions extends FaceOptions {
+export interface StatusServerOptions extends ServerOptions {
   readonly connected: ReadonlyMap<string, OpenUpstream>;
-  readonly ledger: Ledger;
   readonly policyEvents: StatusApiOptions["policyEvents"];
   readonly warmer: Warmer;
-  readonly storage: Pick<Store, "fills" | "health">;
+  readonly ledger: Ledger;
+  readonly store: Pick<Store, "fills" | "health">;
   readonly draining: AbortSignal;
 }
 
-/** Answers operators, while clients are waited for too, until `open` is disposed of. */
+/** Serves operators until `open` is disposed of, also while clients' connections drain. */
 export async function openStatusServer(
   options: StatusServerOptions,
   open: AsyncDisposableStack,
 ): Promise<Pick<Listener, "url">> {
-  const { config, mirror, routing, buckets, keeper, tls, log, metrics } = options;
+  const { config, mirror, routing, buckets, keeper, tls, log, metrics, clock } = options;
   const { connected, ledger, policyEvents, warmer, draining } = options;
-  const { fills, health } = options.storage;
+  const { fills, health } = options.store;
   const unready = (): string | undefined => (draining.aborted ? "draining" : undefined);
-  const degraded = (): string | undefined => health.trouble && `the disk is ${health.trouble}`;
-  const shown = { ledger, mirror, routing, keeper, log, now: Date.now };
+  const degraded = (): string | undefined => health.degraded;
+  const shown = { ledger, mirror, routing, keeper, log, clock };
   const api = async (): Promise<Hono<Env>> => {
     const { statusApi } = await import("../http/api/api.ts");
     return statusApi({
@@ -119,14 +130,14 @@ export async function openStatusServer(
     });
   };
   const page = statusPage({ ...shown, upstreams: connected, fills, metrics, degraded });
-  const face = handlerOf(statusListener({ metrics, unready, degraded, api, page }));
-  const status = await listen(face, config.status.listen, limitsOf(options), tls);
+  const handle = handlerOf(statusListener({ metrics, unready, degraded, api, page }));
+  const status = await listen(handle, config.status.listen, limitsOf(options), clock, tls);
   open.defer(() => status.close(0));
   return status;
 }
 
-/** What clients of either face may ask of it. */
-function limitsOf({ config, metrics }: Pick<FaceOptions, "config" | "metrics">): ConnectionLimits {
+/** The limits on the connections of each listener. */
+function limitsOf({ config, metrics }: Pick<ServerOptions, "config" | "metrics">): ConnectionLimits {
   const { connections, connectionsPerAddress: perAddress } = config.limits;
   const reached = (limit: ConnectionLimit): void => metrics.limited.inc({ limit });
   return { connections, perAddress, stallMs: config.registry.stall, reached };

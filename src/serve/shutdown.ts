@@ -1,6 +1,7 @@
-/** SIGTERM and SIGINT: the first asks to drain, the second ends the process at once. */
+/** SIGTERM and SIGINT: the first one begins to drain, the second one ends the process at once. */
+import type { Clock } from "../async/clock.ts";
 
-/** What follows the first one within so many ms is its echo: what a terminal sends to npm and to us, npm passes on. */
+/** A signal that follows the first one so soon, in ms, is the same one: npm passes on what the terminal also sends to us. */
 const echoMs = 500;
 
 export class ShutdownSignal {
@@ -8,21 +9,21 @@ export class ShutdownSignal {
   /** Aborted by the first signal. */
   readonly signal = this.#controller.signal;
   /** Settles with the first signal. */
-  readonly asked: Promise<void>;
+  readonly requested: Promise<void>;
 
-  constructor() {
+  constructor(clock: Pick<Clock, "elapsed">) {
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.asked = promise;
-    let heardAt = 0;
-    const hear = (): void => {
+    this.requested = promise;
+    let firstAt = 0;
+    const receive = (): void => {
       if (this.signal.aborted) {
-        if (performance.now() - heardAt > echoMs) process.exit(1);
+        if (clock.elapsed() - firstAt > echoMs) process.exit(1);
         return;
       }
-      heardAt = performance.now();
+      firstAt = clock.elapsed();
       this.#controller.abort();
       resolve();
     };
-    process.on("SIGTERM", hear).on("SIGINT", hear);
+    process.on("SIGTERM", receive).on("SIGINT", receive);
   }
 }

@@ -20,12 +20,7 @@ export interface OpenTls {
 }
 
 /** Reads all certificates of the configuration. @throws ConfigError with all that cannot be used */
-export async function openTls(
-  config: Config,
-  log: Log,
-  metrics: Metrics,
-  clock: Clock,
-): Promise<OpenTls> {
+export async function openTls(config: Config, log: Log, metrics: Metrics, clock: Clock): Promise<OpenTls> {
   const open = new Map<ListenerName, Tls>();
   const issues: Issue[] = [];
   for (const listener of listeners) {

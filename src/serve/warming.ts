@@ -1,5 +1,5 @@
-/** The part of the composition that fetches ahead: orders, the configuration's lists, and what the cluster uses. */
-import { setTimeout as wait } from "node:timers/promises";
+/** Opens warming: orders of the API, the lists of the configuration, and what the cluster uses. */
+import type { Clock } from "../async/clock.ts";
 import { imagesUsed } from "../cluster/imageUse.ts";
 import { listUsedImages, type UsedImage } from "../cluster/pods.ts";
 import { Rounds } from "../cluster/rounds.ts";
@@ -18,8 +18,8 @@ import type { WarmJobTable } from "../store/state.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
-/** How often the clock is looked at for what is scheduled, in ms. */
-const lookEveryMs = 5_000;
+/** How often schedules are checked, in ms. */
+const checkEveryMs = 5_000;
 
 const unfinished: readonly WarmJobState[] = ["running", "waiting"];
 
@@ -32,6 +32,7 @@ export interface WarmingOptions extends Omit<ImageWarmerOptions, "fetched"> {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly draining: AbortSignal;
+  readonly clock: Clock;
 }
 
 /** The images of lists with `pin: true`, as pins. */
@@ -50,7 +51,7 @@ export class Warming {
 
   constructor(options: WarmingOptions) {
     this.#options = options;
-    const { settings, buckets, table, log, metrics, draining } = options;
+    const { settings, buckets, table, log, metrics, draining, clock } = options;
     const fetched = (upstream: string, bytes: number): void => metrics.warmBytes.inc({ upstream }, bytes);
     this.warmer = new Warmer({
       images: new ImageWarmer({ ...options, fetched }),
@@ -58,11 +59,14 @@ export class Warming {
       table,
       concurrency: settings.concurrency,
       ended: (upstream, result) => metrics.warmImages.inc({ upstream, result }),
-      over: (end) => tell(end, log),
+      over: (end) => logEnd(end, log),
       trouble: this.#failed,
       draining,
-      now: Date.now,
-      pause: (ms, signal) => wait(ms, undefined, { signal, ref: false }),
+      now: () => clock.now(),
+      pause: async (ms, signal) => {
+        await clock.sleep(ms, signal);
+        signal.throwIfAborted();
+      },
     });
     metrics.beforeReading(() => {
       for (const state of unfinished) {
@@ -76,9 +80,9 @@ export class Warming {
     return this.warmer.load();
   }
 
-  /** Goes on with what the last process left, and begins what the configuration says. */
+  /** Continues the jobs that the last process left, and begins those of the configuration. */
   start(): void {
-    const { settings, routing } = this.#options;
+    const { settings, routing, clock } = this.#options;
     this.warmer.start();
     const orders = settings.lists.map(({ images, platforms = settings.platforms, ...when }, index) => ({
       ...when,
@@ -97,11 +101,8 @@ export class Warming {
     );
     if (planned.length > 0) {
       this.#schedule = new Schedule(planned, {
-        now: Date.now,
-        every: (look) => {
-          const timer = setInterval(look, lookEveryMs).unref();
-          return () => clearInterval(timer);
-        },
+        now: () => clock.now(),
+        every: (check) => clock.every(checkEveryMs, check),
       });
     }
     for (const { onStart, order } of orders) if (onStart) void this.#submit(order).catch(this.#failed);
@@ -127,14 +128,14 @@ export class Warming {
       failed: (error) => {
         metrics.clusterLists.inc({ result: "failed" });
         const reason = error instanceof Error ? error.message : String(error);
-        log.warn({ reason }, "what the cluster uses is not known anew; the pins of the last list stay");
+        log.warn({ reason }, "what the cluster uses cannot be listed; the pins of the last list stay");
       },
     });
     this.#rounds.start();
   }
 
   readonly #failed = (error: unknown): void =>
-    this.#options.log.error({ err: error }, "warming met what it did not expect");
+    this.#options.log.error({ err: error }, "warming failed unexpectedly");
 
   async #use(used: readonly UsedImage[]): Promise<void> {
     const { routing, settings, pins, log } = this.#options;
@@ -170,7 +171,7 @@ export class Warming {
   }
 }
 
-/** Names that the configuration's own check has passed. */
+/** The names were checked with the configuration. */
 function imagesIn(texts: readonly string[], routing: Routing): WarmOrder["images"] {
   return texts.map((text) => {
     const image = parseImage(text, routing);
@@ -178,13 +179,13 @@ function imagesIn(texts: readonly string[], routing: Routing): WarmOrder["images
   });
 }
 
-function tell({ job, held, failed, left }: WarmEnd, log: Log): void {
+function logEnd({ job, held, failed, left }: WarmEnd, log: Log): void {
   const { id, order, state, items } = job;
   const reasons = new Set(items.flatMap(({ setback }) => setback?.error ?? []));
   const fields = { job: id, origin: order.origin, name: order.name, state, held, failed, left };
   const isWhole = failed + left === 0;
   log[isWhole ? "info" : "warn"](
     { ...fields, ...(isWhole ? {} : { reasons: [...reasons].slice(0, 5) }) },
-    isWhole ? "warmed" : "not all that was to be warmed is held",
+    isWhole ? "warmed" : "not all images of a warm job are held",
   );
 }

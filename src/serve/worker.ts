@@ -63,7 +63,7 @@ async function serve(settings: WorkerSettings): Promise<void> {
   const blobs = withMemoryCache(DiskBlobs.beside(root));
   const catalog = new SqliteCatalog(openBeside(join(root, "catalog.sqlite")));
   const handle = workerListener({
-    held: new HeldOnly({ catalog, blobs, tagTtlMs, now: clock.now, used: reports.used }),
+    held: new HeldOnly({ catalog, blobs, tagTtlMs, now: () => clock.now(), used: reports.used }),
     routing: { upstreams: new Set(settings.upstreams), defaultUpstream: settings.defaultUpstream },
     forward: forwardTo(socketPath),
     stallMs,

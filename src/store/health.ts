@@ -45,6 +45,11 @@ export class Health {
     return this.#trouble;
   }
 
+  /** What is wrong, for people; undefined when nothing is. */
+  get degraded(): string | undefined {
+    return this.#trouble && `the disk is ${this.#trouble}`;
+  }
+
   /** Takes note of what went wrong; gives the trouble if it was the disk's fault. */
   note(error: unknown): Trouble | undefined {
     const trouble = troubleOf(error);

@@ -75,7 +75,7 @@ test("the server follows the cluster by itself, and one failed list lets go of n
 
   kubernetes.faults.push(500);
   const { reason } = await hubcap.logged(({ msg }) =>
-    String(msg).startsWith("what the cluster uses is not known anew"),
+    String(msg).startsWith("what the cluster uses cannot be listed"),
   );
   expect(reason).toMatch(/answered 500/);
   expect(await pins(hubcap)).toEqual(["cluster docker.io/library/web:1"]);

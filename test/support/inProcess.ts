@@ -18,13 +18,13 @@ export class InProcess {
 
   constructor(configuration: string) {
     const { signal } = this.#stop;
-    const asked = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
+    const requested = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
     const write = (line: string): void => {
       refuseSecrets(line);
       this.lines.push(line.trimEnd());
     };
     this.exit = this.#run(() =>
-      serve(readConfiguration(configuration), { stop: { signal, asked }, output: { write } }),
+      serve(readConfiguration(configuration), { shutdown: { signal, requested }, output: { write } }),
     );
   }
 

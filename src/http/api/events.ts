@@ -77,7 +77,6 @@ export interface EventsOptions extends ViewerOptions {
 }
 
 export function addEvents(api: OpenAPIHono, options: EventsOptions): void {
-  const { buckets } = options;
   const { openAPIRegistry: schemas } = api;
   schemas.register("StateEvent", stateEvent);
   schemas.register("RefusedEvent", refusedEvent);

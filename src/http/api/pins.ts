@@ -123,8 +123,7 @@ export function addPins(api: OpenAPIHono, options: PinsOptions): void {
   api.openapi(listRoute, async (c) => {
     const mayKnow = mayKnowOf(c, options);
     const shown: ReturnType<typeof shownOf>[] = [];
-    for (const pin of pins.list())
-      if (await mayReadPattern(pin.pattern, mayKnow)) shown.push(shownOf(pin));
+    for (const pin of pins.list()) if (await mayReadPattern(pin.pattern, mayKnow)) shown.push(shownOf(pin));
     return c.json({ pins: shown }, 200);
   });
 

@@ -49,8 +49,8 @@ export function verdict(
   const told = [
     degraded && `This Hubcap is degraded: ${degraded}.`,
     rehearsed && `An outage of ${rehearsed} is being rehearsed.`,
-    named("exhausted") && `No pull of ${named("exhausted")} is left. What is held is served on.`,
-    down.length > 0 && `${down.join(" and ")} does not answer. What is held is served on.`,
+    named("exhausted") && `No pull of ${named("exhausted")} is left. What is held is still served.`,
+    down.length > 0 && `${down.join(" and ")} does not answer. What is held is still served.`,
     named("reserve") && `The last pulls of ${named("reserve")} are kept for images that are not held.`,
     named("low") && `Pulls of ${named("low")} run low.`,
   ].filter((text) => typeof text === "string" && text !== "");

@@ -165,13 +165,13 @@ describe("a listener with a certificate", () => {
     await renew({ cert: good.cert, key: authority.issue({ names }).key });
     const line = await hubcap.logged(({ listener, level }) => listener === "registry" && level === "error");
     expect(line["msg"]).toMatch(
-      /tls\.key should hold the private key of .*tls\.crt; the old one is served on/,
+      /tls\.key should hold the private key of .*tls\.crt; the old one stays in use/,
     );
     expect(await hubcap.metric("hubcap_certificate_refused", { listener: "registry" })).toBe(1);
     expect(await serialOf(hubcap.url)).toBe(before);
     await renew(good);
     await hubcap.logged(
-      ({ msg, listener }) => listener === "registry" && msg === "a new certificate is served",
+      ({ msg, listener }) => listener === "registry" && msg === "a new certificate is in use",
     );
     expect(await hubcap.metric("hubcap_certificate_refused", { listener: "registry" })).toBe(0);
     expect(await serialOf(hubcap.url)).not.toBe(before);

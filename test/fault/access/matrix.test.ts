@@ -7,7 +7,7 @@ import { endpointNames } from "../../../src/oci/target.ts";
 import { Metrics } from "../../../src/telemetry/metrics.ts";
 import { ask, openReply, type Reply } from "../../support/ask.ts";
 import { buildImage } from "../../support/images.ts";
-import { openApiHouse } from "../../unit/http/apiServer.ts";
+import { openApiSetup } from "../../unit/http/apiServer.ts";
 import {
   basic,
   bearer,
@@ -147,7 +147,7 @@ function well(): undefined {}
 
 /** What answers on the status listener, over nothing. */
 async function openFaces() {
-  const { api, ...rest } = await openApiHouse();
+  const { api, ...rest } = await openApiSetup();
   const page = statusPage({
     ...rest,
     upstreams: new Map(),
@@ -306,7 +306,7 @@ test("answers of the status listener tell browsers to do nothing with them", asy
 });
 
 test("S32: without an admin token there is nothing that changes anything", async () => {
-  const { api } = await openApiHouse();
+  const { api } = await openApiSetup();
   for (const [route, { query = "", changes }] of Object.entries(statusRoutes)) {
     if (changes === undefined) continue;
     const [method = "", path = ""] = route.split(" ");

@@ -1,7 +1,7 @@
 /** The questions of the status API: what they take, and the one sentence they say when they cannot take it. */
 import { expect, test } from "vitest";
 import type { LedgerEntry } from "../../../src/quota/ledger.ts";
-import { openApiHouse, start } from "./apiServer.ts";
+import { openApiSetup, start } from "./apiServer.ts";
 
 const hourMs = 60 * 60 * 1000;
 
@@ -22,7 +22,7 @@ function entry(minutesAgo: number, fields: Partial<LedgerEntry> = {}): LedgerEnt
 }
 
 test("quota has a row for every upstream, in the order of the configuration", async () => {
-  const { get } = await openApiHouse();
+  const { get } = await openApiSetup();
   expect(await get("/quota")).toMatchObject({
     status: 200,
     body: {
@@ -35,7 +35,7 @@ test("quota has a row for every upstream, in the order of the configuration", as
 });
 
 test("spend is summed by client over the last six hours unless told otherwise", async () => {
-  const { get, ledger } = await openApiHouse();
+  const { get, ledger } = await openApiSetup();
   await ledger.spend(entry(5));
   await ledger.spend(entry(10, { client: "node-2", upstream: "ghcr.io", bucket: "ghcr.io" }));
   await ledger.spend(entry(11, { client: "node-2" }));
@@ -65,7 +65,7 @@ test.each([
   ["2026-03-04T00:00:00Z", Date.parse("2026-03-04T00:00:00Z")],
   ["2026-03-04T01:30:00.5%2B01:30", Date.parse("2026-03-04T00:00:00.500Z")],
 ])("since=%s is a point in time", async (since, expected) => {
-  const { get } = await openApiHouse();
+  const { get } = await openApiSetup();
   expect(await get(`/quota/spend?since=${since}`)).toMatchObject({
     status: 200,
     body: { since: new Date(expected).toISOString() },
@@ -95,14 +95,14 @@ test.each([
     'the source host "evil.example" is not served here: add it under "upstreams:" in the configuration',
   ],
 ])("%s is refused with one sentence", async (path, error) => {
-  const { get } = await openApiHouse();
+  const { get } = await openApiSetup();
   const answer = await get(path);
   expect(answer.status).toBe(400);
   expect(answer.body).toEqual({ error });
 });
 
 test("what is our own fault is told to the log and not to the client", async () => {
-  const { get, lines } = await openApiHouse();
+  const { get, lines } = await openApiSetup();
   const { status, body } = await get("/explain?image=nginx");
   expect(status).toBe(500);
   expect(JSON.stringify(body)).not.toContain("catalog");
@@ -112,7 +112,7 @@ test("what is our own fault is told to the log and not to the client", async () 
 });
 
 test("no answer may be kept by whoever is in between", async () => {
-  const { api } = await openApiHouse();
+  const { api } = await openApiSetup();
   for (const path of ["/quota", "/quota/spend?by=x", "/openapi.json"]) {
     expect((await api.request(path)).headers.get("Cache-Control")).toBe("no-store");
   }

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { Secret } from "../../../src/config/secret.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
-import { openApiHouse } from "./apiServer.ts";
+import { openApiSetup } from "./apiServer.ts";
 
 const token = "sesame-7d1f";
 const headers = { Authorization: `Bearer ${token}` };
@@ -18,7 +18,7 @@ const changes = [
 ] as const;
 
 test("what is unknown of an empty cache is null", async () => {
-  const { get } = await openApiHouse();
+  const { get } = await openApiSetup();
   expect(await get("/cache")).toEqual({
     status: 200,
     body: { bytes: 0, capacity: 1000, blobs: 0, manifests: 0, hitRatio: null, oldestUseAt: null },
@@ -27,13 +27,13 @@ test("what is unknown of an empty cache is null", async () => {
 });
 
 test.each(changes)("%s %s needs the token before anything of it is read", async (method, path) => {
-  const closed = await openApiHouse();
+  const closed = await openApiSetup();
   expect(await closed.get(path, { method, headers })).toEqual({
     status: 404,
     body: { error: "changing calls are off: name a file with a token in admin.tokenFile" },
   });
   const touched: string[] = [];
-  const { get } = await openApiHouse(new Secret(token), {
+  const { get } = await openApiSetup(new Secret(token), {
     evict: async () => void touched.push("evict"),
     remove: async () => void touched.push("remove"),
   });
@@ -66,7 +66,7 @@ test.each([
   ["DELETE", "/cache/pins", badPattern],
 ])("%s %s is refused with one sentence, and nothing is done", async (method, path, error) => {
   const touched: string[] = [];
-  const { get } = await openApiHouse(new Secret(token), {
+  const { get } = await openApiSetup(new Secret(token), {
     evict: async () => void touched.push("evict"),
     remove: async () => void touched.push("remove"),
   });
@@ -75,7 +75,7 @@ test.each([
 });
 
 test("a pin of the configuration stays, and one that is not there cannot go", async () => {
-  const { get } = await openApiHouse(new Secret(token));
+  const { get } = await openApiSetup(new Secret(token));
   const remove = (image: string) => get(`/cache/pins?image=${image}`, { method: "DELETE", headers });
   expect(await remove("docker.io/library/redis")).toEqual({
     status: 409,
@@ -89,7 +89,7 @@ test("a pin of the configuration stays, and one that is not there cannot go", as
 
 test("of many images that go, all are counted and a thousand are named", async () => {
   const repository = { upstream: "docker.io", name: "library/nginx" as never };
-  const { get } = await openApiHouse(new Secret(token), {
+  const { get } = await openApiSetup(new Secret(token), {
     evict: async (each, rehearse) => {
       expect(rehearse).toBe(true);
       for (let number = 0; number < 1001; number += 1) {
@@ -121,7 +121,7 @@ test("a page that ends with an image that was found on disk and is nobody's yet 
     usedAt: 0,
     uses: 0,
   }));
-  const { api } = await openApiHouse(new Secret(token), {
+  const { api } = await openApiSetup(new Secret(token), {
     images: async function* (after) {
       const at = images.findIndex(({ repository }) => repository.upstream === after?.repository.upstream);
       yield* images.slice(at + 1);

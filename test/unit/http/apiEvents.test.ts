@@ -1,16 +1,16 @@
 /** The event stream, and what a client that reads slowly costs. */
-import { afterEach, expect, test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
+import { systemClock } from "../../../src/async/clock.ts";
 import { Backlog } from "../../../src/http/backlog.ts";
 import { handlerOf } from "../../../src/http/status.ts";
 import { listen } from "../../../src/http/listen.ts";
 import type { QuotaError } from "../../../src/quota/quota.ts";
 import { openReply } from "../../support/ask.ts";
-import { openApiHouse, start, type ApiHouse } from "./apiServer.ts";
-
-afterEach(() => void vi.useRealTimers());
+import { ManualClock } from "../../support/manualClock.ts";
+import { openApiSetup, start, type ApiSetup } from "./apiServer.ts";
 
 /** A client of the stream: gives what came since the last time, as soon as something has. */
-async function listenTo({ api }: ApiHouse) {
+async function listenTo({ api }: ApiSetup) {
   const response = await api.request("/quota/events");
   expect(response.headers.get("Content-Type")).toBe("text/event-stream");
   const reader = response.body?.getReader();
@@ -22,7 +22,7 @@ async function listenTo({ api }: ApiHouse) {
 }
 
 /** Asks for a pull that a rehearsal forbids. */
-async function beRefused({ buckets }: ApiHouse, times: number): Promise<void> {
+async function beRefused({ buckets }: ApiSetup, times: number): Promise<void> {
   const errand = {
     kind: "manifest-get",
     repository: { upstream: "docker.io", name: "library/nginx" as never },
@@ -37,37 +37,37 @@ async function beRefused({ buckets }: ApiHouse, times: number): Promise<void> {
 }
 
 test("begins with where every upstream stands, and tells refusals and steps of the ladder", async () => {
-  const house = await openApiHouse();
-  const { read, leave } = await listenTo(house);
+  const setup = await openApiSetup();
+  const { read, leave } = await listenTo(setup);
   expect(await read()).toMatch(/^event: sample\ndata: \{"name":"docker.io",.*\}\n\n$/);
   expect(await read()).toMatch(/^event: sample\ndata: \{"name":"ghcr.io",.*\}\n\n$/);
-  house.buckets.get("docker.io")?.rehearse("empty", start + 3_600_000);
+  setup.buckets.get("docker.io")?.rehearse("empty", start + 3_600_000);
   expect(await read()).toBe(
     'event: state\ndata: {"at":"2026-03-04T05:06:07.000Z","upstream":"docker.io","from":"ok","to":"exhausted"}\n\n',
   );
-  await beRefused(house, 1);
+  await beRefused(setup, 1);
   expect(await read()).toMatch(
     /^event: refused\ndata: \{.*"kind":"exhausted","reason":"pull","client":"node-1","repository":"library\/nginx"/,
   );
-  await house.buckets.get("ghcr.io")?.maintain();
+  await setup.buckets.get("ghcr.io")?.maintain();
   expect(await read()).toMatch(/^event: sample\ndata: \{"name":"ghcr.io"/);
   await leave();
 });
 
-test("sends a comment when nothing happens, so that no proxy thinks it dead", async () => {
-  const house = await openApiHouse();
-  vi.useFakeTimers();
-  const { read, leave } = await listenTo(house);
+test("sends a comment when nothing happens, so that no proxy cuts the connection", async () => {
+  const setup = await openApiSetup();
+  const { read, leave } = await listenTo(setup);
   await read();
   await read();
   const next = read();
-  await vi.advanceTimersByTimeAsync(15_000);
+  await vi.waitUntil(() => setup.clock.waiting > 0);
+  await setup.clock.advance(15_000);
   expect(await next).toBe(":\n\n");
   await leave();
 });
 
-/** Counts who listens to docker.io. */
-function countListeners({ buckets }: ApiHouse): () => number {
+/** Counts the listeners of docker.io. */
+function countListeners({ buckets }: ApiSetup): () => number {
   const bucket = buckets.get("docker.io");
   if (!bucket) throw new Error("there is no docker.io");
   let listening = 0;
@@ -84,10 +84,10 @@ function countListeners({ buckets }: ApiHouse): () => number {
 }
 
 test("is forgotten when its client's connection breaks", async () => {
-  const house = await openApiHouse();
-  const listening = countListeners(house);
+  const setup = await openApiSetup();
+  const listening = countListeners(setup);
   const listener = await listen(
-    handlerOf(house.api),
+    handlerOf(setup.api),
     { host: "127.0.0.1", port: 0 },
     {
       connections: 100,
@@ -95,6 +95,7 @@ test("is forgotten when its client's connection breaks", async () => {
       stallMs: 60_000,
       reached: () => {},
     },
+    systemClock,
   );
   const responses = await Promise.all([1, 2, 3].map(() => openReply(`${listener.url}/quota/events`)));
   expect(listening()).toBe(3);
@@ -107,12 +108,12 @@ test("is forgotten when its client's connection breaks", async () => {
 });
 
 test("tells a client that read too slowly how much it has missed", async () => {
-  const house = await openApiHouse();
-  house.buckets.get("docker.io")?.rehearse("empty", start + 3_600_000);
-  const { read, leave } = await listenTo(house);
+  const setup = await openApiSetup();
+  setup.buckets.get("docker.io")?.rehearse("empty", start + 3_600_000);
+  const { read, leave } = await listenTo(setup);
   await read();
   await read();
-  await beRefused(house, 1000);
+  await beRefused(setup, 1000);
   const told: string[] = [];
   while (!told.at(-1)?.startsWith("event: missed")) told.push(await read());
   const count = Number(/"count":(\d+)/.exec(told.at(-1) ?? "")?.[1]);
@@ -124,10 +125,13 @@ test("tells a client that read too slowly how much it has missed", async () => {
 });
 
 test("a backlog keeps the last and counts the rest", async () => {
-  const backlog = new Backlog<number>(3);
+  const clock = new ManualClock();
+  const backlog = new Backlog<number>(3, clock);
   for (const item of [1, 2, 3, 4, 5]) backlog.push(item);
   expect(await backlog.next(0)).toEqual({ items: [3, 4, 5], missed: 2 });
-  expect(await backlog.next(0)).toEqual({ items: [], missed: 0 });
+  const nothing = backlog.next(1000);
+  await clock.advance(1000);
+  expect(await nothing).toEqual({ items: [], missed: 0 });
   const next = backlog.next(60_000);
   backlog.push(6);
   expect(await next).toEqual({ items: [6], missed: 0 });

@@ -1,17 +1,15 @@
 /** Changing calls: who may make them, and rehearsals, which end by themselves. */
-import { afterEach, expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { Secret } from "../../../src/config/secret.ts";
 import type { QuotaEvent } from "../../../src/quota/events.ts";
-import { openApiHouse } from "./apiServer.ts";
+import { openApiSetup } from "./apiServer.ts";
 
 const token = "sesame-7d1f";
 const bearer = { Authorization: `Bearer ${token}` };
 const wish = { upstream: "docker.io", mode: "empty", minutes: 10 };
 
-afterEach(() => void vi.useRealTimers());
-
 test("without a configured token nothing can be changed, whatever is sent", async () => {
-  const { rehearse, get } = await openApiHouse();
+  const { rehearse, get } = await openApiSetup();
   for (const headers of [{}, bearer, { Authorization: "Bearer undefined" }, { Authorization: "Bearer " }]) {
     expect(await rehearse(wish, headers)).toEqual({
       status: 404,
@@ -30,7 +28,7 @@ test.each([
   ["what a secret prints as", { Authorization: "Bearer ***" }],
   ["a password", { Authorization: `Basic ${Buffer.from(`:${token}`).toString("base64")}` }],
 ])("with %s in place of the token nothing can be changed", async (_what, headers) => {
-  const { api, rehearse, get } = await openApiHouse(new Secret(token));
+  const { api, rehearse, get } = await openApiSetup(new Secret(token));
   const { status, body } = await rehearse(wish, headers);
   expect(status).toBe(401);
   expect(body).toEqual({ error: "this call needs the admin token, as Authorization: Bearer TOKEN" });
@@ -40,7 +38,7 @@ test.each([
 });
 
 test("a body is not even read before the token is right", async () => {
-  const { rehearse } = await openApiHouse(new Secret(token));
+  const { rehearse } = await openApiSetup(new Secret(token));
   expect((await rehearse("{", {})).status).toBe(401);
 });
 
@@ -59,12 +57,12 @@ test.each([
   ['{"upstream":"docker.io","mode":"empty","minutes":1e999}', minutes],
   [{ ...wish, until: "later" }, 'nothing is called "until" here'],
 ])("%j is refused with one sentence", async (body, error) => {
-  const { rehearse } = await openApiHouse(new Secret(token));
+  const { rehearse } = await openApiSetup(new Secret(token));
   expect(await rehearse(body, bearer)).toEqual({ status: 400, body: { error } });
 });
 
 test("a form is not taken for JSON", async () => {
-  const { rehearse } = await openApiHouse(new Secret(token));
+  const { rehearse } = await openApiSetup(new Secret(token));
   const form = { ...bearer, "Content-Type": "application/x-www-form-urlencoded" };
   expect(await rehearse(wish, form)).toEqual({
     status: 415,
@@ -73,7 +71,7 @@ test("a form is not taken for JSON", async () => {
 });
 
 test("a rehearsal is shown in its upstream's row, and over when its time is", async () => {
-  const { rehearse, get, move } = await openApiHouse(new Secret(token));
+  const { rehearse, get, clock } = await openApiSetup(new Secret(token));
   expect(await rehearse(wish, bearer)).toMatchObject({
     status: 200,
     body: {
@@ -83,24 +81,22 @@ test("a rehearsal is shown in its upstream's row, and over when its time is", as
       rehearsal: { mode: "empty", until: "2026-03-04T05:16:07Z" },
     },
   });
-  move(10 * 60_000 - 1);
+  await clock.advance(10 * 60_000 - 1);
   expect(await get("/quota")).toMatchObject({
     body: { upstreams: [{ state: "exhausted" }, { name: "ghcr.io", rehearsal: null }] },
   });
-  move(1);
+  await clock.advance(1);
   expect(await get("/quota")).toMatchObject({
     body: { upstreams: [{ state: "ok", remaining: 10, rehearsal: null }, {}] },
   });
 });
 
 test("those who watch hear of its end at once, not when something is pulled next", async () => {
-  vi.useFakeTimers();
-  const { rehearse, buckets, lines, move } = await openApiHouse(new Secret(token));
+  const { rehearse, buckets, lines, clock } = await openApiSetup(new Secret(token));
   const events: QuotaEvent[] = [];
   buckets.get("docker.io")?.on((event) => events.push(event));
   await rehearse({ ...wish, minutes: 0.5 }, bearer);
-  move(30_000);
-  vi.advanceTimersByTime(30_000);
+  await clock.advance(30_000);
   expect(events).toEqual([
     { type: "state", upstream: "docker.io", from: "ok", to: "exhausted" },
     { type: "state", upstream: "docker.io", from: "exhausted", to: "ok" },
@@ -116,12 +112,10 @@ test("those who watch hear of its end at once, not when something is pulled next
 });
 
 test("a rehearsal that is begun again ends when the second would, and with 0 minutes at once", async () => {
-  vi.useFakeTimers();
-  const { rehearse, move, get } = await openApiHouse(new Secret(token));
+  const { rehearse, clock, get } = await openApiSetup(new Secret(token));
   await rehearse({ ...wish, minutes: 1 }, bearer);
   await rehearse({ ...wish, mode: "down", minutes: 2 }, bearer);
-  move(60_000);
-  vi.advanceTimersByTime(60_000);
+  await clock.advance(60_000);
   expect(await get("/quota")).toMatchObject({ body: { upstreams: [{ rehearsal: { mode: "down" } }, {}] } });
   expect(await rehearse({ ...wish, minutes: 0 }, bearer)).toMatchObject({
     status: 200,

@@ -1,4 +1,4 @@
-/** The status API over real buckets, a ledger in memory, and clocks that stand still until they are moved. */
+/** The status API over real buckets, a ledger in memory, and a clock that a test moves. */
 import { systemClock } from "../../../src/async/clock.ts";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { AdminToken } from "../../../src/http/api/authorization.ts";
@@ -8,21 +8,20 @@ import { openBucket, type QuotaBucket } from "../../../src/quota/bucket.ts";
 import { parsePattern } from "../../../src/oci/pattern.ts";
 import { Pins } from "../../../src/store/evict/pins.ts";
 import type { Log } from "../../../src/telemetry/log.ts";
+import { ManualClock } from "../../support/manualClock.ts";
 import { FakeLedger } from "../../support/fakeLedger.ts";
 
-/** When the clocks stand still. */
+/** When the clock begins. */
 export const start = Date.parse("2026-03-04T05:06:07Z");
 
-export interface ApiHouse {
+export interface ApiSetup {
   readonly api: OpenAPIHono;
   readonly buckets: ReadonlyMap<string, QuotaBucket>;
   readonly ledger: FakeLedger;
   readonly log: Log;
-  readonly now: () => number;
+  readonly clock: ManualClock;
   /** Log lines: level, fields and message. */
   readonly lines: (readonly [string, unknown, unknown])[];
-  /** Moves both clocks. */
-  readonly move: (ms: number) => void;
   /** What a path answers, read as JSON. */
   readonly get: (path: string, init?: RequestInit) => Promise<{ status: number; body: unknown }>;
   /** What `POST /rehearse` answers. */
@@ -36,14 +35,16 @@ export interface ApiHouse {
  * Opens it with upstreams docker.io, of which 10 pulls in 6 h are allowed, and ghcr.io, which has no limit. Nothing is held
  * but what `kept` says, and docker.io/library/redis is pinned by the configuration.
  */
-export async function openApiHouse(
+export async function openApiSetup(
   adminToken?: AdminToken,
   kept: Partial<StatusApiOptions["keeper"]> = {},
-): Promise<ApiHouse> {
-  let now = start;
-  const clock = { ...systemClock, now: () => now, elapsed: () => now - start };
+): Promise<ApiSetup> {
+  const clock = new ManualClock(start);
+  const now = (): number => clock.now();
+  // A bucket that waits does so in real time.
+  const timed = { ...systemClock, now, elapsed: () => clock.elapsed() };
   const ledger = new FakeLedger();
-  const common = { reserve: 0.1, low: 0.3, maxWaitMs: 100, concurrency: 16, ledger, clock };
+  const common = { reserve: 0.1, low: 0.3, maxWaitMs: 100, concurrency: 16, ledger, clock: timed };
   const quota = { limit: 10, windowMs: 6 * 60 * 60 * 1000 };
   const buckets = new Map([
     ["docker.io", await openBucket({ ...common, upstream: "docker.io", quota })],
@@ -64,24 +65,21 @@ export async function openApiHouse(
     ledger,
     mirror: { explain: breakDown, mayKnow: () => Promise.resolve(true) },
     routing,
-    keeper: { ...emptyKeeper(clock.now), ...kept },
+    keeper: { ...emptyKeeper(now), ...kept },
     hitRatio: () => Promise.resolve(undefined),
-    warmer: warmerWith(clock.now),
+    warmer: warmerWith(now),
     warmPlatforms: [{ os: "linux", architecture: "amd64" }],
     adminToken,
     log,
-    now: clock.now,
+    clock,
   });
   return {
     api,
     buckets,
     ledger,
     log,
-    now: clock.now,
+    clock,
     lines,
-    move: (ms) => {
-      now += ms;
-    },
     get: async (path, init) => read(await api.request(path, init)),
     rehearse: async (body, headers = {}) =>
       read(

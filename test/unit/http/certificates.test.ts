@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { SecureContextOptions } from "node:tls";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { systemClock } from "../../../src/async/clock.ts";
 import { CertificateError, Certificates } from "../../../src/http/certificates.ts";
 import { makeAuthority, type KeyAndCertificate } from "../../support/certificates.ts";
 
@@ -50,7 +51,7 @@ async function open(folder: string, clientCaFile?: string): Promise<Opened> {
       refused: ({ message }) => told.push(`refused: ${message}`),
       restored: () => told.push("restored"),
     },
-    now: Date.now,
+    clock: systemClock,
   });
   certificates.follow((context) => renewed.push(context));
   onTestFinished(() => certificates.close());

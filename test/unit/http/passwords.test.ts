@@ -40,7 +40,7 @@ function fileWith(text: string): string {
 async function open(text?: string): Promise<Passwords> {
   const lines =
     text ?? `alice:${await hash("right", 4)}\nbob:${(await hash("his", 4)).replace("$2b$", "$2y$")}\n`;
-  const passwords = await Passwords.open(fileWith(lines), () => {});
+  const passwords = await Passwords.open(fileWith(lines), { clock: systemClock, failed: () => {} });
   onTestFinished(() => passwords.close());
   return passwords;
 }

@@ -1,12 +1,12 @@
 /** The page as it is served: its policy, its files, its stream, and what it costs to leave it open. */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { afterEach, expect, test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
 import { mostWatchers } from "../../../../src/http/page/live.ts";
 import { statusPage } from "../../../../src/http/page/page.ts";
 import { Failures } from "../../../../src/telemetry/failures.ts";
 import { History } from "../../../../src/telemetry/history.ts";
-import { openApiHouse, type ApiHouse } from "../apiServer.ts";
+import { openApiSetup, type ApiSetup } from "../apiServer.ts";
 
 interface Totals {
   readonly bytes: number;
@@ -14,29 +14,27 @@ interface Totals {
   readonly manifests: number;
 }
 
-afterEach(() => void vi.useRealTimers());
-
-async function openPageHouse() {
-  const house = await openApiHouse();
+async function openPageSetup() {
+  const setup = await openApiSetup();
   const health = { failures: 0, knownDown: false };
   const metrics = { history: new History(), failures: new Failures() };
   const totals = vi.fn<() => Promise<Totals>>(() => Promise.resolve({ bytes: 10, blobs: 2, manifests: 1 }));
   const page = statusPage({
-    upstreams: new Map([...house.buckets].map(([name, bucket]) => [name, { bucket, registry: { health } }])),
-    ledger: house.ledger,
+    upstreams: new Map([...setup.buckets].map(([name, bucket]) => [name, { bucket, registry: { health } }])),
+    ledger: setup.ledger,
     mirror: {
       explain: () => Promise.reject(new Error("the catalog is broken")),
       mayKnow: () => Promise.resolve(true),
     },
-    routing: { upstreams: new Set(house.buckets.keys()), defaultUpstream: "docker.io" },
+    routing: { upstreams: new Set(setup.buckets.keys()), defaultUpstream: "docker.io" },
     keeper: { capacity: 1000, totals, oldestUse: () => Promise.resolve(undefined) },
     fills: { running: [] },
     metrics,
     degraded: () => undefined,
-    log: house.log,
-    now: house.now,
+    log: setup.log,
+    clock: setup.clock,
   });
-  return { house, page, totals, metrics };
+  return { setup, page, totals, metrics };
 }
 
 async function watch({ page }: { readonly page: ReturnType<typeof statusPage> }) {
@@ -50,7 +48,7 @@ async function watch({ page }: { readonly page: ReturnType<typeof statusPage> })
   };
 }
 
-async function beRefused({ buckets }: ApiHouse): Promise<void> {
+async function beRefused({ buckets }: ApiSetup): Promise<void> {
   const errand = {
     kind: "manifest-get",
     repository: { upstream: "docker.io", name: "library/nginx" as never },
@@ -63,7 +61,7 @@ async function beRefused({ buckets }: ApiHouse): Promise<void> {
 }
 
 test("forbids everything but its own files, and being framed", async () => {
-  const { page } = await openPageHouse();
+  const { page } = await openPageSetup();
   for (const path of ["/", "/live", /\/assets\/page\.\w+\.js/.exec(await text(page, "/"))?.[0] ?? ""]) {
     const { status, headers, body } = await page.request(path);
     await body?.cancel();
@@ -78,7 +76,7 @@ test("forbids everything but its own files, and being framed", async () => {
 });
 
 test("has nothing inline that its policy would stop, and asks nobody else", async () => {
-  const { page } = await openPageHouse();
+  const { page } = await openPageSetup();
   const html = await text(page, "/");
   expect(html).not.toMatch(/<style|\sstyle=|\son\w+=|javascript:/);
   for (const [, inside] of html.matchAll(/<script[^>]*>([^<]*)<\/script>/g)) expect(inside).toBe("");
@@ -86,7 +84,7 @@ test("has nothing inline that its policy would stop, and asks nobody else", asyn
 });
 
 test("serves its files with their types, to be kept for ever under names that change with them", async () => {
-  const { page } = await openPageHouse();
+  const { page } = await openPageSetup();
   const html = await text(page, "/");
   const paths = [...new Set([...html.matchAll(/"(\/assets\/[^"]+)"/g)].map(([, path = ""]) => path))];
   expect(paths).toHaveLength(6);
@@ -107,13 +105,14 @@ test("serves its files with their types, to be kept for ever under names that ch
 });
 
 test("sends all parts first, then only those that changed", async () => {
-  const opened = await openPageHouse();
+  const opened = await openPageSetup();
   const { read, leave } = await watch(opened);
   const first = parts(await read());
   expect(Object.keys(first)).toContain("quotas");
   expect(first["verdict"]).toBe("All pulls go.");
-  opened.house.buckets.get("docker.io")?.rehearse("empty", opened.house.now() + 3_600_000);
-  await beRefused(opened.house);
+  opened.setup.buckets.get("docker.io")?.rehearse("empty", opened.setup.clock.now() + 3_600_000);
+  await beRefused(opened.setup);
+  await opened.setup.clock.advance(1000);
   const next = parts(await read());
   expect(next["verdict"]).toContain("No pull of docker.io is left.");
   expect(next["quotas"]).toContain("1 request was refused");
@@ -122,7 +121,7 @@ test("sends all parts first, then only those that changed", async () => {
 });
 
 test("sends the same for the first page and for updates", async () => {
-  const opened = await openPageHouse();
+  const opened = await openPageSetup();
   const { read, leave } = await watch(opened);
   const sent = parts(await read());
   const html = await text(opened.page, "/");
@@ -131,40 +130,38 @@ test("sends the same for the first page and for updates", async () => {
 });
 
 test("looks at nothing when nobody looks at the page, and beats when nothing changes", async () => {
-  vi.useFakeTimers();
-  const opened = await openPageHouse();
+  const opened = await openPageSetup();
   const { read, leave } = await watch(opened);
-  await vi.advanceTimersByTimeAsync(0);
+  await opened.setup.clock.advance(0);
   await read();
   const next = read();
-  await vi.advanceTimersByTimeAsync(15_000);
+  await opened.setup.clock.advance(15_000);
   expect(await next).toBe(":\n\n");
   const asked = opened.totals.mock.calls.length;
   expect(asked).toBeGreaterThan(10);
   await leave();
-  await vi.advanceTimersByTimeAsync(60_000);
+  await opened.setup.clock.advance(60_000);
   expect(opened.totals.mock.calls.length - asked).toBeLessThanOrEqual(1);
-  expect(vi.getTimerCount()).toBe(0);
+  expect(opened.setup.clock.waiting).toBe(0);
 });
 
 test("does not show who comes later what was", async () => {
-  vi.useFakeTimers();
-  const opened = await openPageHouse();
+  const opened = await openPageSetup();
   const first = await watch(opened);
-  await vi.advanceTimersByTimeAsync(0);
+  await opened.setup.clock.advance(0);
   await first.read();
   await first.leave();
-  await vi.advanceTimersByTimeAsync(60_000);
-  opened.house.buckets.get("docker.io")?.rehearse("empty", opened.house.now() + 3_600_000);
+  await opened.setup.clock.advance(60_000);
+  opened.setup.buckets.get("docker.io")?.rehearse("empty", opened.setup.clock.now() + 3_600_000);
   const second = await watch(opened);
-  await vi.advanceTimersByTimeAsync(0);
+  await opened.setup.clock.advance(0);
   expect(parts(await second.read())["verdict"]).toContain("No pull of docker.io is left.");
   await second.leave();
-  await vi.advanceTimersByTimeAsync(60_000);
+  await opened.setup.clock.advance(60_000);
 });
 
 test("turns away who is one too many, until somebody leaves", async () => {
-  const opened = await openPageHouse();
+  const opened = await openPageSetup();
   const watchers = [];
   for (let count = 0; count < mostWatchers; count += 1) watchers.push(await watch(opened));
   const refused = await opened.page.request("/live");
@@ -179,9 +176,9 @@ test("turns away who is one too many, until somebody leaves", async () => {
 });
 
 test("stays up when the store cannot be read, and says so in one line when it is our own fault", async () => {
-  const { page, totals, house } = await openPageHouse();
+  const { page, totals, setup } = await openPageSetup();
   totals.mockRejectedValue(new Error("the disk is gone"));
-  house.ledger.spendBy = () => Promise.reject(new Error("the disk is gone"));
+  setup.ledger.spendBy = () => Promise.reject(new Error("the disk is gone"));
   const html = await text(page, "/");
   expect(html).toContain("What is held cannot be read now.");
   expect(html).toContain("The ledger cannot be read now");
@@ -191,7 +188,7 @@ test("stays up when the store cannot be read, and says so in one line when it is
 });
 
 test("explains what is wrong with a name", async () => {
-  const { page } = await openPageHouse();
+  const { page } = await openPageSetup();
   expect(await text(page, `/?image=${encodeURIComponent("nginx:no tag")}`)).toContain("is not a tag");
 });
 

@@ -30,7 +30,7 @@ test.each<[string, Partial<View>]>([
   ["Pulls of docker.io run low.", upstreamsOf({ state: "low", remaining: 20 })],
   ["The last pulls of docker.io are kept for images that are not held.", upstreamsOf({ state: "reserve" })],
   [
-    "No pull of docker.io and quay.io is left. What is held is served on.",
+    "No pull of docker.io and quay.io is left. What is held is still served.",
     upstreamsOf({ state: "exhausted" }, { name: "quay.io", state: "exhausted" }),
   ],
   [
@@ -38,7 +38,7 @@ test.each<[string, Partial<View>]>([
     upstreamsOf({ rehearsal: { mode: "down", until: "2026-11-22T13:00:00Z" } }),
   ],
   [
-    "docker.io does not answer. What is held is served on.",
+    "docker.io does not answer. What is held is still served.",
     { upstreams: [{ quota: snapshotWith({}), health: { failures: 9, knownDown: true } }] },
   ],
   ["This Hubcap is degraded: the disk is full.", { degraded: "the disk is full" }],

@@ -1,9 +1,10 @@
-/** What is looked up for webhooks that no integration test can wait for: forecasts, certificates, the disk, the audit log. */
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { startAlertChecks, type AlertChecksOptions } from "../../../src/serve/alertChecks.ts";
+/** Alerts that no integration test can wait for: forecasts, certificates, the disk, the audit log. */
+import { expect, it, onTestFinished } from "vitest";
+import { startAlertChecks, type AlertChecksOptions } from "../../../src/serve/alerts.ts";
 import type { Snapshot } from "../../../src/quota/snapshot.ts";
 import { Alerts, type AlertMessage } from "../../../src/telemetry/alerts.ts";
 import { Metrics } from "../../../src/telemetry/metrics.ts";
+import { ManualClock } from "../../support/manualClock.ts";
 
 const hour = 60 * 60_000;
 const everything = [
@@ -18,24 +19,17 @@ const everything = [
 
 const at = (ms: number): string => new Date(ms).toISOString();
 
-let stop: (() => void) | undefined;
-
-beforeEach(() => void vi.useFakeTimers({ now: 1_000 * hour }));
-afterEach(() => {
-  stop?.();
-  vi.useRealTimers();
-});
-
 function open() {
+  const clock = new ManualClock(1_000 * hour);
   const metrics = new Metrics();
-  const house: { trouble: "full" | undefined; isAuditFailing: boolean; snapshot: Partial<Snapshot> } = {
-    trouble: undefined,
+  const state: { degraded: string | undefined; isAuditFailing: boolean; snapshot: Partial<Snapshot> } = {
+    degraded: undefined,
     isAuditFailing: false,
     snapshot: { state: "ok", remaining: 90, limit: 100, emptyAt: null },
   };
-  const told: string[] = [];
+  const sent: string[] = [];
   const webhook = {
-    send: ({ event, state, subject }: AlertMessage) => void told.push(`${event} ${state} ${subject}`),
+    send: ({ event, state, subject }: AlertMessage) => void sent.push(`${event} ${state} ${subject}`),
   };
   const options = {
     alerts: new Alerts([{ webhook, on: everything, minIntervalMs: 0 }], "house"),
@@ -43,29 +37,31 @@ function open() {
       [
         "docker.io",
         {
-          bucket: { snapshot: () => house.snapshot, on: () => () => {} },
+          bucket: { snapshot: () => state.snapshot, on: () => () => {} },
           registry: { health: { knownDown: false } },
         },
       ],
     ]),
-    disk: house,
+    health: state,
     metrics,
-    isAuditFailing: () => house.isAuditFailing,
-    failed: (error: unknown) => void told.push(String(error)),
-    now: Date.now,
+    isAuditFailing: () => state.isAuditFailing,
+    failed: (error: unknown) => void sent.push(String(error)),
+    clock,
   };
-  stop = startAlertChecks(options as unknown as AlertChecksOptions);
+  onTestFinished(startAlertChecks(options as unknown as AlertChecksOptions));
   const next = async (ms = 5_000): Promise<string[]> => {
-    await vi.advanceTimersByTimeAsync(ms);
-    return told.splice(0);
+    // The check at the start ends first.
+    await clock.advance(0);
+    await clock.advance(ms);
+    return sent.splice(0);
   };
-  return { house, metrics, next };
+  return { state, metrics, clock, next };
 }
 
 it("a quota that will be empty within the hour, but not one that will be later", async () => {
-  const { house, next } = open();
+  const { state, clock, next } = open();
   const forecast = (ms: number): void => {
-    house.snapshot = { ...house.snapshot, emptyAt: at(Date.now() + ms) };
+    state.snapshot = { ...state.snapshot, emptyAt: at(clock.now() + ms) };
   };
   forecast(2 * hour);
   expect(await next()).toEqual([]);
@@ -76,22 +72,22 @@ it("a quota that will be empty within the hour, but not one that will be later",
 });
 
 it("a certificate that ends within 14 days, whoever's it is", async () => {
-  const { metrics, next } = open();
+  const { metrics, clock, next } = open();
   const day = 24 * 3600;
-  metrics.upstreamCertificateExpiry.set({ upstream: "ghcr.io" }, Date.now() / 1000 + 15 * day);
-  metrics.certificateExpiry.set({ listener: "registry" }, Date.now() / 1000 + 15 * day);
+  metrics.upstreamCertificateExpiry.set({ upstream: "ghcr.io" }, clock.now() / 1000 + 15 * day);
+  metrics.certificateExpiry.set({ listener: "registry" }, clock.now() / 1000 + 15 * day);
   expect(await next()).toEqual([]);
-  metrics.upstreamCertificateExpiry.set({ upstream: "ghcr.io" }, Date.now() / 1000 + 13 * day);
+  metrics.upstreamCertificateExpiry.set({ upstream: "ghcr.io" }, clock.now() / 1000 + 13 * day);
   expect(await next()).toEqual(["certificate firing ghcr.io"]);
-  metrics.certificateExpiry.set({ listener: "registry" }, Date.now() / 1000 + 13 * day);
+  metrics.certificateExpiry.set({ listener: "registry" }, clock.now() / 1000 + 13 * day);
   expect(await next()).toEqual(["certificate firing registry"]);
 });
 
 it("a disk in trouble and an audit log that loses lines, until they recover", async () => {
-  const { house, next } = open();
-  [house.trouble, house.isAuditFailing] = ["full", true];
+  const { state, next } = open();
+  [state.degraded, state.isAuditFailing] = ["the disk is full", true];
   expect(await next()).toEqual(["disk firing storage", "audit firing audit.file"]);
-  [house.trouble, house.isAuditFailing] = [undefined, false];
+  [state.degraded, state.isAuditFailing] = [undefined, false];
   expect(await next()).toEqual(["disk resolved storage", "audit resolved audit.file"]);
 });
 
