@@ -105,7 +105,7 @@ export class StreamLimit {
       throw new RegistryError(
         "TOOMANYREQUESTS",
         `${client} is being sent ${count} blobs already, which is all that limits.streamsPerClient allows; try again when one has ended`,
-        { retryAfter },
+        { retryAfter, reason: "client-limit" },
       );
     }
     return this.#running.add(client);

@@ -80,7 +80,7 @@ export class Passwords {
   async #check(password: string, hash: string, address: string): Promise<boolean> {
     if (this.#byAddress.of(address) >= mostOfAddress || this.#semaphore.waiting >= mostWaiting) {
       const message = "too many passwords are being checked";
-      throw new RegistryError("UNAVAILABLE", message, { retryAfter: 1 });
+      throw new RegistryError("UNAVAILABLE", message, { retryAfter: 1, reason: "client-limit" });
     }
     const remove = this.#byAddress.add(address);
     try {

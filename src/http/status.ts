@@ -48,7 +48,8 @@ export function statusListener({ metrics, unready, degraded, api, page }: Status
 }
 
 function notFound(c: Context): Response {
-  return c.json({ error: `nothing at ${c.req.path}` }, 404);
+  // The reason lets `hubcap doctor` tell a client that it was given the wrong port.
+  return c.json({ error: `nothing at ${c.req.path}`, reason: "status-listener" }, 404);
 }
 
 /** The request listener that responds as `app` says. */

@@ -28,8 +28,8 @@ export function toRegistryError(
     return new RegistryError("UNAVAILABLE", error.message, { cause: error, retryAfter: tryAgain });
   }
   if (!(error instanceof UpstreamError)) return error;
-  const { message } = error;
-  const cause = { cause: error };
+  const { message, reason } = error;
+  const cause = { cause: error, reason };
   switch (error.kind) {
     case "absent":
       return new RegistryError(absent, message, cause);

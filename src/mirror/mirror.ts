@@ -161,7 +161,7 @@ export class Mirror {
 
   #serve({ upstream }: Repository): MirrorUpstream {
     const served = this.#upstreams.get(upstream);
-    if (!served) throw new RegistryError("NAME_UNKNOWN");
+    if (!served) throw new RegistryError("NAME_UNKNOWN", undefined, { reason: "host-not-served" });
     return served;
   }
 }

@@ -61,7 +61,7 @@ export class MissLimiter {
         "limited",
         `${client} has asked for too much that upstreams do not have (limits.misses allows ${burst} at once); ` +
           `it may ask for what is not held in ${retryAfter} s, and what is held is still served`,
-        { retryAfter },
+        { retryAfter, reason: "client-limit" },
       );
     }
     for (const purse of purses) purse.tokens -= 1;

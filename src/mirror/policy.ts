@@ -302,7 +302,7 @@ export class Policy {
     tell({ type: "refused", repository, reason });
     const retryAfter =
       until === undefined ? {} : { retryAfter: Math.max(1, Math.ceil((until - now()) / 1000)) };
-    throw new RegistryError("DENIED", sentence, retryAfter);
+    throw new RegistryError("DENIED", sentence, { ...retryAfter, reason: "denied-by-policy" });
   }
 }
 

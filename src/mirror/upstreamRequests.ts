@@ -55,7 +55,8 @@ export class UpstreamRequests {
   async share<T>(question: SharedRequest<T>, ask: PullContext): Promise<T> {
     const no = this.#absences.get(question.about);
     if (no) throw no;
-    if (this.#draining.aborted) throw new UpstreamError("unreachable", "this mirror is shutting down");
+    if (this.#draining.aborted)
+      throw new UpstreamError("unreachable", "this mirror is shutting down", { reason: "shutting-down" });
     const started = performance.now();
     try {
       return await this.#answer(question, ask);

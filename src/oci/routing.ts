@@ -37,6 +37,7 @@ export function upstreamOf(host: string, routing: Routing): string {
   throw new RegistryError(
     "NAME_UNKNOWN",
     `the source host ${quoted(host)} is not served here: add it under "upstreams:" in the configuration`,
+    { reason: "host-not-served" },
   );
 }
 

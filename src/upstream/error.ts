@@ -1,4 +1,5 @@
 /** What can go wrong at an upstream, in the five words that decide what happens next. */
+import type { ErrorReason } from "../oci/error.ts";
 import { PrivateAddressError } from "./net/connector.ts";
 
 /** It is not there · not for this account · not now, too much was asked · no answer · an answer that cannot be trusted. */
@@ -8,12 +9,24 @@ export type UpstreamErrorKind = "absent" | "denied" | "limited" | "unreachable" 
 export interface UpstreamErrorOptions extends ErrorOptions {
   readonly status?: number | undefined;
   readonly retryAfter?: number | undefined;
+  /** Where the kind alone does not say it. */
+  readonly reason?: ErrorReason;
 }
+
+const reasonOf: Readonly<Record<UpstreamErrorKind, ErrorReason>> = {
+  absent: "not-found",
+  denied: "denied-by-upstream",
+  limited: "quota",
+  unreachable: "upstream-unreachable",
+  corrupt: "upstream-invalid",
+};
 
 /** An upstream did not give what was asked for. The message is a sentence for people and holds no secret. */
 export class UpstreamError extends Error {
   override readonly name = "UpstreamError";
   readonly kind: UpstreamErrorKind;
+  /** Why, for programs. */
+  readonly reason: ErrorReason;
   /** The HTTP status that the upstream answered, if it did. */
   readonly status: number | undefined;
   /** Whole seconds after which asking again makes sense. */
@@ -22,6 +35,7 @@ export class UpstreamError extends Error {
   constructor(kind: UpstreamErrorKind, message: string, options: UpstreamErrorOptions = {}) {
     super(message, "cause" in options ? { cause: options.cause } : undefined);
     this.kind = kind;
+    this.reason = options.reason ?? reasonOf[kind];
     this.status = options.status;
     this.retryAfter = options.retryAfter;
   }
@@ -55,7 +69,10 @@ const certificate =
 export function connectionError(error: unknown, host: string): UpstreamError {
   const cause = { cause: error };
   if (error instanceof PrivateAddressError) {
-    return new UpstreamError("corrupt", `${error.message}, which needs allowPrivateAddresses`, cause);
+    return new UpstreamError("corrupt", `${error.message}, which needs allowPrivateAddresses`, {
+      ...cause,
+      reason: "private-address",
+    });
   }
   const code = codeOf(error);
   const plain = unreachable[code];
@@ -72,7 +89,12 @@ export function connectionError(error: unknown, host: string): UpstreamError {
   if (isMalformed) {
     // Docker Hub's abuse limit answers with bare line feeds (docker/hub-feedback#1907).
     const message = `${host} gave the malformed answer of a registry under too many requests`;
-    return new UpstreamError("limited", message, { ...cause, status: 429, retryAfter: abusePauseSeconds });
+    return new UpstreamError("limited", message, {
+      ...cause,
+      status: 429,
+      retryAfter: abusePauseSeconds,
+      reason: "upstream-rate-limit",
+    });
   }
   const why = code.startsWith("ERR_SSL_") ? "TLS could not be agreed on" : code || "the request failed";
   return new UpstreamError("unreachable", `${host} cannot be reached: ${why}`, cause);

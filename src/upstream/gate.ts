@@ -150,7 +150,7 @@ function refused(error: QuotaError): UpstreamError {
 
 function limited({ url, status }: Reply, retryAfter: number | undefined): UpstreamError {
   const message = `${url.host} answered ${status}: too many requests`;
-  return new UpstreamError("limited", message, { status, retryAfter });
+  return new UpstreamError("limited", message, { status, retryAfter, reason: "upstream-rate-limit" });
 }
 
 /** What a 429 says beside its status. Docker Hub's limit on requests of any kind is plain text, the one on pulls is JSON. */

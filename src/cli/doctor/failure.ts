@@ -50,7 +50,7 @@ export async function failureOf(error: unknown, straight: Straight): Promise<Fin
         return new Finding("name-unknown", `${repository.upstream} has no repository ${repository.name}`);
       }
     case "denied": {
-      const isLogin = isLoginRefused(straight) || message.includes("credential");
+      const isLogin = isLoginRefused(straight) || error.reason === "credential-refused";
       return new Finding(isLogin ? "credential-refused" : "no-access", message);
     }
     case "limited":
@@ -58,7 +58,7 @@ export async function failureOf(error: unknown, straight: Straight): Promise<Fin
     case "unreachable":
       return new Finding("upstream-down", message);
     case "corrupt":
-      return new Finding(message.includes("tokenRealms") ? "token-realm" : "upstream-broken", message);
+      return new Finding(error.reason === "token-realm" ? "token-realm" : "upstream-broken", message);
   }
 }
 

@@ -17,10 +17,12 @@ export interface MirrorAnswer {
   readonly body: Buffer;
 }
 
-/** What an OCI error says; empty where a body is none. */
-export interface Told {
+/** An error of the distribution API; empty where a body is none. */
+interface MirrorError {
   readonly code: string;
   readonly message: string;
+  /** Hubcap's reason for programs. */
+  readonly reason: string | undefined;
 }
 
 export class MirrorClient {
@@ -62,12 +64,19 @@ export class MirrorClient {
   }
 }
 
-/** Reads the first error of the spec's `{"errors":[{code, message}]}`. */
-export function toldBy({ body }: MirrorAnswer): Told {
+/** Reads the first error of the spec's `{"errors":[{code, message, detail}]}`. */
+export function readError({ body }: MirrorAnswer): MirrorError {
   try {
-    const { errors } = JSON.parse(body.toString()) as { errors: readonly Partial<Told>[] };
-    return { code: errors[0]?.code ?? "", message: errors[0]?.message ?? "" };
+    const { errors } = JSON.parse(body.toString()) as { errors: readonly ErrorBody[] };
+    const { code = "", message = "", detail } = errors[0] ?? {};
+    return { code, message, reason: detail?.reason };
   } catch {
-    return { code: "", message: "" };
+    return { code: "", message: "", reason: undefined };
   }
+}
+
+interface ErrorBody {
+  readonly code?: string;
+  readonly message?: string;
+  readonly detail?: { readonly reason?: string } | null;
 }

@@ -7,7 +7,7 @@ import type { Clock } from "./clock.ts";
 import type { Wanted } from "./image.ts";
 import { inspect, type Source } from "./inspect.ts";
 import { Doubt, Omission, type Journal } from "./journal.ts";
-import { MirrorClient, toldBy, type MirrorAnswer } from "./mirrorClient.ts";
+import { MirrorClient, readError, type MirrorAnswer } from "./mirrorClient.ts";
 import { proxyFor } from "./proxy.ts";
 import { reach } from "./reach.ts";
 import { refusalOf } from "./refusal.ts";
@@ -116,7 +116,7 @@ class MirrorWay {
     if (status === 401) throw refusalOf(answer, this.#asked("/v2/"));
     if (status === 200 && headers["docker-distribution-api-version"] !== undefined) return "it is a registry";
     if (this.#proxy) throw this.#inTheWay(new Error(`it answered ${status} in the mirror's place`));
-    if (status === 404 && body.toString().includes("nothing at /v2/")) {
+    if (status === 404 && /"reason":\s*"status-listener"/.test(body.toString())) {
       throw new Finding("mirror-status-port", `${mirror.host} is Hubcap's status listener, not its registry`);
     }
     if (status >= 500) throw refusalOf(answer, this.#asked("/v2/"));
@@ -160,7 +160,7 @@ class MirrorWay {
     if (told.status === 200 || !isHubcap) {
       throw new Finding("mirror-not-hubcap", `${mirror.host} is a registry, but not Hubcap`);
     }
-    throw toldBy(told).code === "MANIFEST_UNKNOWN" ? await this.#absence() : refusal;
+    throw readError(told).code === "MANIFEST_UNKNOWN" ? await this.#absence() : refusal;
   }
 
   /** Whether it is the tag that is not there, or the repository: lists of tags cost no pull. */

@@ -1,7 +1,8 @@
-/** What a mirror's refusal means: its status, its OCI code and, where those say too little, its sentence. */
+/** What a mirror's refusal means: by the reason that Hubcap gives for programs, else by status and OCI code. Its sentence is only quoted. */
+import type { ErrorReason } from "../../oci/error.ts";
 import { duration } from "../../async/timeText.ts";
-import { toldBy, type MirrorAnswer } from "./mirrorClient.ts";
-import { Finding } from "./verdicts.ts";
+import { readError, type MirrorAnswer } from "./mirrorClient.ts";
+import { Finding, type VerdictCode } from "./verdicts.ts";
 
 /** Who answered what, for messages. */
 export interface Asked {
@@ -11,15 +12,38 @@ export interface Asked {
   readonly what: string;
 }
 
+const byReason: Readonly<Record<ErrorReason, VerdictCode>> = {
+  "invalid-request": "upstream-broken",
+  "host-not-served": "host-not-served",
+  "login-required": "mirror-login",
+  "not-found": "upstream-broken",
+  "denied-by-policy": "policy-refused",
+  "denied-by-upstream": "no-access",
+  "credential-refused": "credential-refused",
+  quota: "rate-limited",
+  "upstream-rate-limit": "rate-limited",
+  "client-limit": "rate-limited",
+  "upstream-unreachable": "upstream-down",
+  "upstream-invalid": "upstream-broken",
+  "token-realm": "token-realm",
+  "private-address": "private-address",
+  "shutting-down": "mirror-down",
+  internal: "upstream-broken",
+};
+
+/** For a Hubcap of an older version, or another mirror, whose errors give no reason. */
+const byCode: Readonly<Record<string, VerdictCode>> = {
+  UNAUTHORIZED: "mirror-login",
+  DENIED: "no-access",
+  TOOMANYREQUESTS: "rate-limited",
+  UNAVAILABLE: "upstream-down",
+};
+
 /** The finding for an answer that is not what was asked for. Absences are left to the caller, who can look further. */
 export function refusalOf(answer: MirrorAnswer, asked: Asked): Finding {
   const { status, headers } = answer;
-  const { code, message } = toldBy(answer);
+  const { code, message, reason } = readError(answer);
   const { mirror, upstream, what } = asked;
-  const said =
-    message === ""
-      ? `${mirror} answered ${status} to a request for ${what}`
-      : `the mirror says that ${message}`;
   if (status === 401) return new Finding("mirror-login", `${mirror} asks for a login or a token`);
   if (code === "" && status >= 500) {
     return new Finding(
@@ -29,35 +53,24 @@ export function refusalOf(answer: MirrorAnswer, asked: Asked): Finding {
   }
   if (code === "")
     return new Finding("mirror-not-hubcap", `${mirror} answers ${status} and no word of a registry`);
-  if (code === "NAME_UNKNOWN" && message.includes("is not served here")) {
-    return new Finding("host-not-served", `the mirror does not serve the source host ${upstream}`);
-  }
-  // A mirror that is told to let runtimes fall back says 503 where others say 429.
-  if (status === 429 || headers["ratelimit"] !== undefined) {
+  const said =
+    message === ""
+      ? `${mirror} answered ${status} to a request for ${what}`
+      : `the mirror says that ${message}`;
+  const known = reason === undefined ? undefined : byReason[reason as ErrorReason];
+  // A mirror that is to let runtimes fall back says 503 where others say 429.
+  const finding =
+    headers["ratelimit"] !== undefined ? "rate-limited" : (known ?? byCode[code] ?? "upstream-broken");
+  const guess = known ? "" : ` (it gives no reason for programs, so this goes by its status ${status})`;
+  if (finding === "host-not-served")
+    return new Finding(finding, `the mirror does not serve the source host ${upstream}`);
+  if (finding === "rate-limited") {
     const seconds = Number(headers["retry-after"]);
     const remedy =
       seconds > 0
         ? `wait ${duration(seconds * 1000)}, give Hubcap an account, or pull less often`
         : undefined;
-    return new Finding("rate-limited", said, remedy === undefined ? {} : { remedy });
+    return new Finding(finding, said + guess, remedy === undefined ? {} : { remedy });
   }
-  if (code === "DENIED") {
-    const isLogin = /\brefused (?:the credential of )?account\b|\bcredential cannot be obtained\b/.test(
-      message,
-    );
-    if (isLogin) return new Finding("credential-refused", said);
-    // The upstream room has one sentence for what an upstream denies. All others are the mirror's own rules.
-    const isUpstream = /\bdenies (?:anonymous pulls|account ".*") access to\b/.test(message);
-    return new Finding(isUpstream ? "no-access" : "policy-refused", said);
-  }
-  if (code === "UNAVAILABLE") {
-    const isClosing = message.includes("shutting down");
-    return new Finding(isClosing ? "mirror-down" : "upstream-down", said);
-  }
-  if (code === "UPSTREAM_INVALID") {
-    if (message.includes("not among its tokenRealms")) return new Finding("token-realm", said);
-    if (message.includes("needs allowPrivateAddresses")) return new Finding("private-address", said);
-    return new Finding("upstream-broken", said);
-  }
-  return new Finding("upstream-broken", said);
+  return new Finding(finding, said + guess);
 }

@@ -153,6 +153,7 @@ export class Authority {
     throw new UpstreamError(
       "corrupt",
       `${name} sends us for a token to ${named}, which is not among its tokenRealms`,
+      { reason: "token-realm" },
     );
   }
 }

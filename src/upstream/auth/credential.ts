@@ -35,6 +35,7 @@ export async function secretOf(
     const why = error instanceof Error ? error.message : String(error);
     throw new UpstreamError("denied", `${upstream}: the credential cannot be obtained: ${why}`, {
       cause: error,
+      reason: "credential-refused",
     });
   }
 }
@@ -146,7 +147,7 @@ export class Lockout {
     throw new UpstreamError(
       "denied",
       `${this.#upstream} refused the credential of account "${this.#account}"; it is not tried again so soon, lest the account be locked`,
-      { status: 401, retryAfter: Math.ceil(pause / 1000) },
+      { status: 401, retryAfter: Math.ceil(pause / 1000), reason: "credential-refused" },
     );
   }
 }

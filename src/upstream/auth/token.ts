@@ -203,7 +203,7 @@ export class Tokens {
     return new UpstreamError(
       "denied",
       `the token service ${url.host} refused account "${account}" (${status})`,
-      { status },
+      { status, ...(account !== "anonymous" && { reason: "credential-refused" }) },
     );
   }
 }

@@ -129,7 +129,13 @@ describe("streams", () => {
     const refused = await blob("greedy");
     expect([refused.status, refused.headers["retry-after"]]).toEqual([429, "5"]);
     expect(JSON.parse(refused.body.toString())).toEqual({
-      errors: [{ code: "TOOMANYREQUESTS", message: expect.stringContaining("limits.streamsPerClient") }],
+      errors: [
+        {
+          code: "TOOMANYREQUESTS",
+          message: expect.stringContaining("limits.streamsPerClient"),
+          detail: { reason: "client-limit" },
+        },
+      ],
     });
     expect(await reached("streams")).toBe(1);
     expect((await blob("modest")).status).toBe(200);

@@ -16,5 +16,7 @@ test("an error has its code's status and sentence, unless a better one is known"
 
 test("its body is the spec's, and tells nothing of the cause", () => {
   const error = new RegistryError("DENIED", "not yours", { cause: new Error("secret") });
-  expect(JSON.parse(JSON.stringify(error))).toEqual({ errors: [{ code: "DENIED", message: "not yours" }] });
+  expect(JSON.parse(JSON.stringify(error))).toEqual({
+    errors: [{ code: "DENIED", message: "not yours", detail: { reason: "denied-by-upstream" } }],
+  });
 });
