@@ -60,7 +60,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
   const store = await Store.open({ ...config.storage, events });
   open.defer(() => store.close());
   const { blobs, catalog, fills, custody, health, ledger } = store;
-  const keeper = await openEviction(config, store, routing, open, log, metrics);
+  const eviction = await openEviction(config, store, routing, open, log, metrics);
 
   // Upstreams and their quota
   const connected = await openUpstreams(config, ledger, log, metrics);
@@ -80,9 +80,9 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
     fills,
     catalog,
     reconciler: custody,
-    intake: new Intake({ blobs, fills, health, room: keeper.room }),
+    intake: new Intake({ blobs, fills, health, room: eviction.room }),
     health,
-    used: (repository, digest) => keeper.uses.note(repository, digest),
+    used: (repository, digest) => eviction.uses.note(repository, digest),
     freshness: {
       tagTtlMs: config.freshness.tagTtl,
       staleIfErrorMs: config.freshness.staleIfError,
@@ -100,10 +100,10 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
     mirror,
     catalog,
     fills,
-    room: keeper.room,
+    room: eviction.room,
     routing,
     buckets,
-    pins: keeper.pins,
+    pins: eviction.pins,
     table: store.state.warmJobs,
     log,
     metrics,
@@ -114,7 +114,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
   await warming.load();
 
   // The listeners
-  const common = { config, mirror, routing, buckets, keeper, log, metrics, clock };
+  const common = { config, mirror, routing, buckets, eviction, log, metrics, clock };
   registry = await openRegistryServer(
     { ...common, tls: tls.of("registry"), identities, observability, output },
     open,
@@ -135,7 +135,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
   );
 
   // Background work
-  keeper.start();
+  eviction.start();
   const { isAuditFailing } = observability;
   open.defer(openAlerts(config, { connected, health, metrics, isAuditFailing, clock }, log));
   warming.start();

@@ -29,7 +29,7 @@ interface ServerOptions {
   readonly mirror: Mirror;
   readonly routing: Routing;
   readonly buckets: ReadonlyMap<string, QuotaBucket>;
-  readonly keeper: Eviction;
+  readonly eviction: Eviction;
   readonly tls: Tls | undefined;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -53,7 +53,7 @@ export async function openRegistryServer(
   options: RegistryServerOptions,
   open: AsyncDisposableStack,
 ): Promise<RegistryServer> {
-  const { config, buckets, keeper, log, metrics, clock } = options;
+  const { config, buckets, eviction, log, metrics, clock } = options;
   const { identities, observability } = options;
   const { tracing, audit } = observability;
   const registry = {
@@ -81,7 +81,7 @@ export async function openRegistryServer(
       config,
       address: { ...address, port },
       registry,
-      used: (repository, digest, times) => keeper.uses.note(repository, digest, times),
+      used: (repository, digest, times) => eviction.uses.note(repository, digest, times),
       metrics,
       output: options.output,
       clock,
@@ -111,12 +111,12 @@ export async function openStatusServer(
   options: StatusServerOptions,
   open: AsyncDisposableStack,
 ): Promise<Pick<Listener, "url">> {
-  const { config, mirror, routing, buckets, keeper, tls, log, metrics, clock } = options;
+  const { config, mirror, routing, buckets, eviction, tls, log, metrics, clock } = options;
   const { connected, ledger, policyEvents, warmer, draining } = options;
   const { fills, health } = options.store;
   const unready = (): string | undefined => (draining.aborted ? "draining" : undefined);
   const degraded = (): string | undefined => health.degraded;
-  const shown = { ledger, mirror, routing, keeper, log, clock };
+  const shown = { ledger, mirror, routing, eviction, log, clock };
   const api = async (): Promise<Hono<Env>> => {
     const { statusApi } = await import("../http/api/api.ts");
     return statusApi({

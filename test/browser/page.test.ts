@@ -78,7 +78,7 @@ withClient("chromium", ({ path }) => {
     const { page, loads } = await open();
     await sees(page, "#live", "Live");
     await sees(page, "#quotas", "8 of 10 pulls left");
-    await sees(page, "#verdict", "All pulls go.");
+    await sees(page, "#verdict", "All pulls are served.");
     await page.locator("#image").fill("half a na");
     await page.evaluate(`document.querySelector("#quotas canvas").title = "the one from before"`);
     expect((await pull("nginx", "node-7")).errors).toEqual([]);

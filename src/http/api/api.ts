@@ -12,7 +12,7 @@ import { addRehearse, type RehearseOptions } from "./rehearse.ts";
 import { addSpend, type SpendOptions } from "./spend.ts";
 import { addWarm, type WarmOptions } from "./warm.ts";
 
-/** What all resources need. */
+/** What all resources are made with. */
 export type StatusApiOptions = QuotaOptions &
   SpendOptions &
   EventsOptions &
@@ -51,7 +51,7 @@ export function statusApi(options: StatusApiOptions): OpenAPIHono {
       title: "Hubcap's status API",
       version: "1",
       description:
-        "What is left of every upstream's quota, who spent it, what a pull would meet, and what is held.",
+        "What is left of every upstream's quota, what spent it, what a pull would get, and what is held.",
     },
     servers: [{ url: "/api/v1" }],
   });

@@ -1,7 +1,8 @@
 /** `GET /api/v1/cache` and `GET /api/v1/cache/images`: what is held. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
-import { parseDigest, type Digest } from "../../oci/digest.ts";
-import { formatRepository, type Repository, type RepositoryName } from "../../oci/reference.ts";
+import { parseDigest } from "../../oci/digest.ts";
+import { formatRepository, type RepositoryName } from "../../oci/reference.ts";
+import type { Eviction } from "../../store/evict/eviction.ts";
 import { mayKnowOf, type ViewerOptions } from "./authorization.ts";
 import { failure } from "./failure.ts";
 import { parsed } from "./input.ts";
@@ -20,7 +21,7 @@ export const cacheSummary = z
       .number()
       .nullable()
       .describe("The share of pulled manifests and blobs that needed no new download, since the start."),
-    oldestUseAt: time.nullable().describe("When the image that was unused for longest was asked for last."),
+    oldestUseAt: time.nullable().describe("The last use of the image that was unused for longest."),
   })
   .openapi("CacheSummary");
 
@@ -32,12 +33,12 @@ export const cacheImages = z
         repository: z.string().describe("With the source host, such as docker.io/library/nginx."),
         digest: z.string(),
         mediaType: z.string(),
-        tags: z.array(z.string()).describe("The tags that mean this image, as far as they were asked for."),
+        tags: z.array(z.string()).describe("The tags that mean this image, as far as they were pulled."),
         bytes: count().describe("Bytes that are held of it, its platforms and what refers to it."),
         pinned: z.boolean(),
         heldAt: time,
         usedAt: time,
-        uses: count().describe("How often it was asked for while it was held."),
+        uses: count().describe("How often it was pulled while it was held."),
       }),
     ),
   })
@@ -46,7 +47,7 @@ export const cacheImages = z
 const mostListed = 1000;
 const countExpected = `must be a whole number from 1 to ${mostListed}`;
 
-const last = parsed(readPlace, "must be the end of the page before", "must be given once");
+const last = parsed(readPosition, "must be the end of the page before", "must be given once");
 
 const page = z.strictObject({
   n: z.coerce
@@ -64,7 +65,7 @@ const page = z.strictObject({
 const summaryRoute = createRoute({
   method: "get",
   path: "/cache",
-  summary: "How much is held, and how well it serves",
+  summary: "How much is held, and how often that saves a download",
   responses: {
     200: { description: "The sums.", content: { "application/json": { schema: cacheSummary } } },
   },
@@ -78,54 +79,37 @@ const imagesRoute = createRoute({
   responses: {
     200: {
       description:
-        "One page, by name and digest. Its header Link leads to the next, if there is one. Where `access` is configured, images that not everybody may pull are shown to the admin token alone.",
+        "One page, by name and digest. Its header Link leads to the next, if there is one. Where `access` is configured, images that not all clients may pull are shown to the admin token alone.",
       content: { "application/json": { schema: cacheImages } },
     },
     400: failure("A parameter cannot be read."),
   },
 });
 
-interface Held {
-  readonly repository: Repository;
-  readonly digest: Digest;
-}
+type HeldImages = Pick<Eviction, "capacity" | "totals" | "oldestUse" | "images">;
 
-interface KeptImage extends Held {
-  readonly mediaType: string;
-  readonly tags: readonly string[];
-  readonly bytes: number;
-  readonly pinned: boolean;
-  /** Times are ms since the epoch. */
-  readonly heldAt: number;
-  readonly usedAt: number;
-  readonly uses: number;
-}
+type HeldImage = ReturnType<HeldImages["images"]> extends AsyncIterable<infer Image> ? Image : never;
 
 export interface CacheOptions extends ViewerOptions {
-  readonly keeper: {
-    readonly capacity: number;
-    totals(): Promise<{ readonly bytes: number; readonly blobs: number; readonly manifests: number }>;
-    oldestUse(): Promise<number | undefined>;
-    images(after: Held | undefined): AsyncIterable<KeptImage>;
-  };
+  readonly eviction: HeldImages;
   /** The share of pulls that needed no new download; undefined before the first. */
   readonly hitRatio: () => Promise<number | undefined>;
 }
 
 export function addCache(api: OpenAPIHono, options: CacheOptions): void {
-  const { keeper, hitRatio } = options;
+  const { eviction, hitRatio } = options;
 
   api.openapi(summaryRoute, async (c) => {
-    const [totals, oldest, ratio] = await Promise.all([keeper.totals(), keeper.oldestUse(), hitRatio()]);
+    const [totals, oldest, ratio] = await Promise.all([eviction.totals(), eviction.oldestUse(), hitRatio()]);
     const oldestUseAt = oldest === undefined ? null : isoTime(oldest);
-    return c.json({ ...totals, capacity: keeper.capacity, hitRatio: ratio ?? null, oldestUseAt }, 200);
+    return c.json({ ...totals, capacity: eviction.capacity, hitRatio: ratio ?? null, oldestUseAt }, 200);
   });
 
   api.openapi(imagesRoute, async (c) => {
     const { n, last } = c.req.valid("query");
     const images: z.output<typeof cacheImages>["images"] = [];
     const mayKnow = mayKnowOf(c, options);
-    for await (const image of keeper.images(last)) {
+    for await (const image of eviction.images(last)) {
       if (!(await mayKnow(image.repository))) continue;
       const end = images.at(-1);
       if (images.length === n && end) {
@@ -139,14 +123,14 @@ export function addCache(api: OpenAPIHono, options: CacheOptions): void {
   });
 }
 
-/** The image that ended the page before, as this API wrote it. It is only a place in an order, so its name may be none that can be pulled. */
-function readPlace(text: string): Held | undefined {
+/** The image that ended the page before, as this API wrote it. It is a position in an order, and need not be held any more. */
+function readPosition(text: string): Parameters<HeldImages["images"]>[0] {
   const [, upstream = "", name = "", hash = ""] = /^([^/@]+)\/([^@]+)@(.+)$/.exec(text) ?? [];
   const digest = parseDigest(hash);
   return digest && { repository: { upstream, name: name as RepositoryName }, digest };
 }
 
-function shown(image: KeptImage): z.output<typeof cacheImages>["images"][number] {
+function shown(image: HeldImage): z.output<typeof cacheImages>["images"][number] {
   const { repository, digest, mediaType, tags, bytes, pinned, heldAt, usedAt, uses } = image;
   return {
     repository: formatRepository(repository),

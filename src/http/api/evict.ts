@@ -1,8 +1,7 @@
-/** `DELETE /api/v1/cache/images` and `POST /api/v1/cache/evict`: letting go of images, for real or only to see which. */
+/** `DELETE /api/v1/cache/images` and `POST /api/v1/cache/evict`: evict images, or only show which. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
-import type { Digest } from "../../oci/digest.ts";
-import type { Pattern } from "../../oci/pattern.ts";
-import { formatRepository, type Repository } from "../../oci/reference.ts";
+import { formatRepository } from "../../oci/reference.ts";
+import type { Eviction } from "../../store/evict/eviction.ts";
 import { changing, withoutToken, type AdminToken } from "./authorization.ts";
 import { failure } from "./failure.ts";
 import { imagePattern } from "./input.ts";
@@ -13,8 +12,8 @@ const reason = z.enum(["capacity", "age", "unused", "removed", "orphan"]);
 export const cacheEviction = z
   .strictObject({
     dryRun: z.boolean().describe("Whether this is only what would happen."),
-    count: z.int().min(0).describe("How many images went."),
-    bytes: z.int().min(0).describe("Bytes that came free with them."),
+    count: z.int().min(0).describe("How many images were evicted."),
+    bytes: z.int().min(0).describe("Bytes that this freed."),
     images: z
       .array(
         z.strictObject({
@@ -34,17 +33,20 @@ const mostListed = 1000;
 const dryRun = z
   .enum(["true", "false"], { error: "must be true or false" })
   .default("false")
-  .describe("Only tell what would go.");
+  .describe("Only show what would be evicted.");
 
 function routesFor(token: AdminToken | undefined) {
-  const gone = { description: "What went.", content: { "application/json": { schema: cacheEviction } } };
+  const evicted = {
+    description: "What was evicted.",
+    content: { "application/json": { schema: cacheEviction } },
+  };
   const remove = createRoute({
     method: "delete",
     path: "/cache/images",
-    summary: "Let go of the images that a pattern names, but for those that are pinned",
+    summary: "Evict the images that a pattern matches, except pinned ones",
     ...changing(token),
     request: { query: z.strictObject({ image: imagePattern, dryRun }) },
-    responses: { ...withoutToken, 200: gone, 400: failure("A parameter cannot be read.") },
+    responses: { ...withoutToken, 200: evicted, 400: failure("A parameter cannot be read.") },
   });
   const evict = createRoute({
     method: "post",
@@ -52,40 +54,30 @@ function routesFor(token: AdminToken | undefined) {
     summary: "Evict now what would be evicted in the background",
     ...changing(token),
     request: { query: z.strictObject({ dryRun }) },
-    responses: { ...withoutToken, 200: gone, 400: failure("A parameter cannot be read.") },
+    responses: { ...withoutToken, 200: evicted, 400: failure("A parameter cannot be read.") },
   });
   return { remove, evict };
 }
 
-interface LetGo {
-  readonly image: { readonly repository: Repository; readonly digest: Digest };
-  readonly tags: readonly string[];
-  readonly reason: z.output<typeof reason>;
-  readonly bytes: number;
-}
-
-type Each = (gone: LetGo) => void;
+type Each = Parameters<Eviction["evict"]>[0];
 
 export interface EvictOptions {
-  readonly keeper: {
-    evict(each: Each, rehearse: boolean): Promise<void>;
-    remove(pattern: Pattern, each: Each, rehearse: boolean): Promise<void>;
-  };
+  readonly eviction: Pick<Eviction, "evict" | "remove">;
   readonly adminToken: AdminToken | undefined;
 }
 
-export function addEvict(api: OpenAPIHono, { keeper, adminToken }: EvictOptions): void {
+export function addEvict(api: OpenAPIHono, { eviction, adminToken }: EvictOptions): void {
   const { remove, evict } = routesFor(adminToken);
 
   api.openapi(remove, async (c) => {
     const { image, dryRun } = c.req.valid("query");
     const rehearse = dryRun === "true";
-    return c.json(await collect(rehearse, (each) => keeper.remove(image, each, rehearse)), 200);
+    return c.json(await collect(rehearse, (each) => eviction.remove(image, each, rehearse)), 200);
   });
 
   api.openapi(evict, async (c) => {
     const rehearse = c.req.valid("query").dryRun === "true";
-    return c.json(await collect(rehearse, (each) => keeper.evict(each, rehearse)), 200);
+    return c.json(await collect(rehearse, (each) => eviction.evict(each, rehearse)), 200);
   });
 }
 

@@ -1,4 +1,4 @@
-/** `GET /api/v1/explain`: what a pull of an image would meet now, told without asking its upstream. */
+/** `GET /api/v1/explain`: what a pull of an image would get now, without a request to its upstream. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import type { Mirror } from "../../mirror/mirror.ts";
 import { RegistryError } from "../../oci/error.ts";
@@ -37,7 +37,7 @@ const route = createRoute({
   responses: {
     200: {
       description:
-        "Told from what is here; the upstream is not asked. Where `access` is configured, what not everybody may pull is told to the admin token alone, to others as if it were not held.",
+        "Worked out from what is held, without a request to the upstream. Where `access` is configured, images that not all clients may pull are explained to the admin token alone, and to others as if they were not held.",
       content: { "application/json": { schema: explanation } },
     },
     400: failure("The image's name cannot be read, or its registry is not served."),

@@ -1,4 +1,4 @@
-/** What the API says when it cannot answer: one sentence, always as `{"error": …}`. */
+/** Error responses of the API: one sentence, always as `{"error": …}`. */
 import { z } from "@hono/zod-openapi";
 import type { Context, ErrorHandler } from "hono";
 import { HTTPException } from "hono/http-exception";
@@ -6,33 +6,33 @@ import type { Log } from "../../telemetry/log.ts";
 
 const body = z.strictObject({ error: z.string().describe("One sentence for people.") }).openapi("Error");
 
-/** An error among a route's responses. `description` says when it is given. */
+/** An error among a route's responses. `description` says when it is sent. */
 export function failure(description: string) {
   return { description, content: { "application/json": { schema: body } } };
 }
 
 /** The parts of zod's issues that a sentence is made of. */
-interface Flaw {
+interface Issue {
   readonly code: string;
   readonly path: readonly PropertyKey[];
   readonly message: string;
   readonly keys?: readonly string[];
 }
 
-type Checked = { readonly success: boolean; readonly error?: { readonly issues: readonly Flaw[] } };
+type Validation = { readonly success: boolean; readonly error?: { readonly issues: readonly Issue[] } };
 
-/** Answers 400 to input that its schema does not take. The schema's messages follow the name of what is wrong. */
-export function refuseInput(result: Checked, c: Context): Response | undefined {
-  const [flaw] = result.error?.issues ?? [];
-  return flaw && c.json({ error: sentence(flaw) }, 400);
+/** Responds with 400 to input that does not match its schema, whose messages follow the name of what is wrong. */
+export function refuseInput(result: Validation, c: Context): Response | undefined {
+  const [issue] = result.error?.issues ?? [];
+  return issue && c.json({ error: sentence(issue) }, 400);
 }
 
-function sentence({ code, path, message, keys = [] }: Flaw): string {
+function sentence({ code, path, message, keys = [] }: Issue): string {
   if (code === "unrecognized_keys") return `nothing is called ${JSON.stringify(keys[0])} here`;
   return `${path.join(".") || "the body"} ${message}`;
 }
 
-/** Answers what a handler threw. What is our own fault goes to the log and not to the client. */
+/** Responds to what a handler threw. Details of our own faults are logged, and not sent. */
 export function onFailure(log: Log): ErrorHandler {
   return (error, c) => {
     if (error instanceof HTTPException && error.status === 415) {

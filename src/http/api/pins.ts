@@ -1,6 +1,6 @@
 /** `/api/v1/cache/pins`: the images that are never evicted. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
-import type { Pattern } from "../../oci/pattern.ts";
+import type { Pins } from "../../store/evict/pins.ts";
 import { mayReadPattern } from "../redact.ts";
 import {
   changesOff,
@@ -52,7 +52,7 @@ const listRoute = createRoute({
   summary: "What is never evicted",
   responses: {
     200: pinned(
-      "The pins of the configuration, then those that were added. Where `access` is configured, those of images that not everybody may pull are shown to the admin token alone.",
+      "The pins of the configuration, then those that were added. Where `access` is configured, those of images that not all clients may pull are shown to the admin token alone.",
     ),
   },
 });
@@ -98,25 +98,18 @@ function routesFor(token: AdminToken | undefined) {
   return { add, remove, replace };
 }
 
-type Pin = ReturnType<PinsOptions["keeper"]["pins"]["list"]>[number];
+type Pin = ReturnType<Pins["list"]>[number];
 
 function shownOf({ pattern, origin }: Pin): z.output<typeof cachePins>["pins"][number] {
   return { image: pattern.text, origin };
 }
 
 export interface PinsOptions extends ViewerOptions {
-  readonly keeper: {
-    readonly pins: {
-      list(): readonly { readonly pattern: Pattern; readonly origin: z.output<typeof origin> }[];
-      add(pattern: Pattern): Promise<void>;
-      replace(owner: "cluster", patterns: readonly Pattern[]): Promise<void>;
-      remove(pattern: Pattern): Promise<boolean>;
-    };
-  };
+  readonly eviction: { readonly pins: Pick<Pins, "list" | "add" | "replace" | "remove"> };
 }
 
 export function addPins(api: OpenAPIHono, options: PinsOptions): void {
-  const { pins } = options.keeper;
+  const { pins } = options.eviction;
   const { add, remove, replace } = routesFor(options.adminToken);
   const all = (): z.output<typeof cachePins> => ({ pins: pins.list().map(shownOf) });
 

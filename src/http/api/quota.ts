@@ -1,4 +1,4 @@
-/** `GET /api/v1/quota`: where every upstream's quota stands. */
+/** `GET /api/v1/quota`: the quota of every upstream. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import type { QuotaBucket } from "../../quota/bucket.ts";
 
@@ -10,26 +10,26 @@ export const upstreamQuota = z
   .strictObject({
     name: z.string().describe("The source host, such as docker.io."),
     account: z.string().describe("The account's name, or anonymous."),
-    source: z.string().nullable().describe("Whom the upstream says it counts."),
+    source: z.string().nullable().describe("The address or account that the upstream says it counts."),
     state: z
       .enum(["ok", "low", "reserve", "exhausted", "unlimited", "unknown"])
-      .describe("The step of the ladder."),
+      .describe("The bucket's state."),
     limit: count().nullable().describe("Pulls per window; null without a limit."),
-    windowSeconds: z.number().describe("What spentInWindow is summed over."),
+    windowSeconds: z.number().describe("The period that spentInWindow covers."),
     remaining: count().nullable().describe("Pulls that are left."),
     reserve: count().nullable().describe("The part of them that is kept for images that are not held."),
     spentInWindow: count().describe("Pulls spent, those in flight included."),
     inFlight: count().describe("Requests that were sent and not answered yet."),
-    waiting: count().describe("Requests that wait for their turn."),
+    waiting: count().describe("Requests that wait to be sent."),
     burnPerHour: z.number().min(0).describe("Pulls spent per hour, lately."),
     emptyAt: time("When nothing will be left if the last hour goes on."),
     nextFreeAt: time("When there will be one pull more."),
     fullAt: time("When everything spent has come back."),
-    learntFrom: z.enum(["headers", "token", "config", "none"]).describe("Who named the limit."),
+    learntFrom: z.enum(["headers", "token", "config", "none"]).describe("Where the limit is known from."),
     observedAt: time("When the upstream last said what is left."),
     saved: z
       .strictObject({ pulls: count(), bytes: count() })
-      .describe("What clients got without the upstream being asked for it."),
+      .describe("What clients got without a request to the upstream."),
     rehearsal: z
       .strictObject({ mode: z.enum(["empty", "down"]), until: z.iso.datetime() })
       .nullable()

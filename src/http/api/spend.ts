@@ -53,7 +53,7 @@ const spend = z
         z.strictObject({
           key: z.string(),
           spent: z.int().min(0).describe("Pulls."),
-          refused: z.int().min(0).describe("Requests that were not sent for want of quota."),
+          refused: z.int().min(0).describe("Requests that were not sent for lack of quota."),
           lastAt: z.iso.datetime(),
         }),
       )
@@ -64,7 +64,7 @@ const spend = z
 const route = createRoute({
   method: "get",
   path: "/quota/spend",
-  summary: "Who spent the pulls, and who was refused one",
+  summary: "Which clients or repositories spent the pulls, and which were refused one",
   request: { query },
   responses: {
     200: { description: "The sums.", content: { "application/json": { schema: spend } } },

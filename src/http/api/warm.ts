@@ -1,4 +1,4 @@
-/** `/api/v1/warm`: fetching images before anybody asks for them, and how far that is. */
+/** `/api/v1/warm`: fetch images before clients pull them, and show how far that is. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
 import { TooManyJobsError, type Warmer } from "../../mirror/warm.ts";
 import type { WarmItem, WarmJob, WarmOrder } from "../../mirror/warmJob.ts";
@@ -47,12 +47,12 @@ const order = bodyOf("WarmOrder", {
   wait: z
     .boolean({ error: "must be true or false" })
     .default(false)
-    .describe("Whether the job goes on by itself when there is quota again."),
+    .describe("Whether the job continues by itself when there is quota again."),
 });
 
 const job = z.strictObject({
   id: z.string(),
-  origin: z.enum(["api", "configuration", "cluster"]).describe("Who ordered it."),
+  origin: z.enum(["api", "configuration", "cluster"]).describe("Where it comes from."),
   state: z
     .enum(["running", "waiting", "done", "cancelled"])
     .describe("waiting: until there is quota again. done: whether all is held or not."),
@@ -122,14 +122,14 @@ const jobRoute = createRoute({
   path: "/warm/{id}",
   summary: "One job, image by image",
   request: { params },
-  responses: { 200: shownDetail("How far it is."), 404: failure(noJob) },
+  responses: { 200: shownDetail("Its progress."), 404: failure(noJob) },
 });
 
 function routesFor(token: AdminToken | undefined) {
   const submit = createRoute({
     method: "post",
     path: "/warm",
-    summary: "Fetch images before anybody asks for them, from what pulls leave of the quota",
+    summary: "Fetch images before clients pull them, from what pulls leave of the quota",
     ...changing(token),
     request: jsonBody(order),
     responses: {
@@ -146,7 +146,7 @@ function routesFor(token: AdminToken | undefined) {
   const cancel = createRoute({
     method: "delete",
     path: "/warm/{id}",
-    summary: "Cancel a job: what it has not begun is let go of, downloads that run end by themselves",
+    summary: "Cancel a job: no further image is begun, running downloads end by themselves",
     ...changing(token),
     request: { params },
     responses: {
@@ -210,7 +210,7 @@ export function addWarm(api: OpenAPIHono, options: WarmOptions): void {
   });
 }
 
-/** Every name is read, so that all that are wrong can be told at once. */
+/** Reads all names, so that all that are wrong can be listed. */
 function readImages(images: readonly string[], routing: Routing) {
   const found: WarmOrder["images"][number][] = [];
   const bad: { image: string; error: string }[] = [];

@@ -1,4 +1,4 @@
-/** How a window's pulls went down, and how they will go on: what the ledger says of the past, and the forecast. */
+/** How the pulls of a window were spent, by the ledger, and the forecast. */
 import type { SpendSlice } from "../../quota/ledger.ts";
 import type { Snapshot } from "../../quota/snapshot.ts";
 

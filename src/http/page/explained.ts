@@ -1,4 +1,4 @@
-/** The box that tells what a pull of an image would meet. A form that is sent and answered as a page, so it needs no script. */
+/** The box that explains what a pull of an image would get: a form whose result is a page, so that it needs no script. */
 import { html } from "hono/html";
 import type { Explanation } from "../../mirror/explain.ts";
 import type { Mirror } from "../../mirror/mirror.ts";
@@ -14,9 +14,10 @@ export interface ExplainerOptions {
   readonly routing: Routing;
 }
 
-/** The box, with what it tells of `image` when one was asked for. */
+/** The box, with the explanation of `image` if there is one. */
 export async function explainBox(image: string | undefined, options: ExplainerOptions): Promise<Markup> {
-  const answer = image === undefined || image.trim() === "" ? undefined : await told(image.trim(), options);
+  const result =
+    image === undefined || image.trim() === "" ? undefined : await explained(image.trim(), options);
   return html`<section class="card explain" id="explain" aria-labelledby="explain-title">
     <h2 id="explain-title">What would a pull get?</h2>
     <form method="get" action="/#explain">
@@ -34,11 +35,11 @@ export async function explainBox(image: string | undefined, options: ExplainerOp
       />
       <button>Explain</button>
     </form>
-    ${answer ?? html`<p class="nothing">Told from what is here. The upstream is not asked, and nothing is spent.</p>`}
+    ${result ?? html`<p class="nothing">Worked out from what is held. The upstream is not asked, and nothing is spent.</p>`}
   </section>`;
 }
 
-async function told(image: string, { mirror, routing }: ExplainerOptions): Promise<Markup> {
+async function explained(image: string, { mirror, routing }: ExplainerOptions): Promise<Markup> {
   try {
     return await shown(await mirror.explain(parseImage(image, routing), anonymousClient));
   } catch (error) {

@@ -1,9 +1,9 @@
-/** What becomes of a quota, in sentences. */
+/** The forecast of a quota, in sentences. */
 import { html } from "hono/html";
 import type { Snapshot } from "../../quota/snapshot.ts";
 import { about, counted, moment, number, until, type Markup } from "./markup.ts";
 
-/** Until when the pulls last, or when there are some again. */
+/** How long the pulls last, or when there are some again. */
 export function forecast(quota: Snapshot, now: number): Markup {
   const { remaining, limit, burnPerHour, emptyAt, nextFreeAt, fullAt, rehearsal, windowSeconds } = quota;
   if (rehearsal) {
@@ -26,19 +26,19 @@ export function forecast(quota: Snapshot, now: number): Markup {
   return html`${pace}, it lasts for the next ${about(windowSeconds * 1000)} and on.${back}`;
 }
 
-/** Whether anybody was refused, as far as is known. */
+/** Whether clients were refused, as far as is known. */
 export function refusals(
   refused: { readonly count: number; readonly since: number } | undefined,
   now: number,
 ): Markup {
-  if (!refused) return html`Whether anybody was refused cannot be read.`;
+  if (!refused) return html`Whether a client was refused cannot be read.`;
   const { count, since } = refused;
-  if (count === 0) return html`Nobody was refused a pull since ${moment(since, now)}.`;
-  return html`<strong class="bad">${counted(count, "request was", "requests were")} refused</strong> for want
+  if (count === 0) return html`No client was refused a pull since ${moment(since, now)}.`;
+  return html`<strong class="bad">${counted(count, "request was", "requests were")} refused</strong> for lack
     of pulls since ${moment(since, now)}.`;
 }
 
-/** One sentence on how things stand: what is announced to who cannot see the page. No number in it ticks. */
+/** The state in one sentence, which screen readers announce: so no number in it ticks. */
 export function verdict(
   quotas: readonly Snapshot[],
   down: readonly string[],
@@ -46,7 +46,7 @@ export function verdict(
 ): string {
   const named = (state: Snapshot["state"]): string => list(quotas.filter((quota) => quota.state === state));
   const rehearsed = list(quotas.filter(({ rehearsal }) => rehearsal));
-  const told = [
+  const sentences = [
     degraded && `This Hubcap is degraded: ${degraded}.`,
     rehearsed && `An outage of ${rehearsed} is being rehearsed.`,
     named("exhausted") && `No pull of ${named("exhausted")} is left. What is held is still served.`,
@@ -54,7 +54,7 @@ export function verdict(
     named("reserve") && `The last pulls of ${named("reserve")} are kept for images that are not held.`,
     named("low") && `Pulls of ${named("low")} run low.`,
   ].filter((text) => typeof text === "string" && text !== "");
-  return told.length > 0 ? told.join(" ") : "All pulls go.";
+  return sentences.length > 0 ? sentences.join(" ") : "All pulls are served.";
 }
 
 function list(quotas: readonly Snapshot[]): string {

@@ -1,4 +1,4 @@
-/** The first thing on the page: of each upstream with a limit, how many pulls are left, until when, and who was refused. */
+/** The first part of the page: how many pulls each upstream with a limit has left, until when, and how many were refused. */
 import { html } from "hono/html";
 import { stateMeanings, type Snapshot } from "../../quota/snapshot.ts";
 import { bytesText } from "../../telemetry/bytes.ts";
@@ -10,7 +10,7 @@ import type { View } from "./view.ts";
 
 export function quotas({ upstreams, spent, now }: View): Markup {
   const limited = upstreams.map(({ quota }) => quota).filter(({ limit }) => limit !== null);
-  if (limited.length === 0) return nothing("No upstream has told a limit, so none is in force.");
+  if (limited.length === 0) return nothing("No upstream has named a limit, so none is in force.");
   return html`${limited.map((quota) => {
     const course = spent?.courses.get(quota.name);
     const curve = course && burnDown(quota, course, now);
@@ -78,10 +78,10 @@ function facts(quota: Snapshot, window: string, now: number): Markup {
     learntFrom,
     observedAt,
   } = quota;
-  // What the upstream counts and the ledger does not know of.
+  // What the upstream counts and the ledger does not.
   const others = quota.rehearsal ? 0 : (limit ?? 0) - (remaining ?? 0) - spentInWindow;
   const learnt = {
-    headers: "its answers",
+    headers: "its responses",
     token: "its token",
     config: "the configuration",
     none: "its documentation",

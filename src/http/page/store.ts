@@ -3,9 +3,9 @@ import { html } from "hono/html";
 import { formatRepository } from "../../oci/reference.ts";
 import { bytesText } from "../../telemetry/bytes.ts";
 import { about, counted, nothing, section, type Markup } from "./markup.ts";
-import type { RunningFill, View } from "./view.ts";
+import type { ShownFill, View } from "./view.ts";
 
-/** So many fills are listed; of more, only their number is told. */
+/** How many fills are listed; of the others only their number is shown. */
 const mostFills = 12;
 
 export function fills({ fills, now }: View): Markup {
@@ -22,7 +22,7 @@ export function fills({ fills, now }: View): Markup {
   );
 }
 
-function row({ digest, repository, size, written, readers, startedAt }: RunningFill, now: number): Markup {
+function row({ digest, repository, size, written, readers, startedAt }: ShownFill, now: number): Markup {
   const name = repository ? formatRepository(repository) : "a blob";
   const short = digest.slice(0, digest.indexOf(":") + 13);
   const part = size === undefined ? bytesText(written) : `${bytesText(written)} of ${bytesText(size)}`;
@@ -60,7 +60,7 @@ export function disk({ disk: { capacity, held, oldestUse }, degraded, now }: Vie
         ${counted(manifests, "manifest")} and ${counted(Math.max(0, blobs - manifests), "other blob")}.
         ${
           oldestUse !== undefined &&
-          html`The image that was unused for longest was asked for ${about(now - oldestUse)} ago.`
+          html`The image that was unused for longest was pulled ${about(now - oldestUse)} ago.`
         }
       </p>`,
   );

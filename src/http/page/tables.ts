@@ -1,4 +1,4 @@
-/** The parts of the page that are tables: who spent, what failed, and the upstreams. */
+/** The parts of the page that are tables: what was spent, what failed, and the upstreams. */
 import { html } from "hono/html";
 import type { SpendRow } from "../../quota/ledger.ts";
 import { bytesText } from "../../telemetry/bytes.ts";
@@ -12,7 +12,7 @@ export function spenders({ spent, now }: View): Markup {
   if (!spent) return section(title, nothing("The ledger cannot be read now; the log says why."));
   const { clients, repositories } = spent;
   if (clients.length === 0) {
-    return section(title, nothing(`Nobody spent a pull in the last ${about(lookBackMs)}.`));
+    return section(title, nothing(`No client spent a pull in the last ${about(lookBackMs)}.`));
   }
   return section(title, html`${spentBy("Client", clients, now)} ${spentBy("Repository", repositories, now)}`);
 }
@@ -70,7 +70,7 @@ export function failed({ failures, now }: View): Markup {
   );
 }
 
-/** A digest is told by its first digits. */
+/** With only the first digits of a digest. */
 function shortened(image: string): string {
   return image.replace(/(@sha\d+:[0-9a-f]{12})[0-9a-f]+$/, "$1…");
 }

@@ -1,4 +1,4 @@
-/** How requests were answered over time, and what that saved. */
+/** The outcomes of requests over time, and what that saved. */
 import { html } from "hono/html";
 import { bytesText } from "../../telemetry/bytes.ts";
 import { sliceMs, type HistoryOutcome, type History } from "../../telemetry/history.ts";
@@ -8,7 +8,7 @@ import type { View } from "./view.ts";
 const minuteMs = 60_000;
 const hourMs = 60 * minuteMs;
 
-/** How far apart two bars may be, and how far back they then reach. */
+/** The distances that two bars may have, and how many bars there are then. */
 const scales = [
   { stepMs: sliceMs, spans: 30 },
   { stepMs: sliceMs, spans: 90 },
@@ -21,23 +21,24 @@ const kinds: readonly (readonly [HistoryOutcome, string, string])[] = [
   ["hit", "Hits", "held and served"],
   ["join", "Joins", "shared a download that was running"],
   ["stale", "Stale", "served though it could not be checked"],
-  ["miss", "Misses", "had to be asked for"],
+  ["miss", "Misses", "had to be requested upstream"],
   ["error", "Failed", "got an error"],
 ];
 
 export function traffic({ history, now }: View): Markup {
   const { since } = history;
-  if (since === undefined) return section("What was served", nothing("Nobody has pulled anything yet."));
+  if (since === undefined) return section("What was served", nothing("Nothing has been pulled yet."));
   const hour = history.total(hourMs);
   const day = history.total(24 * hourMs);
   const body = html`<div class="scroll">
       <table>
         <caption>
-          Answers to requests for manifests and blobs since ${moment(Math.max(since, now - 24 * hourMs), now)}
+          Responses to requests for manifests and blobs since
+          ${moment(Math.max(since, now - 24 * hourMs), now)}
         </caption>
         <thead>
           <tr>
-            <th scope="col">Answer</th>
+            <th scope="col">Outcome</th>
             <th scope="col" class="number">Last hour</th>
             <th scope="col" class="number">Last 24 h</th>
           </tr>
@@ -75,7 +76,7 @@ function plots(history: History, since: number, now: number): Markup {
   const times = series.map(({ at }) => at / 1000);
   const counts = kinds.map(([kind]) => series.map((span) => span[kind]));
   const every = stepMs < minuteMs ? `${stepMs / 1000} s` : `${stepMs / minuteMs} min`;
-  const answers = { kind: "answers", step: stepMs / 1000, times, series: counts };
+  const outcomes = { kind: "answers", step: stepMs / 1000, times, series: counts };
   const saved = {
     kind: "saved",
     step: stepMs / 1000,
@@ -83,8 +84,8 @@ function plots(history: History, since: number, now: number): Markup {
     series: [series.map((span) => span.savedBytes)],
   };
   return html`<figure>
-      ${plot(answers, `Answers in each ${every}: hits, joins, stale, misses and failures`)}
-      <figcaption>Answers in each ${every}.</figcaption>
+      ${plot(outcomes, `Responses in each ${every}: hits, joins, stale, misses and failures`)}
+      <figcaption>Responses in each ${every}.</figcaption>
     </figure>
     <figure>
       ${plot(saved, `Bytes saved in each ${every}`)}

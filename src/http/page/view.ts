@@ -1,47 +1,34 @@
-/** Everything that the page shows, as it stands at one moment. */
+/** Everything that the page shows, at one moment. */
 import type { Clock } from "../../async/clock.ts";
 import { anonymousClient } from "../../mirror/identity.ts";
 import type { Mirror } from "../../mirror/mirror.ts";
-import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/reference.ts";
 import type { Routing } from "../../oci/routing.ts";
 import type { QuotaBucket } from "../../quota/bucket.ts";
 import type { Ledger } from "../../quota/ledger.ts";
 import type { Snapshot } from "../../quota/snapshot.ts";
+import type { Totals } from "../../store/catalog.ts";
+import type { Eviction } from "../../store/evict/eviction.ts";
+import type { Fill } from "../../store/fill/fill.ts";
 import type { Failure } from "../../telemetry/failures.ts";
 import type { History } from "../../telemetry/history.ts";
 import type { Log } from "../../telemetry/log.ts";
-import { repositoryIn, redacted } from "../redact.ts";
+import type { Registry } from "../../upstream/registry.ts";
+import { redacted, repositoryIn } from "../redact.ts";
 import { Spending, type Spent } from "./spending.ts";
 
-/** A blob on its way in. */
-export interface RunningFill {
-  readonly digest: Digest;
+/** A running fill, as the page shows it. */
+export interface ShownFill extends Pick<Fill, "digest" | "size" | "written" | "readers" | "startedAt"> {
+  /** Undefined where not all clients may know of it. */
   readonly repository: Repository | undefined;
-  /** In bytes; undefined while the upstream has not said it. */
-  readonly size: number | undefined;
-  readonly written: number;
-  readonly readers: number;
-  /** ms since the epoch. */
-  readonly startedAt: number;
 }
 
-/** An upstream as the page sees it. */
+type UpstreamHealth = Pick<Registry["health"], "failures" | "knownDown">;
+
+/** An upstream as the page reads it. */
 export interface WatchedUpstream {
   readonly bucket: Pick<QuotaBucket, "snapshot" | "on">;
   readonly registry: { readonly health: UpstreamHealth };
-}
-
-interface UpstreamHealth {
-  /** In a row. */
-  readonly failures: number;
-  readonly knownDown: boolean;
-}
-
-interface Held {
-  readonly bytes: number;
-  readonly blobs: number;
-  readonly manifests: number;
 }
 
 export interface ViewOptions {
@@ -50,12 +37,8 @@ export interface ViewOptions {
   readonly ledger: Pick<Ledger, "spendBy" | "spendOver">;
   readonly mirror: Pick<Mirror, "explain" | "mayKnow">;
   readonly routing: Routing;
-  readonly keeper: {
-    readonly capacity: number;
-    totals(): Promise<Held>;
-    oldestUse(): Promise<number | undefined>;
-  };
-  readonly fills: { readonly running: Iterable<RunningFill> };
+  readonly eviction: Pick<Eviction, "capacity" | "totals" | "oldestUse">;
+  readonly fills: { readonly running: Iterable<ShownFill> };
   readonly metrics: { readonly history: History; readonly failures: { readonly last: readonly Failure[] } };
   /** What is wrong with this Hubcap itself, if anything is. */
   readonly degraded: () => string | undefined;
@@ -69,18 +52,18 @@ export interface View {
   /** Undefined when the ledger cannot be read. */
   readonly spent: Spent | undefined;
   readonly history: History;
-  readonly fills: readonly RunningFill[];
+  readonly fills: readonly ShownFill[];
   readonly failures: readonly Failure[];
   readonly disk: {
     readonly capacity: number;
     /** Undefined when the catalog cannot be read. */
-    readonly held: Held | undefined;
+    readonly held: Totals | undefined;
     readonly oldestUse: number | undefined;
   };
   readonly degraded: string | undefined;
 }
 
-/** Looks at everything that the page shows. Fails never: what cannot be read is left out. */
+/** Reads everything that the page shows. Never fails: what cannot be read is left out. */
 export class Views {
   readonly #options: ViewOptions;
   readonly #spending: Spending;
@@ -91,11 +74,11 @@ export class Views {
   }
 
   async take(): Promise<View> {
-    const { upstreams, keeper, metrics, degraded, clock } = this.#options;
+    const { upstreams, eviction, metrics, degraded, clock } = this.#options;
     const [spent, held, oldestUse, fills, failures] = await Promise.all([
       this.#spending.read(),
-      this.#known(keeper.totals()),
-      this.#known(keeper.oldestUse()),
+      this.#known(eviction.totals()),
+      this.#known(eviction.oldestUse()),
       this.#fills(),
       this.#failures(),
     ]);
@@ -109,20 +92,20 @@ export class Views {
       history: metrics.history,
       fills,
       failures,
-      disk: { capacity: keeper.capacity, held, oldestUse },
+      disk: { capacity: eviction.capacity, held, oldestUse },
       degraded: degraded(),
     };
   }
 
-  /** Blobs on their way in, without the names of repositories that not everybody may know of. */
-  #fills(): Promise<readonly RunningFill[]> {
+  /** The running fills, without the names of repositories that not all clients may know of. */
+  #fills(): Promise<readonly ShownFill[]> {
     const all = [...this.#options.fills.running];
     return Promise.all(
-      all.map(async (fill) =>
-        !fill.repository || (await this.#isPublic(fill.repository))
-          ? fill
-          : { ...fill, repository: undefined },
-      ),
+      all.map(async ({ digest, size, written, readers, startedAt, repository }) => {
+        const isShown = repository && (await this.#isPublic(repository));
+        const shown = isShown ? repository : undefined;
+        return { digest, size, written, readers, startedAt, repository: shown };
+      }),
     );
   }
 
@@ -136,14 +119,14 @@ export class Views {
     );
   }
 
-  /** The page has no operator: it is for everybody who reaches the listener. */
+  /** Without credentials: the page is shown to all that reach the listener. */
   async #isPublic(repository: Repository): Promise<boolean> {
     return (await this.#known(this.#options.mirror.mayKnow(anonymousClient, repository))) ?? false;
   }
 
-  async #known<T>(asked: Promise<T>): Promise<T | undefined> {
+  async #known<T>(reading: Promise<T>): Promise<T | undefined> {
     try {
-      return await asked;
+      return await reading;
     } catch (error) {
       this.#options.log.debug({ err: error }, "a part of the page cannot be shown");
       return undefined;

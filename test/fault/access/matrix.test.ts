@@ -153,7 +153,7 @@ async function openFaces() {
     upstreams: new Map(),
     mirror: { explain: () => Promise.reject(new Error("unreachable")), mayKnow: () => Promise.resolve(true) },
     routing: { upstreams: new Set(), defaultUpstream: "docker.io" },
-    keeper: {
+    eviction: {
       capacity: 0,
       totals: () => Promise.resolve({ bytes: 0, blobs: 0, manifests: 0 }),
       oldestUse: () => Promise.resolve(undefined),

@@ -87,13 +87,15 @@ test("a pin of the configuration stays, and one that is not there cannot go", as
   });
 });
 
-test("of many images that go, all are counted and a thousand are named", async () => {
+const held = { mediaType: "application/json", size: 1, heldAt: 0, usedAt: 0, uses: 0 } as const;
+
+test("of many images that are evicted, all are counted and a thousand are named", async () => {
   const repository = { upstream: "docker.io", name: "library/nginx" as never };
   const { get } = await openApiSetup(new Secret(token), {
     evict: async (each, rehearse) => {
       expect(rehearse).toBe(true);
       for (let number = 0; number < 1001; number += 1) {
-        const image = { repository, digest: digestOf(Buffer.from(`${number}`)) };
+        const image = { ...held, repository, digest: digestOf(Buffer.from(`${number}`)) };
         each({ image, tags: [], reason: "age", bytes: 2 });
       }
     },
@@ -111,15 +113,12 @@ test("a page that ends with an image that was found on disk and is nobody's yet 
   });
   const digest = digestOf(Buffer.from("image"));
   const images = places.map((repository) => ({
+    ...held,
     repository,
     digest,
-    mediaType: "application/json",
     tags: [],
     bytes: 1,
     pinned: false,
-    heldAt: 0,
-    usedAt: 0,
-    uses: 0,
   }));
   const { api } = await openApiSetup(new Secret(token), {
     images: async function* (after) {

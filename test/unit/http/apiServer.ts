@@ -37,7 +37,7 @@ export interface ApiSetup {
  */
 export async function openApiSetup(
   adminToken?: AdminToken,
-  kept: Partial<StatusApiOptions["keeper"]> = {},
+  kept: Partial<StatusApiOptions["eviction"]> = {},
 ): Promise<ApiSetup> {
   const clock = new ManualClock(start);
   const now = (): number => clock.now();
@@ -65,7 +65,7 @@ export async function openApiSetup(
     ledger,
     mirror: { explain: breakDown, mayKnow: () => Promise.resolve(true) },
     routing,
-    keeper: { ...emptyKeeper(now), ...kept },
+    eviction: { ...emptyEviction(now), ...kept },
     hitRatio: () => Promise.resolve(undefined),
     warmer: warmerWith(now),
     warmPlatforms: [{ os: "linux", architecture: "amd64" }],
@@ -108,7 +108,7 @@ function warmerWith(now: () => number): Warmer {
   });
 }
 
-function emptyKeeper(now: () => number): StatusApiOptions["keeper"] {
+function emptyEviction(now: () => number): StatusApiOptions["eviction"] {
   const configured = parsePattern("docker.io/library/redis");
   const table = {
     all: async () => [],

@@ -27,7 +27,7 @@ async function openPageSetup() {
       mayKnow: () => Promise.resolve(true),
     },
     routing: { upstreams: new Set(setup.buckets.keys()), defaultUpstream: "docker.io" },
-    keeper: { capacity: 1000, totals, oldestUse: () => Promise.resolve(undefined) },
+    eviction: { capacity: 1000, totals, oldestUse: () => Promise.resolve(undefined) },
     fills: { running: [] },
     metrics,
     degraded: () => undefined,
@@ -109,7 +109,7 @@ test("sends all parts first, then only those that changed", async () => {
   const { read, leave } = await watch(opened);
   const first = parts(await read());
   expect(Object.keys(first)).toContain("quotas");
-  expect(first["verdict"]).toBe("All pulls go.");
+  expect(first["verdict"]).toBe("All pulls are served.");
   opened.setup.buckets.get("docker.io")?.rehearse("empty", opened.setup.clock.now() + 3_600_000);
   await beRefused(opened.setup);
   await opened.setup.clock.advance(1000);

@@ -26,7 +26,7 @@ function upstreamsOf(...quotas: Partial<Snapshot>[]) {
 }
 
 test.each<[string, Partial<View>]>([
-  ["All pulls go.", {}],
+  ["All pulls are served.", {}],
   ["Pulls of docker.io run low.", upstreamsOf({ state: "low", remaining: 20 })],
   ["The last pulls of docker.io are kept for images that are not held.", upstreamsOf({ state: "reserve" })],
   [
@@ -85,9 +85,9 @@ function refusedOf(count: number): Partial<View> {
 }
 
 test("tells whether anybody was refused, and since when that is known", async () => {
-  expect(await textOf("quotas", refusedOf(0))).toContain("Nobody was refused a pull since 06:00 UTC");
+  expect(await textOf("quotas", refusedOf(0))).toContain("No client was refused a pull since 06:00 UTC");
   expect(await textOf("quotas", refusedOf(1))).toContain(
-    "1 request was refused for want of pulls since 06:00 UTC",
+    "1 request was refused for lack of pulls since 06:00 UTC",
   );
   expect(await textOf("quotas", refusedOf(1234))).toContain("1 234 requests were refused");
 });
