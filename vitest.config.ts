@@ -1,7 +1,8 @@
 import { readdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { defineConfig, type TestProjectConfiguration } from "vitest/config";
 
-/** Suites that `npm test` runs. They need nothing but Node, and their files run beside each other. */
+/** Suites that `npm test` runs. They need nothing but Node, and their files run beside each other: many of them wait. */
 const quick = ["unit", "contract", "integration", "fault"];
 
 /** What ends like this belongs to `npm run test:all`, in whichever folder it lies. */
@@ -15,7 +16,7 @@ const suites = readdirSync("test", { withFileTypes: true })
 const projects: TestProjectConfiguration[] = [...suites, { name: "slow", include: [slow] }].map((suite) => ({
   extends: true,
   test: quick.includes(suite.name)
-    ? { ...suite, maxWorkers: "100%" }
+    ? { ...suite, maxWorkers: availableParallelism() + 1 }
     : { ...suite, maxWorkers: 1, sequence: { groupOrder: 1 } },
 }));
 

@@ -10,7 +10,7 @@ export interface WatchedPage {
   readonly loads: () => number;
 }
 
-/** Starts the browser, with a profile of its own that goes with it. It calls nobody by itself. */
+/** Starts the browser, with a profile of its own that goes with it. It makes no calls of its own. */
 export function openBrowser(path: string): Promise<Browser> {
   return chromium.launch({
     executablePath: path,

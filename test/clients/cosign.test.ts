@@ -60,7 +60,7 @@ withClient("cosign", (cosign) => {
         await run(cosign.path, parameters, env());
       }
 
-      async function told(path: string): Promise<{ readonly status: number; readonly message: string }> {
+      async function reply(path: string): Promise<{ readonly status: number; readonly message: string }> {
         const { status, body } = await ask(`${hubcap.url}/v2/ghcr.io/${path}`);
         return { status, message: status < 400 ? "" : body.toString() };
       }
@@ -106,7 +106,7 @@ withClient("cosign", (cosign) => {
         it("refuses what another key has signed", async () => {
           const image = await put(`${repository}/other`);
           await sign(`${repository}/other`, image.root.digest, format, "bad");
-          const { status, message } = await told(`${repository}/other/manifests/1`);
+          const { status, message } = await reply(`${repository}/other/manifests/1`);
           expect(status).toBe(403);
           expect(message).toMatch(/another key/);
         });
@@ -115,9 +115,9 @@ withClient("cosign", (cosign) => {
           const image = await put(`${repository}/alone`);
           const digest = image.platforms.get("linux/arm64")?.manifest.digest ?? "";
           await sign(`${repository}/alone`, digest, format);
-          expect((await told(`${repository}/alone/manifests/${digest}`)).status).toBe(200);
+          expect((await reply(`${repository}/alone/manifests/${digest}`)).status).toBe(200);
           const other = image.platforms.get("linux/amd64")?.manifest.digest ?? "";
-          expect((await told(`${repository}/alone/manifests/${other}`)).status).toBe(403);
+          expect((await reply(`${repository}/alone/manifests/${other}`)).status).toBe(403);
         });
       });
 
@@ -182,9 +182,9 @@ withClient("cosign", (cosign) => {
         });
       });
 
-      it("refuses what nobody has signed", async () => {
+      it("refuses what is not signed", async () => {
         await put("team/unsigned");
-        const { status, message } = await told("team/unsigned/manifests/1");
+        const { status, message } = await reply("team/unsigned/manifests/1");
         expect(status).toBe(403);
         expect(message).toMatch(/it is not signed/);
       });
@@ -196,7 +196,7 @@ withClient("cosign", (cosign) => {
         const from = `${registry.address}/team/first:${signatureTag(image.root.digest)}`;
         const to = `${registry.address}/team/victim:${signatureTag(victim.root.digest)}`;
         await run(crane.path, ["copy", "--insecure", from, to], env());
-        const { status, message } = await told("team/victim/manifests/1");
+        const { status, message } = await reply("team/victim/manifests/1");
         expect(status).toBe(403);
         expect(message).toContain(`of another image (${image.root.digest})`);
       });

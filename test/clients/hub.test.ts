@@ -19,21 +19,21 @@ for (const [number, { client: name, how, pull }] of ways.entries()) {
     it.each(["oci", "docker"] as const)(`pulls ${how}: an image of type %s, by tag`, async (type) => {
       const repository = `library/app-${number}-${type}`;
       const image = await pushImage(setup.hub, repository, type);
-      const errand = { mirror: setup.address, host: "docker.io", repository, suffix: ":1" };
-      expect(await setup.watch(pull(client, errand))).toEqual(whole(image));
+      const target = { mirror: setup.address, host: "docker.io", repository, suffix: ":1" };
+      expect(await setup.watch(pull(client, target))).toEqual(whole(image));
       expect(paid(setup.hub)).toEqual(paidOnce);
     });
 
     it(`pulls ${how}: by digest, as a pinned workload does`, async () => {
       const repository = `library/pinned-${number}`;
       const image = await pushImage(setup.hub, repository, "oci");
-      const errand = {
+      const target = {
         mirror: setup.address,
         host: "docker.io",
         repository,
         suffix: `@${image.root.digest}`,
       };
-      expect(await setup.watch(pull(client, errand))).toEqual(whole(image));
+      expect(await setup.watch(pull(client, target))).toEqual(whole(image));
       expect(paid(setup.hub)).toEqual(paidOnce);
     });
   });

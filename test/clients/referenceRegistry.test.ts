@@ -35,8 +35,8 @@ withClient("docker-registry", (program) => {
     for (const { client: name, how, pull } of ways.filter((way) => way.hubOnly !== true)) {
       withClient(name, (client) => {
         it(`pulls ${how}`, async () => {
-          const errand = { mirror: setup.address, host: "ghcr.io", repository, suffix: ":1" };
-          expect(await setup.watch(pull(client, errand))).toEqual(whole(image));
+          const target = { mirror: setup.address, host: "ghcr.io", repository, suffix: ":1" };
+          expect(await setup.watch(pull(client, target))).toEqual(whole(image));
         });
       });
     }

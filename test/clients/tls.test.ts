@@ -1,4 +1,4 @@
-/** Real clients pull over TLS: they are told which authority to trust, and show who they are where that is asked. */
+/** Real clients pull over TLS: they trust the configured authority, and show a certificate where one is required. */
 import { appendFile, copyFile, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, expect, it, onTestFinished } from "vitest";

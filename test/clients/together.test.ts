@@ -1,4 +1,4 @@
-/** A cluster of many kinds of nodes: whoever pulls first pays, everybody else pulls for nothing. */
+/** A cluster of many kinds of nodes: the first pull of an image is counted, the others cost nothing. */
 import { beforeAll, expect, it } from "vitest";
 import { withClient } from "../support/clients.ts";
 import { pullWithCrane } from "../support/clients/copiers.ts";
@@ -24,8 +24,8 @@ withClient("crane", (crane) => {
         expect(paid(setup.hub)).toEqual(paidOnce);
 
         counts.reset();
-        const errand = { mirror: setup.address, host: "docker.io", repository, suffix: ":1" };
-        expect(await setup.watch(pull(client, errand))).toEqual(whole(image));
+        const target = { mirror: setup.address, host: "docker.io", repository, suffix: ":1" };
+        expect(await setup.watch(pull(client, target))).toEqual(whole(image));
         expect(counts.requests.map(({ method, path }) => `${method} ${path}`)).toEqual([]);
       });
     });

@@ -11,7 +11,7 @@ import type { Pulled } from "../support/clients/pulled.ts";
 import { emptyFolder } from "./cluster.ts";
 
 /** What is pulled, in the words of an image reference, and through which Hubcap. */
-export interface Errand {
+export interface PullTarget {
   /** Host and port of Hubcap. */
   readonly mirror: string;
   readonly host: string;
@@ -26,11 +26,11 @@ export interface Way {
   readonly how: string;
   /** Whether it asks mirrors for Docker Hub's images only. */
   readonly hubOnly?: boolean;
-  readonly pull: (client: Client, errand: Errand) => Promise<Pulled>;
+  readonly pull: (client: Client, target: PullTarget) => Promise<Pulled>;
 }
 
 /** A new folder whose `below` holds what `hubcap client-config` writes for a runtime. */
-async function nodeFor(runtime: string, { mirror }: Errand, below: string): Promise<string> {
+async function nodeFor(runtime: string, { mirror }: PullTarget, below: string): Promise<string> {
   const folder = await emptyFolder();
   await writeClientConfig(runtime, `http://${mirror}`, join(folder, below));
   return folder;
@@ -39,25 +39,25 @@ async function nodeFor(runtime: string, { mirror }: Errand, below: string): Prom
 /** Where podman and its kin look below the home of who runs them; for all of a machine it is /etc/containers. */
 const containersFolder = ".config/containers";
 
-function named({ host, repository, suffix }: Errand): string {
+function named({ host, repository, suffix }: PullTarget): string {
   return `${host}/${repository}${suffix}`;
 }
 
-async function containerd(client: Client, errand: Errand): Promise<Containerd> {
-  const daemon = await Containerd.start(client, { folder: await nodeFor("containerd", errand, "certs.d") });
+async function containerd(client: Client, target: PullTarget): Promise<Containerd> {
+  const daemon = await Containerd.start(client, { folder: await nodeFor("containerd", target, "certs.d") });
   onTestFinished(() => daemon.stop());
   return daemon;
 }
 
 const ctr = {
   how: "with ctr",
-  pull: async (client: Client, errand: Errand) => (await containerd(client, errand)).pull(named(errand)),
+  pull: async (client: Client, target: PullTarget) => (await containerd(client, target)).pull(named(target)),
 };
 
 const kubelet = {
   how: "for a kubelet",
-  pull: async (client: Client, errand: Errand) =>
-    (await containerd(client, errand)).pullForKubelet(named(errand)),
+  pull: async (client: Client, target: PullTarget) =>
+    (await containerd(client, target)).pullForKubelet(named(target)),
 };
 
 export const ways: readonly Way[] = [
@@ -69,38 +69,38 @@ export const ways: readonly Way[] = [
     client: "dockerd",
     how: "with registry-mirrors",
     hubOnly: true,
-    async pull(client, errand) {
-      const docker = await Docker.start(client, { folder: await nodeFor("docker", errand, "") });
+    async pull(client, target) {
+      const docker = await Docker.start(client, { folder: await nodeFor("docker", target, "") });
       onTestFinished(() => docker.stop());
-      return docker.pull(named(errand));
+      return docker.pull(named(target));
     },
   },
   {
     client: "podman",
     how: "with registries.conf",
-    async pull(client, errand) {
-      const folder = await nodeFor("podman", errand, containersFolder);
+    async pull(client, target) {
+      const folder = await nodeFor("podman", target, containersFolder);
       const podman = await Podman.prepare(client, { folder });
-      return podman.pull(named(errand));
+      return podman.pull(named(target));
     },
   },
   {
     client: "skopeo",
     how: "with registries.conf",
-    async pull(client, errand) {
-      return pullWithSkopeo(client, named(errand), await nodeFor("crio", errand, containersFolder));
+    async pull(client, target) {
+      return pullWithSkopeo(client, named(target), await nodeFor("crio", target, containersFolder));
     },
   },
   {
     client: "crane",
     how: "by a name below Hubcap's",
-    pull: async (client, errand) =>
-      pullWithCrane(client, `${errand.mirror}/${named(errand)}`, await emptyFolder()),
+    pull: async (client, target) =>
+      pullWithCrane(client, `${target.mirror}/${named(target)}`, await emptyFolder()),
   },
   {
     client: "oras",
     how: "by a name below Hubcap's",
-    pull: async (client, errand) =>
-      pullWithOras(client, `${errand.mirror}/${named(errand)}`, await emptyFolder()),
+    pull: async (client, target) =>
+      pullWithOras(client, `${target.mirror}/${named(target)}`, await emptyFolder()),
   },
 ];

@@ -52,7 +52,7 @@ beforeAll(async () => {
   };
 });
 
-/** Digests and tags that exist. Only one branch may be told of them: the others then report nothing and end with 0. */
+/** Digests and tags that exist. Only one branch may know them: the others then report nothing and end with 0. */
 function readOnlyData(): Record<string, string> {
   return {
     OCI_RO_DATA_TAGS: "one two",

@@ -75,25 +75,25 @@ withClient("dockerd", (client) => {
     return JSON.parse(await docker.run("run", "--rm", "--entrypoint=node", image, "-e", script));
   }
 
-  it("says what it is, runs as nobody in particular, and checks its own health", async () => {
-    const [told] = JSON.parse(await docker.run("image", "inspect", image)) as [
+  it("says what it is, runs without a user of its own, and checks its own health", async () => {
+    const [answer] = JSON.parse(await docker.run("image", "inspect", image)) as [
       { Size: number; Config: Record<string, unknown> & { Labels: Record<string, string> } },
     ];
     const [base] = JSON.parse(await docker.run("image", "inspect", "hubcap-base:test")) as [{ Size: number }];
     process.stdout.write(
-      `the image: ${Math.round(told.Size / 1e6)} MB, ${Math.round((told.Size - base.Size) / 1e6)} MB of them ours\n`,
+      `the image: ${Math.round(answer.Size / 1e6)} MB, ${Math.round((answer.Size - base.Size) / 1e6)} MB of them ours\n`,
     );
-    expect(told.Size - base.Size).toBeLessThan(120e6);
+    expect(answer.Size - base.Size).toBeLessThan(120e6);
     const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
-    expect(told.Config.Labels).toMatchObject({
+    expect(answer.Config.Labels).toMatchObject({
       "org.opencontainers.image.title": "Hubcap",
       "org.opencontainers.image.licenses": "Apache-2.0",
       "org.opencontainers.image.version": version,
       "org.opencontainers.image.revision": "test",
     });
-    expect(told.Config["User"]).toMatch(/^[1-9]\d*:[1-9]\d*$/);
-    expect(told.Config["Volumes"]).toEqual({ "/var/lib/hubcap": {} });
-    expect(told.Config["ExposedPorts"]).toEqual({ "5000/tcp": {}, "5001/tcp": {} });
+    expect(answer.Config["User"]).toMatch(/^[1-9]\d*:[1-9]\d*$/);
+    expect(answer.Config["Volumes"]).toEqual({ "/var/lib/hubcap": {} });
+    expect(answer.Config["ExposedPorts"]).toEqual({ "5000/tcp": {}, "5001/tcp": {} });
   });
 
   it("holds what runs, and nothing that builds or tests", async () => {
@@ -122,9 +122,9 @@ withClient("dockerd", (client) => {
   it("finds its compiled code where the build left it", async () => {
     const debug = "--env=NODE_DEBUG_NATIVE=COMPILE_CACHE";
     const script = ["--entrypoint=sh", image, "-c", "hubcap --version 2>&1"];
-    const told = await docker.run("run", "--rm", "--read-only", debug, ...script);
-    expect(told).toMatch(/main\.ts[^\n]*accepted/);
-    expect(told).not.toMatch(/rejected/);
+    const answer = await docker.run("run", "--rm", "--read-only", debug, ...script);
+    expect(answer).toMatch(/main\.ts[^\n]*accepted/);
+    expect(answer).not.toMatch(/rejected/);
   });
 
   it("finds what it imports later there, too", async () => {

@@ -59,7 +59,7 @@ export function catalogContract(make: () => Catalog): void {
     expect(await catalog.blob(here, blob)).toBeUndefined();
   });
 
-  it("adopts bytes for nobody, until an upstream answers for them", async () => {
+  it("gives adopted bytes to no repository before its upstream has answered for them", async () => {
     const catalog = make();
     await catalog.adopt(blob, 7);
     await catalog.adopt(manifest.digest, manifest.size, { mediaType: ociManifest, names: [blob] });

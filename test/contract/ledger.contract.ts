@@ -12,7 +12,7 @@ function entry(time: number, more: Partial<LedgerEntry> = {}): LedgerEntry {
   return ledgerEntry(time, { at: noon + time, ...more });
 }
 
-const standing: SavedBucket = {
+const saved: SavedBucket = {
   time: 50,
   at: noon,
   limit: 100,
@@ -108,13 +108,13 @@ export function ledgerContract(make: () => Ledger): void {
     ]);
   });
 
-  it("keeps the last standing, unknowns included, and its time counts as seen", async () => {
+  it("keeps the last state, unknowns included, and its time counts as seen", async () => {
     const ledger = make();
-    await ledger.keep("docker.io", standing);
-    expect(await ledger.state("docker.io")).toEqual(standing);
+    await ledger.keep("docker.io", saved);
+    expect(await ledger.state("docker.io")).toEqual(saved);
     expect(await ledger.latest("docker.io")).toBe(50);
     const unknown = {
-      ...standing,
+      ...saved,
       limit: undefined,
       remaining: undefined,
       observedAt: undefined,

@@ -11,7 +11,7 @@ import { limited, summary, tour } from "./tour.ts";
 const program = fileURLToPath(new URL("run.ts", import.meta.url));
 
 test(
-  "shows the whole ladder, and ends with the numbers that the stand-in counted",
+  "shows every degradation step, and ends with the numbers that the stand-in counted",
   { timeout: 120_000 },
   async () => {
     const hub = await startHub({ limit: 30, window: 40 });
@@ -30,8 +30,8 @@ test(
         "STALE",
         "REFILL",
       ];
-      const told = lines.flatMap((line) => steps.filter((step) => line.includes(`${step}:`)));
-      expect(told).toEqual(steps);
+      const shown = lines.flatMap((line) => steps.filter((step) => line.includes(`${step}:`)));
+      expect(shown).toEqual(steps);
       expect(lines.join("\n")).toMatch(/has no pull left of 30 in 40 s; the next one is free at/);
       expect(lines.join("\n")).toMatch(/Warning: 299 - "served from cache, last confirmed \d+ s ago/);
 

@@ -1,4 +1,4 @@
-/** The demo's course: the whole ladder, from a cold start until all pulls are back, told as it happens. */
+/** The demo's course: every degradation step, from a cold start until all pulls are back. */
 import { stateMeanings } from "../../src/quota/snapshot.ts";
 import { bytesText } from "../../src/telemetry/bytes.ts";
 import type { Hub } from "../support/hub.ts";
@@ -45,7 +45,7 @@ class Guide {
     this.#options = options;
   }
 
-  /** Many nodes, one image that nobody has. */
+  /** Many nodes, one image that no node has. */
   async cold(): Promise<void> {
     const { isWatched } = this.#options;
     await this.#watch(4);
@@ -93,7 +93,7 @@ class Guide {
   async exhausted(last: string): Promise<void> {
     this.#say(`REFUSED: node-3 pulls ${last}:1, which is not held.`);
     const { errors } = await this.#setup.pull("node-3", last);
-    this.#say(`  node-3 is told: ${reasonIn(errors[0] ?? "nothing")}`);
+    this.#say(`  node-3 gets: ${reasonIn(errors[0] ?? "nothing")}`);
     await this.#watch(4);
     this.#say(`STALE: all ${nodes.length} nodes pull shop/web:1, which is held but cannot be checked now.`);
     const results = await this.#herd("shop/web");

@@ -19,7 +19,7 @@ export interface FuzzOptions {
   readonly crashes: string;
   /** Where what reached a new place is kept; among the caches unless it is given. */
   readonly corpus?: string;
-  /** Told of each line that the fuzzer says. */
+  /** Called with each line of the fuzzer's output. */
   readonly said?: (line: string) => void;
 }
 

@@ -1,4 +1,4 @@
-/** `npm run fuzz [-- TARGET…] [-- --minutes N]`: an hour unless told otherwise, shared by the targets. */
+/** `npm run fuzz [-- TARGET…] [-- --minutes N]`: an hour by default, shared by the targets. */
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { fuzz } from "./fuzzer.ts";

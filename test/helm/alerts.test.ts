@@ -103,7 +103,7 @@ const courses: Readonly<Record<string, Course>> = {
     labels: { ...pod, reason: "full" },
   },
   HubcapBlobsQuarantined: {
-    // The first time that it is told, it is not 0 any more.
+    // The first sample is not 0 any more.
     series: {
       [series("hubcap_quarantined_total", { ...pod, reason: "bytes" })]: "_x9 1x30",
     },
@@ -229,9 +229,9 @@ it("every alert leads to an entry of the runbook that is there", async () => {
 it("alerts and dashboard read no metric that Hubcap does not tell", async () => {
   const hubcap = await startHubcap();
   try {
-    const told = (await ask(`${hubcap.statusUrl}/metrics`)).body.toString();
+    const metrics = (await ask(`${hubcap.statusUrl}/metrics`)).body.toString();
     const types = new Map(
-      [...told.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = "", type = ""]) => [name, type]),
+      [...metrics.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = "", type = ""]) => [name, type]),
     );
     const families = new Set(
       [...types].flatMap(([name, type]) => [

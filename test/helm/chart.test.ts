@@ -98,9 +98,9 @@ function bindings(manifests: readonly Manifest[]): string[] {
 }
 
 withClient("helm", () => {
-  it("passes lint without a warning, with and without what has to be told", async () => {
+  it("passes lint without a warning, with and without the values that it requires", async () => {
     expect(await lint(least)).toContain("0 chart(s) failed");
-    expect(await lint({ ...setups["every other wish"], ...setups["monitoring"] })).toContain(
+    expect(await lint({ ...setups["every other setting"], ...setups["monitoring"] })).toContain(
       "0 chart(s) failed",
     );
   });
@@ -184,7 +184,7 @@ withClient("helm", () => {
     expect(manifests.map(({ metadata }) => metadata.name.length).filter((length) => length > 63)).toEqual([]);
   });
 
-  it("lets pods be listed only when it is told to, and only where they are to be", async () => {
+  it("lets pods be listed only where the values say so", async () => {
     const warm = { fromCluster: { enabled: true, namespaces: ["shop", "blog"] } };
     const some = await render({ ...least, rbac: { listPods: true }, config: { warm } });
     const all = await render({ ...least, rbac: { listPods: true } });

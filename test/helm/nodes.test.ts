@@ -1,4 +1,4 @@
-/** The chart's node agent: what it is told to do, done on a node that is a folder. */
+/** The chart's node agent: what it writes, on a node that is a folder. */
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -80,7 +80,7 @@ export const setups: Readonly<Record<string, Values>> = {
     persistence: { existingClaim: "cache" },
     config: { storage: { capacity: "2TB" } },
   },
-  "a volume to its wishes": {
+  "a volume with settings": {
     ...least,
     persistence: {
       size: "1Ti",
@@ -100,7 +100,7 @@ export const setups: Readonly<Record<string, Values>> = {
       annotations: { "eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x" },
     },
   },
-  "every other wish": {
+  "every other setting": {
     ...least,
     imagePullSecrets: [{ name: "pull" }],
     nameOverride: "mirror",

@@ -127,7 +127,7 @@ describe("an import", () => {
     const { mirror, ended } = await gap.servedFrom(damaged);
     expect(ended.code).toBe(1);
     expect(ended.errors).toContain(`came as ${layer?.digest}`);
-    // What had come whole before may be found again and kept, but nobody can ask for it.
+    // What had come whole before may be found again and kept, but no client can ask for it.
     const { images } = (await mirror.status("/api/v1/cache/images")) as { images: { repository: string }[] };
     expect(images.filter(({ repository }) => /^(docker|ghcr)\.io\//.test(repository))).toEqual([]);
     await mirror.dispose();

@@ -9,7 +9,7 @@ import { startHub } from "../support/hub.ts";
 import { startHubcap, upstreamOf } from "../support/hubcap.ts";
 import { buildImage } from "../support/images.ts";
 
-test("an upstream's certificate and a stale answer are told in the metrics", async () => {
+test("an upstream's certificate and a stale answer show in the metrics", async () => {
   const folder = await mkdtemp(join(tmpdir(), "hubcap-test-ca-"));
   onTestFinished(() => rm(folder, { recursive: true }));
   const ca = join(folder, "ca.pem");

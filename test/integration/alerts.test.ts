@@ -1,4 +1,4 @@
-/** Alert webhooks of a running Hubcap: what they are told of quota, upstreams, blobs and tags. */
+/** Alert webhooks of a running Hubcap: what they get about quota, upstreams, blobs and tags. */
 import { open, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,14 +24,14 @@ afterEach(async () => {
   await hub.stop();
 });
 
-/** What the webhook was told so far. */
-const told = (): string[] =>
+/** What the webhook has got so far. */
+const received = (): string[] =>
   hook.posted.map(({ body }) => {
     const { event, state, subject } = body as Record<string, string>;
     return `${event} ${state} ${subject}`;
   });
 
-it("a quota that runs out is told at once, and again when it is over", async () => {
+it("a quota that runs out is sent at once, and again when it is over", async () => {
   const urlFile = join(tmpdir(), `hubcap-hook-${process.pid}`);
   await writeFile(urlFile, `${hook.url}/s3cret\n`);
   const alerts = [{ urlFile, on: ["quota-low", "quota-exhausted"], minInterval: "0s" }];
@@ -44,11 +44,11 @@ it("a quota that runs out is told at once, and again when it is over", async () 
     hub.push(image, "library/app", seed);
     await ask(`${hubcap.url}/v2/library/app/manifests/${image.root.digest}`);
   }
-  await expect.poll(told).toEqual(["quota-low firing docker.io", "quota-exhausted firing docker.io"]);
+  await expect.poll(received).toEqual(["quota-low firing docker.io", "quota-exhausted firing docker.io"]);
   const sixHours = 6 * 3600_000;
   hub.advance(sixHours);
   await clock.advance(hubcap, sixHours);
-  await expect.poll(told).toContain("quota-exhausted resolved docker.io");
+  await expect.poll(received).toContain("quota-exhausted resolved docker.io");
   expect(JSON.stringify(hubcap.logs())).not.toContain("s3cret");
   const sent = (): Promise<number> => hubcap.metric("hubcap_alert_messages_total", { result: "sent" });
   await expect.poll(sent).toBeGreaterThanOrEqual(3);
@@ -64,12 +64,12 @@ it("an upstream that is down, and tags that are served stale for that", async ()
   const outage = hub.fault({ kind: "status", status: 503 });
   for (let count = 0; count < 6; count++) await ask(`${hubcap.url}/v2/library/app/manifests/1`);
   await expect
-    .poll(() => told().toSorted())
+    .poll(() => received().toSorted())
     .toEqual(["stale firing docker.io", "upstream-down firing docker.io"]);
   outage.remove();
   const toldLater = async (): Promise<string[]> => {
     await ask(`${hubcap.url}/v2/library/app/manifests/1`);
-    return told();
+    return received();
   };
   await expect.poll(toldLater, { interval: 500 }).toContain("upstream-down resolved docker.io");
   expect(JSON.stringify(hubcap.logs())).not.toContain("s3cret");

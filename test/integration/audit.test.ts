@@ -144,15 +144,17 @@ it("stands between the lines of the log when it goes to standard output", async 
   expect(line).not.toHaveProperty("level");
 });
 
-it("loses lines, and never a pull, when the disk is full: told once", async () => {
+it("loses lines, and never a pull, when the disk is full, and logs it once", async () => {
   await start({ file: "/dev/full" });
   for (const node of ["first", "second", "third"]) {
     expect(await pull("1", node)).toBe(200);
     const lost = node === "first" ? 1 : node === "second" ? 2 : 3;
     await expect.poll(() => hubcap.metric("hubcap_audit_lost_lines_total")).toBe(lost);
   }
-  const told = hubcap.logs().filter(({ msg }) => String(msg).startsWith("the audit log cannot be written"));
-  expect(told).toHaveLength(1);
+  const complaints = hubcap
+    .logs()
+    .filter(({ msg }) => String(msg).startsWith("the audit log cannot be written"));
+  expect(complaints).toHaveLength(1);
 });
 
 it("is not there unless it is asked for", async () => {

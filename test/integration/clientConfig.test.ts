@@ -8,7 +8,7 @@ import { parse, parseDocument, type YAMLMap } from "yaml";
 import { expect, onTestFinished, test } from "vitest";
 import { shippedUpstreams } from "../../src/cli/configuration.ts";
 import { makeAuthority } from "../support/certificates.ts";
-import { door, runHubcap } from "../support/run.ts";
+import { entry, runHubcap } from "../support/run.ts";
 
 const mirror = ["--mirror", "http://hubcap.example:5000"];
 const two = ["--upstream", "docker.io", "--upstream", "ghcr.io"];
@@ -286,7 +286,7 @@ test("a folder that cannot be made is said in one line, also where the system ne
 
 test("--stay keeps the files until SIGTERM", async () => {
   const root = folder();
-  const args = [door, "client-config", "containerd", ...mirror, ...two, "--write", root, "--stay"];
+  const args = [entry, "client-config", "containerd", ...mirror, ...two, "--write", root, "--stay"];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
   onTestFinished(() => void child.kill("SIGKILL"));
   let output = "";

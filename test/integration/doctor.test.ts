@@ -1,4 +1,4 @@
-/** `hubcap doctor`: each cause that it knows is made for real, and must be told by its code, its sentence and its exit code. */
+/** `hubcap doctor`: each cause that it knows is made for real, and must be reported by its code, its sentence and its exit code. */
 import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { verdicts } from "../../src/cli/doctor/verdicts.ts";
 import { ask } from "../support/ask.ts";
@@ -12,7 +12,7 @@ import {
   hubWith,
   push,
   serve,
-  told,
+  verdictsSeen,
 } from "../support/doctor.ts";
 import { htmlFault } from "../support/faults.ts";
 import { startHub, type Hub } from "../support/hub.ts";
@@ -79,7 +79,7 @@ describe("a pull that works", () => {
     ]);
   });
 
-  test("through the mirror: the mirror pays for what it did not hold, the second time nobody pays", async () => {
+  test("through the mirror: the mirror pays for what it did not hold, the second time costs nothing", async () => {
     const before = hub.spent("cluster");
     const first = await diagnose({ args: [image, ...mirrored(), ...straight()] });
     expect(first.verdict.code).toBe("ok");
@@ -202,9 +202,9 @@ describe("the account", () => {
     expect([code, spent.counts.manifestGets.total]).toEqual(["rate-limited", 0]);
     expect(sentence).toContain("docker.io has none of 2 pulls left for 127.0.0.1");
     const front = await frontOf(spent);
-    const [through, told] = await failure(image, "--mirror", front.url, ...straight());
+    const [through, another] = await failure(image, "--mirror", front.url, ...straight());
     expect(through).toBe("rate-limited");
-    expect(told).toContain("the mirror says that");
+    expect(another).toContain("the mirror says that");
   });
 
   test("token-realm: a token service that is not allowed", async () => {
@@ -323,7 +323,7 @@ describe("a proxy in the way", () => {
 });
 
 describe("the mirror", () => {
-  test("mirror-down: nobody listens, nobody answers, or a proxy answers for it", async () => {
+  test("mirror-down: no listener, no answer, or the answer of a proxy", async () => {
     expect((await failure(image, "--mirror", "http://127.0.0.1:9", ...straight()))[0]).toBe("mirror-down");
     const silent = await serve(() => undefined);
     const args = [image, "--timeout", "0.5", "--mirror", silent.origin, ...straight()];
@@ -352,7 +352,7 @@ describe("the mirror", () => {
     const strict = await frontOf(hub, { credential }, {}, { policy });
     const [code, sentence] = await failure(image, "--mirror", strict.url, ...straight());
     expect(code).toBe("policy-refused");
-    expect(sentence).toContain("the mirror says that");
+    expect(another).toContain("the mirror says that");
   });
 
   test("mirror-login: it asks for a certificate", async () => {
@@ -379,7 +379,7 @@ describe("the mirror", () => {
     expect(sentence).toContain("does not serve the source host ghcr.io");
   });
 
-  test("upstream-down, told by the mirror and by the registry's own answer", async () => {
+  test("upstream-down, from the mirror's answer and from the registry's own", async () => {
     hub.fault({ kind: "status", status: 503, origin: "registry" });
     const fresh = "docker.io/library/app:1.29";
     expect((await failure(fresh, ...mirrored(), ...straight()))[0]).toBe("upstream-down");
@@ -392,12 +392,12 @@ describe("the mirror", () => {
     other.fault({ kind: "flip", at: 5, asks: "manifest", method: "GET" });
     const [code, sentence] = await failure(image, "--mirror", front.url, ...straight(other));
     expect(code).toBe("upstream-broken");
-    expect(sentence).toContain("the mirror says that");
+    expect(another).toContain("the mirror says that");
   });
 });
 
 test("every verdict there is was provoked above", () => {
-  expect([...told].toSorted(byText)).toEqual(Object.keys(verdicts).toSorted(byText));
+  expect([...verdictsSeen].toSorted(byText)).toEqual(Object.keys(verdicts).toSorted(byText));
 });
 
 test.each([

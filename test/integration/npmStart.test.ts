@@ -1,4 +1,4 @@
-/** `npm start`: who ends npm, however, ends Hubcap as if it had been told itself. */
+/** `npm start`: a signal to npm stops Hubcap as one to Hubcap itself does. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
@@ -18,7 +18,7 @@ let npm: ChildProcess;
 let client: Socket;
 const lines: Line[] = [];
 
-const told = (): string[] => lines.map(({ msg }) => msg);
+const messages = (): string[] => lines.map(({ msg }) => msg);
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "hubcap-npm-"));
   const config = join(folder, "hubcap.yaml");
@@ -35,7 +35,7 @@ beforeEach(async () => {
   });
   lines.length = 0;
   if (npm.stdout) createInterface(npm.stdout).on("line", (line) => lines.push(JSON.parse(line) as Line));
-  await vi.waitUntil(() => told().includes("serving"), patience);
+  await vi.waitUntil(() => messages().includes("serving"), patience);
   const { hostname, port } = new URL(lines[0]?.registry ?? "");
   // While there is a client that is being served, Hubcap has something to wait for.
   client = connect(Number(port), hostname);
@@ -63,8 +63,8 @@ it.each([
 ])("drains for %s", async (_, end) => {
   const ended = new Promise((resolve) => npm.once("close", resolve));
   end(npm.pid ?? 0);
-  await expect.poll(told, patience).toContain("draining");
+  await expect.poll(messages, patience).toContain("draining");
   client.destroy();
   await ended;
-  expect(told()).toEqual(["serving", "draining", "stopped"]);
+  expect(messages()).toEqual(["serving", "draining", "stopped"]);
 });

@@ -139,9 +139,9 @@ describe("a rule by name", () => {
     expect(await get(manifest("latest"))).toMatchObject({ status: 403, code: "DENIED" });
     expect((await get(manifest("1"))).status).toBe(200);
     expect((await get(manifest(image.root.digest))).status).toBe(200);
-    const told = await get(manifest("1", "prod/app"));
-    expect(told.status).toBe(403);
-    expect(told.message).toMatch(/tags can move, so pull it by its digest/);
+    const answer = await get(manifest("1", "prod/app"));
+    expect(answer.status).toBe(403);
+    expect(answer.message).toMatch(/tags can move, so pull it by its digest/);
     const held = (await push({}, "1", "prod/app")).root.digest;
     expect((await get(manifest(held, "prod/app"))).status).toBe(200);
   });
@@ -160,9 +160,9 @@ describe("the size of an image", () => {
     const small = await push({ layerBytes: 1000 }, "small");
     const setup = await open({ rules: [{ match: ["**"], maxSize: "20kB" }] });
     expect((await get(manifest("large"))).status).toBe(200); // an index is served as it is
-    const told = await get(manifest(child(large).digest));
-    expect(told).toMatchObject({ status: 403, code: "DENIED" });
-    expect(told.message).toMatch(/its layers are \d+ bytes and maxSize is 20000/);
+    const answer = await get(manifest(child(large).digest));
+    expect(answer).toMatchObject({ status: 403, code: "DENIED" });
+    expect(answer.message).toMatch(/its layers are \d+ bytes and maxSize is 20000/);
     for (const digest of [child(large).layer, child(large).config]) {
       expect((await get(blob(digest))).status).toBe(403);
       expect((await get(blob(digest), { method: "HEAD" })).status).toBe(403);
@@ -182,12 +182,14 @@ describe("the size of an image", () => {
     expect((await get(blob(child(small).layer))).status).toBe(200);
     expect(hub.counts.requests).toEqual([]);
 
-    const told2 = (await setup.status(`/api/v1/explain?image=docker.io/team/app@${child(large).digest}`)) as {
+    const explained = (await setup.status(
+      `/api/v1/explain?image=docker.io/team/app@${child(large).digest}`,
+    )) as {
       wouldAnswer: string;
       why: string;
     };
-    expect(told2.wouldAnswer).toBe("refused");
-    expect(told2.why).toContain("policy.rules.0 (**) refuses");
+    expect(explained.wouldAnswer).toBe("refused");
+    expect(explained.why).toContain("policy.rules.0 (**) refuses");
   });
 
   it("is asked anew when the rule changes", async () => {
@@ -213,9 +215,9 @@ describe("the platform of an image", () => {
     expect(body.equals(image.manifests.get(image.root.digest)?.bytes ?? Buffer.alloc(0))).toBe(true);
     hub.counts.reset();
     const arm = child(image, "linux/arm64");
-    const told = await get(manifest(arm.digest));
-    expect(told).toMatchObject({ status: 403, code: "DENIED" });
-    expect(told.message).toMatch(/it is for linux\/arm64, and only linux\/amd64 may be pulled/);
+    const answer = await get(manifest(arm.digest));
+    expect(answer).toMatchObject({ status: 403, code: "DENIED" });
+    expect(answer.message).toMatch(/it is for linux\/arm64, and only linux\/amd64 may be pulled/);
     expect(hub.counts.charged.total).toBe(0);
     expect((await get(manifest(child(image).digest))).status).toBe(200);
     expect((await get(blob(child(image).layer))).status).toBe(200);
@@ -228,7 +230,7 @@ describe("the platform of an image", () => {
     const attestation = index.manifests.find(({ platform }) => platform.os === "unknown")?.digest ?? "";
     expect((await get(manifest(attestation))).status).toBe(200);
 
-    // Asked for by digest in a repository where no index told it, the image's own config does.
+    // Asked for by digest in a repository where no index names it, the image's own config does.
     const single = await buildImage({ seed: "single", platforms: ["linux/arm64"] });
     hub.push(single, "team/single", "1");
     expect((await get(manifest(child(single, "linux/arm64").digest, "team/single"))).status).toBe(403);
@@ -242,9 +244,9 @@ describe("the age of an image", () => {
   it("counts from the date in its config", async () => {
     const image = await push();
     const setup = await open({ rules: [{ match: ["**"], minAge: `${Math.ceil(ageDays + 1)}d` }] });
-    const told = await get(manifest(child(image).digest));
-    expect(told).toMatchObject({ status: 403, code: "DENIED" });
-    expect(told.message).toMatch(/it was created at 2026-01-01T00:00:00Z and is too young: pull it after/);
+    const answer = await get(manifest(child(image).digest));
+    expect(answer).toMatchObject({ status: 403, code: "DENIED" });
+    expect(answer.message).toMatch(/it was created at 2026-01-01T00:00:00Z and is too young: pull it after/);
     expect((await get(blob(child(image).layer))).status).toBe(403);
     await setup.restart({
       upstreams: { "docker.io": upstreamOf(hub) },
@@ -261,9 +263,9 @@ describe("the age of an image", () => {
     const clock = await MovableClock.make("wall");
     onTestFinished(() => clock.dispose());
     const setup = await open({ rules: [{ match: ["**"], minAge: "1d" }] }, {}, clock.start);
-    const told = await get(manifest("undated"));
-    expect(told.status).toBe(403);
-    expect(told.message).toMatch(/when Hubcap first saw it, since its config has no date/);
+    const answer = await get(manifest("undated"));
+    expect(answer.status).toBe(403);
+    expect(answer.message).toMatch(/when Hubcap first saw it, since its config has no date/);
     await clock.advance(setup, 86_400_000);
     expect((await get(manifest("undated"))).status).toBe(200);
   });
@@ -293,15 +295,15 @@ describe("an immutable tag", () => {
     expect(await digestOf("v1")).toBe(first.root.digest);
     const second = await push({ seed: "second" }, "v1");
     const events = await openReply(`${setup.statusUrl}/api/v1/quota/events`);
-    let told = "";
-    events.setEncoding("utf8").on("data", (text: string) => (told += text));
+    let answer = "";
+    events.setEncoding("utf8").on("data", (text: string) => (answer += text));
     expect(await digestOf("v1")).toBe(first.root.digest);
     expect(await digestOf("v1", "HEAD")).toBe(first.root.digest);
     const line = await setup.logged(({ msg }) => /has moved upstream/.test(String(msg)));
     expect(line).toMatchObject({ tag: "v1", first: first.root.digest, level: "error" });
     expect(await setup.metric("hubcap_immutable_tag_moves_total")).toBe(1);
     await expect
-      .poll(() => /event: moved\ndata: (.*)\n/.exec(told)?.[1])
+      .poll(() => /event: moved\ndata: (.*)\n/.exec(answer)?.[1])
       .toContain(`"tag":"v1","first":"${first.root.digest}","now":"${second.root.digest}"`);
     events.destroy();
 

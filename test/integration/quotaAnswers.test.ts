@@ -1,4 +1,4 @@
-/** What pulls are told of quota, and what Hubcap counts as saved. */
+/** What answers to pulls say about quota, and what Hubcap counts as saved. */
 import { afterEach, expect, test } from "vitest";
 import type { Snapshot } from "../../src/quota/snapshot.ts";
 import { ask, type AskOptions } from "../support/ask.ts";
@@ -55,7 +55,7 @@ test("an answer that spent a pull tells how many are left, one that spent none d
   expect(rateLimitOf(await get(hubcap, "a/manifests/1", { method: "HEAD" }))).toEqual([undefined, undefined]);
 });
 
-test("where an account has no limit, none is told", async () => {
+test("where an account has no limit, the headers name none", async () => {
   const accounts = { paid: { password: "p", limit: "unlimited" } } as const;
   const { hub, hubcap } = await open({ accounts }, { credential: { username: "paid", password: "p" } });
   await push(hub, "a");

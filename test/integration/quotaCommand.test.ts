@@ -64,7 +64,7 @@ function quotaWith(env: NodeJS.ProcessEnv, ...args: string[]): Promise<Ended> {
   return runHubcap(["quota", ...args], { FORCE_COLOR: undefined, NO_COLOR: undefined, ...env });
 }
 
-test("prints an aligned table without colour where nobody looks", async () => {
+test("prints an aligned table without colour where the output is no terminal", async () => {
   const { code, output, errors } = await quota("--status", url);
   expect([code, errors]).toEqual([0, ""]);
   expect(output).toMatch(/^[ -~\n]+$/);

@@ -1,4 +1,4 @@
-/** Images that have to be signed: what is served, what is refused and why, what it costs, and that nothing opens the door. */
+/** Images that have to be signed: what is served, what is refused and why, what it costs, and that nothing gets around it. */
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -115,10 +115,10 @@ describe.each(wayNames)("an image signed by %s", (name) => {
       ["copied", new RegExp(`of another image \\(${good.root.digest}\\)`)],
       ["tampered", /was changed/],
     ] as const) {
-      const told = await get(`manifests/${tag}`);
-      expect(told).toMatchObject({ status: 403, code: "DENIED" });
-      expect(told.message).toMatch(why);
-      expect(told.message).toMatch(/^verify\.0 refuses docker\.io\/team\/app@sha256:/);
+      const answer = await get(`manifests/${tag}`);
+      expect(answer).toMatchObject({ status: 403, code: "DENIED" });
+      expect(answer.message).toMatch(why);
+      expect(answer.message).toMatch(/^verify\.0 refuses docker\.io\/team\/app@sha256:/);
     }
     expect(await setup.metric("hubcap_policy_refused_total", { reason: "signature" })).toBe(3);
   });
@@ -136,8 +136,8 @@ describe.each(wayNames)("an image signed by %s", (name) => {
       expect((await get(`blobs/${digest}`, { headers: { range: "bytes=0-3" } })).status).toBe(403);
       expect((await get(`blobs/${digest}`, { method: "HEAD" })).status).toBe(403);
     }
-    const told = await setup.status("/api/v1/explain?image=docker.io/team/app:1");
-    expect(told).toMatchObject({ wouldAnswer: "refused", why: expect.stringContaining("another key") });
+    const answer = await setup.status("/api/v1/explain?image=docker.io/team/app:1");
+    expect(answer).toMatchObject({ wouldAnswer: "refused", why: expect.stringContaining("another key") });
   });
 
   it("is served as one platform alone when that is signed itself", async () => {
@@ -181,10 +181,10 @@ describe("an image that is not signed", () => {
   it("is refused, and for a minute at no further cost", async () => {
     await push("1");
     await open();
-    const told = await get("manifests/1");
-    expect(told).toMatchObject({ status: 403, code: "DENIED" });
-    expect(told.message).toMatch(/it is not signed: sign it with cosign/);
-    expect(Number(told.retryAfter)).toBeLessThanOrEqual(60);
+    const answer = await get("manifests/1");
+    expect(answer).toMatchObject({ status: 403, code: "DENIED" });
+    expect(answer.message).toMatch(/it is not signed: sign it with cosign/);
+    expect(Number(answer.retryAfter)).toBeLessThanOrEqual(60);
     expect(hub.counts.charged.total).toBe(1);
     hub.counts.reset();
     for (let time = 0; time < 5; time += 1) expect((await get("manifests/1")).status).toBe(403);
@@ -202,7 +202,7 @@ describe("an image that is not signed", () => {
   it("is not vouched for by what only looks like a signature and names it", async () => {
     const image = await push("1");
     const manifest = child(image);
-    // Whoever may push can list an image as a layer of a manifest that needs no signature.
+    // A client that may push can list an image as a layer of a manifest that needs no signature.
     const bytes = Buffer.from(
       JSON.stringify({
         schemaVersion: 2,

@@ -51,7 +51,7 @@ async function call(path: string, options: AskOptions = {}) {
   return { status: reply.status, body: JSON.parse(body) as unknown };
 }
 
-/** A call with the admin token unless told otherwise. */
+/** A call with the admin token by default. */
 function rehearse(mode: "empty" | "down", minutes: number, bearer = token) {
   return call("/api/v1/rehearse", {
     method: "POST",
@@ -277,7 +277,7 @@ test("no answer, nor the page, and no line of the log tells a secret", async () 
   answers.push((await ask(`${hubcap.statusUrl}/?image=nginx`)).body.toString());
   expect(answers.at(-1)).toContain("account cluster");
   expect(answers.length).toBeGreaterThan(20);
-  const told = [...answers, JSON.stringify(hubcap.logs()), hubcap.errors].join("\n");
-  expect(told).not.toContain(token);
-  expect(told).not.toContain(password);
+  const result = [...answers, JSON.stringify(hubcap.logs()), hubcap.errors].join("\n");
+  expect(result).not.toContain(token);
+  expect(result).not.toContain(password);
 });

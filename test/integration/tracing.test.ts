@@ -144,7 +144,7 @@ it("nothing secret is sent to the collector, and no trace to the upstream", asyn
   expect(JSON.stringify(hubcap?.logs())).not.toContain("collector-token");
 });
 
-it("who is not sampled is not traced, and whoever asks for a trace gets one", async () => {
+it("a request that is not sampled is not traced, and one with a trace of its own is", async () => {
   const { url } = await start({ endpoint: collector.url, sampleRatio: "0%" });
   const path = `${url}/v2/library/app/manifests/${image.root.digest}`;
   await ask(path, { headers: { "x-hubcap-node": "silent" } });
@@ -167,8 +167,8 @@ it("a collector that fails costs spans and one line of the log, and no pull", as
   await ask(path, { headers: { "x-hubcap-node": "later" } });
   await traceOf({ "hubcap.client": "later" });
   await hubcap?.logged((line) => line["msg"] === "traces are sent again");
-  const told = hubcap?.logs().filter((line) => String(line["msg"]).startsWith("traces cannot be sent"));
-  expect(told).toHaveLength(1);
+  const answer = hubcap?.logs().filter((line) => String(line["msg"]).startsWith("traces cannot be sent"));
+  expect(answer).toHaveLength(1);
 });
 
 it("the last spans are sent when the process ends", async () => {

@@ -112,7 +112,7 @@ test("warming stops where saving begins, says what is left, and pulls go on from
   expect((await pull(hubcap, "library/e")).errors).toEqual([]);
   expect(hub.spent()).toBe(9);
   expect(await hubcap.metric("hubcap_warm_images_total", { result: "left" })).toBe(2);
-  // One was told; the other did not ask again.
+  // One got the answer; the other did not ask again.
   expect(await hubcap.metric("hubcap_quota_refused_total", { reason: "warm" })).toBe(1);
 });
 
@@ -171,7 +171,7 @@ test("an upstream that fails costs only the images that were asked of it then", 
   expect(job.images[0]?.error).toMatch(/500/);
 });
 
-test("nothing is evicted for what nobody has asked for", async () => {
+test("nothing is evicted for what no client has asked for", async () => {
   const { hub, hubcap } = await openWarmSetup({}, { storage: { capacity: "100kB", minFree: "0B" } });
   hub.push(await buildImage({ seed: "large", layers: 2, layerBytes: 60_000 }), "library/large", "1");
   expect((await pull(hubcap, "library/web")).errors).toEqual([]);

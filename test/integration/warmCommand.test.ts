@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Hubcap } from "../support/hubcap.ts";
 import { buildImage } from "../support/images.ts";
-import { door, runHubcap } from "../support/run.ts";
+import { entry, runHubcap } from "../support/run.ts";
 import { folder, openWarmSetup, tokenFile } from "../support/warm.ts";
 
 /** Runs `hubcap warm` to its end; what it says on standard error, by lines. */
@@ -33,7 +33,7 @@ test("a list with comments and blank lines is fetched, a line for each image, an
   expect(hub.spent()).toBe(4);
 });
 
-test("all names that are wrong are told at once, with their places, and nothing is fetched", async () => {
+test("all names that are wrong are reported at once, with their places, and nothing is fetched", async () => {
   const { hub, hubcap } = await openWarmSetup();
   const input = "web:1\n\nno such image\nquay.io/a/b\n";
   const { code, errors } = await warm(hubcap, ["-f", "-", "UPPER"], input);
@@ -52,7 +52,7 @@ test("when the quota runs low it ends with 1 and says what is left, and when to 
   hub.push(await buildImage({ seed: "b" }), "library/b", "1");
   const { code, output, errors } = await warm(hubcap, ["web:1", "b:1", "b:2"]);
   expect([code, output]).toEqual([1, "1 of 3 images are held\n"]);
-  // An image that failed may be told before the job is over, or with what is left.
+  // An image that failed may be reported before the job is over, or with what is left.
   expect(errors.toSorted()).toEqual([
     "failed docker.io/library/b:2: docker.io has no manifest library/b:2",
     expect.stringMatching(/^held docker\.io\/library\/web:1/),
@@ -97,7 +97,7 @@ test("without the token, or without a Hubcap, it is one line and 1", async () =>
 test("interrupted, it cancels what it ordered", async () => {
   const { hub, hubcap } = await openWarmSetup();
   const hang = hub.fault({ kind: "hang", asks: "manifest" });
-  const args = [door, "warm", "--status", hubcap.statusUrl, "--token-file", tokenFile, "web:1"];
+  const args = [entry, "warm", "--status", hubcap.statusUrl, "--token-file", tokenFile, "web:1"];
   const ended = new Promise<{ code: unknown; errors: string }>((resolve) => {
     const child = execFile(process.execPath, args, (error, _output, errors) =>
       resolve({ code: error?.code, errors }),

@@ -9,7 +9,7 @@ import { startHub, type Hub, type HubOptions } from "./hub.ts";
 import { startHubcap, upstreamOf, type Hubcap, type WrittenConfig } from "./hubcap.ts";
 import { buildImage, type Image } from "./images.ts";
 
-/** What clients send, and nobody may ever read again. */
+/** What clients send, and what may show nowhere. */
 export const secrets = {
   ci: canaryOf("ci"),
   other: canaryOf("other"),
@@ -56,7 +56,7 @@ export async function openAccessSetup(
     accounts: { cluster: { password: secrets.cluster }, dev: { password: secrets.dev } },
     ...hubOptions,
   });
-  const image = await buildImage({ seed: "behind a door", layers: 1, layerBytes: 100_000 });
+  const image = await buildImage({ seed: "access", layers: 1, layerBytes: 100_000 });
   for (const name of ["public/app", "private/app", "private/own"]) hub.push(image, name, "1");
   hub.shelf.restrict("private/app", ["cluster", "dev"]);
   hub.shelf.restrict("private/own", ["cluster"]);

@@ -1,4 +1,4 @@
-/** A secret that is nobody's: where it turns up, a real one would have. */
+/** A secret of the tests' own: where it turns up, a real one would have. */
 
 /** What every secret in tests should contain. Nothing that Hubcap writes may, and neither may the output of a test run. */
 export const canary = "hubcap~canary+7d3f";

@@ -1,4 +1,4 @@
-/** A clock of Hubcap's that a test moves ahead, so that nobody has to wait for a time to pass. */
+/** A clock of Hubcap's that a test moves ahead, so that no test waits for time to pass. */
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -17,7 +17,7 @@ import { startHubcap, upstreamOf, type Hubcap } from "./hubcap.ts";
 import { buildImage } from "./images.ts";
 
 /** The codes of all verdicts so far. */
-export const told = new Set<string>();
+export const verdictsSeen = new Set<string>();
 
 /** Gives a stand-in `repository:1`, for two platforms, and `repository:1.29`. */
 export async function push(to: Hub, repository: string): Promise<void> {
@@ -81,7 +81,7 @@ export async function diagnose({ args, env = {} }: Case): Promise<Diagnosis> {
     const { values, positionals } = line.given as Given<"doctor">;
     const works = await doctor(positionals, { ...values, tokenFile: values["token-file"] });
     const diagnosis = JSON.parse(String(print.mock.lastCall?.[0])) as Diagnosis;
-    told.add(diagnosis.verdict.code);
+    verdictsSeen.add(diagnosis.verdict.code);
     expect(diagnosis.verdict.sentence).toMatch(/^[^\n]+\.$/);
     expect(diagnosis.works).toBe(works);
     return diagnosis;

@@ -4,7 +4,7 @@ import type { QuotaAnswer, Bucket, QuotaRequest, Permit, QuotaError } from "../.
 /** One request that was let through, and how it was said to have gone. */
 export interface Taken {
   readonly request: QuotaRequest;
-  /** What its permit was told: exactly one thing, once the request is over. */
+  /** What was reported to its permit: exactly one thing, once the request is over. */
   readonly reports: (QuotaAnswer | "failed")[];
 }
 
@@ -39,7 +39,7 @@ export class FakeBucket implements Bucket {
     return this.taken.map(({ request }) => request.kind);
   }
 
-  /** The statuses that the permits of one kind were told. */
+  /** The statuses that were reported to the permits of one kind. */
   statuses(kind: QuotaRequest["kind"]): (number | "failed" | "twice" | "never")[] {
     return this.taken
       .filter(({ request }) => request.kind === kind)

@@ -30,7 +30,7 @@ export class FakeLedger implements Ledger {
   readonly lasting = new Set<number>();
   /** Set to make every write reject with it, as a full disk does. */
   failure: Error | undefined;
-  readonly #standings = new Map<string, SavedBucket>();
+  readonly #states = new Map<string, SavedBucket>();
   #sums: Sum[] = [];
   #lastId = 0;
 
@@ -68,18 +68,18 @@ export class FakeLedger implements Ledger {
 
   async latest(bucket: string): Promise<number | undefined> {
     const times = this.entries.filter((entry) => entry.bucket === bucket).map(({ time }) => time);
-    const standing = this.#standings.get(bucket);
-    if (standing) times.push(standing.time);
+    const state = this.#states.get(bucket);
+    if (state) times.push(state.time);
     return times.length === 0 ? undefined : Math.max(...times);
   }
 
   async state(bucket: string): Promise<SavedBucket | undefined> {
-    return this.#standings.get(bucket);
+    return this.#states.get(bucket);
   }
 
-  async keep(bucket: string, standing: SavedBucket): Promise<void> {
+  async keep(bucket: string, state: SavedBucket): Promise<void> {
     this.#write();
-    this.#standings.set(bucket, standing);
+    this.#states.set(bucket, state);
   }
 
   async refuse(spender: Spender): Promise<void> {

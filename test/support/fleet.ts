@@ -106,7 +106,7 @@ export class Fleet {
     return { taken: taken.promise, digest: digest.promise };
   }
 
-  /** The step of the ladder that the metrics show for docker.io. */
+  /** The degradation step that the metrics show for docker.io. */
   async state(): Promise<string> {
     const shown: string[] = [];
     for (const state of states) {
@@ -116,7 +116,7 @@ export class Fleet {
     return shown.join(" and ");
   }
 
-  /** The steps of docker.io's ladder that the log announces, in the order in which they were taken. */
+  /** The degradation steps of docker.io that the log announces, in the order in which they were taken. */
   announced(): unknown[] {
     return this.hubcap
       .logs()

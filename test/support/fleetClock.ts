@@ -1,4 +1,4 @@
-/** Loaded into Hubcap with `--import`: time passes for it when told so, also by the clock that otherwise never jumps. */
+/** Loaded into Hubcap with `--import`: a test moves its time, also by the clock that otherwise never jumps. */
 import "./movableClock.ts";
 
 const systemMonotonic = performance.now.bind(performance);

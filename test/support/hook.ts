@@ -1,4 +1,4 @@
-/** A webhook's other end: keeps what is posted, and answers as told. */
+/** A webhook's other end: keeps what is posted, and answers as the test says. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { json } from "node:stream/consumers";
 import { Receiver } from "./receiver.ts";

@@ -159,8 +159,8 @@ export class Hub {
       await this.#answer(record, request, response);
     } catch (error) {
       if (!(error instanceof GoneError) && !response.headersSent) {
-        const told = error instanceof Error ? (error.stack ?? error.message) : String(error);
-        response.writeHead(500, { "content-type": "text/plain" }).end(`the stand-in is broken: ${told}`);
+        const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
+        response.writeHead(500, { "content-type": "text/plain" }).end(`the stand-in is broken: ${reason}`);
       } else {
         response.destroy();
       }

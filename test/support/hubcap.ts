@@ -10,7 +10,7 @@ import { Child, type Exit } from "./child.ts";
 import type { Hub } from "./hub.ts";
 import type { InProcess } from "./inProcess.ts";
 import { sumOfMetric, type MetricLabels } from "./metrics.ts";
-import { door } from "./run.ts";
+import { entry } from "./run.ts";
 
 /** As `npm start` and the image have it. */
 export const nodeOptions = [
@@ -208,7 +208,7 @@ export class Hubcap {
   #spawn(configuration: string): Child {
     const machine = Object.entries(process.env).filter(([name]) => !name.startsWith("HUBCAP_"));
     return new Child(
-      [...nodeOptions, ...(this.#options.nodeArgs ?? []), door, "serve", "--config", configuration],
+      [...nodeOptions, ...(this.#options.nodeArgs ?? []), entry, "serve", "--config", configuration],
       { ...Object.fromEntries(machine), ...this.#options.env },
     );
   }

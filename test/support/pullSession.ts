@@ -131,8 +131,8 @@ export class PullSession {
     take: (piece: Buffer) => void,
   ): Promise<{ digest: string; size: number }> {
     if (response.statusCode !== 200) {
-      const told = (await drain(response)).toString().slice(0, 500);
-      throw new Error(`GET ${path}: ${response.statusCode} ${told}`);
+      const body = (await drain(response)).toString().slice(0, 500);
+      throw new Error(`GET ${path}: ${response.statusCode} ${body}`);
     }
     const hash = createHash("sha256");
     let size = 0;

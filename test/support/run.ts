@@ -2,8 +2,8 @@
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
-/** The door of the product. */
-export const door = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+/** The entry of the command line. */
+export const entry = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 
 export interface Ended {
   readonly code: number;
@@ -25,7 +25,7 @@ export function runHubcap(
   );
   return new Promise((resolve) => {
     const options = { env: { ...machine, ...env } };
-    const child = execFile(process.execPath, [door, ...args], options, (error, output, errors) =>
+    const child = execFile(process.execPath, [entry, ...args], options, (error, output, errors) =>
       resolve({ code: error === null ? 0 : Number(error.code), output, errors }),
     );
     child.stdin?.end(input);

@@ -133,7 +133,7 @@ export class Setup {
   }
 }
 
-/** Opens a setup: docker.io is the stand-in, without a limit unless told otherwise. Close it when done. */
+/** Opens a setup: docker.io is the stand-in, without a limit by default. Close it when done. */
 export async function openSetup(options: SetupOptions = {}): Promise<Setup> {
   const hub = await startHub({ limit: "unlimited", ...options.hub });
   const clock = await MovableClock.make("wall");

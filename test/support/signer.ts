@@ -108,7 +108,7 @@ export class Signer {
   readonly #key: KeyObject;
   readonly #cert: string | undefined;
   readonly #log: TestLog | undefined;
-  /** When the log is told, in ms since the epoch. */
+  /** When the entry is logged, in ms since the epoch. */
   readonly #at: number;
 
   private constructor(key: KeyObject, cert?: string, log?: TestLog, at = Date.now()) {

@@ -1,4 +1,4 @@
-/** A blob that nobody has asked for before, and one client. */
+/** A blob that no one has asked for before, and one client. */
 import { wholeOf, type Goods } from "../goods.ts";
 import { caches, type CacheName, type Case, type Lab } from "../lab.ts";
 import { download, type Download } from "../load/download.ts";
@@ -19,7 +19,7 @@ async function run(lab: Lab): Promise<Row[]> {
   };
   const found = await alternate<CacheName, Found>(caches, lab.quick ? 2 : 7, async (name) => {
     // Its total does not count: a virtual machine may hand memory that was freed back to its host, and to get that again can take
-    // as long as the download. So that nobody pays for what the other one has freed, the next one finds what this one has left.
+    // as long as the download. So that no case pays for what the one before has freed, the next one finds what this one has left.
     const { firstByteMs: firstOfAllMs } = await measure(name);
     return { ...(await measure(name, wholeOf(lab.shop.warmUp))), firstOfAllMs };
   });

@@ -9,7 +9,7 @@ export async function stall(url: string, path: string, count: number): Promise<A
   try {
     const readers = Array.from({ length: count }, async () => {
       const socket = open.adopt(connect(Number(port), hostname), (socket: Socket) => void socket.destroy());
-      // A socket that nobody reads from fills its small buffer and then stops.
+      // A socket that no one reads from fills its small buffer and then stops.
       const begun = once(socket, "readable");
       socket.write(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
       await begun;

@@ -17,7 +17,7 @@ const patience = ["--timeout", "30s"];
 /** GET requests over `connections` for so many seconds. Rejects when one was not answered with a 2xx. */
 export async function getMany(url: string, connections: number, seconds: number): Promise<Throughput> {
   const named = Object.entries(headers).flatMap(([name, value]) => ["-H", `${name}: ${value}`]);
-  const told = await runProgram(
+  const printed = await runProgram(
     "wrk",
     "-t1",
     `-c${connections}`,
@@ -26,10 +26,10 @@ export async function getMany(url: string, connections: number, seconds: number)
     ...named,
     url,
   );
-  const answers = /^Requests\/sec:\s+(?<number>[\d.]+)$/m.exec(told)?.groups?.["number"];
+  const answers = /^Requests\/sec:\s+(?<number>[\d.]+)$/m.exec(printed)?.groups?.["number"];
   const { number, factor = "" } =
-    /^Transfer\/sec:\s+(?<number>[\d.]+)(?<factor>[KMG]?)B$/m.exec(told)?.groups ?? {};
-  if (answers === undefined || number === undefined || /Non-2xx|Socket errors/.test(told))
-    throw new Error(`wrk at ${url}:\n${told}`);
+    /^Transfer\/sec:\s+(?<number>[\d.]+)(?<factor>[KMG]?)B$/m.exec(printed)?.groups ?? {};
+  if (answers === undefined || number === undefined || /Non-2xx|Socket errors/.test(printed))
+    throw new Error(`wrk at ${url}:\n${printed}`);
   return { answers: Number(answers), bytes: Number(number) * (factors[factor] ?? 1) };
 }

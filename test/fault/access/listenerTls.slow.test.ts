@@ -86,7 +86,7 @@ async function serialOf(url: string): Promise<string> {
 }
 
 describe("a listener with a certificate", () => {
-  test("serves both faces over TLS, and nothing without", async () => {
+  test("serves both listeners over TLS, and nothing without", async () => {
     const { hubcap } = await open();
     const { status } = await ask(`${hubcap.url}/v2/library/app/manifests/1`, { ca });
     expect(status).toBe(200);
@@ -115,7 +115,7 @@ describe("a listener with a certificate", () => {
     );
   });
 
-  test("S27: bytes that are no TLS harm nobody", async () => {
+  test("S27: bytes that are no TLS harm no other client", async () => {
     const { hubcap } = await open();
     const plain = hubcap.url.replace("https", "http");
     await askRaw(plain, "/v2/").catch(() => undefined);
@@ -202,13 +202,13 @@ describe("a listener that asks clients for certificates", () => {
     notAfter: new Date(Date.now() - day),
   });
 
-  test("that are required: serves who has one, and nobody else", async () => {
+  test("that are required: serves clients that have one, and no others", async () => {
     const { hubcap } = await open("required");
     expect((await ask(`${hubcap.url}/v2/`, { ca, ...ours })).status).toBe(200);
     for (const client of [{}, strangers, old]) {
       await expect(ask(`${hubcap.url}/v2/`, { ca, ...client })).rejects.toThrow(/alert|RESET|EPIPE|hang up/);
     }
-    // The other listener was not told to ask.
+    // The other listener does not require one.
     expect((await ask(`${hubcap.statusUrl}/readyz`, { ca })).status).toBe(200);
   });
 

@@ -33,7 +33,7 @@ type Identity = keyof typeof identities;
 
 const everybody = Object.keys(identities) as Identity[];
 
-/** S13, S14: who is told what of a repository. Who proves nothing is asked to; who proves not enough hears that there is nothing. */
+/** S13, S14: what each identity gets of a repository. Without proof it is 401; with proof that is not enough, 404. */
 const repositories: Readonly<Record<string, Readonly<Record<Identity, 200 | 401 | 404>>>> = {
   "public/app": {
     anonymous: 200,
@@ -334,7 +334,7 @@ test("the status listener names private repositories to the operator alone", asy
   expect([page.includes("(private)"), page.includes("private/app")]).toEqual([true, false]);
   const asked = (await ask(`${setup.hubcap.statusUrl}/?${image}`)).body.toString();
   expect(asked).not.toContain(setup.image.root.digest);
-  setup.hub.push(await buildImage({ seed: "nobody else's", layers: 1 }), "private/app", "2");
+  setup.hub.push(await buildImage({ seed: "another image", layers: 1 }), "private/app", "2");
   await askAs("one that a rule names", "private/app/manifests/2", "GET");
   for (const path of ["cache/images", "quota/spend?by=repository"]) {
     for (const identity of everybody) {

@@ -1,4 +1,4 @@
-/** As pulls run out, something that can be missed is given up at each step, and everybody is told. */
+/** As pulls run out, each step gives up something that can be missed, and says so. */
 import { afterEach, describe, expect, test } from "vitest";
 import { openFleet, type Fleet, type FleetOptions } from "../../support/fleet.ts";
 import { startHub, type Hub } from "../../support/hub.ts";
@@ -136,7 +136,7 @@ test("exhausted: fallback sends runtimes to the registry with a 503", async () =
   expect(refused.errors[0]).toContain("UNAVAILABLE");
   expect(Number(refused.retryAfters[0])).toBeGreaterThan(windowSeconds - 60);
   expect(fleet.hub.counts.manifestGets.total).toBe(0);
-  // What is held is served on.
+  // What is held is still served.
   expect((await fleet.pull("node-2", "library/first")).statuses).toEqual({ 200: 5 });
   expect((await fleet.manifest("library/second", second.root.digest)).status).toBe(503);
 });

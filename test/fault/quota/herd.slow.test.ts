@@ -63,7 +63,7 @@ test("with pull policy Always and no time to live, a wave costs one HEAD for eac
   expect(first.flatMap(({ errors }) => errors)).toEqual([]);
   for (const wave of ["first", "second"]) {
     hub.counts.reset();
-    // Until it is released, no tag is known, so whoever has been taken by then waits for the same HEAD as all others.
+    // Until it is released, no tag is known, so all that were accepted by then wait for the same HEAD.
     const held = hub.fault({ method: "HEAD", asks: "manifest", kind: "hang" });
     const heads = pulls(1).map(({ repository }) => fleet.head(repository));
     await Promise.all(heads.map(({ taken }) => taken));

@@ -47,19 +47,19 @@ async function insist(fleet: Fleet, node: string, repository: string): Promise<P
 
 describe.each([
   {
-    told: "by the upstream, to an account",
+    known: "by the upstream, to an account",
     hub: { accounts: { cluster: { password: "s3cret", limit: 30 } } },
     upstream: { credential: { username: "cluster", password: "s3cret" }, quota: { maxWait: "3s" } },
     owner: "the account cluster of docker.io",
   },
   {
-    told: "by nobody but the configuration",
+    known: "by the configuration alone",
     hub: { limit: "unlimited" },
     upstream: { quota: { limit: 30, window: "6h", maxWait: "3s" } },
     owner: "docker.io, which counts anonymous pulls by address,",
   },
-] as const)("a limit of 30 that is told $told", ({ hub: hubOptions, upstream, owner }) => {
-  test("holds over two crashes, and whoever is refused is told the truth", async () => {
+] as const)("a limit of 30 that is known $known", ({ hub: hubOptions, upstream, owner }) => {
+  test("holds over two crashes, and refusals tell the truth", async () => {
     const fleet = await open({ hub: hubOptions, upstream });
     const { hub } = fleet;
     const cached = ["library/base-0", "library/base-1"];
@@ -71,7 +71,7 @@ describe.each([
     const pulls = inTurns([...wanted.entries()], 20, ([number, repository]) =>
       insist(fleet, `node-${number % 20}`, repository),
     );
-    // The ledger's clock stands still while nothing runs, so nobody is told too early, but later by as long as that.
+    // The ledger's clock stands still while nothing runs, so the time that a refusal names is never too early, but later by as long as that.
     let stoodStill = 0;
     for (const count of [12, 20]) {
       await hub.counts.when(({ charged }) => charged, count);
@@ -124,7 +124,7 @@ describe.each([
 });
 
 describe("the last pulls of a window", () => {
-  test("are not overspent by those who come at the same time, and nobody waits for what will not come", async () => {
+  test("are not overspent by clients that come at the same time, and none waits for what will not come", async () => {
     const fleet = await open({ hub: { limit: 3 }, upstream: { quota: { maxWait: "2s" } } });
     const { hub } = fleet;
     const images = await pushAll(

@@ -1,4 +1,4 @@
-/** An upstream's 429: whoever can be served from disk never sees it, and it is not asked for a second time. */
+/** An upstream's 429: what can be served from disk is, and the upstream is not asked a second time. */
 import { afterEach, expect, test } from "vitest";
 import type { Fault } from "../../support/faults.ts";
 import { openFleet, type Fleet, type FleetOptions } from "../../support/fleet.ts";
@@ -19,7 +19,7 @@ let fleet: Fleet | undefined;
 
 afterEach(() => fleet?.close());
 
-/** A tag is believed for no time at all unless told otherwise. */
+/** A tag is fresh for no time at all, unless a test sets one. */
 async function open(options: FleetOptions = {}): Promise<Fleet> {
   fleet = await openFleet({ config: { freshness: { tagTtl: "0s" } }, ...options });
   return fleet;
@@ -56,7 +56,7 @@ test("R29: a HEAD is refused for an hour: the tag is served stale, and the upstr
   expect(hub.counts.manifestHeads.total).toBe(1);
 });
 
-test("R29: a tag has moved, and its new image is refused for an hour: the old one is served on", async () => {
+test("R29: a tag has moved, and its new image is refused for an hour: the old one is still served", async () => {
   const fleet = await open();
   const { hub } = fleet;
   const old = await fleet.push("library/app", { seed: "old" });
@@ -76,7 +76,7 @@ test("R29: a tag has moved, and its new image is refused for an hour: the old on
   expect(fault.hits).toBe(1);
 });
 
-test("the time that an upstream names is the time that clients are told, and no longer", async () => {
+test("clients get the time that the upstream names, and no longer one", async () => {
   const fleet = await open();
   const { hub } = fleet;
   const image = await fleet.push("library/app", { seed: "old" });
@@ -102,36 +102,39 @@ test("the time that an upstream names is the time that clients are told, and no 
 test.each([
   { whenExhausted: "hold", status: 429, code: "TOOMANYREQUESTS" },
   { whenExhausted: "fallback", status: 503, code: "UNAVAILABLE" },
-])("R30: nothing is held: $whenExhausted answers $status, and repeats reach nobody", async (answer) => {
-  const { whenExhausted, status, code } = answer;
-  const fleet = await open({ upstream: { whenExhausted } });
-  const { hub } = fleet;
-  const image = await fleet.push("library/app");
-  const other = await fleet.push("library/other");
-  const fault = hub.fault({ ...refusal, asks: "manifest", method: "GET" });
-  const first = await fleet.manifest("library/app", image.root.digest);
-  expect([first.status, first.body.toString()]).toEqual([status, expect.stringContaining(code)]);
-  expect(Math.abs(Number(first.headers["retry-after"]) - hour)).toBeLessThanOrEqual(1);
-  const again = async (): Promise<void> => {
-    for (let repeat = 0; repeat < 5; repeat += 1) {
-      const reply = await fleet.manifest("library/app", image.root.digest);
-      expect([reply.status, reply.body.toString()]).toEqual([status, expect.stringContaining(code)]);
-      expect(Number(reply.headers["retry-after"])).toBeGreaterThan(hour - 10);
-    }
-  };
-  expect(await requestsOf(fleet, again)).toEqual([]);
-  const spent = await fleet.hubcap.metric("hubcap_quota_spent_total");
-  // Nor does any other image that is not held.
-  const unheld = () => fleet.manifest("library/other", other.root.digest);
-  expect((await requestsOf(fleet, unheld)).filter((request) => request.includes("manifest"))).toEqual([]);
-  expect(await fleet.hubcap.metric("hubcap_quota_spent_total")).toBe(spent);
-  // Nor, before its time, is the upstream asked whether it has changed its mind.
-  await fleet.pass(hour / 2);
-  const later = () => fleet.manifest("library/app", image.root.digest);
-  expect((await requestsOf(fleet, later)).filter((request) => request.includes("manifest"))).toEqual([]);
-  expect(fault.hits).toBe(1);
-  expect(await fleet.state()).toBe("exhausted");
-});
+])(
+  "R30: nothing is held: $whenExhausted answers $status, and repeats do not reach the upstream",
+  async (answer) => {
+    const { whenExhausted, status, code } = answer;
+    const fleet = await open({ upstream: { whenExhausted } });
+    const { hub } = fleet;
+    const image = await fleet.push("library/app");
+    const other = await fleet.push("library/other");
+    const fault = hub.fault({ ...refusal, asks: "manifest", method: "GET" });
+    const first = await fleet.manifest("library/app", image.root.digest);
+    expect([first.status, first.body.toString()]).toEqual([status, expect.stringContaining(code)]);
+    expect(Math.abs(Number(first.headers["retry-after"]) - hour)).toBeLessThanOrEqual(1);
+    const again = async (): Promise<void> => {
+      for (let repeat = 0; repeat < 5; repeat += 1) {
+        const reply = await fleet.manifest("library/app", image.root.digest);
+        expect([reply.status, reply.body.toString()]).toEqual([status, expect.stringContaining(code)]);
+        expect(Number(reply.headers["retry-after"])).toBeGreaterThan(hour - 10);
+      }
+    };
+    expect(await requestsOf(fleet, again)).toEqual([]);
+    const spent = await fleet.hubcap.metric("hubcap_quota_spent_total");
+    // Nor does any other image that is not held.
+    const unheld = () => fleet.manifest("library/other", other.root.digest);
+    expect((await requestsOf(fleet, unheld)).filter((request) => request.includes("manifest"))).toEqual([]);
+    expect(await fleet.hubcap.metric("hubcap_quota_spent_total")).toBe(spent);
+    // Nor, before its time, is the upstream asked whether it has changed its mind.
+    await fleet.pass(hour / 2);
+    const later = () => fleet.manifest("library/app", image.root.digest);
+    expect((await requestsOf(fleet, later)).filter((request) => request.includes("manifest"))).toEqual([]);
+    expect(fault.hits).toBe(1);
+    expect(await fleet.state()).toBe("exhausted");
+  },
+);
 
 test.each([
   { saying: "that nothing remains", fault: undefined },

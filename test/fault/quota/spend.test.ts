@@ -1,4 +1,4 @@
-/** Who spent what: the status API's sums are those of the stand-in, whoever asked and however it ended. */
+/** Spending by client: the status API's sums are those of the stand-in, however a request ended. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { inTurns, openFleet, type Fleet } from "../../support/fleet.ts";
 
@@ -14,7 +14,7 @@ async function totalOf(by: "client" | "repository" | "reason"): Promise<number> 
   return (await fleet.spent(by)).reduce((sum, { spent }) => sum + spent, 0);
 }
 
-test("each pull is the account of the node that made it, and what is held is nobody's", async () => {
+test("each pull is the account of the node that made it, and what is held costs no one", async () => {
   const { hub } = fleet;
   for (const name of ["one", "two", "three"]) await fleet.push(`library/${name}`);
   const well = async (node: string, repository: string, platform = "linux/amd64"): Promise<void> => {

@@ -29,7 +29,7 @@ test("R35: an upstream that is down is not asked, and whatever it answers next, 
   expect(await status("1")).toBe(200);
 });
 
-test("R45: a process that stands still for 2 s in the middle of downloads cuts nobody and asks for nothing twice", async () => {
+test("R45: a process that stands still for 2 s in the middle of downloads cuts no client and asks for nothing twice", async () => {
   const pushed = await setup.pushLayer("library/stood-still", 64 * 1024 * 1024);
   setup.hub.fault({ kind: "drip", bytesPerSecond: 16 * 1024 * 1024, digest: pushed.layer.digest });
   setup.hub.counts.reset();

@@ -39,7 +39,7 @@ describe("clients", () => {
     for (const reader of idle) reader.leave();
   });
 
-  it("R43 that send 1000 HEADs of an uncached blob are told all, nothing is fetched and nothing stays open", async () => {
+  it("R43 that send 1000 HEADs of an uncached blob get all headers, nothing is fetched and nothing stays open", async () => {
     const pushed = await setup.pushLayer("library/heads", mib);
     setup.hub.counts.reset();
     await headManyTimes(pushed);
@@ -80,7 +80,7 @@ describe("clients", () => {
     for (const one of pushed) await setup.held(one);
     await expectNothingLeftOpen();
     for (const one of pushed) expect(await setup.read(one).ended).toEqual(whole(one.bytes));
-    // Node ends a process for a rejection that nobody handles, and says so.
+    // Node ends a process for a rejection that is not handled, and says so.
     expect(setup.hubcap.errors).toBe("");
   });
 });
@@ -90,13 +90,13 @@ async function headManyTimes(pushed: Pushed): Promise<void> {
   const url = setup.blobUrl(pushed);
   const replies = await Promise.all(Array.from({ length: 1000 }, () => ask(url, { method: "HEAD", agent })));
   agent.destroy();
-  const told = replies.map(({ status, headers }) => ({
+  const heads = replies.map(({ status, headers }) => ({
     status,
     size: headers["content-length"],
     digest: headers["docker-content-digest"],
   }));
   const { digest, size } = pushed.layer;
-  expect(told).toEqual(told.map(() => ({ status: 200, size: String(size), digest })));
+  expect(heads).toEqual(heads.map(() => ({ status: 200, size: String(size), digest })));
 }
 
 /** A client that leaves at `where` (0 to 1) of the blob, or of its first headers. */

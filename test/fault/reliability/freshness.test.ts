@@ -44,7 +44,7 @@ describe("a tag", () => {
     await setup.advance(1 * minute);
     expect(await askTogether(1000, repository)).toEqual({ [next.root.digest]: 1000 });
     expect(heads()).toBe(2);
-    // A HEAD tells it all: nobody asked for the content.
+    // A HEAD is enough: no client asked for the content.
     expect(setup.hub.counts.manifestGets.total).toBe(0);
   });
 

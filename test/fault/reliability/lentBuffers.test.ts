@@ -38,7 +38,7 @@ async function expectRight({ staying, leaving }: ReturnType<typeof crowd>): Prom
   for (const { right } of await endingsOf(leaving)) expect(right).toBe(true);
 }
 
-it("serves nobody a byte of another blob, or from elsewhere in the same one", async () => {
+it("serves no client a byte of another blob, or from elsewhere in the same one", async () => {
   await expectRight(crowd());
   for (const one of pushed) await setup.held(one);
   const idle = pushed.flatMap((one) => Array.from({ length: 15 }, () => setup.read(one, { idle: true })));

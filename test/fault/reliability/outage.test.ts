@@ -1,4 +1,4 @@
-/** Faults.md R27 and R28: what is held is served whatever the upstream does, and nobody waits for what is not. */
+/** Faults.md R27 and R28: what is held is served whatever the upstream does, and no client waits for what is not. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ask } from "../../support/ask.ts";
 import { makeAuthority } from "../../support/certificates.ts";
@@ -123,7 +123,7 @@ describe("an upstream that", () => {
 });
 
 describe("an upstream that is known to be down", () => {
-  it("R27 keeps nobody waiting: not even the one who finds out whether it is back", async () => {
+  it("R27 keeps no client waiting, not even the one whose request finds out whether it is back", async () => {
     const host = "500.test";
     for (let failure = 0; failure < 5; failure += 1) {
       await setup.manifest(`team/${host}`, `unknown${failure}`, { ns: host });

@@ -1,4 +1,4 @@
-/** More processes answer, and nobody can tell but by the speed: one fetches and counts for all, and each may die. */
+/** Several processes answer as one: one of them fetches and counts for all, and each may die. */
 import { once } from "node:events";
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { mkdtemp, writeFile } from "node:fs/promises";
@@ -97,7 +97,7 @@ function statusOf(pid: number | string): string {
   }
 }
 
-/** What the files are that a process has open, as the kernel names them. */
+/** What the files are that a process has open, as the system names them. */
 function openFiles(pid: number): string[] {
   const folder = `/proc/${pid}/fd`;
   return readdirSync(folder).flatMap((name) => {
@@ -110,7 +110,7 @@ function openFiles(pid: number): string[] {
   });
 }
 
-/** One that has ended and that nobody has asked about yet is a zombie. */
+/** One that has ended and was not waited for yet is a zombie. */
 const isRunning = (pid: number): boolean => /^State:\s+[^Z]/m.test(statusOf(pid));
 
 describe("a worker", () => {
@@ -175,7 +175,7 @@ describe("a worker", () => {
     await expect.poll(uses, patience).toBeGreaterThanOrEqual(many);
   });
 
-  it("that dies is replaced, and harms nobody else", async () => {
+  it("that dies is replaced, and harms no other process", async () => {
     await hold();
     const [first = 0] = workers();
     process.kill(first, "SIGKILL");
@@ -192,7 +192,7 @@ describe("a worker", () => {
     await expect.poll(() => isRunning(worker), patience).toBe(false);
   });
 
-  it("lets those who read finish when its owner is told to stop", async () => {
+  it("lets running downloads finish when its owner is stopped", async () => {
     const half = hub.fault({ origin: "cdn", digest: layer, kind: "stall", after: 1_000_000 });
     const readers = await Promise.all(
       Array.from({ length: many }, () => openReply(blobUrl(), { agent: new Agent() })),
@@ -215,9 +215,9 @@ describe("a worker", () => {
     await hold();
     await askAll(manifestUrl("1"), { headers: { "User-Agent": "caf\u00e9" } });
     expect(await hubcap.stop()).toEqual({ code: 0, signal: null });
-    const told = hubcap.logs().filter(({ userAgent }) => userAgent === "caf\u00e9");
-    expect(told.filter(({ event }) => event === undefined)).toHaveLength(many);
-    expect(told.filter(({ event }) => event === "pull")).toHaveLength(many);
+    const lines = hubcap.logs().filter(({ userAgent }) => userAgent === "caf\u00e9");
+    expect(lines.filter(({ event }) => event === undefined)).toHaveLength(many);
+    expect(lines.filter(({ event }) => event === "pull")).toHaveLength(many);
   });
 });
 
@@ -230,7 +230,7 @@ describe("who a client is", () => {
     expect([...new Set(clients())]).toEqual(["127.0.0.1"]);
   });
 
-  it("is told to the owner where nobody else can tell it", () => {
+  it("is sent to the owner where only the worker knows it", () => {
     // Other tests may have a Hubcap with workers at the same time.
     const open = openFiles(hubcap.pid);
     const sockets = readFileSync("/proc/net/unix", "latin1").matchAll(/ (\d+) (\S+\/owner\.sock)$/gm);

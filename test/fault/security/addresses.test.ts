@@ -1,4 +1,4 @@
-/** Whom we call: the configured upstreams, and nobody because a client, a manifest or an upstream names them. */
+/** Addresses that are called: the configured upstreams, and none that a client, a manifest or an upstream names. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { ask, type Reply } from "../../support/ask.ts";
 import { digestOf } from "../../support/content.ts";
@@ -130,7 +130,7 @@ describe("source hosts that are not configured", () => {
     }
   });
 
-  test("S8: the Host header is nobody's choice of an upstream", async () => {
+  test("S8: the Host header does not choose an upstream", async () => {
     const [host = ""] = strangers();
     const reply = await ask(`${hubcap.url}/v2/library/app/manifests/2`, { headers: { host } });
     expect(reply.status).toBe(200);
@@ -138,7 +138,7 @@ describe("source hosts that are not configured", () => {
   });
 });
 
-test("S9: addresses that a manifest names for its layers are nobody we call", async () => {
+test("S9: addresses that a manifest names for its layers are not called", async () => {
   const missing = `sha256:${"7".repeat(64)}`;
   const urls = [`${stranger.url}/v2/library/app/blobs/${layer}`, "http://10.0.0.1/x"];
   const bytes = Buffer.from(

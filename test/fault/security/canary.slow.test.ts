@@ -83,7 +83,7 @@ beforeAll(async () => {
     alerts: [
       { url: `${hook.url}/${canaryOf("webhook")}`, minInterval: "1s" },
       { urlFile: await file("hook", `${hook.url}/${canaryOf("webhookFile")}`), minInterval: "1s" },
-      // One that nobody answers, so that it fails aloud.
+      // One that does not answer, so that it fails visibly.
       { url: `http://127.0.0.1:1/${canaryOf("webhook")}`, minInterval: "1s" },
     ],
     tracing: {
@@ -227,8 +227,8 @@ describe("S30", () => {
     live.once("data", (piece: Buffer) => hear(piece.toString()));
     // It is at work, and shows its secrets to those whom they are for.
     const isTold = (secret: string): boolean => hook.posted.some(({ path }) => path === `/${secret}`);
-    const told = [canaryOf("webhook"), canaryOf("webhookFile")];
-    await vi.waitUntil(() => told.every(isTold) && collector.spans.length > 0, patience);
+    const hooks = [canaryOf("webhook"), canaryOf("webhookFile")];
+    await vi.waitUntil(() => hooks.every(isTold) && collector.spans.length > 0, patience);
     live.destroy();
     hear(...hook.posted.map(({ body }) => JSON.stringify(body)), ...collector.bodies);
     expect(collector.requests.some(({ headers }) => headers.authorization === canaryOf("tracing"))).toBe(

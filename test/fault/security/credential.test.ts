@@ -68,7 +68,7 @@ function credentialShown(): boolean {
   return requests.some(({ headers, path }) => `${headers.authorization} ${path}`.includes(basic));
 }
 
-test("S1: a realm that is not allowed gets no request, and nobody the credential", async () => {
+test("S1: a realm that is not allowed gets no request, and the credential is sent nowhere", async () => {
   hub.behaviour.realm = `${stranger.tokenService.url}/token`;
   const refused = await askTag("realm.test/team/app");
   expect(refused.status).toBe(502);

@@ -107,7 +107,7 @@ describe("connections", () => {
       expect(opened.filter(Boolean).length).toBeLessThanOrEqual(most);
       expect(opened.filter(Boolean).length).toBeGreaterThan(most - 5);
       expect(await reached(limit)).toBeGreaterThanOrEqual(before + many - most);
-      // Whoever has not had too many is answered, as long as there are not too many in all.
+      // A client that has not had too many is answered, as long as there are not too many in all.
       expect(await open("127.0.0.6")).toBe(limit === "address");
       for (const socket of sockets.splice(0)) socket.destroy();
       await expect.poll(() => open("127.0.0.2")).toBe(true);
@@ -154,7 +154,7 @@ describe("misses", () => {
   ];
 
   test.each(made)(
-    "R30, S37: whoever makes up %s is refused, spends for nobody else, and gets all that is held",
+    "R30, S37: a client that makes up %s is refused, costs the others nothing, and gets all that is held",
     async (what, path) => {
       const node = `maker-of-${what.replaceAll(" ", "-")}`;
       expect((await get("/v2/library/app/manifests/1", node)).status).toBe(200);

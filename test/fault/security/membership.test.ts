@@ -41,10 +41,10 @@ function layerOf(image: Image): ContentDescriptor {
 }
 
 /** A repository that has nothing of the image, or does and is for other accounts only. */
-async function other(name: string, may: "see nothing" | "see nobody's"): Promise<string> {
+async function other(name: string, may: "see nothing" | "be refused"): Promise<string> {
   const bundle: Bundle = may === "see nothing" ? await buildImage({ seed: name }) : shared;
   hub.push(bundle, name, "1");
-  if (may === "see nobody's") hub.shelf.restrict(name, ["somebody"]);
+  if (may === "be refused") hub.shelf.restrict(name, ["somebody"]);
   return name;
 }
 
@@ -97,7 +97,7 @@ describe("content that is held for a private repository", () => {
       const digest = kind === "blobs" ? layerOf(shared).digest : shared.root.digest;
       const place = `${way}/${kind}`.toLowerCase();
       const without = await other(`without/${place}`, "see nothing");
-      const hidden = await other(`hidden/${place}`, "see nobody's");
+      const hidden = await other(`hidden/${place}`, "be refused");
       for (const [repository, status] of [
         [without, 404],
         [hidden, 403],

@@ -42,7 +42,7 @@ describe("digests", () => {
     ["of 10 kB", `sha256:${hex.repeat(78)}`],
     ["with NUL at its end", `${digest}%00`],
     ["with a parent folder at its end", `${digest}/../../../catalog.sqlite`],
-  ])("S15: one %s is refused, and nobody is asked for it", async (_, text) => {
+  ])("S15: one %s is refused, and no upstream is asked for it", async (_, text) => {
     for (const kind of ["blobs", "manifests", "referrers"]) {
       const { status, text: answer } = await askRaw(hubcap.url, `/v2/library/app/${kind}/${text}`);
       expect([status, errorOf(answer)]).toEqual([400, "DIGEST_INVALID"]);
@@ -64,7 +64,7 @@ describe("names", () => {
     ["of 256 characters", `a/${"b".repeat(254)}`],
     ["of 10 kB", "a-".repeat(5000)],
     ["that makes careless patterns think for ever", `${"a".repeat(200)}!`],
-  ])("S16: one %s is refused, and nobody is asked for it", async (_, name) => {
+  ])("S16: one %s is refused, and no upstream is asked for it", async (_, name) => {
     for (const rest of ["manifests/1", `blobs/${digest}`, "tags/list", `referrers/${digest}`]) {
       const { status, text } = await askRaw(hubcap.url, `/v2/${name}/${rest}`);
       expect([status, errorOf(text)]).toEqual([400, "NAME_INVALID"]);

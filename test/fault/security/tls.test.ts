@@ -49,7 +49,7 @@ beforeAll(async () => {
       defaultUpstream: "good.test",
       upstreams: {
         "good.test": upstreamOf(good, trusting),
-        // Another one trusts the authority, this one was not told to.
+        // Another upstream trusts the authority, this one does not.
         "stranger.test": upstreamOf(good),
         "public.test": upstreamOf(good, { ca, allowPrivateAddresses: false }),
         "downgraded.test": upstreamOf(good, {
@@ -90,7 +90,7 @@ test("S38: a certificate of the configured authority is taken, for registry, tok
 });
 
 test.each(["expired.test", "future.test", "other-host.test", "stranger.test"])(
-  "S38: the certificate of %s is not believed, not even when Node is told to believe all",
+  "S38: the certificate of %s is not believed, not even when Node is set to believe all",
   async (name) => {
     const reply = await askTag(name);
     expect([reply.status, reply.body.toString()]).toEqual([502, expect.stringContaining("certificate")]);

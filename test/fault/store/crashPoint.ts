@@ -59,7 +59,7 @@ watch(disk, ["create", "makeFolder", "rename", "syncFolder", "remove"]);
 watch(SqliteCatalog.prototype, ["holdBlob", "holdManifest", "link", "resolve", "forget"]);
 watch(SqliteInventory.prototype, ["drop", "discard", "use"]);
 
-// Migrations are the only statements that create tables; those of the ledger are nobody's step.
+// Migrations are the only statements that create tables; those of the ledger are no step here.
 const exec: unknown = Reflect.get(Database.prototype, "exec");
 Reflect.set(Database.prototype, "exec", function watchedExec(this: unknown, sql: string): unknown {
   const name = sql.includes("CREATE TABLE") && !sql.includes("quota_") ? "migrate" : "exec";

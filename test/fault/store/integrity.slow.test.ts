@@ -8,7 +8,7 @@ import { Child } from "../../support/child.ts";
 import { fsck } from "../../support/fsck.ts";
 import { nodeOptions } from "../../support/hubcap.ts";
 import { pullLikeContainerd } from "../../support/pull.ts";
-import { door } from "../../support/run.ts";
+import { entry } from "../../support/run.ts";
 import { whole } from "../../support/reader.ts";
 import { openSetup, type Setup, type Pushed } from "../../support/setup.ts";
 
@@ -165,7 +165,7 @@ describe("the catalog", () => {
 describe("a second process on one data root", () => {
   it("R50 refuses to start while the first lives, and starts after its kill -9", async () => {
     const config = join(dirname(setup.hubcap.root), "hubcap.yaml");
-    const second = new Child([...nodeOptions, door, "serve", "--config", config], process.env);
+    const second = new Child([...nodeOptions, entry, "serve", "--config", config], process.env);
     expect(await second.exit).toEqual({ code: 1, signal: null });
     expect(second.errors).toMatch(/^hubcap: another Hubcap is using .*: stop it first.*\n$/);
     await setup.hubcap.kill9();
@@ -220,7 +220,7 @@ describe("hubcap fsck", () => {
   it("repairs a catalog that is damaged or missing", async () => {
     await pull();
     await setup.hubcap.stop();
-    await copyFile(door, catalogPath());
+    await copyFile(entry, catalogPath());
     expect((await fsck(setup.hubcap)).findings).toContainEqual({
       problem: "catalog",
       what: "catalog.sqlite",

@@ -270,7 +270,7 @@ const remove = (number: number): Step =>
     for (const [digest, image] of model.images) if (image.number === number) model.drop(digest);
   });
 
-/** Evicts what was unused for longest until a blob of `bytes` bytes has room. */
+/** Evicts what was unused for longest until a blob of `bytes` bytes fits. */
 const squeeze = (bytes: number): Step =>
   step(`evict for ${bytes}`, async (model, setup) => {
     setup.now += graceMs;

@@ -26,9 +26,16 @@ export const rate: FuzzTarget = {
       date: source,
     };
     const said = readRateLimit(headers);
-    const told = readTokenLimit(text);
+    const answer = readTokenLimit(text);
     const waits = [readRetryAfter(headers, now), retryAfterIn(headers, now), findRetryAfter(body, now)];
-    for (const number of [said.limit, said.remaining, said.windowMs, told?.limit, told?.windowMs, ...waits]) {
+    for (const number of [
+      said.limit,
+      said.remaining,
+      said.windowMs,
+      answer?.limit,
+      answer?.windowMs,
+      ...waits,
+    ]) {
       must(number === undefined || (Number.isFinite(number) && number >= 0), "what is known is a number");
     }
     must((said.source ?? "").length <= 100, "a source is short");

@@ -1,4 +1,4 @@
-/** What a node is told about its mirror: the files of `hubcap client-config`, written by the command itself. */
+/** What a node knows of its mirror: the files of `hubcap client-config`, written by the command itself. */
 import { runHubcap } from "../run.ts";
 
 /** Writes the files of a runtime below `folder`. `more` are further arguments, such as `--no-fallback`. */

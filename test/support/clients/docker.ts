@@ -44,7 +44,7 @@ export class Docker {
     const command = requireClient("docker").path;
     const env = sealed(folder);
     // An engine without a bridge removes docker0, and one without a network takes docker0's: another engine of this
-    // machine may use it. 198.18.0.0/15 is for tests (RFC 2544), so nobody's network is in the way.
+    // machine may use it. 198.18.0.0/15 is for tests (RFC 2544), so no real network is in the way.
     const bridge = `hubcap-${randomBytes(3).toString("hex")}`;
     await run("ip", ["link", "add", "name", bridge, "type", "bridge"], env);
     try {
@@ -78,14 +78,14 @@ export class Docker {
 
   async pull(reference: string): Promise<Pulled> {
     await this.#daemon.watch(this.run("pull", "--quiet", reference));
-    const told = await this.run(
+    const printed = await this.run(
       "image",
       "inspect",
       "--format",
       "{{.Id}} {{index .RepoDigests 0}}",
       reference,
     );
-    const [image = "", repositoryDigest = ""] = told.trim().split(" ");
+    const [image = "", repositoryDigest = ""] = printed.trim().split(" ");
     return { manifest: repositoryDigest.slice(repositoryDigest.indexOf("@") + 1), image };
   }
 

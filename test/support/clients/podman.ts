@@ -42,12 +42,12 @@ export class Podman {
   async pull(reference: string): Promise<Pulled> {
     const policy = join(this.#folder, "policy.json");
     await run(this.#client.path, ["pull", "--quiet", "--signature-policy", policy, reference], this.#env);
-    const told = await run(
+    const printed = await run(
       this.#client.path,
       ["image", "inspect", "--format", "{{.Id}} {{.Digest}}", reference],
       this.#env,
     );
-    const [image = "", manifest = ""] = told.trim().split(" ");
+    const [image = "", manifest = ""] = printed.trim().split(" ");
     return { manifest, image: `sha256:${image}` };
   }
 }

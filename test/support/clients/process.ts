@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { setTimeout as wait } from "node:timers/promises";
 
 /**
- * The environment of every client: a proxy that nobody listens at for all but this machine. A client that gives up on
+ * The environment of every client: a proxy that does not exist for all but this machine. A client that gives up on
  * the mirror and asks the real registry fails at once instead of passing for the wrong reason.
  */
 export function sealed(home: string, more: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
@@ -66,7 +66,7 @@ export class Daemon {
     options: DaemonOptions,
   ): Promise<Daemon> {
     const output = openSync(options.log, "a");
-    // The kernel ends it with the tests, also where those are ended by force.
+    // The system ends it with the tests, also where those are ended by force.
     const child = spawn("setpriv", ["--pdeathsig", "KILL", "--", command, ...parameters], {
       env: options.env,
       stdio: ["ignore", output, output],

@@ -19,7 +19,7 @@ export interface HubRequest {
   readonly reference: string | undefined;
   /** The digest of a blob, of a manifest by digest, or of a subject; of a manifest by tag once it is answered. */
   digest: string | undefined;
-  /** The account whose token or password came along, `anonymous` without one; undefined while nobody has looked. */
+  /** The account whose token or password came along, `anonymous` without one; undefined until it is looked up. */
   account: string | undefined;
   /** Whether it cost a pull. */
   charged: boolean;

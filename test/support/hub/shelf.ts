@@ -68,7 +68,7 @@ export class Shelf {
     this.#known(repository).accounts = accounts === undefined ? undefined : new Set(accounts);
   }
 
-  /** Whether an account (undefined: nobody in particular) may pull. An unknown repository looks like a private one. */
+  /** Whether an account (undefined: anonymous) may pull. An unknown repository looks like a private one. */
   mayPull(repository: string, account: string | undefined): boolean {
     const shelved = this.#repositories.get(repository);
     return (
@@ -132,7 +132,7 @@ export class Shelf {
     return found.toSorted((a, b) => (a.digest < b.digest ? -1 : 1));
   }
 
-  /** The indexes that the spec's "Referrers Tag Schema" asks whoever pushes to keep. */
+  /** The indexes that the spec's "Referrers Tag Schema" asks clients that push to keep. */
   #referrersTags(repository: string): { tag: string; digest: string; bytes: Buffer }[] {
     const manifests = this.#repositories.get(repository)?.manifests.values() ?? [];
     const subjects = new Set(

@@ -1,4 +1,4 @@
-/** Ways around the doors: what somebody would try who may not have what is behind them. */
+/** Ways around access rules and policy: what a client would try that may not pull. */
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -124,7 +124,7 @@ test("what an account brought in stays private when the account is taken away", 
 });
 
 describe("the address of a client", () => {
-  test("that a proxy gives unreadably is nobody's, and not the proxy's own", async () => {
+  test("that a proxy gives unreadably counts as none, and not as the proxy's own", async () => {
     const setup = await open({
       access: [{ who: ["network:127.0.0.0/8"], allow: "pull" }],
       identities: { trustedProxies: ["127.0.0.0/8"] },
@@ -133,7 +133,7 @@ describe("the address of a client", () => {
     for (const word of ["203.0.113.9:4711", "unknown", "203.0.113.9, _hidden", "[2001:db8::1]:443"])
       statuses.push(await statusOf(setup, "private/app/manifests/1", { "x-forwarded-for": word }));
     expect(statuses).toEqual([404, 404, 404, 404]);
-    // Who speaks for nobody speaks for itself: a probe of the proxy's own.
+    // A request without the header is the proxy's own, such as a probe.
     expect(await statusOf(setup, "private/app/manifests/1")).toBe(200);
   });
 });
@@ -263,7 +263,7 @@ describe("rules of what may be pulled", () => {
 test("a session of TLS does not outlive the authority of the client that began it", async () => {
   const hub = await openHub();
   const [authority, before, after] = [makeAuthority(), makeAuthority(), makeAuthority()];
-  const folder = await mkdtemp(join(tmpdir(), "hubcap-test-doors-"));
+  const folder = await mkdtemp(join(tmpdir(), "hubcap-test-listeners-"));
   onTestFinished(() => rm(folder, { recursive: true }));
   const file = (name: string): string => join(folder, name);
   const { cert, key } = authority.issue({ names: ["127.0.0.1"] });
@@ -306,11 +306,13 @@ test("a session of TLS does not outlive the authority of the client that began i
         maxVersion,
         ...(session && { session }),
       });
-      let told = "";
+      let reply = "";
       socket.on("session", (given: Buffer) => (ticket = given));
-      // Where a stranger's certificate ends the handshake, as it does in TLS 1.2, nothing is told.
-      socket.on("error", () => resolve(told)).on("data", (data: Buffer) => (told += data.toString("latin1")));
-      socket.on("end", () => resolve(told));
+      // Where a stranger's certificate ends the handshake, as it does in TLS 1.2, there is no answer.
+      socket
+        .on("error", () => resolve(reply))
+        .on("data", (data: Buffer) => (reply += data.toString("latin1")));
+      socket.on("end", () => resolve(reply));
       socket.write("GET /v2/library/app/manifests/1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     });
     return [text.slice(9, 12), ticket];

@@ -135,7 +135,7 @@ describe("what is private", () => {
   });
 
   test.each(["none", "basic"] as const)(
-    "is told from a tag that is not there, by a registry that asks for %s",
+    "is distinguished from a tag that is not there, by a registry that asks for %s",
     async (auth) => {
       const setup = await open({}, { auth });
       setup.hub.push(setup.image, "public/other", "2");
@@ -169,7 +169,7 @@ describe("the rules", () => {
     expect(await statusesOf(setup, "private/app", {}, ci, alice)).toEqual([200, 200, 404]);
     expect(await statusesOf(setup, "private/own", {}, ci, alice)).toEqual([401, 404, 404]);
     expect(await statusesOf(setup, "public/app", {}, ci, alice)).toEqual([401, 404, 404]);
-    // What nobody may have is not even asked for.
+    // What no client may have is not even asked for.
     expect(setup.hub.counts.requests.filter(({ repository }) => repository === "public/app")).toEqual([]);
   });
 
@@ -264,7 +264,7 @@ describe("passwords", () => {
     expect(new Set(many.map(({ status }) => status))).toEqual(new Set([200]));
   });
 
-  test("that are wrong do not burn the CPU: others are served on", async () => {
+  test("that are wrong do not burn the CPU: others are still served", async () => {
     const setup = await open();
     await writeFile(join(setup.folder, "htpasswd"), `alice:${await hash(secrets.alice, 12)}`);
     await setup.restart({});
