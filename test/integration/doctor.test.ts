@@ -352,7 +352,7 @@ describe("the mirror", () => {
     const strict = await frontOf(hub, { credential }, {}, { policy });
     const [code, sentence] = await failure(image, "--mirror", strict.url, ...straight());
     expect(code).toBe("policy-refused");
-    expect(another).toContain("the mirror says that");
+    expect(sentence).toContain("the mirror says that");
   });
 
   test("mirror-login: it asks for a certificate", async () => {
@@ -392,7 +392,7 @@ describe("the mirror", () => {
     other.fault({ kind: "flip", at: 5, asks: "manifest", method: "GET" });
     const [code, sentence] = await failure(image, "--mirror", front.url, ...straight(other));
     expect(code).toBe("upstream-broken");
-    expect(another).toContain("the mirror says that");
+    expect(sentence).toContain("the mirror says that");
   });
 });
 
