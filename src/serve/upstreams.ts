@@ -27,7 +27,7 @@ export async function openUpstreams(
   const connected = new Map<string, OpenUpstream>();
   for (const [name, settings] of Object.entries(config.upstreams)) {
     const { url, tokenRealms, allowPrivateAddresses, ca, timeouts, quota } = settings;
-    const credential = await openCredential(settings.credential, url, Date.now);
+    const credential = await openCredential(settings.credential, url, systemClock);
     const { limit, window: windowMs } = quota;
     const bucket = await openBucket({
       upstream: name,
@@ -63,7 +63,7 @@ export async function openUpstreams(
       },
       onCertificate: (notAfter) =>
         metrics.upstreamCertificateExpiry.set({ upstream: name }, Math.floor(notAfter / 1000)),
-      now: Date.now,
+      clock: systemClock,
     });
     connected.set(name, { registry, bucket });
   }

@@ -1,8 +1,8 @@
-/** What can go wrong at an upstream, in the five words that decide what happens next. */
+/** What can go wrong at an upstream. The one place that knows the codes of Node, OpenSSL and undici. */
 import type { ErrorReason } from "../oci/error.ts";
 import { PrivateAddressError } from "./net/connector.ts";
 
-/** It is not there · not for this account · not now, too much was asked · no answer · an answer that cannot be trusted. */
+/** Not there · not for this account · too many requests · no answer · an answer that cannot be trusted. */
 export type UpstreamErrorKind = "absent" | "denied" | "limited" | "unreachable" | "corrupt";
 
 /** What an upstream error may carry besides its sentence. */
@@ -21,7 +21,7 @@ const reasonOf: Readonly<Record<UpstreamErrorKind, ErrorReason>> = {
   corrupt: "upstream-invalid",
 };
 
-/** An upstream did not give what was asked for. The message is a sentence for people and holds no secret. */
+/** An upstream did not give what was requested. The message is a sentence and holds no secret. */
 export class UpstreamError extends Error {
   override readonly name = "UpstreamError";
   readonly kind: UpstreamErrorKind;
@@ -29,7 +29,7 @@ export class UpstreamError extends Error {
   readonly reason: ErrorReason;
   /** The HTTP status that the upstream answered, if it did. */
   readonly status: number | undefined;
-  /** Whole seconds after which asking again makes sense. */
+  /** Whole seconds after which the next request makes sense. */
   readonly retryAfter: number | undefined;
 
   constructor(kind: UpstreamErrorKind, message: string, options: UpstreamErrorOptions = {}) {
@@ -108,7 +108,7 @@ export function diedIdle(error: unknown): boolean {
   if (code === "UND_ERR_SOCKET") {
     const socket =
       typeof cause === "object" && cause !== null && "socket" in cause ? cause.socket : undefined;
-    // Without a byte read it was no idle connection but a new one.
+    // Without a byte read it was a new connection, not an idle one.
     return (
       typeof socket === "object" && socket !== null && "bytesRead" in socket && Number(socket.bytesRead) > 0
     );

@@ -1,12 +1,12 @@
-/** One question to a registry, followed to its answer: challenge, redirects, and what the status means. */
+/** One request to a registry until its final reply: token, challenge, redirects, and what the status means. */
 import type { RequestKind } from "../quota/quota.ts";
-import { again, type Gate } from "./gate.ts";
+import type { Gate } from "./gate.ts";
 import type { Authority, Proof } from "./auth/authority.ts";
 import { UpstreamError } from "./error.ts";
 import { SingleFlight } from "../async/singleFlight.ts";
 import type { ConnectionPool } from "./net/connectionPool.ts";
 import type { Need } from "./auth/token.ts";
-import { discard, type HttpRequest, type Reply, type Timeouts, type HttpClient } from "./net/httpClient.ts";
+import type { HttpRequest, Reply, Timeouts, HttpClient } from "./net/httpClient.ts";
 
 export interface UpstreamRequest extends Need {
   readonly kind: Exclude<RequestKind, "token" | "ping">;
@@ -14,7 +14,7 @@ export interface UpstreamRequest extends Need {
   /** Below the registry's own address. */
   readonly url: URL;
   readonly headers: Readonly<Record<string, string | string[]>>;
-  /** What is asked for, as a message would say it. */
+  /** What is requested, for messages. */
   readonly what: string;
 }
 
@@ -31,7 +31,7 @@ export interface ExchangeOptions {
   readonly userAgent: string;
 }
 
-/** Asks one registry. */
+/** The requests to one registry. */
 export class Exchange {
   readonly #options: ExchangeOptions;
   readonly #pings = new SingleFlight<void>();
@@ -40,27 +40,27 @@ export class Exchange {
     this.#options = options;
   }
 
-  /** The answer: a 200 or 206 in no encoding. Its body must be read or discarded. @throws UpstreamError */
-  async fetch(question: UpstreamRequest): Promise<Reply> {
-    let reply = await this.#follow(question);
-    if (reply.status === 403 && !this.#isHome(reply.url) && question.kind !== "manifest-get") {
-      // A signed address may have expired on the way: the registry gives another.
-      discard(reply);
-      reply = await this.#follow(question);
+  /** The reply: a 200 or 206 in no encoding. Its body must be read or discarded. @throws UpstreamError */
+  async fetch(request: UpstreamRequest): Promise<Reply> {
+    let reply = await this.#follow(request);
+    if (reply.status === 403 && !this.#isOwnOrigin(reply.url) && request.kind !== "manifest-get") {
+      // A signed address may have expired meanwhile: the registry gives another.
+      reply.discard();
+      reply = await this.#follow(request);
     }
-    const error = this.#judge(reply, question);
+    const error = this.#judge(reply, request);
     if (!error) return reply;
-    discard(reply);
+    reply.discard();
     throw error;
   }
 
-  async #follow(question: UpstreamRequest): Promise<Reply> {
-    const { proof, reply: first } = await this.#prove(question);
+  async #follow(request: UpstreamRequest): Promise<Reply> {
+    const { proof, reply: first } = await this.#prove(request);
     let reply = first;
-    let isHome = true;
-    const seen = new Set([question.url.href]);
+    let isOwnOrigin = true;
+    const seen = new Set([request.url.href]);
     while (isRedirect(reply.status)) {
-      discard(reply);
+      reply.discard();
       const next = nextAddress(reply);
       if (seen.has(next.href) || seen.size > maxRedirects) {
         throw new UpstreamError("corrupt", `${this.#options.name} redirects in circles`, {
@@ -68,58 +68,59 @@ export class Exchange {
         });
       }
       seen.add(next.href);
-      // Whoever is sent away and back again was sent by a stranger, and shows nothing.
-      isHome &&= this.#isHome(next);
-      reply = isHome ? await this.#send(question, next, proof) : await this.#sendAway(question, next);
+      // What comes back from another origin was sent by a stranger, and gets no credential.
+      isOwnOrigin &&= this.#isOwnOrigin(next);
+      reply = isOwnOrigin
+        ? await this.#send(request, next, proof)
+        : await this.#sendRedirected(request, next);
     }
     return reply;
   }
 
-  /** The registry's first answer that is not a challenge we can meet. */
-  async #prove(question: UpstreamRequest): Promise<{ proof: Proof; reply: Reply }> {
+  /** The registry's first reply that is not a challenge we can meet. */
+  async #prove(request: UpstreamRequest): Promise<{ proof: Proof; reply: Reply }> {
     const { authority, gate } = this.#options;
-    // What will be refused needs no token.
-    gate.check(question);
-    if (!authority.isKnown) await this.#pings.join("", () => this.#ping(question), question.signal);
-    const proof = await authority.prove(question);
-    const reply = await this.#send(question, question.url, proof);
+    // A request that will be refused needs no token.
+    gate.check(request);
+    if (!authority.isKnown) await this.#pings.join("", () => this.#ping(request), request.signal);
+    const proof = await authority.prove(request);
+    const reply = await this.#send(request, request.url, proof);
     if (reply.status !== 401) {
-      authority.settled(proof, reply.status, question);
+      authority.settled(proof, reply.status, request);
       return { proof, reply };
     }
-    discard(reply);
-    const better = await authority.proveAnew(proof, reply.headers, question);
-    const second = await this.#send(question, question.url, better);
-    authority.settled(better, second.status, question);
+    reply.discard();
+    const better = await authority.proveAnew(proof, reply.headers, request);
+    const second = await this.#send(request, request.url, better);
+    authority.settled(better, second.status, request);
     return { proof: better, reply: second };
   }
 
-  /** Asks the registry what it wants to be shown, so that nothing which costs a pull is spent on a challenge. */
+  /** Finds out what the registry wants to be shown, so that no pull is spent on a challenge. */
   async #ping({ repository, purpose }: Need): Promise<void> {
     const { base, gate, authority } = this.#options;
     const message = this.#message("GET", base, {});
-    const errand = { kind: "ping", repository, purpose } as const;
-    const reply = await again(() => gate.pass(errand, undefined, () => this.#options.client.send(message)));
-    discard(reply);
+    const ping = { kind: "ping", repository, purpose } as const;
+    const reply = await gate.pass(ping, undefined, () => this.#options.client.send(message));
+    reply.discard();
     authority.learn(reply.status, reply.headers);
   }
 
-  #send(question: UpstreamRequest, url: URL, proof: Proof): Promise<Reply> {
-    const { authority, gate, client: wire } = this.#options;
-    const { kind, repository, purpose, signal } = question;
+  #send(request: UpstreamRequest, url: URL, proof: Proof): Promise<Reply> {
+    const { authority, gate, client } = this.#options;
+    const { kind, repository, purpose, signal } = request;
     const shown = proof.kind === "none" ? {} : { authorization: proof.header };
-    const message = this.#messageFor(question, url, shown);
-    const errand = { kind, repository, purpose };
-    // Each try is paid for: a registry may have counted the one that broke.
-    const send = (): Promise<Reply> => again(() => gate.pass(errand, signal, () => wire.send(message)));
-    return this.#whenFree(message, () => authority.login(proof, question, send));
+    const message = this.#messageFor(request, url, shown);
+    const counted = { kind, repository, purpose };
+    const send = (): Promise<Reply> => gate.pass(counted, signal, () => client.send(message));
+    return this.#whenFree(message, () => authority.login(proof, request, send));
   }
 
-  #sendAway(question: UpstreamRequest, url: URL): Promise<Reply> {
-    const message = this.#messageFor(question, url, {});
-    const { gate, client: wire } = this.#options;
+  #sendRedirected(request: UpstreamRequest, url: URL): Promise<Reply> {
+    const message = this.#messageFor(request, url, {});
+    const { gate, client } = this.#options;
     return this.#whenFree(message, () =>
-      again(() => gate.passAside(() => wire.send(message), question.purpose.trace)),
+      gate.passRedirected(() => client.send(message), request.purpose.trace),
     );
   }
 
@@ -128,14 +129,14 @@ export class Exchange {
     return isBulk ? this.#options.pool.hold(url.origin, signal, send) : send();
   }
 
-  #messageFor(question: UpstreamRequest, url: URL, shown: Record<string, string>): HttpRequest {
+  #messageFor(request: UpstreamRequest, url: URL, shown: Record<string, string>): HttpRequest {
     const { timeouts } = this.#options;
-    const isBlob = question.kind === "blob";
+    const isBlob = request.kind === "blob";
     return {
-      ...this.#message(question.method, url, { ...question.headers, ...shown }),
+      ...this.#message(request.method, url, { ...request.headers, ...shown }),
       headersMs: isBlob ? timeouts.blobHeadersMs : timeouts.headersMs,
-      isBulk: isBlob && question.method === "GET",
-      signal: question.signal,
+      isBulk: isBlob && request.method === "GET",
+      signal: request.signal,
     };
   }
 
@@ -145,13 +146,13 @@ export class Exchange {
     return { method, url, headers: { ...common, ...headers }, headersMs: timeouts.headersMs };
   }
 
-  #isHome(url: URL): boolean {
+  #isOwnOrigin(url: URL): boolean {
     return url.origin === this.#options.base.origin;
   }
 
-  #judge({ status, headers, url }: Reply, question: UpstreamRequest): UpstreamError | undefined {
+  #judge({ status, headers, url }: Reply, request: UpstreamRequest): UpstreamError | undefined {
     const { name, authority } = this.#options;
-    const { what } = question;
+    const { what } = request;
     if (status === 200 || status === 206) {
       const encoding = headers["content-encoding"] ?? "identity";
       if (encoding === "identity" || encoding === "") return undefined;
@@ -161,7 +162,7 @@ export class Exchange {
     }
     if (status === 404 || status === 410)
       return new UpstreamError("absent", `${name} has no ${what}`, { status });
-    if (status === 401 || status === 403) return authority.denied(question, status);
+    if (status === 401 || status === 403) return authority.denied(request, status);
     const message = `${url.host} answered ${status} to a request for ${what}`;
     return new UpstreamError(status === 408 || status === 501 ? "unreachable" : "corrupt", message, {
       status,
@@ -169,13 +170,13 @@ export class Exchange {
   }
 }
 
-/** So many redirects are followed for one question. */
+/** So many redirects are followed for one request. */
 export const maxRedirects = 5;
 
 const maxLength = 8192;
 const statuses = new Set([301, 302, 303, 307, 308]);
 
-/** Whether an answer to GET or HEAD asks to look elsewhere. */
+/** Whether `status` is a redirect of GET or HEAD. */
 export function isRedirect(status: number): boolean {
   return statuses.has(status);
 }

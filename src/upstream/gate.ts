@@ -1,11 +1,12 @@
-/** The gate: every request to a registry or its token service passes here, is paid for, and teaches us something. */
-import { QuotaError, type Bucket, type QuotaRequest, type Permit, type RequestKind } from "../quota/quota.ts";
+/** The gate that every request to a registry or its token service passes: bucket before, health and headers after. */
+import type { Clock } from "../async/clock.ts";
 import { inStep, type TraceStep } from "../async/step.ts";
-import { UpstreamError, abusePauseSeconds, diedIdle } from "./error.ts";
-import { discard, readBody, type Reply } from "./net/httpClient.ts";
 import { readRetryAfter, type Headers } from "../quota/limits.ts";
+import { QuotaError, type Bucket, type QuotaRequest, type Permit, type RequestKind } from "../quota/quota.ts";
+import { UpstreamError, abusePauseSeconds, diedIdle } from "./error.ts";
+import type { Reply } from "./net/httpClient.ts";
 
-/** One request, seen from outside. `redirect` is a request to where the registry sent us. */
+/** One request, for metrics. `redirect` is a request to where the registry redirected. */
 export interface Observation {
   readonly kind: RequestKind | "redirect";
   /** The HTTP status, or `error` when no answer came. */
@@ -20,10 +21,10 @@ export interface GateOptions {
   readonly bucket: Bucket;
   readonly health: Health;
   readonly observe: (observation: Observation) => void;
-  readonly now: () => number;
+  readonly clock: Clock;
 }
 
-/** Knows the bucket and the health of one upstream. */
+/** The gate of one upstream. */
 export class Gate {
   readonly #options: GateOptions;
 
@@ -32,29 +33,45 @@ export class Gate {
   }
 
   /** Refuses at once what {@link pass} would not send. @throws UpstreamError */
-  check(errand: QuotaRequest): void {
-    const refusal = this.#options.bucket.refusal(errand);
+  check(request: QuotaRequest): void {
+    const refusal = this.#options.bucket.refusal(request);
     if (refusal) throw refused(refusal);
   }
 
   /**
-   * What `send` brings back, if it may be sent: never a 429 or a sign of a broken server.
+   * The reply that `send` gets, if the bucket allows it: never a 429 or a 5xx. What dies on an idle connection is sent
+   * once more, and paid for once more: a registry may have counted it.
    * @throws UpstreamError "limited" or "unreachable", whatever `send` throws, and the reason of `signal`.
    */
-  async pass(
-    errand: QuotaRequest,
+  pass(request: QuotaRequest, signal: AbortSignal | undefined, send: () => Promise<Reply>): Promise<Reply> {
+    return twice(() => this.#pass(request, signal, send));
+  }
+
+  /** The same for a host that the registry redirected to: it costs nothing, and its health is not the upstream's. */
+  passRedirected(send: () => Promise<Reply>, trace?: TraceStep): Promise<Reply> {
+    return twice(async () => {
+      const reply = await this.#observed("redirect", send, trace);
+      if (reply.status === 429)
+        throw limited(reply, (await readLimit(reply, this.#options.clock.now())).retryAfter);
+      if (isBroken(reply.status)) throw this.#broken(reply);
+      return reply;
+    });
+  }
+
+  async #pass(
+    request: QuotaRequest,
     signal: AbortSignal | undefined,
     send: () => Promise<Reply>,
   ): Promise<Reply> {
     const { name, health, bucket } = this.#options;
-    const { kind, purpose } = errand;
+    const { kind, purpose } = request;
     const attempt = health.admit();
     if (!attempt)
       throw new UpstreamError("unreachable", `${name} does not answer; it is tried again every few seconds`);
     let permit: Permit;
     try {
       const facts = { "hubcap.upstream": name, "hubcap.request": kind, "hubcap.reason": purpose.reason };
-      permit = await inStep(purpose.trace, "wait in bucket", facts, () => bucket.take(errand, signal));
+      permit = await inStep(purpose.trace, "wait in bucket", facts, () => bucket.take(request, signal));
     } catch (error) {
       attempt.abandoned();
       throw error instanceof QuotaError ? refused(error) : error;
@@ -68,19 +85,19 @@ export class Gate {
         attempt.succeeded();
       } else {
         permit.failed();
-        // A caller that lost patience says nothing about the upstream.
+        // A caller that gave up says nothing about the upstream.
         if (error instanceof UpstreamError) attempt.failed();
       }
       throw error;
     }
     const { status, headers } = reply;
     if (status === 429) {
-      const { abuse, retryAfter } = await readLimit(reply, this.#options.now());
-      const told = retryAfter === undefined ? headers : { ...headers, "retry-after": String(retryAfter) };
-      permit.answered({ status, headers: told, abuse });
+      const { abuse, retryAfter } = await readLimit(reply, this.#options.clock.now());
+      const reported = retryAfter === undefined ? headers : { ...headers, "retry-after": String(retryAfter) };
+      permit.answered({ status, headers: reported, abuse });
       attempt.succeeded();
-      // The books know better than most upstreams when asking again makes sense, and say it as for every refusal.
-      this.check(errand);
+      // The bucket knows better than most upstreams when the next request makes sense.
+      this.check(request);
       throw limited(reply, retryAfter);
     }
     permit.answered({ status, headers });
@@ -92,22 +109,15 @@ export class Gate {
     throw this.#broken(reply);
   }
 
-  /** The same for a host that the registry redirected to: nothing is paid there, and its health is not the upstream's. */
-  async passAside(send: () => Promise<Reply>, trace?: TraceStep): Promise<Reply> {
-    const reply = await this.#observed("redirect", send, trace);
-    if (reply.status === 429) throw limited(reply, (await readLimit(reply, this.#options.now())).retryAfter);
-    if (isBroken(reply.status)) throw this.#broken(reply);
-    return reply;
-  }
-
   async #observed(
     kind: Observation["kind"],
     send: () => Promise<Reply>,
     trace: TraceStep | undefined,
   ): Promise<Reply> {
-    const started = performance.now();
+    const { clock } = this.#options;
+    const started = clock.elapsed();
     let status: number | "error" = "error";
-    // No `traceparent` goes along: a registry is a stranger, and has no business with the traces of this house.
+    // No `traceparent` is sent: a registry must not see or choose our traces.
     const step = trace?.begin("upstream request", {
       "hubcap.upstream": this.#options.name,
       "hubcap.request": kind,
@@ -123,19 +133,29 @@ export class Gate {
       step?.end(error);
       throw error;
     } finally {
-      this.#options.observe({ kind, status, ms: performance.now() - started });
+      this.#options.observe({ kind, status, ms: clock.elapsed() - started });
     }
   }
 
   #broken(reply: Reply): UpstreamError {
-    discard(reply);
+    reply.discard();
     const { status, url } = reply;
-    const retryAfter = retryAfterIn(reply.headers, this.#options.now());
+    const retryAfter = retryAfterIn(reply.headers, this.#options.clock.now());
     return new UpstreamError("unreachable", `${url.host} answered ${status}`, { status, retryAfter });
   }
 }
 
-// 501 is an honest answer to a question that a healthy registry does not understand.
+/** What `send` gives, the second time if the first died on an idle connection. */
+async function twice(send: () => Promise<Reply>): Promise<Reply> {
+  try {
+    return await send();
+  } catch (error) {
+    if (!diedIdle(error)) throw error;
+    return send();
+  }
+}
+
+// 501 is the answer of a healthy registry that does not know the request.
 function isBroken(status: number): boolean {
   return status >= 500 && status !== 501;
 }
@@ -160,9 +180,9 @@ async function readLimit(
 ): Promise<{ abuse: boolean; retryAfter: number | undefined }> {
   let text = "";
   try {
-    text = (await readBody(reply, 64 * 1024, 5000)).toString();
+    text = (await reply.read(64 * 1024, 5000)).toString();
   } catch {
-    // The status has said enough.
+    // The status is enough.
   }
   const type = String(reply.headers["content-type"] ?? "");
   const abuse = type.startsWith("text/plain") || text.includes("HAP429");
@@ -170,26 +190,14 @@ async function readLimit(
   return { abuse, retryAfter: abuse ? Math.max(retryAfter ?? 0, abusePauseSeconds) : retryAfter };
 }
 
-/** What `send` gives, or what it gives the second time when the first died on an idle connection. */
-export async function again<T>(send: () => Promise<T>): Promise<T> {
-  try {
-    return await send();
-  } catch (error) {
-    if (!diedIdle(error)) throw error;
-    return send();
-  }
-}
-
-/** Whether an upstream is believed to be down, so that nobody waits for it in vain: a circuit breaker. */
-
-/** So many failures in a row, and it is down. */
+/** So many failures in a row, and the upstream is taken for down. */
 const failuresUntilDown = 5;
 
-/** While it is down, one request in this time is let through to find out. */
+/** While it is down, one request in this time is sent to find out. */
 const probeEveryMs = 5000;
 
-/** One request that was let through. At most one of its methods is called; a probe that reports nothing is forgotten. */
-export interface Attempt {
+/** One request that was admitted. At most one of its methods is called; a probe that reports nothing does not count. */
+interface Attempt {
   /** An answer came, whatever it said. */
   succeeded(): void;
   /** No answer came, or the upstream said that it is broken (5xx). */
@@ -198,17 +206,17 @@ export interface Attempt {
   abandoned(): void;
 }
 
-/** The health of one upstream: its registry and its token service, not the hosts that they redirect to. */
+/** A circuit breaker for one upstream: its registry and token service, not the hosts that they redirect to. */
 export class Health {
-  readonly #now: () => number;
+  readonly #clock: Pick<Clock, "now">;
   #failures = 0;
   #isDown = false;
   #probedAt = Number.NEGATIVE_INFINITY;
-  // Goes up whenever earlier attempts stop mattering, so that a late result changes nothing.
+  // Counted up when earlier attempts no longer matter, so that a late result changes nothing.
   #generation = 0;
 
-  constructor(now: () => number) {
-    this.#now = now;
+  constructor(clock: Pick<Clock, "now">) {
+    this.#clock = clock;
   }
 
   /** Failures in a row. */
@@ -220,13 +228,13 @@ export class Health {
     return this.#isDown;
   }
 
-  /** Leave to send a request, or undefined when the upstream is down and somebody else is finding out. */
+  /** Leave to send a request; undefined when the upstream is down and another request is finding out. */
   admit(): Attempt | undefined {
     if (this.#isDown) {
-      const sinceProbe = this.#now() - this.#probedAt;
+      const sinceProbe = this.#clock.now() - this.#probedAt;
       // A clock that went back must not keep the upstream down.
       if (sinceProbe >= 0 && sinceProbe < probeEveryMs) return undefined;
-      this.#probedAt = this.#now();
+      this.#probedAt = this.#clock.now();
       this.#generation += 1;
     }
     return this.#attempt(this.#generation);
@@ -246,7 +254,7 @@ export class Health {
         this.#failures += 1;
         if (this.#isDown || this.#failures < failuresUntilDown) return;
         this.#isDown = true;
-        this.#probedAt = this.#now();
+        this.#probedAt = this.#clock.now();
         this.#generation += 1;
       }),
       abandoned: report(() => {
@@ -256,7 +264,7 @@ export class Health {
   }
 }
 
-/** A week: nobody waits longer, and a wrong clock upstream must not stop us for ever. */
+/** A week: an upstream's wrong clock must not stop us for ever. */
 const maxSeconds = 7 * 24 * 3600;
 
 /** Whole seconds, rounded up and at least 1, that `Retry-After` asks to wait. `now` is in milliseconds since the epoch. */

@@ -1,6 +1,6 @@
-/** Lists that come in pages: only as far as a registry stays with its own list, and as long as it is worth reading. */
+/** Lists in pages: followed only within the registry's own list, and up to a limit. */
 import { UpstreamError } from "./error.ts";
-import { readBody, type Reply } from "./net/httpClient.ts";
+import type { Reply } from "./net/httpClient.ts";
 
 const maxPages = 200;
 
@@ -16,21 +16,21 @@ export interface Page {
 
 /**
  * The pages of the list at `first`. Of a link to the next page only the query is used, at our own address, and only when the
- * link stays with the list that was answered: an upstream must not choose whom we call.
+ * link stays with the list that was answered: an upstream must not choose where we send requests.
  * @throws UpstreamError
  */
 export async function* pages(
   first: URL,
   maxPageBytes: number,
-  ask: (url: URL) => Promise<Reply>,
+  fetch: (url: URL) => Promise<Reply>,
 ): AsyncGenerator<Page> {
   let url = first;
   let left = maxBytes;
   const seen = new Set<string>();
   for (let count = 0; count < maxPages; count += 1) {
     seen.add(url.search);
-    const reply = await ask(url);
-    const bytes = await readBody(reply, Math.min(left, maxPageBytes), withinMs);
+    const reply = await fetch(url);
+    const bytes = await reply.read(Math.min(left, maxPageBytes), withinMs);
     left -= bytes.length;
     yield { reply, bytes };
     const next = nextLink(reply.headers["link"], reply.url);
@@ -59,8 +59,6 @@ export function tagsIn({ reply, bytes }: Page): string[] {
     throw new UpstreamError("corrupt", `${reply.url.host} sent a tag list without tags`);
   return tags.filter((tag) => typeof tag === "string");
 }
-
-/** Paging: the `Link` header of lists (RFC 8288), of which only "next" matters. */
 
 const maxLength = 8192;
 

@@ -1,4 +1,4 @@
-/** Registries that are known by name: where they answer, and which origins issue their tokens (reference: each one's own 401). */
+/** Registries that are known by name: where they answer, and which origins issue their tokens (each one's own 401). */
 
 /** What need not be configured for a known registry. */
 export interface KnownRegistry {
@@ -27,7 +27,7 @@ const patterns: readonly { readonly host: RegExp; readonly ownRealm: boolean }[]
   { host: /^(?:us|eu|asia)\.gcr\.io$/, ownRealm: true },
 ];
 
-/** The preset of a source host, or undefined when it is not a known registry. */
+/** What is known of a source host, or undefined when it is not a known registry. */
 export function knownRegistry(host: string): KnownRegistry | undefined {
   if (Object.hasOwn(known, host)) return known[host];
   const pattern = patterns.find((pattern) => pattern.host.test(host));

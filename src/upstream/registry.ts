@@ -1,5 +1,6 @@
-/** The upstream room's face: one registry, asked as the distribution-spec says and believed as little as possible. */
+/** One registry over HTTP, as the distribution-spec says; what it answers is checked as far as it can be. */
 import type { buildConnector } from "undici";
+import type { Clock } from "../async/clock.ts";
 import { manifestTypes, maxManifestBytes, ociIndex, type Descriptor } from "../oci/descriptor.ts";
 import { algorithmOf, hexOf, type Digest } from "../oci/digest.ts";
 import { isDigest, parseTag, type Reference, type Repository } from "../oci/reference.ts";
@@ -24,17 +25,10 @@ import { Gate, type Observation, Health } from "./gate.ts";
 import { pages, tagsIn, type Page } from "./pages.ts";
 import { ConnectionPool } from "./net/connectionPool.ts";
 import { Tokens } from "./auth/token.ts";
-import {
-  blobConnections,
-  defaultTimeouts,
-  discard,
-  HttpClient,
-  type Reply,
-  type Timeouts,
-} from "./net/httpClient.ts";
+import { blobConnections, defaultTimeouts, HttpClient, type Reply, type Timeouts } from "./net/httpClient.ts";
 import packageJson from "../../package.json" with { type: "json" };
 
-/** Who asks, and how long they wait. The signal ends the wait for an answer; a blob's bytes are ended by `cancel`. */
+/** What caused a request, and how long it may take. The signal ends the wait for a reply; `cancel` ends a blob's bytes. */
 export interface RequestOptions {
   readonly purpose: Purpose;
   readonly signal?: AbortSignal;
@@ -44,21 +38,30 @@ export interface RequestOptions {
 export interface Upstream {
   readonly name: string;
   readonly health: Pick<Health, "failures" | "knownDown">;
-  /** Without a digest when the upstream tells nothing but by GET: then it has not even said that it has the manifest. */
-  headManifest(repository: Repository, reference: Reference, asked: RequestOptions): Promise<ManifestHead>;
-  /** Proven: of the digest that was asked for or announced, and a manifest. */
-  getManifest(repository: Repository, reference: Reference, asked: RequestOptions): Promise<FetchedManifest>;
+  /** Without a digest when the upstream answers only GET: then it has not even said that it has the manifest. */
+  headManifest(repository: Repository, reference: Reference, options: RequestOptions): Promise<ManifestHead>;
+  /** Verified: it has the digest that was requested or announced, and is a manifest. */
+  getManifest(
+    repository: Repository,
+    reference: Reference,
+    options: RequestOptions,
+  ): Promise<FetchedManifest>;
   headBlob(
     repository: Repository,
     digest: Digest,
-    asked: RequestOptions,
+    options: RequestOptions,
   ): Promise<{ readonly size: number | undefined }>;
-  /** Everything from `offset` on, or more. Not proven: whoever reads it has to. */
-  getBlob(repository: Repository, digest: Digest, offset: number, asked: RequestOptions): Promise<BlobStream>;
+  /** Everything from `offset` on, or more. Not verified: the reader has to. */
+  getBlob(
+    repository: Repository,
+    digest: Digest,
+    offset: number,
+    options: RequestOptions,
+  ): Promise<BlobStream>;
   /** All tags, in the upstream's order. */
-  listTags(repository: Repository, asked: RequestOptions): Promise<string[]>;
+  listTags(repository: Repository, options: RequestOptions): Promise<string[]>;
   /** All referrers; none when the upstream knows none or the subject is absent. */
-  referrers(repository: Repository, subject: Digest, asked: RequestOptions): Promise<Descriptor[]>;
+  referrers(repository: Repository, subject: Digest, options: RequestOptions): Promise<Descriptor[]>;
   close(): Promise<void>;
 }
 
@@ -76,17 +79,17 @@ export interface RegistryOptions {
   readonly timeouts?: Partial<Timeouts>;
   readonly bucket: Bucket;
   readonly observe: (observation: Observation) => void;
-  /** Told until when, in ms since the epoch, the first of the certificates is good that the registry and its token service showed. */
+  /** Called with the earliest end of the certificates of the registry and its token service, in ms since the epoch. */
   readonly onCertificate?: (notAfter: number) => void;
-  readonly now: () => number;
-  /** Stands in for the guarded connector in tests of the guard. */
+  readonly clock: Clock;
+  /** Opens connections; the guarded connector unless given. */
   readonly connect?: buildConnector.connector;
 }
 
-/** What all accounts at a registry have in common. */
+/** What all accounts at a registry share. */
 interface SharedConnections {
-  readonly wire: HttpClient;
-  readonly slots: ConnectionPool;
+  readonly client: HttpClient;
+  readonly pool: ConnectionPool;
 }
 
 // A list of tags is mostly short; a registry that ignores `n` sends all at once.
@@ -102,11 +105,11 @@ export class Registry implements Upstream {
   readonly #exchange: Exchange;
 
   constructor(options: RegistryOptions, shared?: SharedConnections) {
-    const { name, credential, bucket, observe, now, allowPrivateAddresses, ca, connect, tokenRealms } =
+    const { name, credential, bucket, observe, clock, allowPrivateAddresses, ca, connect, tokenRealms } =
       options;
     this.#options = options;
     this.name = name;
-    this.health = new Health(now);
+    this.health = new Health(clock);
     this.#base = new URL(`${options.url.replace(/\/+$/, "")}/v2/`);
     if (this.#base.protocol !== "https:" && !allowPrivateAddresses) {
       throw new TypeError(
@@ -115,26 +118,26 @@ export class Registry implements Upstream {
     }
     const userAgent = `hubcap/${packageJson.version}`;
     const timeouts = { ...defaultTimeouts, ...options.timeouts };
-    const gate = new Gate({ name, bucket, health: this.health, observe, now });
-    const lockout = new Lockout(name, credential.account, now);
-    const certified =
+    const gate = new Gate({ name, bucket, health: this.health, observe, clock });
+    const lockout = new Lockout(name, credential.account, clock);
+    const onCertificate =
       options.onCertificate && watchCertificates([this.#base.origin, ...tokenRealms], options.onCertificate);
-    const { tokenMs, connectionMs: slotMs } = timeouts;
+    const { tokenMs, connectionMs } = timeouts;
     this.#shared = shared ?? {
-      wire: new HttpClient({ allowPrivateAddresses, ca, timeouts, onCertificate: certified, connect }),
-      slots: new ConnectionPool({ name, most: blobConnections, waitMs: slotMs }),
+      client: new HttpClient({ allowPrivateAddresses, ca, timeouts, onCertificate, connect, clock }),
+      pool: new ConnectionPool({ name, most: blobConnections, waitMs: connectionMs, clock }),
     };
-    const { wire, slots } = this.#shared;
+    const { client, pool } = this.#shared;
     const tokens = new Tokens({
       name,
       credential,
       lockout,
       gate,
-      client: wire,
+      client,
       bucket,
       tokenMs,
       userAgent,
-      now,
+      clock,
     });
     const authority = new Authority({ name, registry: this.#base, tokenRealms, credential, lockout, tokens });
     this.#exchange = new Exchange({
@@ -142,8 +145,8 @@ export class Registry implements Upstream {
       base: this.#base,
       authority,
       gate,
-      pool: slots,
-      client: wire,
+      pool,
+      client,
       timeouts,
       userAgent,
     });
@@ -152,11 +155,11 @@ export class Registry implements Upstream {
   async headManifest(
     repository: Repository,
     reference: Reference,
-    asked: RequestOptions,
+    options: RequestOptions,
   ): Promise<ManifestHead> {
     try {
-      const reply = await this.#askManifest("HEAD", repository, reference, asked);
-      discard(reply);
+      const reply = await this.#fetchManifest("HEAD", repository, reference, options);
+      reply.discard();
       return resolvedOf(reply, reference);
     } catch (error) {
       if (error instanceof UpstreamError && knowsNoHead.has(error.status ?? 0)) return unknownManifest;
@@ -167,19 +170,19 @@ export class Registry implements Upstream {
   async getManifest(
     repository: Repository,
     reference: Reference,
-    asked: RequestOptions,
+    options: RequestOptions,
   ): Promise<FetchedManifest> {
-    return fetchedManifest(await this.#askManifest("GET", repository, reference, asked), reference);
+    return fetchedManifest(await this.#fetchManifest("GET", repository, reference, options), reference);
   }
 
   async headBlob(
     repository: Repository,
     digest: Digest,
-    asked: RequestOptions,
+    options: RequestOptions,
   ): Promise<{ size: number | undefined }> {
-    const reply = await this.#askBlob("HEAD", repository, digest, {}, asked);
-    discard(reply);
-    // That it is there opens it to whoever asked, so a page to log in at must not pass for it.
+    const reply = await this.#fetchBlob("HEAD", repository, digest, {}, options);
+    reply.discard();
+    // A client that may see it may have it, so a page to log in at must not pass for it.
     if (/^text\/html\b/i.test(String(reply.headers["content-type"])))
       throw new UpstreamError("corrupt", `${reply.url.host} sent a page in place of a blob`);
     return { size: lengthIn(reply.headers) };
@@ -189,52 +192,53 @@ export class Registry implements Upstream {
     repository: Repository,
     digest: Digest,
     offset: number,
-    asked: RequestOptions,
+    options: RequestOptions,
   ): Promise<BlobStream> {
     const headers = offset > 0 ? { range: `bytes=${offset}-` } : {};
-    const { purpose, signal } = asked;
-    if (!signal) return blobStream(await this.#askBlob("GET", repository, digest, headers, asked), offset);
+    const { purpose, signal } = options;
+    if (!signal)
+      return blobStream(await this.#fetchBlob("GET", repository, digest, headers, options), offset);
     // undici would apply the signal to the body too, which may take hours.
     const waiting = new AbortController();
     const leave = (): void => waiting.abort(signal.reason);
     if (signal.aborted) leave();
     signal.addEventListener("abort", leave);
     try {
-      const patient = { purpose, signal: waiting.signal };
-      return blobStream(await this.#askBlob("GET", repository, digest, headers, patient), offset);
+      const own = { purpose, signal: waiting.signal };
+      return blobStream(await this.#fetchBlob("GET", repository, digest, headers, own), offset);
     } finally {
       signal.removeEventListener("abort", leave);
     }
   }
 
-  async listTags(repository: Repository, asked: RequestOptions): Promise<string[]> {
+  async listTags(repository: Repository, options: RequestOptions): Promise<string[]> {
     const tags = new Set<string>();
     // 1000 is the most that ECR takes.
-    for await (const page of this.#tagPages(repository, 1000, asked)) {
+    for await (const page of this.#tagPages(repository, 1000, options)) {
       for (const tag of tagsIn(page)) if (parseTag(tag)) tags.add(tag);
     }
     return [...tags];
   }
 
-  async referrers(repository: Repository, subject: Digest, asked: RequestOptions): Promise<Descriptor[]> {
+  async referrers(repository: Repository, subject: Digest, options: RequestOptions): Promise<Descriptor[]> {
     const first = this.#address(repository, `referrers/${subject}`);
     const what = `referrers of ${repository.name}@${subject}`;
-    const ask = (url: URL): Promise<Reply> =>
-      this.#ask("referrers", "GET", url, { accept: ociIndex }, repository, what, asked);
+    const fetch = (url: URL): Promise<Reply> =>
+      this.#fetch("referrers", "GET", url, { accept: ociIndex }, repository, what, options);
     const referrers = new Map<Digest, Descriptor>();
     try {
-      for await (const { reply, bytes } of pages(first, maxManifestBytes, ask)) {
+      for await (const { reply, bytes } of pages(first, maxManifestBytes, fetch)) {
         for (const child of readAs(reply, bytes).children) referrers.set(child.digest, child);
       }
     } catch (error) {
       if (!(error instanceof UpstreamError && knowsNoReferrers.has(error.status ?? 0))) throw error;
-      return this.#taggedReferrers(repository, subject, asked);
+      return this.#taggedReferrers(repository, subject, options);
     }
     return [...referrers.values()];
   }
 
   async close(): Promise<void> {
-    await this.#shared.wire.close();
+    await this.#shared.client.close();
   }
 
   /** The same registry as another account sees it, over the same connections, which end with this one. */
@@ -243,16 +247,16 @@ export class Registry implements Upstream {
   }
 
   /** Does a repository show any of its tags? @throws UpstreamError */
-  async showsTags(repository: Repository, asked: RequestOptions): Promise<boolean> {
-    // One page is enough to tell, and an answer that is no list, such as a page to log in at, tells nothing.
-    for await (const page of this.#tagPages(repository, 1, asked)) return tagsIn(page).length > 0;
+  async showsTags(repository: Repository, options: RequestOptions): Promise<boolean> {
+    // One page is enough. A reply that is no list, such as a page to log in at, says nothing.
+    for await (const page of this.#tagPages(repository, 1, options)) return tagsIn(page).length > 0;
     return false;
   }
 
-  #tagPages(repository: Repository, tagsEach: number, asked: RequestOptions): AsyncGenerator<Page> {
+  #tagPages(repository: Repository, tagsEach: number, options: RequestOptions): AsyncGenerator<Page> {
     const first = this.#address(repository, `tags/list?n=${tagsEach}`);
     return pages(first, maxTagPageBytes, (url) =>
-      this.#ask("tags", "GET", url, {}, repository, `tags of ${repository.name}`, asked),
+      this.#fetch("tags", "GET", url, {}, repository, `tags of ${repository.name}`, options),
     );
   }
 
@@ -260,14 +264,14 @@ export class Registry implements Upstream {
   async #taggedReferrers(
     repository: Repository,
     subject: Digest,
-    asked: RequestOptions,
+    options: RequestOptions,
   ): Promise<Descriptor[]> {
     const tag = parseTag(`${algorithmOf(subject).slice(0, 32)}-${hexOf(subject).slice(0, 64)}`);
     if (!tag) return [];
     try {
       // Mostly there is no such tag, and to learn that by HEAD costs no pull.
-      const { digest } = await this.headManifest(repository, tag, asked);
-      const reply = await this.#askManifest("GET", repository, digest ?? tag, asked);
+      const { digest } = await this.headManifest(repository, tag, options);
+      const reply = await this.#fetchManifest("GET", repository, digest ?? tag, options);
       const { bytes } = await fetchedManifest(reply, digest ?? tag);
       return [...readAs(reply, bytes).children];
     } catch (error) {
@@ -276,39 +280,47 @@ export class Registry implements Upstream {
     }
   }
 
-  #askManifest(
+  #fetchManifest(
     method: "GET" | "HEAD",
     repository: Repository,
     reference: Reference,
-    asked: RequestOptions,
+    options: RequestOptions,
   ): Promise<Reply> {
     const url = this.#address(repository, `manifests/${reference}`);
     const what = `manifest ${repository.name}${isDigest(reference) ? "@" : ":"}${reference}`;
-    // All types, whatever a client can read: a registry that is asked for fewer converts, and the digest changes.
+    // All types, whatever a client can read: for fewer, a registry converts, and the digest changes.
     const headers = { accept: manifestTypes.join(", ") };
-    return this.#ask(
+    return this.#fetch(
       method === "GET" ? "manifest-get" : "manifest-head",
       method,
       url,
       headers,
       repository,
       what,
-      asked,
+      options,
     );
   }
 
-  #askBlob(
+  #fetchBlob(
     method: "GET" | "HEAD",
     repository: Repository,
     digest: Digest,
     headers: Readonly<Record<string, string>>,
-    asked: RequestOptions,
+    options: RequestOptions,
   ): Promise<Reply> {
     const url = this.#address(repository, `blobs/${digest}`);
-    return this.#ask("blob", method, url, headers, repository, `blob ${repository.name}@${digest}`, asked);
+    return this.#fetch(
+      "blob",
+      method,
+      url,
+      headers,
+      repository,
+      `blob ${repository.name}@${digest}`,
+      options,
+    );
   }
 
-  #ask(
+  #fetch(
     kind: UpstreamRequest["kind"],
     method: "GET" | "HEAD",
     url: URL,
@@ -325,8 +337,8 @@ export class Registry implements Upstream {
   }
 }
 
-// Some registries answer no HEAD; containerd asks them by GET, too.
+// Some registries do not answer HEAD; containerd uses GET there, too.
 const knowsNoHead = new Set([405, 501]);
 
-// Registries without the API say so in different ways.
+// Registries without the API answer in different ways.
 const knowsNoReferrers = new Set([404, 405, 501]);

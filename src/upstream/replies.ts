@@ -1,10 +1,11 @@
-/** Manifests as they arrive: nothing that the upstream says about one is believed that its bytes do not prove. */
+/** Manifests and blobs in replies: what the upstream says of a manifest is believed only if its bytes prove it. */
 import { manifestTypes, maxManifestBytes } from "../oci/descriptor.ts";
 import { algorithmOf, digestOf, parseDigest, type Digest } from "../oci/digest.ts";
 import { ManifestError, readManifest, type Manifest } from "../oci/manifest.ts";
 import { isDigest, type Reference } from "../oci/reference.ts";
 import { UpstreamError, connectionError } from "./error.ts";
-import { readBody, type Headers, type Reply, discard } from "./net/httpClient.ts";
+import type { Headers } from "../quota/limits.ts";
+import type { Reply } from "./net/httpClient.ts";
 
 /** A manifest whose bytes are of `digest` and of a kind that we know. */
 export interface FetchedManifest {
@@ -15,15 +16,15 @@ export interface FetchedManifest {
 
 /** What the headers of a manifest say, proven by nothing. */
 export interface ManifestHead {
-  /** One that we know, or empty where the headers tell nothing. */
+  /** One that we know; empty where the headers name none. */
   readonly mediaType: string;
-  /** Undefined where only the manifest itself can tell: the headers do not, or are no manifest's. */
+  /** Undefined where only the bytes can tell: the headers name none, or are not a manifest's. */
   readonly digest: Digest | undefined;
   /** In bytes. */
   readonly size: number | undefined;
 }
 
-/** What is known of a manifest when its upstream tells nothing without sending it. */
+/** Of an upstream whose replies to HEAD say nothing. */
 export const unknownManifest: ManifestHead = { mediaType: "", digest: undefined, size: undefined };
 
 const withinMs = 30_000;
@@ -34,7 +35,7 @@ export function resolvedOf({ headers, url }: Reply, reference: Reference): Manif
   if (isDigest(reference) && claimed !== undefined && claimed !== reference)
     throw mismatch(url, reference, claimed);
   const mediaType = mediaTypeIn(headers);
-  // Whoever answers with something else is perhaps not talking about a manifest at all.
+  // With another type the reply may not be about a manifest at all.
   if (!manifestTypes.includes(mediaType)) return unknownManifest;
   return {
     mediaType,
@@ -46,7 +47,7 @@ export function resolvedOf({ headers, url }: Reply, reference: Reference): Manif
 /** @throws UpstreamError "corrupt" when the bytes are not what was asked for, or not what the upstream says they are. */
 export async function fetchedManifest(reply: Reply, reference: Reference): Promise<FetchedManifest> {
   const { headers, url } = reply;
-  const bytes = await readBody(reply, maxManifestBytes, withinMs);
+  const bytes = await reply.read(maxManifestBytes, withinMs);
   const claimed = claimedDigest(headers, url);
   const expected = isDigest(reference) ? [reference, claimed] : [claimed];
   for (const digest of expected) {
@@ -105,7 +106,7 @@ export interface BlobStream {
   readonly size: number | undefined;
   /** Iterating throws UpstreamError "unreachable" when the upstream breaks off or stalls. */
   readonly body: AsyncIterable<Uint8Array>;
-  /** Lets go of a body that is not read to its end. */
+  /** Ends a body that is not read to its end. */
   cancel(): void;
 }
 
@@ -117,7 +118,7 @@ export function blobStream(reply: Reply, offset: number): BlobStream {
   const { body, url } = reply;
   const part = reply.status === 206 ? contentRange(reply) : { start: 0, size: lengthIn(reply.headers) };
   if (!part || part.start > offset) {
-    discard(reply);
+    reply.discard();
     throw new UpstreamError("corrupt", `${url.host} sent another part of a blob than was asked for`, {
       status: reply.status,
     });

@@ -1,4 +1,5 @@
 /** The way straight to the registry, with Hubcap's own upstream room and credential. Nothing on it costs a pull. */
+import { systemClock } from "../../async/clock.ts";
 import type { Config } from "../../config/load.ts";
 import type { Descriptor, Platform } from "../../oci/descriptor.ts";
 import type { Digest } from "../../oci/digest.ts";
@@ -130,7 +131,7 @@ class StraightWay {
     const { wanted, settings } = this.#options;
     const { upstream } = wanted.repository;
     try {
-      this.#credential = await openCredential(settings?.credential, this.#url.href, Date.now);
+      this.#credential = await openCredential(settings?.credential, this.#url.href, systemClock);
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       throw new Finding("credential-refused", why, { cause: error });
@@ -150,7 +151,7 @@ class StraightWay {
       timeouts: this.#timeouts,
       bucket: this.#witness,
       observe: () => undefined,
-      now: Date.now,
+      clock: systemClock,
     });
     return this.#registry;
   }

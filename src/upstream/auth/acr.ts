@@ -1,37 +1,38 @@
 /** Azure Container Registry with a Microsoft Entra identity: its access token is exchanged for a refresh token of the registry. */
+import type { Clock } from "../../async/clock.ts";
 import { type Credential, type PostForm, AccountSecret } from "./credential.ts";
 import { SecretFile } from "./secretFile.ts";
 
-/** Where the access token is kept fresh by whoever has the identity, and its tenant, if the registry does not know it. */
+/** The file in which the access token is kept fresh, and its tenant if the registry does not know it. */
 export interface AcrOptions {
   readonly accessTokenFile: string;
   readonly tenant?: string;
 }
 
 // The user name that stands for "the password is a token" (Azure: "az acr login --expose-token").
-const nobody = "00000000-0000-0000-0000-000000000000";
+const tokenUser = "00000000-0000-0000-0000-000000000000";
 
 const marginMs = 5 * 60_000;
 
 /** An account that is known only by a Microsoft Entra access token. */
 export class AcrExchange implements Credential {
-  readonly account = nobody;
-  readonly #now: () => number;
+  readonly account = tokenUser;
+  readonly #clock: Pick<Clock, "now">;
   readonly #url: string;
   readonly #tenant: string | undefined;
   readonly #accessToken: SecretFile<{ reveal(): string }>;
   #login: { readonly secret: AccountSecret; readonly expiresAt: number } | undefined;
   #running: Promise<AccountSecret> | undefined;
 
-  constructor(url: string, options: AcrOptions, now: () => number) {
-    this.#now = now;
+  constructor(url: string, options: AcrOptions, clock: Pick<Clock, "now">) {
+    this.#clock = clock;
     this.#url = url;
     this.#tenant = options.tenant;
     this.#accessToken = new SecretFile(options.accessTokenFile, (text) => ({ reveal: () => text.trim() }));
   }
 
   async secret(post: PostForm): Promise<AccountSecret> {
-    if (this.#login && this.#now() < this.#login.expiresAt - marginMs) return this.#login.secret;
+    if (this.#login && this.#clock.now() < this.#login.expiresAt - marginMs) return this.#login.secret;
     this.#running ??= this.#exchange(post).finally(() => {
       this.#running = undefined;
     });
@@ -55,9 +56,9 @@ export class AcrExchange implements Credential {
       typeof answer === "object" && answer !== null && "refresh_token" in answer ? answer.refresh_token : "";
     if (typeof token !== "string" || token === "") throw new Error("the exchange gave no refresh token");
     const { exp } = claimsOf(token);
-    const secret = new AccountSecret(nobody, token, true);
+    const secret = new AccountSecret(tokenUser, token, true);
     // Registry refresh tokens are valid for three hours; one that does not say is kept for one.
-    this.#login = { secret, expiresAt: typeof exp === "number" ? exp * 1000 : this.#now() + 3600_000 };
+    this.#login = { secret, expiresAt: typeof exp === "number" ? exp * 1000 : this.#clock.now() + 3600_000 };
     return secret;
   }
 }

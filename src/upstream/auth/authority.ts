@@ -1,8 +1,9 @@
-/** What a registry is shown: nothing, Basic or a token, as it asked for in its challenge and as far as we trust it. */
+/** What a registry is shown: nothing, Basic or a token, as its challenge asks and as far as the configuration allows. */
 import { secretOf, type Credential, type Lockout, type AccountSecret } from "./credential.ts";
 import { UpstreamError } from "../error.ts";
 import type { Issuer, Need, Tokens } from "./token.ts";
-import type { Headers, Reply } from "../net/httpClient.ts";
+import type { Headers } from "../../quota/limits.ts";
+import type { Reply } from "../net/httpClient.ts";
 
 /** What the registry's last challenge asked for. */
 type Scheme =
@@ -31,7 +32,7 @@ export interface AuthorityOptions {
   readonly tokens: Tokens;
 }
 
-/** The memory of one registry's challenge. */
+/** Remembers the challenge of one registry, and answers it. */
 export class Authority {
   readonly #options: AuthorityOptions;
   readonly #realms: ReadonlySet<string>;
@@ -42,12 +43,12 @@ export class Authority {
     this.#realms = new Set(options.tokenRealms.map((realm) => new URL(realm).origin));
   }
 
-  /** Whether the registry has said what it asks for. */
+  /** Whether the registry has said what it wants to be shown. */
   get isKnown(): boolean {
     return this.#scheme !== undefined;
   }
 
-  /** Learns from an answer to a request that showed nothing. @throws UpstreamError "corrupt" when it names a realm that is not allowed. */
+  /** Reads the reply to a request that showed nothing. @throws UpstreamError "corrupt" when it names a realm that is not allowed. */
   learn(status: number, headers: Headers): void {
     this.#scheme = (status === 401 ? this.#schemeIn(headers) : undefined) ?? { kind: "none" };
   }
@@ -64,7 +65,7 @@ export class Authority {
   }
 
   /**
-   * The answer to a request that shows `proof`, and what is learnt from it: `send` logs in with a secret that nothing is known of.
+   * The reply to a request that shows `proof`. Basic is a login, so the lockout learns how it went.
    * @throws UpstreamError "denied" while the secret may not be tried again, and whatever `send` throws.
    */
   async login(proof: Proof, { signal }: Pick<Need, "signal">, send: () => Promise<Reply>): Promise<Reply> {
@@ -92,7 +93,7 @@ export class Authority {
       const hasMoved =
         scheme !== undefined &&
         (scheme.kind !== "bearer" || scheme.issuer.realm.href !== refused.issuer.realm.href);
-      // "insufficient_scope" (RFC 6750 3.1) is about the account, not about the token: Docker Hub's word for "no such repository".
+      // "insufficient_scope" (RFC 6750 3.1) is about the account, not the token: Docker Hub's answer for "no such repository".
       const isFinal = refused.isNew || errorIn(headers) === "insufficient_scope";
       if (isFinal && !hasMoved) throw this.denied(need);
     }
@@ -106,19 +107,20 @@ export class Authority {
     return proof;
   }
 
-  /** Notes what the registry answered to `proof` in the end. */
+  /** Notes how the registry answered `proof` in the end. */
   settled(proof: Proof, status: number, need: Need): void {
-    // A token says what its account may do: it may become more when somebody grants it.
+    // A token says what its account may do, which may grow: the next request gets a new one.
     if (proof.kind === "bearer" && (status === 401 || status === 403)) {
       this.#options.tokens.forget(proof.issuer, need, proof.token);
     }
   }
 
-  /** The refusal that a client is told, without the registry's reasons: many registries hide what exists behind it. */
+  /** The error for a refusal, without the registry's reasons: many registries hide what exists behind it. */
   denied({ repository }: Pick<Need, "repository">, status = 401): UpstreamError {
     const { name, credential } = this.#options;
-    const who = credential.account === "anonymous" ? "anonymous pulls" : `account "${credential.account}"`;
-    const message = `${name} denies ${who} access to ${repository.name}, or it does not exist`;
+    const subject =
+      credential.account === "anonymous" ? "anonymous pulls" : `account "${credential.account}"`;
+    const message = `${name} denies ${subject} access to ${repository.name}, or it does not exist`;
     return new UpstreamError("denied", message, { status });
   }
 
@@ -138,7 +140,7 @@ export class Authority {
     return challenges.some(({ scheme }) => scheme === "basic") ? { kind: "basic" } : undefined;
   }
 
-  /** The challenge is the upstream's word, and the credential is ours: it goes only where the configuration says (CVE-2026-33540). */
+  /** The upstream names the realm, but the credential is sent only where the configuration allows (CVE-2026-33540). */
   #allowedRealm(text: string): URL {
     const { name, registry } = this.#options;
     const realm = URL.parse(text);
@@ -163,8 +165,6 @@ function errorIn(headers: Headers): string | undefined {
   return bearer?.parameters.get("error");
 }
 
-/** Challenges: what a registry wants to be shown, read from `WWW-Authenticate` (RFC 9110 11.6.1). */
-
 /** One challenge. The scheme and the names of parameters are in lower case; of a repeated parameter the first counts. */
 export interface Challenge {
   readonly scheme: string;
@@ -179,7 +179,7 @@ const spaceAt = /[ \t]*/y;
 const bareValueAt = /[^\s,]*/y;
 const quotedAt = /"((?:[^"\\]|\\.)*)"?/sy;
 
-/** All challenges of one answer, in order. Reads what registries really send, skips what nobody could read, never throws. */
+/** All challenges of one answer, in order. Reads what registries really send, skips what cannot be read, never throws. */
 export function parseChallenges(header: string | readonly string[] | undefined): Challenge[] {
   const values = header === undefined ? [] : typeof header === "string" ? [header] : header;
   return values.flatMap((value) => [...challengesIn(value.slice(0, maxLength))]).slice(0, maxChallenges);

@@ -1,4 +1,5 @@
-/** Credentials: an account at an upstream, and the secret that stands for it now. */
+/** An account at an upstream: its secret, and the lockout that keeps a refused one from being tried again and again. */
+import type { Clock } from "../../async/clock.ts";
 import { UpstreamError } from "../error.ts";
 import { unlessAborted } from "../../async/singleFlight.ts";
 
@@ -9,9 +10,9 @@ export type PostForm = (url: URL, form: Readonly<Record<string, string>>) => Pro
 export interface Credential {
   /** A name to show, which is never a secret; "anonymous" when there is no account. */
   readonly account: string;
-  /** What to send now, or undefined for nothing. @throws Error when it cannot be obtained. */
+  /** What to send now; undefined is nothing. @throws Error when it cannot be obtained. */
   secret(post: PostForm): Promise<AccountSecret | undefined>;
-  /** The upstream refused `secret`: what comes next is read or obtained anew. */
+  /** The upstream refused `secret`: the next one is read or obtained anew. */
   refused(secret: AccountSecret): void;
 }
 
@@ -74,13 +75,16 @@ const firstPauseMs = 60_000;
 const longestPauseMs = 3600_000;
 
 /** A secret that worked before may be refused this often in a row, since some services answer so for a repository they hide. */
-const patience = 3;
+const refusalsAllowed = 3;
 
-/** What is known about how one upstream takes one account's secret. */
+/**
+ * Whether one upstream accepts one account's secret. Docker Hub locks an account that keeps failing, and with it all that
+ * use it.
+ */
 export class Lockout {
   readonly #upstream: string;
   readonly #account: string;
-  readonly #now: () => number;
+  readonly #clock: Pick<Clock, "now">;
   #accepted: AccountSecret | undefined;
   #refused: AccountSecret | undefined;
   #refusals = 0;
@@ -88,13 +92,13 @@ export class Lockout {
   #pausedUntil = 0;
   #trial: Promise<unknown> | undefined;
 
-  constructor(upstream: string, account: string, now: () => number) {
+  constructor(upstream: string, account: string, clock: Pick<Clock, "now">) {
     this.#upstream = upstream;
     this.#account = account;
-    this.#now = now;
+    this.#clock = clock;
   }
 
-  /** The upstream took `secret`. */
+  /** The upstream accepted `secret`. */
   accepted(secret: AccountSecret): void {
     this.#accepted = secret;
     this.#refused = undefined;
@@ -106,8 +110,8 @@ export class Lockout {
   refused(secret: AccountSecret): void {
     this.#refusals = secret.equals(this.#refused) ? this.#refusals + 1 : 1;
     this.#refused = secret;
-    if (secret.equals(this.#accepted) && this.#refusals < patience) return;
-    this.#pausedUntil = this.#now() + Math.min(firstPauseMs * 2 ** this.#pauses, longestPauseMs);
+    if (secret.equals(this.#accepted) && this.#refusals < refusalsAllowed) return;
+    this.#pausedUntil = this.#clock.now() + Math.min(firstPauseMs * 2 ** this.#pauses, longestPauseMs);
     this.#pauses += 1;
   }
 
@@ -141,7 +145,7 @@ export class Lockout {
 
   #check(secret: AccountSecret): void {
     if (!secret.equals(this.#refused)) return;
-    const pause = this.#pausedUntil - this.#now();
+    const pause = this.#pausedUntil - this.#clock.now();
     // A clock that went back must not stretch the pause.
     if (pause <= 0 || pause > longestPauseMs) return;
     throw new UpstreamError(

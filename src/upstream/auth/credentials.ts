@@ -1,4 +1,5 @@
 /** Accounts as they are configured, made into credentials. */
+import type { Clock } from "../../async/clock.ts";
 import { AcrExchange } from "./acr.ts";
 import { anonymous, type Credential, AccountSecret } from "./credential.ts";
 import { readDockerLogin, type DockerLogin } from "./dockerConfig.ts";
@@ -23,7 +24,7 @@ export type CredentialOptions =
 export async function openCredential(
   options: CredentialOptions | undefined,
   url: string,
-  now: () => number,
+  clock: Pick<Clock, "now">,
 ): Promise<Credential> {
   if (options === undefined) return anonymous;
   const { host, hostname } = new URL(url);
@@ -42,8 +43,8 @@ export async function openCredential(
     return { account, secret: async () => secret, refused: () => undefined };
   }
   return options.provider === "ecr"
-    ? new EcrLogin(hostname, options, now)
-    : new AcrExchange(url, options, now);
+    ? new EcrLogin(hostname, options, clock)
+    : new AcrExchange(url, options, clock);
 }
 
 async function openFile(path: string, read: (text: string) => DockerLogin): Promise<Credential> {

@@ -1,4 +1,5 @@
 /** Private Amazon ECR: a password for twelve hours, obtained with the AWS SDK's own chain of identities. */
+import type { Clock } from "../../async/clock.ts";
 import { type Credential, AccountSecret } from "./credential.ts";
 
 /** Where to ask and for which registry, if the host does not say. */
@@ -16,7 +17,7 @@ const replaceNoSoonerMs = 60_000;
 /** The account of a private ECR, which is always called AWS. */
 export class EcrLogin implements Credential {
   readonly account = "AWS";
-  readonly #now: () => number;
+  readonly #clock: Pick<Clock, "now">;
   readonly #region: string | undefined;
   readonly #registryId: string | undefined;
   #login:
@@ -24,8 +25,8 @@ export class EcrLogin implements Credential {
     | undefined;
   #running: Promise<AccountSecret> | undefined;
 
-  constructor(host: string, options: EcrOptions, now: () => number) {
-    this.#now = now;
+  constructor(host: string, options: EcrOptions, clock: Pick<Clock, "now">) {
+    this.#clock = clock;
     // <account>.dkr.ecr[-fips].<region>.amazonaws.com[.cn]
     const parts = /^(\d{12})\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\./.exec(host);
     this.#region = options.region ?? parts?.[2];
@@ -33,7 +34,7 @@ export class EcrLogin implements Credential {
   }
 
   async secret(): Promise<AccountSecret> {
-    if (this.#login && this.#now() < this.#login.expiresAt - marginMs) return this.#login.secret;
+    if (this.#login && this.#clock.now() < this.#login.expiresAt - marginMs) return this.#login.secret;
     this.#running ??= this.#obtain().finally(() => {
       this.#running = undefined;
     });
@@ -42,7 +43,7 @@ export class EcrLogin implements Credential {
 
   refused(secret: AccountSecret): void {
     const login = this.#login;
-    if (login?.secret === secret && this.#now() - login.obtainedAt >= replaceNoSoonerMs)
+    if (login?.secret === secret && this.#clock.now() - login.obtainedAt >= replaceNoSoonerMs)
       this.#login = undefined;
   }
 
@@ -60,7 +61,7 @@ export class EcrLogin implements Credential {
       if (!given?.expiresAt || !username || !password)
         throw new Error("AWS gave no authorization token for ECR");
       const secret = new AccountSecret(username, password);
-      this.#login = { secret, obtainedAt: this.#now(), expiresAt: given.expiresAt.getTime() };
+      this.#login = { secret, obtainedAt: this.#clock.now(), expiresAt: given.expiresAt.getTime() };
       return secret;
     } finally {
       client.destroy();

@@ -1,20 +1,21 @@
 /** Tokens: fetched from the allowed realm, kept per realm, service and scope, renewed before they expire. */
 import type { Bucket, Purpose } from "../../quota/quota.ts";
+import type { Clock } from "../../async/clock.ts";
 import { inStep } from "../../async/step.ts";
 import type { Repository } from "../../oci/reference.ts";
-import { again, type Gate } from "../gate.ts";
+import type { Gate } from "../gate.ts";
 import { secretOf, type Credential, type PostForm, type Lockout, type AccountSecret } from "./credential.ts";
 import { UpstreamError } from "../error.ts";
 import { SingleFlight } from "../../async/singleFlight.ts";
-import { discard, readBody, type HttpRequest, type Reply, type HttpClient } from "../net/httpClient.ts";
+import type { HttpRequest, Reply, HttpClient } from "../net/httpClient.ts";
 
-/** Who issues tokens: the realm has been checked against the allowed origins. */
+/** A token service. Its realm has been checked against the allowed origins. */
 export interface Issuer {
   readonly realm: URL;
   readonly service: string | undefined;
 }
 
-/** For whom a token is needed. */
+/** What a token is needed for. */
 export interface Need {
   readonly repository: Repository;
   readonly purpose: Purpose;
@@ -36,7 +37,7 @@ export interface TokensOptions {
   readonly bucket: Bucket;
   readonly tokenMs: number;
   readonly userAgent: string;
-  readonly now: () => number;
+  readonly clock: Pick<Clock, "now">;
 }
 
 interface Held {
@@ -59,7 +60,7 @@ const noPost = new Set([400, 401, 404, 405]);
 export class Tokens {
   readonly #options: TokensOptions;
   readonly #held = new Map<string, Held>();
-  readonly #flights = new SingleFlight<Held>();
+  readonly #fetches = new SingleFlight<Held>();
 
   constructor(options: TokensOptions) {
     this.#options = options;
@@ -69,7 +70,7 @@ export class Tokens {
   async get(issuer: Issuer, need: Need): Promise<IssuedToken> {
     const key = keyOf(issuer, need);
     const held = this.#held.get(key);
-    if (held && this.#options.now() < held.goodUntil) return { token: held.token, isNew: false };
+    if (held && this.#options.clock.now() < held.goodUntil) return { token: held.token, isNew: false };
     const { purpose, signal } = need;
     const { token } = await inStep(
       purpose.trace,
@@ -77,7 +78,7 @@ export class Tokens {
       { "hubcap.upstream": this.#options.name },
       (trace) => {
         const inside = trace ? { ...need, purpose: { ...purpose, trace } } : need;
-        return this.#flights.join(key, () => this.#fetch(issuer, inside, key), signal);
+        return this.#fetches.join(key, () => this.#fetch(issuer, inside, key), signal);
       },
     );
     return { token, isNew: true };
@@ -91,13 +92,13 @@ export class Tokens {
 
   /** Sends a form for a credential that has to be exchanged first. */
   poster(need: Need): PostForm {
-    return (url, form) => this.#ask(this.#post(url, form), need);
+    return (url, form) => this.#send(this.#post(url, form), need);
   }
 
   async #fetch(issuer: Issuer, need: Need, key: string): Promise<Held> {
-    const askedAt = this.#options.now();
+    const sentAt = this.#options.clock.now();
     const { token, lifeMs } = tokenIn(await this.#login(issuer, need), issuer.realm);
-    const held = { token, goodUntil: askedAt + lifeMs - Math.min(longestMarginMs, lifeMs / 10) };
+    const held = { token, goodUntil: sentAt + lifeMs - Math.min(longestMarginMs, lifeMs / 10) };
     this.#held.delete(key);
     this.#held.set(key, held);
     const [oldest] = this.#held.keys();
@@ -109,7 +110,7 @@ export class Tokens {
   async #login(issuer: Issuer, need: Need): Promise<unknown> {
     const { credential, lockout } = this.#options;
     const secret = await this.#secret(need);
-    if (!secret) return this.#ask(this.#get(issuer, need), need);
+    if (!secret) return this.#send(this.#get(issuer, need), need);
     try {
       return await lockout.tryLogin(secret, () => this.#loginWith(secret, issuer, need));
     } catch (error) {
@@ -126,7 +127,7 @@ export class Tokens {
     try {
       const answer = secret.isIdentity
         ? await this.#refresh(secret, issuer, need)
-        : await this.#ask(this.#get(issuer, need, secret), need);
+        : await this.#send(this.#get(issuer, need, secret), need);
       lockout.accepted(secret);
       return answer;
     } catch (error) {
@@ -144,11 +145,11 @@ export class Tokens {
       client_id: "hubcap",
     };
     try {
-      return await this.#ask(this.#post(realm, form), need);
+      return await this.#send(this.#post(realm, form), need);
     } catch (error) {
       if (!(error instanceof UpstreamError && error.kind === "denied" && noPost.has(error.status ?? 0)))
         throw error;
-      return this.#ask(this.#get(issuer, need, secret), need);
+      return this.#send(this.#get(issuer, need, secret), need);
     }
   }
 
@@ -158,13 +159,13 @@ export class Tokens {
   }
 
   /** The JSON of a 200. */
-  async #ask(message: HttpRequest, { repository, purpose }: Need): Promise<unknown> {
-    const { gate, client: wire, tokenMs } = this.#options;
-    // A token belongs to the house: whoever asked first may leave.
-    const errand = { kind: "token", repository, purpose } as const;
-    const reply = await again(() => gate.pass(errand, undefined, () => wire.send(message)));
+  async #send(message: HttpRequest, { repository, purpose }: Need): Promise<unknown> {
+    const { gate, client, tokenMs } = this.#options;
+    // Without a signal: the client whose request began it may leave while others need the token.
+    const counted = { kind: "token", repository, purpose } as const;
+    const reply = await gate.pass(counted, undefined, () => client.send(message));
     if (reply.status !== 200) throw this.#refusal(reply);
-    const text = (await readBody(reply, maxBytes, tokenMs)).toString();
+    const text = (await reply.read(maxBytes, tokenMs)).toString();
     try {
       return JSON.parse(text);
     } catch {
@@ -192,7 +193,7 @@ export class Tokens {
   }
 
   #refusal(reply: Reply): UpstreamError {
-    discard(reply);
+    reply.discard();
     const { status, url } = reply;
     if (status >= 300 && status < 400) {
       return new UpstreamError("corrupt", `the token service ${url.host} redirects, which is not followed`, {
@@ -228,7 +229,7 @@ function tokenIn(answer: unknown, realm: URL): { token: string; lifeMs: number }
   if (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token)) {
     throw new UpstreamError("corrupt", `the token service ${realm.host} gave no token`);
   }
-  const told = Number(fields["expires_in"]);
-  const seconds = told > 0 ? Math.min(told, longestLifeSeconds) : defaultLifeSeconds;
+  const expiresIn = Number(fields["expires_in"]);
+  const seconds = expiresIn > 0 ? Math.min(expiresIn, longestLifeSeconds) : defaultLifeSeconds;
   return { token, lifeMs: seconds * 1000 };
 }

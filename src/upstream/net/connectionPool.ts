@@ -1,4 +1,5 @@
-/** The connections that downloads may take: who finds none free waits here, where the wait is in nobody else's way. */
+/** The connections that downloads may take. A download that finds none free waits here, where it holds up nothing else. */
+import type { Clock } from "../../async/clock.ts";
 import { UpstreamError } from "../error.ts";
 import type { Reply } from "./httpClient.ts";
 
@@ -7,19 +8,20 @@ export interface ConnectionPoolOptions {
   readonly name: string;
   /** Downloads that may run at once from one origin. */
   readonly most: number;
-  /** How long somebody who is impatient waits for one to end. */
+  /** How long a download with a signal waits for one to end. */
   readonly waitMs: number;
+  readonly clock: Clock;
 }
 
-/** One origin's slots: how many are taken, and who waits for the next. */
+/** One origin's connections: how many are taken, and what waits for the next. */
 interface Origin {
   taken: number;
   readonly waiting: Set<() => void>;
-  /** They are in the middle of a blob that is being read already, so they go first. */
+  /** Downloads in the middle of a blob that clients read already: they are first. */
   readonly resuming: Set<() => void>;
 }
 
-/** The slots of one upstream, and of each origin that it redirects to. */
+/** The connections of one upstream, and of each origin that it redirects to. */
 export class ConnectionPool {
   readonly #options: ConnectionPoolOptions;
   readonly #origins = new Map<string, Origin>();
@@ -29,7 +31,7 @@ export class ConnectionPool {
   }
 
   /**
-   * What `send` brings back, which holds a slot of `origin` until its body is over. Without a `signal` the wait for one has no end.
+   * The reply that `send` gets, which holds a connection to `origin` until its body ends. Without a `signal` the wait for one is unbounded.
    * @throws UpstreamError "unreachable" when none comes free in time, whatever `send` throws, and the reason of `signal`.
    */
   async hold(origin: string, signal: AbortSignal | undefined, send: () => Promise<Reply>): Promise<Reply> {
@@ -58,31 +60,32 @@ export class ConnectionPool {
     return () => this.#release(name, origin);
   }
 
-  /** Resolves when somebody's slot has been handed over. */
+  /** Resolves when a connection has been handed over. */
   async #wait(origin: Origin, signal: AbortSignal | undefined): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const line = signal ? origin.waiting : origin.resuming;
-    line.add(resolve);
+    const queue = signal ? origin.waiting : origin.resuming;
+    queue.add(resolve);
     const leave = (reason: unknown): void => {
-      line.delete(resolve);
+      queue.delete(resolve);
       reject(reason);
     };
     const aborted = (): void => leave(signal?.reason);
     signal?.addEventListener("abort", aborted, { once: true });
-    const timer = signal && setTimeout(() => leave(this.#tooMany()), this.#options.waitMs).unref();
+    const { clock, waitMs } = this.#options;
+    const cancel = signal && clock.after(waitMs, () => leave(this.#tooMany()));
     try {
       await promise;
     } finally {
-      clearTimeout(timer);
+      cancel?.();
       signal?.removeEventListener("abort", aborted);
     }
   }
 
   #release(name: string, origin: Origin): void {
-    for (const line of [origin.resuming, origin.waiting]) {
-      const [next] = line;
+    for (const queue of [origin.resuming, origin.waiting]) {
+      const [next] = queue;
       if (!next) continue;
-      line.delete(next);
+      queue.delete(next);
       next();
       return;
     }

@@ -15,9 +15,9 @@ export interface ConnectorOptions {
   /** Certificates (PEM) that are trusted besides the system's. */
   readonly ca?: string | undefined;
   readonly connectMs: number;
-  /** Told with every TLS connection until when, in ms since the epoch, the certificate of its origin is good. */
+  /** Called with every TLS connection, with the end of validity of its origin's certificate, in ms since the epoch. */
   readonly onCertificate?: ((origin: string, notAfter: number) => void) | undefined;
-  /** The resolver that is guarded; the system's unless told. */
+  /** The resolver that is guarded; the system's unless given. */
   readonly lookup?: LookupFunction;
 }
 
@@ -27,7 +27,7 @@ export function guardedConnector(options: ConnectorOptions): buildConnector.conn
   const dial = buildConnector({
     allowH2: false,
     timeout: options.connectMs,
-    // Said, because NODE_TLS_REJECT_UNAUTHORIZED=0 would otherwise let any certificate pass at every upstream.
+    // Explicit, because NODE_TLS_REJECT_UNAUTHORIZED=0 would otherwise let any certificate pass at every upstream.
     rejectUnauthorized: true,
     lookup: options.allowPrivateAddresses ? resolve : guarded(resolve),
     ...(options.ca === undefined ? {} : { ca: [...getCACertificates("default"), options.ca] }),
@@ -81,17 +81,17 @@ function refusal(host: string): PrivateAddressError {
 /** Until when the certificates of an upstream are good. */
 
 /**
- * What a connector is to tell of certificates: of those that `origins` showed last, the first that ends is passed on to
- * `told`, in ms since the epoch. Origins that are only redirected to are nobody's to renew, and come and go.
+ * For {@link ConnectorOptions.onCertificate}: calls `report` with the earliest end of the certificates that `origins` showed
+ * last. Origins that are only redirected to come and go, and are left out.
  */
 export function watchCertificates(
   origins: readonly string[],
-  told: (notAfter: number) => void,
+  report: (notAfter: number) => void,
 ): (origin: string, notAfter: number) => void {
   const ends = new Map<string, number>();
   return (origin, notAfter) => {
     if (!origins.includes(origin)) return;
     ends.set(origin, notAfter);
-    told(Math.min(...ends.values()));
+    report(Math.min(...ends.values()));
   };
 }

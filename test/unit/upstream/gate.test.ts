@@ -1,3 +1,4 @@
+import { systemClock } from "../../../src/async/clock.ts";
 import { describe, expect, test } from "vitest";
 import { digestOf } from "../../../src/oci/digest.ts";
 import { QuotaError } from "../../../src/quota/quota.ts";
@@ -112,7 +113,7 @@ describe("health", () => {
     let now = 1_000_000;
     let isUp = false;
     const server = await serve((_, response) => (isUp ? replyManifest(response) : reply(response, 503)));
-    const { registry, bucket } = upstream(server.url, { now: () => now });
+    const { registry, bucket } = upstream(server.url, { clock: { ...systemClock, now: () => now } });
     const ask = (): Promise<unknown> => registry.headManifest(nginx, digest, asked);
     for (let count = 0; count < 20; count += 1)
       await expect(ask()).rejects.toMatchObject({ kind: "unreachable" });
@@ -130,7 +131,7 @@ describe("health", () => {
     let now = 1_000_000;
     let isUp = false;
     const server = await serve((_, response) => (isUp ? replyManifest(response) : reply(response, 503)));
-    const { registry, bucket } = upstream(server.url, { now: () => now });
+    const { registry, bucket } = upstream(server.url, { clock: { ...systemClock, now: () => now } });
     const ask = (): Promise<unknown> => registry.headManifest(nginx, digest, asked);
     for (let count = 0; count < 5; count += 1)
       await expect(ask()).rejects.toMatchObject({ kind: "unreachable" });

@@ -3,7 +3,7 @@ import { Health } from "../../../src/upstream/gate.ts";
 
 function setUp(): { health: Health; pass: (ms: number) => void; fail: (times: number) => void } {
   let now = 1_000_000;
-  const health = new Health(() => now);
+  const health = new Health({ now: () => now });
   return {
     health,
     pass: (ms) => void (now += ms),

@@ -1,4 +1,5 @@
 /** Servers for tests of the upstream room: real ones, on this machine, that remember what they were asked. */
+import { systemClock } from "../../../src/async/clock.ts";
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
 import { createServer as createNetServer, type AddressInfo, type Server, type Socket } from "node:net";
@@ -81,7 +82,7 @@ export function upstream(url: string, options: Partial<RegistryOptions> = {}): U
     allowPrivateAddresses: true,
     bucket,
     observe: (observation) => observed.push(observation),
-    now: Date.now,
+    clock: systemClock,
     ...options,
   });
   onTestFinished(() => registry.close());

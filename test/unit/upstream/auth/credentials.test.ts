@@ -1,3 +1,4 @@
+import { systemClock } from "../../../../src/async/clock.ts";
 import { mkdtemp, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,14 +21,14 @@ async function file(text: string): Promise<{ path: string; rewrite: (text: strin
 }
 
 async function shown(options: CredentialOptions, url = "https://registry.example") {
-  const credential = await openCredential(options, url, Date.now);
+  const credential = await openCredential(options, url, systemClock);
   const secret = await credential.secret(noPost);
   return { account: credential.account, header: secret?.basic(), isIdentity: secret?.isIdentity };
 }
 
 describe("what was configured is what is sent", () => {
   test("nothing", async () => {
-    const credential = await openCredential(undefined, "https://registry.example", Date.now);
+    const credential = await openCredential(undefined, "https://registry.example", systemClock);
     expect(credential.account).toBe("anonymous");
     expect(await credential.secret(noPost)).toBeUndefined();
   });
@@ -61,7 +62,7 @@ describe("what was configured is what is sent", () => {
     const credential = await openCredential(
       { username: "u", passwordFile: path },
       "https://x.example",
-      Date.now,
+      systemClock,
     );
     await rewrite("newer");
     expect((await credential.secret(noPost))?.basic()).toBe(basic("u:newer"));
@@ -74,7 +75,7 @@ describe("what was configured is what is sent", () => {
     const credential = await openCredential(
       { username: "u", passwordFile: path },
       "https://x.example",
-      Date.now,
+      systemClock,
     );
     await rewrite("new");
     await utimes(path, time, time);
@@ -86,7 +87,9 @@ describe("what was configured is what is sent", () => {
 
   test("a missing file is known at once", async () => {
     const options = { username: "u", passwordFile: "/nowhere/secret" };
-    await expect(openCredential(options, "https://x.example", Date.now)).rejects.toThrow("/nowhere/secret");
+    await expect(openCredential(options, "https://x.example", systemClock)).rejects.toThrow(
+      "/nowhere/secret",
+    );
   });
 });
 
@@ -154,7 +157,7 @@ test("a credential cannot be printed", async () => {
   const credential = await openCredential(
     { username: "u", passwordFile: path },
     "https://x.example",
-    Date.now,
+    systemClock,
   );
   const secret = await credential.secret(noPost);
   for (const held of [credential, secret]) {
@@ -191,9 +194,13 @@ describe("Azure", () => {
     const credential = await openCredential(
       { provider: "acr", accessTokenFile: path, tenant: "t1" },
       server.url,
-      () => now,
+      { now: () => now },
     );
-    const { registry } = upstream(server.url, { tokenRealms: [server.url], credential, now: () => now });
+    const { registry } = upstream(server.url, {
+      tokenRealms: [server.url],
+      credential,
+      clock: { ...systemClock, now: () => now },
+    });
     const pull = (): Promise<unknown> => registry.headManifest(nginx, digestOf(manifest), asked);
     const exchanges = (): number => server.asked.filter((line) => line === "POST /oauth2/exchange").length;
     await pull();
@@ -249,7 +256,7 @@ describe("Amazon ECR", () => {
     const credential = await openCredential(
       { provider: "ecr" },
       "https://123456789012.dkr.ecr.eu-central-1.amazonaws.com",
-      () => now,
+      { now: () => now },
     );
     expect(credential.account).toBe("AWS");
     const secrets = await Promise.all([credential.secret(noPost), credential.secret(noPost)]);

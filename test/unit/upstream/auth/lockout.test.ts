@@ -5,7 +5,7 @@ const secret = new AccountSecret("cluster", "right");
 
 function setUp(): { lockout: Lockout; pass: (ms: number) => void; isOpen: () => Promise<boolean> } {
   let now = 0;
-  const lockout = new Lockout("docker.io", "cluster", () => now);
+  const lockout = new Lockout("docker.io", "cluster", { now: () => now });
   const isOpen = async (): Promise<boolean> => {
     try {
       await lockout.tryLogin(secret, async () => {});

@@ -1,3 +1,4 @@
+import { systemClock } from "../../../../src/async/clock.ts";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { describe, expect, test } from "vitest";
 import { type Credential, AccountSecret } from "../../../../src/upstream/auth/credential.ts";
@@ -115,7 +116,10 @@ describe("tokens", () => {
   ])("%j is used for %i seconds", async (fields, seconds) => {
     let now = 1_000_000;
     const { registry, service } = await hub(give(fields));
-    const { registry: client } = upstream(registry.url, { tokenRealms: [service.url], now: () => now });
+    const { registry: client } = upstream(registry.url, {
+      tokenRealms: [service.url],
+      clock: { ...systemClock, now: () => now },
+    });
     await client.headManifest(nginx, digest, asked);
     now += seconds * 1000 - 1;
     await client.headManifest(nginx, digest, asked);
@@ -308,7 +312,7 @@ describe("logins", () => {
     const { registry: client } = upstream(registry.url, {
       tokenRealms: [service.url],
       credential: account("wrong"),
-      now: () => now,
+      clock: { ...systemClock, now: () => now },
     });
     const pulls = Array.from({ length: 50 }, (_, index) =>
       client.headManifest(repository(`a/b${index}`), digest, asked),

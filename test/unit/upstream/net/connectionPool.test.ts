@@ -1,3 +1,4 @@
+import { systemClock } from "../../../../src/async/clock.ts";
 import type { ServerResponse } from "node:http";
 import { describe, expect, test } from "vitest";
 import { digestOf, type Digest } from "../../../../src/oci/digest.ts";
@@ -147,7 +148,7 @@ describe("a connection is free for the next download", () => {
     let now = 0;
     const { registry, bucket } = upstream(server.url, {
       timeouts: { connectionMs: 5000 },
-      now: () => (now += 1e6),
+      clock: { ...systemClock, now: () => (now += 1e6) },
     });
     for (let index = 0; index <= blobConnections; index += 1) {
       const error = await registry.getBlob(nginx, digestOfBlob(index), 0, patient).catch((e: unknown) => e);
