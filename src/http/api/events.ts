@@ -31,7 +31,7 @@ const refusedEvent = z.strictObject({
   reason: z.enum(["pull", "revalidate", "warm"]),
   client: z.string(),
   repository: z.string(),
-  message: z.string().describe("What the client was told."),
+  message: z.string().describe("The message that the client got."),
   retryAfter: z.int().describe("Seconds."),
 });
 

@@ -17,7 +17,7 @@ const origin = z
   .enum(["configuration", "api", "cluster"])
   .describe("cluster: the cluster's pods use it, as far as they were listed.");
 
-/** The body of every answer about pins. */
+/** The body of every response about pins. */
 export const cachePins = z
   .strictObject({
     pins: z.array(

@@ -34,7 +34,7 @@ test("quota has a row for every upstream, in the order of the configuration", as
   });
 });
 
-test("spend is summed by client over the last six hours unless told otherwise", async () => {
+test("spend is summed by client over the last six hours by default", async () => {
   const { get, ledger } = await openApiSetup();
   await ledger.spend(entry(5));
   await ledger.spend(entry(10, { client: "node-2", upstream: "ghcr.io", bucket: "ghcr.io" }));
@@ -101,7 +101,7 @@ test.each([
   expect(answer.body).toEqual({ error });
 });
 
-test("what is our own fault is told to the log and not to the client", async () => {
+test("our own faults are logged and not sent to the client", async () => {
   const { get, lines } = await openApiSetup();
   const { status, body } = await get("/explain?image=nginx");
   expect(status).toBe(500);
@@ -111,7 +111,7 @@ test("what is our own fault is told to the log and not to the client", async () 
   ]);
 });
 
-test("no answer may be kept by whoever is in between", async () => {
+test("no response may be cached on its way", async () => {
   const { api } = await openApiSetup();
   for (const path of ["/quota", "/quota/spend?by=x", "/openapi.json"]) {
     expect((await api.request(path)).headers.get("Cache-Control")).toBe("no-store");

@@ -106,7 +106,7 @@ test("of many images that are evicted, all are counted and a thousand are named"
   expect((body as { images: unknown[] }).images).toHaveLength(1000);
 });
 
-test("a page that ends with an image that was found on disk and is nobody's yet is followed by the next", async () => {
+test("a page that ends with an image that was found on disk and belongs to no repository yet is followed by the next", async () => {
   const places = ["(found)/(found)", "docker.io/library/nginx"].map((text) => {
     const [upstream = "", ...name] = text.split("/");
     return { upstream, name: name.join("/") as never };

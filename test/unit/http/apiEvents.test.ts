@@ -23,7 +23,7 @@ async function listenTo({ api }: ApiSetup) {
 
 /** Asks for a pull that a rehearsal forbids. */
 async function beRefused({ buckets }: ApiSetup, times: number): Promise<void> {
-  const errand = {
+  const request = {
     kind: "manifest-get",
     repository: { upstream: "docker.io", name: "library/nginx" as never },
     purpose: { reason: "pull", client: "node-1", userAgent: "test" },
@@ -31,12 +31,12 @@ async function beRefused({ buckets }: ApiSetup, times: number): Promise<void> {
   for (let time = 0; time < times; time += 1) {
     await buckets
       .get("docker.io")
-      ?.take(errand)
+      ?.take(request)
       .catch((error: QuotaError) => error);
   }
 }
 
-test("begins with where every upstream stands, and tells refusals and steps of the ladder", async () => {
+test("begins with the quota of every upstream, and sends refusals and changes of state", async () => {
   const setup = await openApiSetup();
   const { read, leave } = await listenTo(setup);
   expect(await read()).toMatch(/^event: sample\ndata: \{"name":"docker.io",.*\}\n\n$/);
@@ -107,17 +107,17 @@ test("is forgotten when its client's connection breaks", async () => {
   await listener.close(0);
 });
 
-test("tells a client that read too slowly how much it has missed", async () => {
+test("reports to a client that read too slowly how much it has missed", async () => {
   const setup = await openApiSetup();
   setup.buckets.get("docker.io")?.rehearse("empty", start + 3_600_000);
   const { read, leave } = await listenTo(setup);
   await read();
   await read();
   await beRefused(setup, 1000);
-  const told: string[] = [];
-  while (!told.at(-1)?.startsWith("event: missed")) told.push(await read());
-  const count = Number(/"count":(\d+)/.exec(told.at(-1) ?? "")?.[1]);
-  const before = told.length - 1;
+  const events: string[] = [];
+  while (!events.at(-1)?.startsWith("event: missed")) events.push(await read());
+  const count = Number(/"count":(\d+)/.exec(events.at(-1) ?? "")?.[1]);
+  const before = events.length - 1;
   // What it had been handed before it stopped reading, what was dropped, and what was kept.
   expect(before + count + 256).toBe(1000);
   for (let kept = 0; kept < 256; kept += 1) expect(await read()).toMatch(/^event: refused/);

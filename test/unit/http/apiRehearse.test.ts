@@ -6,12 +6,12 @@ import { openApiSetup } from "./apiServer.ts";
 
 const token = "sesame-7d1f";
 const bearer = { Authorization: `Bearer ${token}` };
-const wish = { upstream: "docker.io", mode: "empty", minutes: 10 };
+const order = { upstream: "docker.io", mode: "empty", minutes: 10 };
 
 test("without a configured token nothing can be changed, whatever is sent", async () => {
   const { rehearse, get } = await openApiSetup();
   for (const headers of [{}, bearer, { Authorization: "Bearer undefined" }, { Authorization: "Bearer " }]) {
-    expect(await rehearse(wish, headers)).toEqual({
+    expect(await rehearse(order, headers)).toEqual({
       status: 404,
       body: { error: "changing calls are off: name a file with a token in admin.tokenFile" },
     });
@@ -29,7 +29,7 @@ test.each([
   ["a password", { Authorization: `Basic ${Buffer.from(`:${token}`).toString("base64")}` }],
 ])("with %s in place of the token nothing can be changed", async (_what, headers) => {
   const { api, rehearse, get } = await openApiSetup(new Secret(token));
-  const { status, body } = await rehearse(wish, headers);
+  const { status, body } = await rehearse(order, headers);
   expect(status).toBe(401);
   expect(body).toEqual({ error: "this call needs the admin token, as Authorization: Bearer TOKEN" });
   const response = await api.request("/rehearse", { method: "POST", headers });
@@ -47,15 +47,15 @@ const minutes = "minutes must be a number from 0 to 1440";
 test.each([
   ["{", "the body is not JSON"],
   ["[]", "the body must be a JSON object"],
-  [{ ...wish, upstream: "quay.io" }, "upstream must be one of docker.io, ghcr.io"],
-  [{ ...wish, upstream: undefined }, "upstream must be the name of an upstream"],
-  [{ ...wish, mode: "broken" }, "mode must be empty or down"],
-  [{ ...wish, minutes: undefined }, minutes],
-  [{ ...wish, minutes: "10" }, minutes],
-  [{ ...wish, minutes: -1 }, minutes],
-  [{ ...wish, minutes: 1441 }, minutes],
+  [{ ...order, upstream: "quay.io" }, "upstream must be one of docker.io, ghcr.io"],
+  [{ ...order, upstream: undefined }, "upstream must be the name of an upstream"],
+  [{ ...order, mode: "broken" }, "mode must be empty or down"],
+  [{ ...order, minutes: undefined }, minutes],
+  [{ ...order, minutes: "10" }, minutes],
+  [{ ...order, minutes: -1 }, minutes],
+  [{ ...order, minutes: 1441 }, minutes],
   ['{"upstream":"docker.io","mode":"empty","minutes":1e999}', minutes],
-  [{ ...wish, until: "later" }, 'nothing is called "until" here'],
+  [{ ...order, until: "later" }, 'nothing is called "until" here'],
 ])("%j is refused with one sentence", async (body, error) => {
   const { rehearse } = await openApiSetup(new Secret(token));
   expect(await rehearse(body, bearer)).toEqual({ status: 400, body: { error } });
@@ -64,7 +64,7 @@ test.each([
 test("a form is not taken for JSON", async () => {
   const { rehearse } = await openApiSetup(new Secret(token));
   const form = { ...bearer, "Content-Type": "application/x-www-form-urlencoded" };
-  expect(await rehearse(wish, form)).toEqual({
+  expect(await rehearse(order, form)).toEqual({
     status: 415,
     body: { error: "the body must be JSON, with Content-Type: application/json" },
   });
@@ -72,7 +72,7 @@ test("a form is not taken for JSON", async () => {
 
 test("a rehearsal is shown in its upstream's row, and over when its time is", async () => {
   const { rehearse, get, clock } = await openApiSetup(new Secret(token));
-  expect(await rehearse(wish, bearer)).toMatchObject({
+  expect(await rehearse(order, bearer)).toMatchObject({
     status: 200,
     body: {
       name: "docker.io",
@@ -91,11 +91,11 @@ test("a rehearsal is shown in its upstream's row, and over when its time is", as
   });
 });
 
-test("those who watch hear of its end at once, not when something is pulled next", async () => {
+test("listeners learn of its end at once, not with the next pull", async () => {
   const { rehearse, buckets, lines, clock } = await openApiSetup(new Secret(token));
   const events: QuotaEvent[] = [];
   buckets.get("docker.io")?.on((event) => events.push(event));
-  await rehearse({ ...wish, minutes: 0.5 }, bearer);
+  await rehearse({ ...order, minutes: 0.5 }, bearer);
   await clock.advance(30_000);
   expect(events).toEqual([
     { type: "state", upstream: "docker.io", from: "ok", to: "exhausted" },
@@ -113,11 +113,11 @@ test("those who watch hear of its end at once, not when something is pulled next
 
 test("a rehearsal that is begun again ends when the second would, and with 0 minutes at once", async () => {
   const { rehearse, clock, get } = await openApiSetup(new Secret(token));
-  await rehearse({ ...wish, minutes: 1 }, bearer);
-  await rehearse({ ...wish, mode: "down", minutes: 2 }, bearer);
+  await rehearse({ ...order, minutes: 1 }, bearer);
+  await rehearse({ ...order, mode: "down", minutes: 2 }, bearer);
   await clock.advance(60_000);
   expect(await get("/quota")).toMatchObject({ body: { upstreams: [{ rehearsal: { mode: "down" } }, {}] } });
-  expect(await rehearse({ ...wish, minutes: 0 }, bearer)).toMatchObject({
+  expect(await rehearse({ ...order, minutes: 0 }, bearer)).toMatchObject({
     status: 200,
     body: { rehearsal: null },
   });

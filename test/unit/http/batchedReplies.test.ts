@@ -73,7 +73,7 @@ test("a client that has left keeps no other from its answer", async () => {
   expect(waiting.map(({ writableFinished }) => writableFinished)).toEqual([true, false, true]);
 });
 
-test("who rests goes on after the answers that were ready before have left", async () => {
+test("what waits for the end of the turn continues after the responses that were ready before", async () => {
   const order: string[] = [];
   const open = await serve((_, outgoing) => {
     void afterReplies().then(() => order.push("rested"));

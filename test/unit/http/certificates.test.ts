@@ -33,12 +33,12 @@ async function write(folder: string, { cert, key }: KeyAndCertificate): Promise<
 interface Opened {
   readonly certificates: Certificates;
   /** What has happened, in one word each. */
-  readonly told: string[];
+  readonly events: string[];
   readonly renewed: SecureContextOptions[];
 }
 
 async function open(folder: string, clientCaFile?: string): Promise<Opened> {
-  const told: string[] = [];
+  const events: string[] = [];
   const renewed: SecureContextOptions[] = [];
   const certificates = await Certificates.open({
     files: {
@@ -47,15 +47,15 @@ async function open(folder: string, clientCaFile?: string): Promise<Opened> {
       ...(clientCaFile !== undefined && { clientCaFile }),
     },
     events: {
-      renewed: () => told.push("renewed"),
-      refused: ({ message }) => told.push(`refused: ${message}`),
-      restored: () => told.push("restored"),
+      renewed: () => events.push("renewed"),
+      refused: ({ message }) => events.push(`refused: ${message}`),
+      restored: () => events.push("restored"),
     },
     clock: systemClock,
   });
   certificates.follow((context) => renewed.push(context));
   onTestFinished(() => certificates.close());
-  return { certificates, told, renewed };
+  return { certificates, events, renewed };
 }
 
 /** Looks often enough for whatever is there to be judged. */
@@ -102,7 +102,7 @@ describe("at the start", () => {
 });
 
 describe("while it serves", () => {
-  test("a new pair is served once nobody writes it any more", async () => {
+  test("a new pair is used once it is no longer being written", async () => {
     const folder = await emptyFolder();
     await write(folder, first);
     const opened = await open(folder);
@@ -110,10 +110,10 @@ describe("while it serves", () => {
     await opened.certificates.look();
     await writeFile(join(folder, "tls.key"), second.key);
     await opened.certificates.look();
-    // Half of it was never judged, so nobody was alarmed.
-    expect(opened.told).toEqual([]);
+    // Half of it was never checked, so nothing was reported.
+    expect(opened.events).toEqual([]);
     await opened.certificates.look();
-    expect(opened.told).toEqual(["renewed"]);
+    expect(opened.events).toEqual(["renewed"]);
     expect(opened.renewed.map(({ cert }) => String(cert))).toEqual([second.cert]);
     expect(opened.renewed[0]).toMatchObject({ minVersion: "TLSv1.2" });
   });
@@ -133,30 +133,27 @@ describe("while it serves", () => {
     await symlink("..2", join(folder, "..new"));
     await rename(join(folder, "..new"), join(folder, "..data"));
     await settle(opened);
-    expect(opened.told).toEqual(["renewed"]);
+    expect(opened.events).toEqual(["renewed"]);
   });
 
-  test.each(flawed)(
-    "%s does not take the place of a good one, and is told once",
-    async (_, part, expected) => {
-      const folder = await emptyFolder();
-      await write(folder, first);
-      const opened = await open(folder);
-      const before = opened.certificates.notAfter;
-      await write(folder, { ...first, ...part });
-      await settle(opened);
-      await settle(opened);
-      expect(opened.told).toEqual([expect.stringContaining(expected)]);
-      expect(String(opened.certificates.context.cert)).toBe(first.cert);
-      expect(opened.certificates.notAfter).toEqual(before);
-      await write(folder, first);
-      await settle(opened);
-      expect(opened.told.slice(1)).toEqual(["restored"]);
-      await write(folder, second);
-      await settle(opened);
-      expect(opened.told.slice(2)).toEqual(["renewed"]);
-    },
-  );
+  test.each(flawed)("%s does not replace a good one, and is reported once", async (_, part, expected) => {
+    const folder = await emptyFolder();
+    await write(folder, first);
+    const opened = await open(folder);
+    const before = opened.certificates.notAfter;
+    await write(folder, { ...first, ...part });
+    await settle(opened);
+    await settle(opened);
+    expect(opened.events).toEqual([expect.stringContaining(expected)]);
+    expect(String(opened.certificates.context.cert)).toBe(first.cert);
+    expect(opened.certificates.notAfter).toEqual(before);
+    await write(folder, first);
+    await settle(opened);
+    expect(opened.events.slice(1)).toEqual(["restored"]);
+    await write(folder, second);
+    await settle(opened);
+    expect(opened.events.slice(2)).toEqual(["renewed"]);
+  });
 
   test("files that are gone leave what was read", async () => {
     const folder = await emptyFolder();
@@ -164,7 +161,7 @@ describe("while it serves", () => {
     const opened = await open(folder);
     await rm(join(folder, "tls.key"));
     await settle(opened);
-    expect(opened.told).toEqual([expect.stringContaining("cannot be read")]);
+    expect(opened.events).toEqual([expect.stringContaining("cannot be read")]);
     expect(opened.certificates.context.key).toEqual(Buffer.from(first.key));
   });
 });

@@ -1,4 +1,4 @@
-/** How often passwords are really checked, and that nobody can make that more. */
+/** How often passwords are really checked, and that no client can cause more checks. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

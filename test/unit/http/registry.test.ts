@@ -16,7 +16,7 @@ it("gives for a URL that it knows what it gave before, whether for GET or for HE
   expect(read("HEAD", url)).toBe(first);
 });
 
-it("tells URLs apart by their query", () => {
+it("distinguishes URLs by their query", () => {
   const read = targetReader(routing);
   expect(read("GET", `${url}?ns=ghcr.io`)).toMatchObject({ repository: { upstream: "ghcr.io" } });
   expect(read("GET", url)).toMatchObject({ repository: { upstream: "docker.io" } });

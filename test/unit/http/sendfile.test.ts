@@ -102,14 +102,14 @@ test("this system has the calls", () => {
 });
 
 onSuchFileSystems(() => {
-  // What a connection that has just begun takes is little, so that the first of it goes the ordinary way.
+  // What a connection that has just begun takes is little, so that the first of it is sent the ordinary way.
   const most = 0.8 * bytes.length;
 
   beforeAll(async () => {
     await readFile(path);
   });
 
-  test("most of what is in memory goes by sendfile", async () => {
+  test("most of what is in memory is sent by sendfile", async () => {
     const { port, sent } = await serve();
     expect((await body(await ask(port))).equals(bytes)).toBe(true);
     expect(await sent[0]).toBeGreaterThan(most);
@@ -134,7 +134,7 @@ onSuchFileSystems(() => {
     expect(await sent[0]).toBeGreaterThan(0);
   });
 
-  test("what is not in memory is read, so that nobody has to wait for the disk", async () => {
+  test("what is not in memory is read, so that no other request waits for the disk", async () => {
     const { port, sent } = await serve();
     await using file = await open(path);
     forget();
@@ -145,7 +145,7 @@ onSuchFileSystems(() => {
   });
 
   test.for([
-    { what: "a blob that is still coming goes by it as far as it is written", size: bytes.length },
+    { what: "a blob that is still coming is sent by it as far as it is written", size: bytes.length },
     { what: "one of unknown size, whose pieces are framed, does not", size: undefined },
   ])("$what", async ({ size }) => {
     await blobs.remove(digest);
@@ -233,7 +233,7 @@ onSuchFileSystems(() => {
   });
 });
 
-test("nothing goes past an encrypted connection's cipher", async () => {
+test("nothing bypasses the cipher of an encrypted connection", async () => {
   const authority = makeAuthority();
   const { listener, sent } = sender();
   const server = createTlsServer(authority.issue({ names: ["127.0.0.1"] }), listener);

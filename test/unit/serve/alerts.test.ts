@@ -32,7 +32,7 @@ function open() {
     send: ({ event, state, subject }: AlertMessage) => void sent.push(`${event} ${state} ${subject}`),
   };
   const options = {
-    alerts: new Alerts([{ webhook, on: everything, minIntervalMs: 0 }], "house"),
+    alerts: new Alerts([{ webhook, on: everything, minIntervalMs: 0 }], "instance"),
     connected: new Map([
       [
         "docker.io",
@@ -71,7 +71,7 @@ it("a quota that will be empty within the hour, but not one that will be later",
   expect(await next()).toEqual(["quota-forecast resolved docker.io"]);
 });
 
-it("a certificate that ends within 14 days, whoever's it is", async () => {
+it("a certificate that expires within 14 days, of a listener or an upstream", async () => {
   const { metrics, clock, next } = open();
   const day = 24 * 3600;
   metrics.upstreamCertificateExpiry.set({ upstream: "ghcr.io" }, clock.now() / 1000 + 15 * day);

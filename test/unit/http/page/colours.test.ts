@@ -43,7 +43,7 @@ for (const [scheme, tokens] of Object.entries(schemes)) {
   );
 
   test.each(["hit", "join", "stale", "miss", "error", "saved"])(
-    `${scheme}: %s can be told from its ground`,
+    `${scheme}: %s can be distinguished from its ground`,
     (name) => {
       expect(contrast(colour(name), colour("surface"))).toBeGreaterThanOrEqual(3);
     },

@@ -49,14 +49,14 @@ async function watch({ page }: { readonly page: ReturnType<typeof statusPage> })
 }
 
 async function beRefused({ buckets }: ApiSetup): Promise<void> {
-  const errand = {
+  const request = {
     kind: "manifest-get",
     repository: { upstream: "docker.io", name: "library/nginx" as never },
     purpose: { reason: "pull", client: "node-1", userAgent: "test" },
   } as const;
   await buckets
     .get("docker.io")
-    ?.take(errand)
+    ?.take(request)
     .catch(() => {});
 }
 
@@ -75,7 +75,7 @@ test("forbids everything but its own files, and being framed", async () => {
   }
 });
 
-test("has nothing inline that its policy would stop, and asks nobody else", async () => {
+test("has nothing inline that its policy would stop, and loads nothing from elsewhere", async () => {
   const { page } = await openPageSetup();
   const html = await text(page, "/");
   expect(html).not.toMatch(/<style|\sstyle=|\son\w+=|javascript:/);
@@ -129,7 +129,7 @@ test("sends the same for the first page and for updates", async () => {
   await leave();
 });
 
-test("looks at nothing when nobody looks at the page, and beats when nothing changes", async () => {
+test("reads nothing while no page is open, and sends a comment when nothing changes", async () => {
   const opened = await openPageSetup();
   const { read, leave } = await watch(opened);
   await opened.setup.clock.advance(0);
@@ -145,7 +145,7 @@ test("looks at nothing when nobody looks at the page, and beats when nothing cha
   expect(opened.setup.clock.waiting).toBe(0);
 });
 
-test("does not show who comes later what was", async () => {
+test("does not show old parts to a page that is opened later", async () => {
   const opened = await openPageSetup();
   const first = await watch(opened);
   await opened.setup.clock.advance(0);
@@ -160,7 +160,7 @@ test("does not show who comes later what was", async () => {
   await opened.setup.clock.advance(60_000);
 });
 
-test("turns away who is one too many, until somebody leaves", async () => {
+test("refuses one page too many, until another one is closed", async () => {
   const opened = await openPageSetup();
   const watchers = [];
   for (let count = 0; count < mostWatchers; count += 1) watchers.push(await watch(opened));

@@ -69,7 +69,7 @@ test.each<[string, Partial<Snapshot>, RegExp]>([
     /rehearses that no pull is left, until 12:10 UTC/,
   ],
   ["what others spent", { remaining: 30, spentInWindow: 50 }, /By others 20 that Hubcap did not spend/],
-])("tells %s", async (_what, quota, sentence) => {
+])("says %s", async (_what, quota, sentence) => {
   expect(await textOf("quotas", upstreamsOf(quota))).toMatch(sentence);
 });
 
@@ -84,7 +84,7 @@ function refusedOf(count: number): Partial<View> {
   };
 }
 
-test("tells whether anybody was refused, and since when that is known", async () => {
+test("says whether a client was refused, and since when that is known", async () => {
   expect(await textOf("quotas", refusedOf(0))).toContain("No client was refused a pull since 06:00 UTC");
   expect(await textOf("quotas", refusedOf(1))).toContain(
     "1 request was refused for lack of pulls since 06:00 UTC",
@@ -92,7 +92,7 @@ test("tells whether anybody was refused, and since when that is known", async ()
   expect(await textOf("quotas", refusedOf(1234))).toContain("1 234 requests were refused");
 });
 
-test("goes on without what cannot be read", async () => {
+test("leaves out what cannot be read", async () => {
   const view = { spent: undefined, disk: { capacity: 0, held: undefined, oldestUse: undefined } };
   expect(await textOf("quotas", view)).toContain("cannot be read");
   expect(await textOf("disk", view)).toContain("What is held cannot be read now.");

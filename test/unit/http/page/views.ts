@@ -6,7 +6,7 @@ import { History } from "../../../../src/telemetry/history.ts";
 /** When it is. */
 export const now = Date.parse("2026-11-22T12:00:00Z");
 
-/** An upstream of which all of 100 pulls in 6 h are left, unless told otherwise. */
+/** An upstream of which all of 100 pulls in 6 h are left, by default. */
 export function snapshotWith(more: Partial<Snapshot>): Snapshot {
   return {
     name: "docker.io",
@@ -32,7 +32,7 @@ export function snapshotWith(more: Partial<Snapshot>): Snapshot {
   };
 }
 
-/** A quiet Hubcap with one upstream, unless told otherwise. */
+/** A quiet Hubcap with one upstream, by default. */
 export function viewWith(more: Partial<View>): View {
   return {
     now,
