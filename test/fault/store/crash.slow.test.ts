@@ -120,6 +120,11 @@ async function damage(): Promise<Finding[]> {
   }
 }
 
+/** When it is killed, in ms: another moment each round, and the same ones in each run. */
+function momentOf(round: number): number {
+  return (round * 61.8) % 100;
+}
+
 /** Starts it, lets it work until it is killed, and looks at what is left. */
 async function crash(at: string | undefined, round: number): Promise<void> {
   env["CRASH_AT"] = at ?? "";
@@ -132,7 +137,7 @@ async function crash(at: string | undefined, round: number): Promise<void> {
   // And once more when it is held: a use is noted, and written some seconds later.
   const pulls = together.then(async (results) => [...results, await pull(fresh)]);
   if (at === undefined) {
-    await Promise.race([pulls, wait(Math.random() * 100)]);
+    await Promise.race([pulls, wait(momentOf(round))]);
     await hubcap.kill9();
   }
   const results = await pulls;
