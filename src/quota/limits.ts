@@ -121,7 +121,7 @@ export class LearntLimits {
     return windowMs === undefined ? undefined : remaining;
   }
 
-  /** Reads the limit that a token claims. One in the headers of an answer goes before it: that one is in force. */
+  /** Reads the limit that a token claims. The headers of an answer overrule it: they name the limit in force. */
   readToken(token: string, now: number): void {
     const allowance = readTokenLimit(token);
     const { from } = this.#known;

@@ -11,7 +11,7 @@ const shortestPauseMs = 1000;
 const longestPauseMs = 24 * 60 * 60 * 1000;
 
 /** A 429. `retryAfterMs` is undefined where it names no time. */
-export interface RateLimited {
+interface RateLimited {
   /** It is about the pulls of a window, not about the rate of requests. */
   readonly isPulls: boolean;
   readonly isAbuse: boolean;

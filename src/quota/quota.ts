@@ -55,7 +55,7 @@ export interface Bucket {
 }
 
 /**
- * Why a request may not be sent: nothing is left, this client has had its share, the upstream asked for a pause, the wait
+ * Why a request may not be sent: nothing is left, this client has spent its share, the upstream asked for a pause, the wait
  * would be too long, or an outage is rehearsed.
  */
 export type QuotaErrorKind = "exhausted" | "share" | "paused" | "busy" | "down";
@@ -64,7 +64,7 @@ export type QuotaErrorKind = "exhausted" | "share" | "paused" | "busy" | "down";
 export class QuotaError extends Error {
   override readonly name = "QuotaError";
   readonly kind: QuotaErrorKind;
-  /** Whole seconds after which asking again makes sense. */
+  /** Whole seconds after which the next request makes sense. */
   readonly retryAfter: number;
 
   constructor(kind: QuotaErrorKind, message: string, retryAfter: number) {

@@ -168,15 +168,15 @@ export class SlidingWindow {
   }
 
   /** The request has ended. */
-  settle(sent: WindowRow, fate: Settlement, now: number): void {
+  settle(sent: WindowRow, settlement: Settlement, now: number): void {
     const row = sent as MutableRow;
     if (!this.#inFlight.delete(row)) return;
     this.#inFlightCost -= row.cost;
     row.settledTick = ++this.#tick;
     this.#lastId = Math.max(this.#lastId, row.id ?? 0);
-    if (fate === "free" || row.cost === 0) return;
+    if (settlement === "free" || row.cost === 0) return;
     row.settledAt = row.expectedAt = now;
-    row.counted = fate === "counted";
+    row.counted = settlement === "counted";
     this.#spent += row.cost;
     if (this.#allowance.limit === undefined && mergeInto(this.#settled.at(-1), row)) return;
     this.#settled.push(row);

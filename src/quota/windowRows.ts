@@ -29,7 +29,7 @@ export interface MutableRow extends WindowRow {
   covered: boolean;
 }
 
-/** Adds `row` to an older one, if both were settled in the same second and nothing tells them apart. */
+/** Adds `row` to an older one, if both were settled in the same second and they do not differ otherwise. */
 export function mergeInto(older: MutableRow | undefined, row: MutableRow): boolean {
   if (!older || Math.floor(older.settledAt / 1000) !== Math.floor(row.settledAt / 1000)) return false;
   if (older.carried !== row.carried || older.covered !== row.covered) return false;

@@ -1,4 +1,4 @@
-/** The part of the composition that is about clients: who they are, what each may pull, and what upstreams show to others. */
+/** Opens what decides which client may pull: identities, access rules, and the probes of what upstreams show without a credential. */
 import { BlockList } from "node:net";
 import type { Clock } from "../async/clock.ts";
 import type { Client, Network } from "../config/values.ts";
@@ -18,7 +18,7 @@ import { anonymous } from "../upstream/auth/credential.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import { isVisible } from "../upstream/visibilityProbe.ts";
 
-/** What the rest of the house needs of it. Without a section `access`, both are absent. */
+/** Without a section `access`, both are absent. */
 export interface OpenAccess {
   readonly access?: NonNullable<MirrorOptions["access"]>;
   readonly identities?: Identities;
@@ -46,15 +46,15 @@ export async function openAccess(
     trustedProxies: blockList(config.identities.trustedProxies),
     challenges: !challenges ? "never" : challenge,
   });
-  const doors = new Map<string, UpstreamVisibility>();
+  const probes = new Map<string, UpstreamVisibility>();
   for (const [name, upstream] of connected) {
     const bucket = await openFreeBucket(name, upstream.bucket, clock);
     open.defer(() => bucket.close());
-    doors.set(name, { ...visibilityOf(upstream, bucket), hasSecrets: hasSecrets(name, config) });
+    probes.set(name, { ...visibilityOf(upstream, bucket), hasSecrets: hasSecrets(name, config) });
   }
   const closing = open.move();
   return {
-    access: { rules: config.access.flatMap(rulesOf), probes: doors, visibilities, challenges },
+    access: { rules: config.access.flatMap(rulesOf), probes, visibilities, challenges },
     identities,
     close: () => closing.disposeAsync(),
   };
@@ -65,12 +65,12 @@ function warn({ upstreams }: Config, log: Log): void {
     if (!credential) continue;
     log.warn(
       { upstream },
-      `everybody who reaches the mirror endpoint may pull what the account of ${upstream} may, private images too: set access to change that (docs/security.md)`,
+      `all clients that reach the mirror endpoint may pull what the account of ${upstream} may, private images too: set access to change that (docs/security.md)`,
     );
   }
 }
 
-/** May what comes for an upstream be more than anybody would get there? What an alternate brings counts, too. */
+/** May an upstream have what a client without a credential would not get there? Its alternates count, too. */
 function hasSecrets(name: string, { upstreams }: Config): boolean {
   const own = upstreams[name];
   return [name, ...(own?.alternates ?? [])].some((host) => upstreams[host]?.credential !== undefined);
@@ -112,7 +112,7 @@ async function openSecrets({ identities }: Config, log: Log, clock: Clock, open:
     attempt(`tokens.${index}.file`, file, () => Tokens.open(name, file, { clock, failed })),
   );
   const { htpasswdFile: users } = identities;
-  // bcrypt is loaded where it is needed alone.
+  // bcrypt is loaded only where it is needed.
   const openPasswords = async (file: string) =>
     (await import("../http/passwords.ts")).Passwords.open(file, { clock, failed });
   const passwords =
@@ -125,7 +125,7 @@ async function openSecrets({ identities }: Config, log: Log, clock: Clock, open:
 
 type Written = NonNullable<Config["access"]>[number];
 
-/** A rule for all upstreams is one of Docker Hub's, whose short names mean other ones, and one of all others. */
+/** A rule for all upstreams becomes two: one for Docker Hub, whose short names mean longer ones, and one for all others. */
 function rulesOf(rule: Written): AccessRule[] {
   return rule.upstream === "*" ? [ruleOf({ ...rule, upstream: "docker.io" }), ruleOf(rule)] : [ruleOf(rule)];
 }
@@ -136,14 +136,14 @@ function ruleOf({ who, upstream, repositories, allow }: Written): AccessRule {
     upstream === "docker.io" && /^[^/]+$/.test(glob) && !glob.includes("**") ? `library/${glob}` : glob,
   );
   return {
-    who: who.map(whoOf),
+    who: who.map(subjectOf),
     upstream,
     repositories: globs.flatMap((glob) => parseRepositoryGlob(glob) ?? []),
     allow,
   };
 }
 
-function whoOf(client: Client): AccessSubject {
+function subjectOf(client: Client): AccessSubject {
   switch (client.kind) {
     case "everybody":
     case "token":

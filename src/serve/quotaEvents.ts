@@ -1,4 +1,4 @@
-/** What a bucket does, said where operators look: in the log and in the metrics. */
+/** Reports what buckets do in the log and the metrics. */
 import type { QuotaBucket } from "../quota/bucket.ts";
 import type { QuotaEvent } from "../quota/events.ts";
 import { stateMeanings, type RehearsalMode, type Snapshot, type BucketState } from "../quota/snapshot.ts";
@@ -9,11 +9,11 @@ const states: readonly BucketState[] = ["ok", "low", "reserve", "exhausted", "un
 
 const rehearsals: readonly RehearsalMode[] = ["empty", "down"];
 
-/** Logs and counts every event of `bucket`, and shows where it stands whenever metrics are read. */
+/** Logs and counts every event of `bucket`, and sets its gauges whenever metrics are read. */
 export function reportQuotaEvents(bucket: QuotaBucket, log: Log, metrics: Metrics): void {
   bucket.on((event) => {
     record(event, metrics);
-    tell(event, bucket, log);
+    logEvent(event, bucket, log);
   });
   metrics.beforeReading(() => show(bucket.snapshot(), metrics));
 }
@@ -25,7 +25,7 @@ function record(event: QuotaEvent, metrics: Metrics): void {
   if (event.type === "refused") metrics.quotaRefused.inc({ upstream, reason: event.reason });
 }
 
-function tell(event: QuotaEvent, bucket: QuotaBucket, log: Log): void {
+function logEvent(event: QuotaEvent, bucket: QuotaBucket, log: Log): void {
   const { type, upstream } = event;
   if (type === "state") {
     const { account, remaining, limit, nextFreeAt } = bucket.snapshot();
@@ -53,7 +53,7 @@ function show(snapshot: Snapshot, metrics: Metrics): void {
     [metrics.quotaEmptyAt, emptyAt === null ? null : Date.parse(emptyAt) / 1000],
   ] as const;
   for (const [gauge, value] of shown) {
-    // A gauge that is not known is not there: zero would say that nothing is left.
+    // An unknown gauge is left out: zero would say that nothing is left.
     if (value === null) gauge.remove(labels);
     else gauge.set(labels, value);
   }
@@ -62,7 +62,7 @@ function show(snapshot: Snapshot, metrics: Metrics): void {
     [metrics.quotaSavedBytes, saved.bytes],
   ] as const;
   for (const [counter, value] of counted) {
-    // It is the ledger that counts, over all restarts; here it is only said again.
+    // The ledger counts, over all restarts; here its sum is only shown.
     counter.remove(labels);
     counter.inc(labels, value);
   }

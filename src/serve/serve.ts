@@ -63,7 +63,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
   const eviction = await openEviction(config, store, routing, open, log, metrics);
 
   // Upstreams and their quota
-  const connected = await openUpstreams(config, ledger, log, metrics);
+  const connected = await openUpstreams(config, ledger, log, metrics, clock);
   open.defer(() => closeUpstreams(connected));
   const buckets = new Map([...connected].map(([name, { bucket }]) => [name, bucket]));
 

@@ -1,5 +1,5 @@
-/** The part of the composition that is about upstreams: each with its credential, its bucket and its alternates. */
-import { systemClock } from "../async/clock.ts";
+/** Opens the configured upstreams, each with its credential, its bucket and its alternates. */
+import type { Clock } from "../async/clock.ts";
 import { reportQuotaEvents } from "./quotaEvents.ts";
 import type { Config } from "../config/load.ts";
 import type { MirrorUpstream } from "../mirror/alternates.ts";
@@ -17,17 +17,18 @@ export interface OpenUpstream {
   readonly bucket: QuotaBucket;
 }
 
-/** Opens every upstream of the configuration, by source host, where its last process left its bucket. */
+/** Opens all upstreams, by source host, with their buckets as the last process left them. */
 export async function openUpstreams(
   config: Config,
   ledger: Ledger,
   log: Log,
   metrics: Metrics,
+  clock: Clock,
 ): Promise<ReadonlyMap<string, OpenUpstream>> {
   const connected = new Map<string, OpenUpstream>();
   for (const [name, settings] of Object.entries(config.upstreams)) {
     const { url, tokenRealms, allowPrivateAddresses, ca, timeouts, quota } = settings;
-    const credential = await openCredential(settings.credential, url, systemClock);
+    const credential = await openCredential(settings.credential, url, clock);
     const { limit, window: windowMs } = quota;
     const bucket = await openBucket({
       upstream: name,
@@ -40,7 +41,7 @@ export async function openUpstreams(
       maxWaitMs: quota.maxWait,
       concurrency: quota.concurrency,
       ledger,
-      clock: systemClock,
+      clock,
     });
     reportQuotaEvents(bucket, log, metrics);
     const registry = new Registry({
@@ -63,7 +64,7 @@ export async function openUpstreams(
       },
       onCertificate: (notAfter) =>
         metrics.upstreamCertificateExpiry.set({ upstream: name }, Math.floor(notAfter / 1000)),
-      clock: systemClock,
+      clock,
     });
     connected.set(name, { registry, bucket });
   }
@@ -84,12 +85,12 @@ export function mirrorUpstreams(
   );
 }
 
-/** Has every bucket write down where it stands. */
+/** Saves all buckets. */
 export async function saveBuckets(connected: ReadonlyMap<string, OpenUpstream>): Promise<void> {
   await Promise.all([...connected.values()].map(({ bucket }) => bucket.maintain()));
 }
 
-/** Ends all connections to upstreams, and closes the books. */
+/** Ends all connections to upstreams, and saves their buckets. */
 export async function closeUpstreams(connected: ReadonlyMap<string, OpenUpstream>): Promise<void> {
   await Promise.all([...connected.values()].map(({ registry }) => registry.close()));
   await Promise.all([...connected.values()].map(({ bucket }) => bucket.close()));

@@ -3,10 +3,10 @@ import type { ErrorReason } from "../oci/error.ts";
 import { PrivateAddressError } from "./net/connector.ts";
 
 /** Not there · not for this account · too many requests · no answer · an answer that cannot be trusted. */
-export type UpstreamErrorKind = "absent" | "denied" | "limited" | "unreachable" | "corrupt";
+type UpstreamErrorKind = "absent" | "denied" | "limited" | "unreachable" | "corrupt";
 
 /** What an upstream error may carry besides its sentence. */
-export interface UpstreamErrorOptions extends ErrorOptions {
+interface UpstreamErrorOptions extends ErrorOptions {
   readonly status?: number | undefined;
   readonly retryAfter?: number | undefined;
   /** Where the kind alone does not say it. */

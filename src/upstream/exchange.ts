@@ -18,7 +18,7 @@ export interface UpstreamRequest extends Need {
   readonly what: string;
 }
 
-export interface ExchangeOptions {
+interface ExchangeOptions {
   /** The upstream's name, for messages. */
   readonly name: string;
   /** The address of the registry's `/v2/`. */
@@ -68,7 +68,7 @@ export class Exchange {
         });
       }
       seen.add(next.href);
-      // What comes back from another origin was sent by a stranger, and gets no credential.
+      // Once another origin was on the way, even our own origin gets no credential: the other one chose the address.
       isOwnOrigin &&= this.#isOwnOrigin(next);
       reply = isOwnOrigin
         ? await this.#send(request, next, proof)
@@ -171,18 +171,18 @@ export class Exchange {
 }
 
 /** So many redirects are followed for one request. */
-export const maxRedirects = 5;
+const maxRedirects = 5;
 
 const maxLength = 8192;
 const statuses = new Set([301, 302, 303, 307, 308]);
 
 /** Whether `status` is a redirect of GET or HEAD. */
-export function isRedirect(status: number): boolean {
+function isRedirect(status: number): boolean {
   return statuses.has(status);
 }
 
 /** The address that a redirect names. @throws UpstreamError "corrupt" when it may not be followed. */
-export function nextAddress({ url, status, headers }: Reply): URL {
+function nextAddress({ url, status, headers }: Reply): URL {
   const { location } = headers;
   const next = typeof location === "string" && location.length <= maxLength ? URL.parse(location, url) : null;
   const refuse = (why: string): UpstreamError =>

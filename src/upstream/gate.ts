@@ -15,7 +15,7 @@ export interface Observation {
   readonly ms: number;
 }
 
-export interface GateOptions {
+interface GateOptions {
   /** The upstream's name, for messages. */
   readonly name: string;
   readonly bucket: Bucket;

@@ -3,7 +3,7 @@
 /** What need not be configured for a known registry. */
 export interface KnownRegistry {
   readonly url: string;
-  /** The exact origins that may see the credential; empty where no token is ever asked for. */
+  /** The exact origins that may see the credential; empty where no token is needed. */
   readonly tokenRealms: readonly string[];
 }
 

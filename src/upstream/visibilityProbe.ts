@@ -22,11 +22,11 @@ export async function isVisible(
   registry: ProbedRegistry,
   repository: Repository,
   wanted: ProbedContent,
-  asked: RequestOptions,
+  options: RequestOptions,
 ): Promise<boolean> {
   return (
-    (await exists(() => head(registry, repository, wanted, asked))) ??
-    (await hasTags(registry, repository, asked))
+    (await exists(() => head(registry, repository, wanted, options))) ??
+    (await hasTags(registry, repository, options))
   );
 }
 
@@ -34,18 +34,18 @@ async function head(
   registry: ProbedRegistry,
   repository: Repository,
   wanted: ProbedContent,
-  asked: RequestOptions,
+  options: RequestOptions,
 ): Promise<boolean> {
   switch (wanted.kind) {
     case "tags":
       return false;
     case "blob":
-      await registry.headBlob(repository, wanted.digest, asked);
+      await registry.headBlob(repository, wanted.digest, options);
       return true;
     case "manifest":
     case "referrers": {
       const reference = wanted.kind === "manifest" ? wanted.reference : wanted.subject;
-      const { mediaType } = await registry.headManifest(repository, reference, asked);
+      const { mediaType } = await registry.headManifest(repository, reference, options);
       // Without a type the upstream has said nothing, perhaps because it knows no HEAD.
       return mediaType !== "";
     }
@@ -67,7 +67,7 @@ async function exists(probe: () => Promise<boolean>): Promise<boolean | undefine
 async function hasTags(
   registry: ProbedRegistry,
   repository: Repository,
-  asked: RequestOptions,
+  options: RequestOptions,
 ): Promise<boolean> {
-  return (await exists(() => registry.showsTags(repository, asked))) ?? false;
+  return (await exists(() => registry.showsTags(repository, options))) ?? false;
 }

@@ -4,7 +4,7 @@ import { type Credential, type PostForm, AccountSecret } from "./credential.ts";
 import { SecretFile } from "./secretFile.ts";
 
 /** The file in which the access token is kept fresh, and its tenant if the registry does not know it. */
-export interface AcrOptions {
+interface AcrOptions {
   readonly accessTokenFile: string;
   readonly tenant?: string;
 }

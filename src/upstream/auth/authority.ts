@@ -23,7 +23,7 @@ export type Proof =
       readonly issuer: Issuer;
     };
 
-export interface AuthorityOptions {
+interface AuthorityOptions {
   readonly name: string;
   readonly registry: URL;
   readonly tokenRealms: readonly string[];
@@ -166,7 +166,7 @@ function errorIn(headers: Headers): string | undefined {
 }
 
 /** One challenge. The scheme and the names of parameters are in lower case; of a repeated parameter the first counts. */
-export interface Challenge {
+interface Challenge {
   readonly scheme: string;
   readonly parameters: ReadonlyMap<string, string>;
 }

@@ -150,7 +150,7 @@ export class Lockout {
     if (pause <= 0 || pause > longestPauseMs) return;
     throw new UpstreamError(
       "denied",
-      `${this.#upstream} refused the credential of account "${this.#account}"; it is not tried again so soon, lest the account be locked`,
+      `${this.#upstream} refused the credential of account "${this.#account}"; it is not tried again so soon, so that the account is not locked`,
       { status: 401, retryAfter: Math.ceil(pause / 1000), reason: "credential-refused" },
     );
   }

@@ -19,7 +19,7 @@ export interface DockerLogin {
 
 /**
  * The login that `text` holds for `host` (with its port, if any). Keys must name exactly this host: a key for a path of it,
- * or for another host of its domain, is somebody else's.
+ * or for another host of its domain, belongs to another registry.
  * @throws Error that says what is wrong, without quoting the file.
  */
 export function readDockerLogin(text: string, host: string): DockerLogin {

@@ -2,8 +2,8 @@
 import type { Clock } from "../../async/clock.ts";
 import { type Credential, AccountSecret } from "./credential.ts";
 
-/** Where to ask and for which registry, if the host does not say. */
-export interface EcrOptions {
+/** The region and registry, if the host does not name them. */
+interface EcrOptions {
   readonly region?: string;
   readonly registryId?: string;
 }
@@ -11,7 +11,7 @@ export interface EcrOptions {
 /** Passwords are valid for twelve hours and replaced after eleven. */
 const marginMs = 3600_000;
 
-/** A password that is refused this soon was not too old: asking AWS again would not help. */
+/** A password that is refused this soon was not too old: another one from AWS would not help. */
 const replaceNoSoonerMs = 60_000;
 
 /** The account of a private ECR, which is always called AWS. */

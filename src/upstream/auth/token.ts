@@ -23,12 +23,12 @@ export interface Need {
 }
 
 /** A token, and whether it was fetched just now: one that is refused then will be refused again. */
-export interface IssuedToken {
+interface IssuedToken {
   readonly token: string;
   readonly isNew: boolean;
 }
 
-export interface TokensOptions {
+interface TokensOptions {
   readonly name: string;
   readonly credential: Credential;
   readonly lockout: Lockout;

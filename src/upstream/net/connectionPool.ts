@@ -3,7 +3,7 @@ import type { Clock } from "../../async/clock.ts";
 import { UpstreamError } from "../error.ts";
 import type { Reply } from "./httpClient.ts";
 
-export interface ConnectionPoolOptions {
+interface ConnectionPoolOptions {
   /** The upstream's name, for messages. */
   readonly name: string;
   /** Downloads that may run at once from one origin. */

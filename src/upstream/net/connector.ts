@@ -10,7 +10,7 @@ export class PrivateAddressError extends Error {
   override readonly name = "PrivateAddressError";
 }
 
-export interface ConnectorOptions {
+interface ConnectorOptions {
   readonly allowPrivateAddresses: boolean;
   /** Certificates (PEM) that are trusted besides the system's. */
   readonly ca?: string | undefined;
@@ -32,11 +32,11 @@ export function guardedConnector(options: ConnectorOptions): buildConnector.conn
     lookup: options.allowPrivateAddresses ? resolve : guarded(resolve),
     ...(options.ca === undefined ? {} : { ca: [...getCACertificates("default"), options.ca] }),
   });
-  const { onCertificate: certified } = options;
-  const connect: buildConnector.connector = certified
+  const { onCertificate } = options;
+  const connect: buildConnector.connector = onCertificate
     ? (target, callback) =>
         dial(target, (...result) => {
-          tell(target, result[1], certified);
+          report(target, result[1], onCertificate);
           callback(...result);
         })
     : dial;
@@ -49,14 +49,14 @@ export function guardedConnector(options: ConnectorOptions): buildConnector.conn
   };
 }
 
-function tell(
+function report(
   { protocol, hostname, port }: buildConnector.Options,
   socket: unknown,
-  certified: (origin: string, notAfter: number) => void,
+  onCertificate: (origin: string, notAfter: number) => void,
 ): void {
   if (!(socket instanceof TLSSocket)) return;
   const notAfter = Date.parse(socket.getPeerCertificate().valid_to);
-  if (Number.isFinite(notAfter)) certified(new URL(`${protocol}//${hostname}:${port}`).origin, notAfter);
+  if (Number.isFinite(notAfter)) onCertificate(new URL(`${protocol}//${hostname}:${port}`).origin, notAfter);
 }
 
 /** `resolve` without private addresses. What is left is what gets dialled: nothing is resolved twice (DNS rebinding). */

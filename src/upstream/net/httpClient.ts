@@ -94,7 +94,7 @@ export class Reply {
   }
 }
 
-export interface HttpClientOptions {
+interface HttpClientOptions {
   readonly allowPrivateAddresses: boolean;
   readonly ca?: string | undefined;
   readonly timeouts: Timeouts;
