@@ -2,7 +2,7 @@
 import type { Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { RegistryError } from "../oci/error.ts";
-import { bytesBySendfile } from "./sendfile.ts";
+import { bytesBySendfile } from "./send.ts";
 
 /** Why a connection was ended. */
 export type ConnectionLimit = "connections" | "address" | "stalled";

@@ -8,9 +8,8 @@ import { RegistryError } from "../oci/error.ts";
 import { formatContentRange, parseRange, type Span } from "../oci/range.ts";
 import type { QuotaBucket } from "../quota/bucket.ts";
 import { formatRateLimit } from "../quota/limits.ts";
-import { endBatched } from "./batchedReplies.ts";
 import { cutWhenStalled } from "./limits.ts";
-import { sendfileTo } from "./sendfile.ts";
+import { endBatched, sendfileTo } from "./send.ts";
 
 type Headers = { [name: string]: string };
 

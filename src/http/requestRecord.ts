@@ -2,17 +2,17 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Clock } from "../async/clock.ts";
 import type { TraceStep } from "../async/step.ts";
-import { anonymousClient, type ClientIdentity } from "../mirror/identity.ts";
 import { patienceMs, type PullContext, type Outcome } from "../mirror/context.ts";
+import { anonymousClient, type ClientIdentity } from "../mirror/identity.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatImage, formatRepository, type Repository } from "../oci/reference.ts";
 import type { Target } from "../oci/target.ts";
 import type { Audit } from "../telemetry/audit.ts";
-import type { Log } from "../telemetry/log.ts";
 import type { Failures } from "../telemetry/failures.ts";
+import type { Log } from "../telemetry/log.ts";
 import type { Tracing } from "../telemetry/tracing.ts";
-import { bytesBySendfile } from "./sendfile.ts";
 import type { RequestSums } from "./requestSums.ts";
+import { bytesBySendfile } from "./send.ts";
 
 /** A node's name as Kubernetes allows it (RFC 1123 subdomain); any other header is ignored. */
 const nodeName = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;

@@ -12,7 +12,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { syscalls } from "../../../src/http/syscalls.ts";
 import { sendBlob } from "../../../src/http/reply.ts";
-import { bytesBySendfile } from "../../../src/http/sendfile.ts";
+import { bytesBySendfile } from "../../../src/http/send.ts";
 import { digestOf, hexOf } from "../../../src/oci/digest.ts";
 import { DiskBlobs } from "../../../src/store/disk/blobs.ts";
 import type { Content } from "../../../src/store/fill/content.ts";
