@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The door: `hubcap COMMAND`; without a command, serve. Commands are imported when they are run, so that all start fast. */
+/** The command line: `hubcap COMMAND`; without a command, serve. Commands are imported when they are run, so that all start fast. */
 import type { CommandName, Given } from "./cli/commands.ts";
 import { endOf, exitCodes, UsageError } from "./cli/exit.ts";
 import { commandHelp, generalHelp } from "./cli/help.ts";

@@ -1,44 +1,44 @@
-/** A line that requests stand in, by priority. The only file that knows Bottleneck. */
+/** A queue by priority, with a bounded concurrency and rate. The only file that imports Bottleneck. */
 import Bottleneck from "bottleneck";
 
-/** A line never runs dry of more than this: Bottleneck has no word for "as many as you like". */
+/** The reservoir of an unlimited queue: Bottleneck has no value for "unlimited". */
 const plenty = 1_000_000_000;
 
-/** How far the wall clock may go back before a line is set up anew. */
+/** How far the wall clock may go back before the limiter is replaced. */
 const clockSlackMs = 1000;
 
 export interface PriorityQueueOptions {
-  /** Turns that may last at once; null for any number. */
+  /** How many may run at once; null for any number. */
   readonly maxConcurrent: number | null;
-  /** Milliseconds between the beginnings of two turns. */
+  /** Milliseconds between two starts. */
   readonly minTime: number;
 }
 
-/** One Bottleneck whose reservoir follows a reckoning, and is never refilled by Bottleneck itself. */
+/** One Bottleneck limiter, whose reservoir is set from outside and never refilled by Bottleneck itself. */
 export class PriorityQueue {
   readonly #options: PriorityQueueOptions;
   readonly #tokens: () => number;
   #limiter: Bottleneck;
-  /** The limiter's reservoir as it will be when it has done what it was told. */
+  /** The limiter's reservoir after all changes that were requested. */
   #level = 0;
   #latest = Date.now();
   #waiting = 0;
   #running = 0;
 
-  /** `tokens` says how many turns may begin now. */
+  /** `tokens` says how many may begin now. */
   constructor(options: PriorityQueueOptions, tokens: () => number) {
     this.#options = options;
     this.#tokens = tokens;
-    this.#limiter = this.#anew();
+    this.#limiter = this.#newLimiter();
   }
 
   get waiting(): number {
     return this.#waiting;
   }
 
-  /** Sets the reservoir. Told as a difference, since jobs take from it before Bottleneck gets round to it. */
+  /** Sets the reservoir, by a difference, since jobs may take from it before Bottleneck applies it. */
   fill(): void {
-    const difference = Math.min(this.#room, plenty) - this.#level;
+    const difference = Math.min(this.#free, plenty) - this.#level;
     if (difference === 0) return;
     this.#level += difference;
     void this.#limiter.incrementReservoir(difference);
@@ -51,8 +51,8 @@ export class PriorityQueue {
   async turn(priority: number, signal: AbortSignal, begin: () => void): Promise<() => void> {
     signal.throwIfAborted();
     this.#withstandClock();
-    // Bottleneck takes milliseconds to let somebody through for whom there is nothing to wait.
-    if (this.#waiting === 0 && this.#options.minTime === 0 && this.#room >= 1) return this.#begin(begin);
+    // Bottleneck takes milliseconds even if there is nothing to wait for.
+    if (this.#waiting === 0 && this.#options.minTime === 0 && this.#free >= 1) return this.#begin(begin);
     this.fill();
     const { promise, resolve, reject } = Promise.withResolvers<() => void>();
     const leave = (): void => reject(signal.reason);
@@ -61,7 +61,7 @@ export class PriorityQueue {
     this.#limiter
       .schedule({ priority }, async () => {
         this.#level -= 1;
-        // Bottleneck cannot take anybody out of the queue: who has left lets the next one through.
+        // Bottleneck cannot remove a queued job: one that was aborted ends at once when its turn comes.
         if (signal.aborted) return this.fill();
         resolve(this.#begin(begin));
       })
@@ -75,7 +75,7 @@ export class PriorityQueue {
   }
 
   /** How many turns may begin now. */
-  get #room(): number {
+  get #free(): number {
     return Math.min(this.#tokens(), (this.#options.maxConcurrent ?? plenty) - this.#running);
   }
 
@@ -88,18 +88,18 @@ export class PriorityQueue {
     };
   }
 
-  /** Turns that last are counted here and not there, so that those count too which Bottleneck has not seen. */
-  #anew(): Bottleneck {
+  /** Counts running ones itself, since Bottleneck has not seen those that did not have to wait. */
+  #newLimiter(): Bottleneck {
     const { minTime } = this.#options;
-    // One by one where they are spaced: Bottleneck orders by priority only what it has not planned yet.
+    // One by one if they are spaced: Bottleneck orders by priority only what it has not scheduled yet.
     return new Bottleneck({ minTime, maxConcurrent: minTime > 0 ? 1 : null, reservoir: 0 });
   }
 
-  /** Bottleneck plans with the wall clock: set back an hour, it would hold everything for an hour. */
+  /** Bottleneck schedules by the wall clock: set back an hour, it would hold everything for an hour. */
   #withstandClock(): void {
     const now = Date.now();
     if (now < this.#latest - clockSlackMs) {
-      this.#limiter = this.#anew();
+      this.#limiter = this.#newLimiter();
       this.#level = 0;
     }
     this.#latest = now;

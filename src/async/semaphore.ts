@@ -1,4 +1,4 @@
-/** A bounded number of turns at once; who comes later waits, in the order of coming. */
+/** Runs a bounded number of tasks at once; the others wait, in order of arrival. */
 export class Semaphore {
   #free: number;
   readonly #waiting: (() => void)[] = [];
@@ -12,7 +12,7 @@ export class Semaphore {
     return this.#waiting.length;
   }
 
-  /** Runs `work` when it is its turn. */
+  /** Runs `work` as soon as a slot is free. */
   async run<T>(work: () => Promise<T>): Promise<T> {
     if (this.#free > 0) this.#free -= 1;
     else await new Promise<void>((resolve) => this.#waiting.push(resolve));

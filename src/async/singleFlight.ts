@@ -1,6 +1,6 @@
-/** Single-flight with impatient passengers: one run for many callers, each of whom may leave without stopping it. */
+/** Single flight: one run for many callers, each of which may stop waiting without stopping the run. */
 
-/** The running flights, by key. A key is free again before its callers hear of the result. */
+/** The running flights, by key. A key is free again before its callers get the result. */
 export class SingleFlight<V> {
   readonly #running = new Map<string, Promise<V>>();
 

@@ -1,6 +1,6 @@
-/** How long one step of work in the background may hold up the event loop: what a slow disk makes longer, this makes smaller. */
+/** Bounds how long one step of background work may block the event loop: on a slow disk, steps get smaller. */
 
-/** In ms. Requests wait for as long at most, and one row more, on top of what they wait for anyway. */
+/** In ms. A request may wait for so long, and for one row more. */
 export const usualSliceMs = 5;
 
 export class TimeSlice {
@@ -15,7 +15,7 @@ export class TimeSlice {
   }
 }
 
-/** Breaks in work of many small steps: whenever a slice of time is over, everybody else has a turn. */
+/** Breaks in work of many small steps: after each slice of time, the event loop runs other work. */
 export class TimeSlices {
   #slice = new TimeSlice();
 
@@ -27,7 +27,7 @@ export class TimeSlices {
   }
 }
 
-/** The first of `rows`, as many as a slice of time has room for; none only when there are none. */
+/** The first of `rows`, as many as fit into a slice of time; at least one, if there is one. */
 export function someOf<Row>(rows: Iterable<Row>, slice: TimeSlice): Row[] {
   const some: Row[] = [];
   for (const row of rows) {

@@ -1,7 +1,7 @@
 /**
- * Where the time of a pull goes: its steps, told to whoever traces pulls. Most often nobody does, and then there is no step.
- * They stand here because the purpose of each request takes them along, from the face to the upstream's room, which may
- * know no other.
+ * Steps of a pull, for tracing. If pulls are not traced, there are none.
+ * They are in this module because each request carries them from the listener to `upstream/`, which may import no
+ * module that they could be in otherwise.
  */
 
 /** What is known of a step, under the names that docs/operations.md lists. Never a secret, a token or a query. */
@@ -12,7 +12,7 @@ export interface TraceStep {
   /** Begins a step that is a part of this one; it may outlast it. */
   begin(name: string, facts?: StepFacts): TraceStep;
   note(facts: StepFacts): void;
-  /** It is over; `error` says why it came to nothing. Called once. */
+  /** Ends the step; `error` says why it failed. Called once. */
   end(error?: unknown): void;
 }
 

@@ -1,4 +1,4 @@
-/** From containers to images that can be pulled through: by digest where the runtime has said it, and only of served hosts. */
+/** From containers to images that can be pulled through: by digest if the runtime reports it, and only of configured upstreams. */
 import { parseDigest } from "../oci/digest.ts";
 import { RegistryError } from "../oci/error.ts";
 import { parseImage, referenceOf, type Image } from "../oci/image.ts";
@@ -7,16 +7,16 @@ import type { UsedImage } from "./pods.ts";
 
 /** An image that the cluster uses. */
 export interface ClusterImage {
-  /** Its whole name, source host first, which is a pattern for a pin too. */
+  /** Its full name, source host first; also a valid pattern for a pin. */
   readonly name: string;
   readonly repository: Repository;
   readonly reference: Reference;
 }
 
-/** What the cluster uses of the upstreams that are served. */
+/** The images that the cluster uses. */
 export interface ClusterUse {
   readonly images: readonly ClusterImage[];
-  /** Names that no upstream is configured for, or that cannot be read. */
+  /** Names without a configured upstream, and malformed ones. */
   readonly others: readonly string[];
 }
 
@@ -38,7 +38,7 @@ export function imagesUsed(containers: Iterable<UsedImage>, upstreams: ReadonlyS
   return { images: [...images.values()], others: [...others] };
 }
 
-/** In a cluster, names without a host are Docker Hub's, whatever Hubcap's own default is. */
+/** In a cluster, names without a host are Docker Hub's, whatever Hubcap's default upstream is. */
 function read(text: string, upstreams: ReadonlySet<string>): Image | undefined {
   try {
     const image = parseImage(text, { upstreams, defaultUpstream: "docker.io" });

@@ -2,7 +2,7 @@
 import type { CoreV1Api, RequestContext, ResponseContext, V1Pod, V1PodList } from "@kubernetes/client-node";
 import { ClusterError } from "./clusterError.ts";
 
-/** One container: the image as its pod asks for it, and what the runtime says it is, once it has been pulled. */
+/** One container: the image in its pod's spec, and the one that the runtime reports once it has been pulled. */
 export interface UsedImage {
   readonly image: string;
   readonly imageId: string | undefined;
@@ -22,15 +22,15 @@ const usualPatienceMs = 30_000;
 /** Pods per page: some hundred kilobytes of JSON. */
 const pageSize = 500;
 
-/** How often a list is begun again when it took so long that the API forgot where it was. */
+/** How often a list is restarted when it took so long that the API dropped its position. */
 const mostBeginnings = 3;
 
 /** Finished pods have their images no longer. */
 const unfinished = "status.phase!=Succeeded,status.phase!=Failed";
 
 /**
- * The images of all containers of pods that run or are about to, those of init and ephemeral containers too: whole lists
- * only, so that nobody takes a part for everything.
+ * The images of all containers of pods that run or are pending, init and ephemeral containers included. Only complete lists:
+ * a partial one would unpin what it lacks.
  * @throws ClusterError
  */
 export async function listUsedImages(options: PodsOptions): Promise<readonly UsedImage[]> {

@@ -1,4 +1,4 @@
-/** What is wrong, told to webhooks when it begins and when it is over. */
+/** Alerts: a message to webhooks when a problem begins, and one when it ends. */
 
 /** Something that is wrong now. */
 export interface Alert {
@@ -9,26 +9,26 @@ export interface Alert {
   readonly summary: string;
 }
 
-/** What a webhook is told. Times are RFC 3339; `since` is when it began. */
+/** A message to a webhook. Times are RFC 3339; `since` is when the problem began. */
 export interface AlertMessage extends Alert {
   readonly state: "firing" | "resolved";
   readonly since: string;
   readonly at: string;
-  /** Which Hubcap says so. */
+  /** The host of this Hubcap. */
   readonly instance: string;
 }
 
-/** A webhook, and what it is to be told of. */
+/** A webhook, and the events that are sent to it. */
 export interface Hook {
-  /** Takes messages at once, whatever comes of them. */
+  /** Queues a message; returns at once. */
   readonly webhook: { send(message: AlertMessage): void };
   readonly on: readonly string[];
   /** The least time in ms between two messages about one event of one subject. */
   readonly minIntervalMs: number;
 }
 
-/** What a hook was told last of one event of one subject. */
-interface Told {
+/** The last message to a hook about one event of one subject. */
+interface Sent {
   readonly alert: Alert;
   readonly state: AlertMessage["state"];
   readonly since: number;
@@ -36,43 +36,43 @@ interface Told {
 }
 
 export class Alerts {
-  readonly #hooks: readonly (Hook & { readonly told: Map<string, Told> })[];
+  readonly #hooks: readonly (Hook & { readonly sent: Map<string, Sent> })[];
   readonly #instance: string;
 
   constructor(hooks: readonly Hook[], instance: string) {
-    this.#hooks = hooks.map((hook) => ({ ...hook, told: new Map() }));
+    this.#hooks = hooks.map((hook) => ({ ...hook, sent: new Map() }));
     this.#instance = instance;
   }
 
   /**
-   * All that is wrong at `now`: what was not before begins, and what is not any more is over. To be called again and
-   * again; a hook hears of changes alone, and of what comes and goes only where it stands when its interval is over.
+   * Takes all that is wrong at `now`, and sends a message for each problem that began or ended since the last call. A problem
+   * that comes and goes within a hook's interval is reported by its state at the end of the interval.
    */
   report(wrong: Iterable<Alert>, now: number): void {
     const current = new Map([...wrong].map((alert) => [`${alert.event} ${alert.subject}`, alert]));
-    for (const { webhook, on, minIntervalMs, told } of this.#hooks) {
+    for (const { webhook, on, minIntervalMs, sent } of this.#hooks) {
       for (const [key, alert] of current) {
         if (!on.includes(alert.event)) continue;
-        const last = told.get(key);
+        const last = sent.get(key);
         if (last?.state === "firing" || isTooSoon(last, now, minIntervalMs)) continue;
         const next = { alert, state: "firing", since: now, at: now } as const;
-        told.set(key, next);
+        sent.set(key, next);
         webhook.send(this.#message(next));
       }
-      for (const [key, last] of told) {
+      for (const [key, last] of sent) {
         if (current.has(key) || isTooSoon(last, now, minIntervalMs)) continue;
         if (last.state === "resolved") {
-          told.delete(key);
+          sent.delete(key);
           continue;
         }
         const next = { ...last, state: "resolved", at: now } as const;
-        told.set(key, next);
+        sent.set(key, next);
         webhook.send(this.#message(next));
       }
     }
   }
 
-  #message({ alert, state, since, at }: Told): AlertMessage {
+  #message({ alert, state, since, at }: Sent): AlertMessage {
     const { event, subject, summary } = alert;
     return { event, state, subject, summary, since: time(since), at: time(at), instance: this.#instance };
   }
@@ -83,6 +83,6 @@ function time(ms: number): string {
 }
 
 /** A clock that went back must not silence a hook. */
-function isTooSoon(last: Told | undefined, now: number, minIntervalMs: number): boolean {
+function isTooSoon(last: Sent | undefined, now: number, minIntervalMs: number): boolean {
   return last !== undefined && Math.abs(now - last.at) < minIntervalMs;
 }

@@ -5,49 +5,49 @@ import { inOneLine } from "./log.ts";
 
 /** A pull that is over. The names of these fields, and their order, are promised in docs/operations.md. */
 export interface AuditedPull {
-  /** The name that Hubcap knows the client by: its node, or its address. */
+  /** The client's name: its node, or its address. */
   readonly client: string;
   readonly address: string | undefined;
   readonly node: string | undefined;
-  /** By what the client was known, where it has proven something, in the words of the rules. */
+  /** How the client authenticated, as rules write it; absent if it did not. */
   readonly identity: string | undefined;
   readonly userAgent: string;
   readonly method: string | undefined;
-  /** What was asked for: `manifest`, `blob`, `tags`, `referrers`, or `unknown` for what is no request for any of these. */
+  /** What was requested: `manifest`, `blob`, `tags`, `referrers`, or `unknown` for anything else. */
   readonly kind: string;
   readonly upstream: string | undefined;
   readonly repository: string | undefined;
   readonly reference: string | undefined;
-  /** The content's, also where a tag was asked for. */
+  /** The content's, also for a request by tag. */
   readonly digest: string | undefined;
   readonly outcome: string;
   readonly status: number;
-  /** Did the answer go out whole? */
+  /** Whether the whole response was sent. */
   readonly complete: boolean;
-  /** Bytes that went over the connection. */
+  /** Bytes that were sent over the connection. */
   readonly bytes: number;
   readonly durationMs: number;
-  /** Why the answer is an error. */
+  /** Why the response is an error. */
   readonly reason: string | undefined;
-  /** Set when it was refused for who the client is, which its answer does not tell. */
+  /** Set when `access` denied it, which the response does not show. */
   readonly denied: string | undefined;
 }
 
-/** Where pulls are written down. */
+/** Where pulls are recorded. */
 export interface Audit {
   write(pull: AuditedPull): void;
   /** Writes what is left. */
   close(): Promise<void>;
 }
 
-/** One line for `pull`, with its end. Fields that are not known are not there. */
+/** One line for `pull`, with its line end. Unknown fields are left out. */
 function auditLine(pull: AuditedPull, now: number): string {
   return `${inOneLine(JSON.stringify({ time: new Date(now).toISOString(), event: "pull", ...pull }))}\n`;
 }
 
 /** The audit log on standard output, between the lines of the log, which have no `event`. */
 export function auditToStdout(): Audit {
-  // Synchronous as the log's own writes are, so that no line is torn by another.
+  // Synchronous like the log's own writes, so that lines do not interleave.
   const out = pino.destination({ fd: 1, sync: true });
   return {
     write: (pull) => void out.write(auditLine(pull, Date.now())),
@@ -55,7 +55,7 @@ export function auditToStdout(): Audit {
   };
 }
 
-/** The audit log in a file; SIGHUP has it opened anew. */
+/** The audit log in a file; SIGHUP reopens it. */
 export function auditToFile(options: AuditFileOptions): Audit {
   const file = new AuditFile(options);
   const reopen = (): void => file.reopen();

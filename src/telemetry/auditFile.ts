@@ -1,13 +1,13 @@
-/** A file of lines that is written in batches, moved away under our hands, and never waited for. */
+/** A file of lines, written in batches; it may be renamed at any time, and no caller waits for it. */
 import { open, stat, type FileHandle } from "node:fs/promises";
 
 export interface AuditFileOptions {
   readonly path: string;
-  /** Told when lines begin to get lost. */
+  /** Called when lines begin to be lost. */
   readonly failed: (error: unknown) => void;
-  /** Told how many lines were lost, whenever some were. */
+  /** Called with the number of lines that were lost, whenever some were. */
   readonly lost: (lines: number) => void;
-  /** Told when lines are written again. */
+  /** Called when lines are written again. */
   readonly recovered: () => void;
 }
 
@@ -17,7 +17,7 @@ const flushEveryMs = 500;
 /** Bytes from which on lines are written at once. */
 const flushAt = 64 * 1024;
 
-/** Bytes that wait at most while the disk is slow; what comes then is lost. */
+/** The most bytes that wait while the disk is slow; lines beyond that are lost. */
 const mostWaiting = 8 * 1024 * 1024;
 
 const lineEnd = 0x0a;
@@ -31,14 +31,14 @@ export class AuditFile {
   #file: FileHandle | undefined;
   #isStale = false;
   #isFailing = false;
-  /** The end of a line of which the disk has taken only the beginning. */
+  /** The end of a line that was written in part. */
   #torn: Buffer | undefined;
 
   constructor(options: AuditFileOptions) {
     this.#options = options;
   }
 
-  /** Takes a line, with its end, and returns at once. */
+  /** Queues a line, with its line end, and returns at once. */
   add(line: string): void {
     if (this.#waiting + line.length > mostWaiting) return this.#lose(1, new Error("the disk is too slow"));
     this.#lines.push(line);
@@ -47,14 +47,14 @@ export class AuditFile {
     else this.#timer ??= setTimeout(() => void this.#flush(), flushEveryMs).unref();
   }
 
-  /** What is written from now on goes to whichever file has the path then. */
+  /** Reopens the file at the path before the next write. */
   reopen(): void {
     this.#isStale = true;
   }
 
   /** Writes what is left. */
   async close(): Promise<void> {
-    // The first may be one that is under way already, without the last lines.
+    // The first may be running already, without the last lines.
     await this.#flush();
     await this.#flush();
     await this.#file?.close();
@@ -85,12 +85,12 @@ export class AuditFile {
       this.#isFailing = false;
     } catch (error) {
       this.#lose(lines.length - written, error);
-      // Whatever it was, a new handle may do better.
+      // A new handle may work again.
       this.#isStale = true;
     }
   }
 
-  /** The open file, if the path still leads to it: who rotates by renaming need not tell. */
+  /** The open file, if it still has the path: rotation by renaming needs no signal. */
   async #current(): Promise<FileHandle> {
     const { path } = this.#options;
     const old = this.#file;
@@ -100,7 +100,7 @@ export class AuditFile {
     this.#isStale = false;
     this.#file = undefined;
     await old?.close();
-    // In a file that was moved away, what is torn stays so.
+    // A partial line in a renamed file stays partial.
     if (!isThere && this.#torn) {
       this.#torn = undefined;
       this.#options.lost(1);
@@ -116,13 +116,13 @@ export class AuditFile {
     if (error !== undefined) throw onDisk(error);
   }
 
-  /** Writes lines, of which `written` says how many got there before the disk took no more. */
+  /** Writes lines; `written` is how many were written before the disk failed. */
   async #append(file: FileHandle, lines: readonly string[], written: (lines: number) => void): Promise<void> {
     const bytes = Buffer.from(lines.join(""));
     const { taken, error } = await put(file, bytes);
     if (error === undefined) return written(lines.length);
     const isTorn = taken > 0 && bytes[taken - 1] !== lineEnd;
-    // Its end is written as soon as there is room, so it is not lost.
+    // Its end is written as soon as there is space, so it is not lost.
     if (isTorn) this.#torn = bytes.subarray(taken, bytes.indexOf(lineEnd, taken) + 1);
     written(bytes.subarray(0, taken).filter((byte) => byte === lineEnd).length + Number(isTorn));
     throw onDisk(error);
@@ -139,7 +139,7 @@ function onDisk(cause: unknown): Error {
   return new Error("the file does not take any more", { cause });
 }
 
-/** Writes as much of `bytes` as the file takes: a nearly full disk takes a part, and only the next write says ENOSPC. */
+/** Writes as much of `bytes` as possible: a nearly full disk takes a part, and only the next write fails with ENOSPC. */
 async function put(file: FileHandle, bytes: Uint8Array): Promise<{ taken: number; error?: unknown }> {
   let taken = 0;
   try {

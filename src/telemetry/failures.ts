@@ -1,17 +1,17 @@
-/** The last requests that clients got no content for, and why: what an operator wants to see first. In memory only. */
+/** The last requests that failed, and why, for the page. In memory only. */
 
 /** What kept clients from an image. */
 export interface Failure {
   /** When it happened last, in ms since the epoch. */
   readonly at: number;
   readonly count: number;
-  /** The last one that met it. */
+  /** The last client. */
   readonly client: string;
   /** Such as `docker.io/library/nginx:1.29`. */
   readonly image: string;
   /** The HTTP status. */
   readonly status: number;
-  /** The sentence that the client was told. */
+  /** The message that the client got. */
   readonly reason: string;
 }
 
@@ -31,7 +31,7 @@ export class Failures {
     return this.#kept;
   }
 
-  /** Runtimes repeat what was refused, and a herd asks for one image: the same again is counted, not listed again. */
+  /** Runtimes retry, and many clients pull the same image: equal failures are counted, not listed again. */
   note(failure: Omit<Failure, "at" | "count">): void {
     const isSame = ({ image, status }: Failure): boolean =>
       image === failure.image && status === failure.status;

@@ -1,4 +1,4 @@
-/** How the last day's requests were answered, slice by slice: of fixed size (a third of a MiB), and gone with the process. */
+/** How the last day's requests were answered, by slices of time. In memory, of fixed size (a third of a MiB). */
 
 const kinds = ["hit", "join", "stale", "miss", "error"] as const;
 
@@ -7,7 +7,7 @@ export type HistoryOutcome = (typeof kinds)[number];
 
 /** Sums over a span of time. */
 export type Sums = Readonly<Record<HistoryOutcome, number>> & {
-  /** Bytes that clients got without the upstream being asked for them. */
+  /** Bytes that clients got without a request upstream. */
   readonly savedBytes: number;
 };
 
@@ -20,7 +20,7 @@ export const sliceMs = 10_000;
 const slices = (24 * 60 * 60 * 1000) / sliceMs;
 
 export class History {
-  /** Which slice of time a place in the ring holds now; 0 is none. */
+  /** The slice of time that each index of the ring holds now; 0 is none. */
   readonly #held = new Float64Array(slices);
   readonly #counts = new Uint32Array(slices * kinds.length);
   readonly #saved = new Float64Array(slices);
@@ -70,7 +70,7 @@ export class History {
     const sums = { hit: 0, join: 0, stale: 0, miss: 0, error: 0, savedBytes: 0 };
     for (let slice = from; slice < from + count; slice += 1) {
       const place = slice % slices;
-      // The place may hold what was a day before, or nothing yet.
+      // It may hold the slice of a day before, or none yet.
       if (this.#held[place] !== slice) continue;
       for (const [index, kind] of kinds.entries()) {
         sums[kind] += this.#counts[place * kinds.length + index] ?? 0;

@@ -1,20 +1,20 @@
-/** How the house speaks: JSON lines on standard output. */
+/** The log: JSON lines on standard output. */
 import { destination, pino, type DestinationStream, type Logger } from "pino";
 
 export type Log = Pick<Logger, "info" | "warn" | "error" | "debug" | "fatal">;
 
 export type LogLevel = "trace" | "debug" | "info" | "warn" | "error";
 
-// JSON escapes control characters only up to U+001F; terminals obey those of C1 too, and many readers end a line at U+2028.
+// JSON escapes control characters only up to U+001F; terminals interpret those of C1 too, and many readers end a line at U+2028.
 const unescaped = /[\u007f-\u009f\u2028\u2029]/g;
 
-/** Lines that are written together at most, in characters: those of one turn of the event loop under load are fewer. */
+/** The most characters that are written together: one turn of the event loop under load has fewer. */
 const most = 64 * 1024;
 
-/** Where lines go, whole. */
+/** Where whole lines are written. */
 export type Output = DestinationStream;
 
-/** A log whose lines carry RFC 3339 times and level names. No value can end its line or command a terminal. */
+/** A log whose lines have RFC 3339 times and level names. No value can end a line or control a terminal. */
 export function openLog(level: LogLevel, output: Output = openOutput()): Log {
   const options = {
     level,
@@ -25,7 +25,7 @@ export function openLog(level: LogLevel, output: Output = openOutput()): Log {
   return pino(options, output);
 }
 
-/** The time of a line. Under load many lines are of one millisecond, and its name took a fifth of what a line takes. */
+/** The time of a line. Under load many lines share a millisecond, and formatting it took a fifth of a line's time. */
 function timestamps(): () => string {
   let at = Number.NaN;
   let named = "";
@@ -39,22 +39,22 @@ function timestamps(): () => string {
   };
 }
 
-/** An output that keeps lines until its turn of the event loop ends, or until they are many. */
+/** An output that buffers lines until the turn of the event loop ends, or until they are many. */
 interface TurnOutput extends Output {
-  /** Passes on what it keeps. A logger asks for it after a fatal line. */
+  /** Writes what is buffered. Pino calls it after a fatal line. */
   readonly flushSync: () => void;
 }
 
-/** Standard output. The lines of each turn are written at once: one by one they were a tenth of what a manifest costs. */
+/** Standard output. The lines of each turn are written together: one by one they were a tenth of a manifest's cost. */
 export function openOutput(): TurnOutput {
   const standard = destination(1);
   const output = byTurn((lines) => standard.write(inOneLine(lines)));
-  // Without a turn that follows: the process ends, or something unforeseen ends it.
+  // No turn follows when the process ends.
   process.once("exit", output.flushSync);
   return output;
 }
 
-/** Has `write` take all lines of a turn of the event loop at once. */
+/** Calls `write` once with all lines of a turn of the event loop. */
 export function byTurn(write: (lines: string) => void): TurnOutput {
   let pending = "";
   const flushSync = (): void => {
@@ -72,9 +72,9 @@ export function byTurn(write: (lines: string) => void): TurnOutput {
   };
 }
 
-/** Lines of JSON, with all escaped that could end a line for a reader or command a terminal. */
+/** JSON lines in which everything is escaped that could end a line or control a terminal. */
 export function inOneLine(json: string): string {
-  // All of ASCII, as nearly all lines are: to know that takes a tenth of the time of a search for what is not.
+  // Nearly all lines are ASCII, which is ten times faster to check than to search for other characters.
   if (Buffer.byteLength(json) === json.length && !json.includes("\u007f")) return json;
   return json.replaceAll(unescaped, escape);
 }

@@ -1,4 +1,4 @@
-/** Everything Hubcap counts, in one place, under the names that docs/operations.md explains. */
+/** All metrics of Hubcap. metricHelp.ts says what each means. */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import { Failures } from "./failures.ts";
 import { History } from "./history.ts";
@@ -21,15 +21,15 @@ interface CacheTotals {
 /** The process's metrics. Label values come from fixed sets or from the configuration, never from a client. */
 export class Metrics {
   readonly registry = new Registry();
-  /** For the page alone: what Prometheus keeps for those who have it. */
+  /** For the page: what Prometheus would keep otherwise. */
   readonly history = new History();
   readonly failures = new Failures();
   readonly #registers = [this.registry];
   #cache: () => Promise<CacheTotals> = async () => ({ bytes: 0, blobs: 0, manifests: 0 });
 
-  // Each sentence about them is in meanings.ts, in the same order.
+  // Their texts are in metricHelp.ts, in the same order.
 
-  // What clients asked for
+  // Requests of clients
   readonly requests = this.#counter("hubcap_requests_total", ["upstream", "kind", "outcome"]);
   readonly requestSeconds = this.#histogram("hubcap_request_seconds", ["kind", "outcome"], durations);
   readonly servedBytes = this.#counter("hubcap_served_bytes_total", ["upstream", "outcome"]);
@@ -39,7 +39,7 @@ export class Metrics {
   readonly policyRefusals = this.#counter("hubcap_policy_refused_total", ["upstream", "reason"]);
   readonly immutableMoves = this.#counter("hubcap_immutable_tag_moves_total", ["upstream"]);
 
-  // What came from upstreams
+  // Upstreams
   readonly upstreamRequests = this.#counter("hubcap_upstream_requests_total", ["upstream", "kind", "status"]);
   readonly upstreamSeconds = this.#histogram("hubcap_upstream_seconds", ["upstream", "kind"], durations);
   readonly upstreamCertificateExpiry = this.#gauge("hubcap_upstream_certificate_expiry_seconds", [
@@ -49,7 +49,7 @@ export class Metrics {
   readonly fills = this.#gauge("hubcap_fills_running");
   readonly fillFailures = this.#counter("hubcap_fill_failures_total", ["upstream", "reason"]);
 
-  // What is held
+  // The store
   readonly cacheBytes = this.#sum("hubcap_cache_bytes", "bytes");
   readonly cacheCapacity = this.#gauge("hubcap_cache_capacity_bytes");
   readonly cacheBlobs = this.#sum("hubcap_cache_blobs", "blobs");
@@ -60,7 +60,7 @@ export class Metrics {
   readonly catalogsReplaced = this.#counter("hubcap_catalogs_replaced_total");
   readonly degraded = this.#gauge("hubcap_storage_degraded", ["reason"]);
 
-  // What may be spent
+  // Quota
   readonly quotaLimit = this.#gauge("hubcap_quota_limit", ["upstream", "account"]);
   readonly quotaRemaining = this.#gauge("hubcap_quota_remaining", ["upstream", "account"]);
   readonly quotaReserve = this.#gauge("hubcap_quota_reserve", ["upstream", "account"]);
@@ -73,7 +73,7 @@ export class Metrics {
   readonly quotaWait = this.#histogram("hubcap_quota_wait_seconds", ["upstream"], durations);
   readonly rehearsal = this.#gauge("hubcap_rehearsal", ["upstream", "account", "mode"]);
 
-  // What is fetched ahead
+  // Warming
   readonly warmImages = this.#counter("hubcap_warm_images_total", ["upstream", "result"]);
   readonly warmBytes = this.#counter("hubcap_warm_bytes_total", ["upstream"]);
   readonly warmJobs = this.#gauge("hubcap_warm_jobs", ["state"]);
@@ -94,7 +94,7 @@ export class Metrics {
     collectDefaultMetrics({ register: this.registry });
   }
 
-  /** Asks `totals` for the sums of the cache whenever the metrics are read. */
+  /** Calls `totals` for the cache's sums whenever metrics are read. */
   watchCache(totals: () => Promise<CacheTotals>, capacity: number): void {
     this.#cache = totals;
     this.cacheCapacity.set(capacity);
@@ -122,7 +122,7 @@ export class Metrics {
     return sums;
   }
 
-  /** Has `refresh` set its gauges each time before metrics are read. */
+  /** Calls `refresh`, which sets gauges, each time before metrics are read. */
   beforeReading(refresh: () => void): void {
     this.#refreshes.push(refresh);
   }
@@ -133,7 +133,7 @@ export class Metrics {
     return this.registry.metrics();
   }
 
-  /** Sets the gauges that are only set when somebody looks. */
+  /** Sets the gauges that are only set when metrics are read. */
   #refresh(): void {
     for (const refresh of this.#refreshes) refresh();
   }
@@ -146,7 +146,7 @@ export class Metrics {
     return new Gauge({ name, help: metricHelp[name], labelNames, registers: this.#registers });
   }
 
-  /** A gauge that looks at the cache's sums itself whenever it is read. */
+  /** A gauge that reads the cache's sums whenever it is read. */
   #sum(name: Name, of: keyof CacheTotals): Gauge<never> {
     const totals = (): Promise<CacheTotals> => this.#cache();
     return new Gauge({

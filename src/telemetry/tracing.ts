@@ -1,4 +1,4 @@
-/** Traces of pulls in OpenTelemetry's terms, sent over OTLP. Imported only when they are wanted. */
+/** Traces of pulls with OpenTelemetry, sent over OTLP. Imported only if tracing is configured. */
 import { hostname } from "node:os";
 import {
   createTraceState,
@@ -26,17 +26,17 @@ import {
 export interface TracingOptions {
   /** The collector's address, to which the path of OTLP is added. */
   readonly endpoint: string;
-  /** The share of pulls that are traced, of those that come without a trace. */
+  /** The share of pulls that are traced, of those without a trace header. */
   readonly sampleRatio: number;
   /** Sent with every request to the collector. */
   readonly headers: Readonly<Record<string, string>>;
   readonly version: string;
-  /** Told when spans begin to get lost, and when they arrive again. Nothing but spans ever gets lost by that. */
+  /** Called when spans begin to be lost, and when they are accepted again. Only spans are ever lost. */
   readonly failed: (error: Error) => void;
   readonly recovered: () => void;
 }
 
-/** The headers of a request by which its sender says which trace it belongs to (W3C Trace Context). */
+/** The headers that name the trace of a request (W3C Trace Context). */
 export interface TraceHeaders {
   readonly traceparent: string | string[] | undefined;
   readonly tracestate: string | string[] | undefined;
@@ -44,26 +44,26 @@ export interface TraceHeaders {
 
 /** Traces, while they are on. */
 export interface Tracing {
-  /** Begins the span of a pull, as a part of the trace that its headers name. */
+  /** Begins the span of a pull, in the trace that its headers name. */
   begin(name: string, headers: TraceHeaders, attributes: Attributes): Traced;
   /** Sends what is left, for a bounded time. */
   close(): Promise<void>;
 }
 
-/** A span, as the rooms that know nothing of OpenTelemetry see it. */
+/** A span, for modules that do not import OpenTelemetry. */
 export interface Traced {
   begin(name: string, attributes?: Attributes): Traced;
   note(attributes: Attributes): void;
   end(error?: unknown): void;
 }
 
-/** How long one batch may take, retries included, in ms; at the end of the process no batch is waited for any longer. */
+/** How long one batch may take, retries included, in ms; shutdown waits no longer either. */
 const timeoutMillis = 5_000;
 
-/** Requests that leave the house; all others are its own work. */
+/** Steps that are requests to other servers; all others are internal. */
 const clientSpans = new Set(["upstream request"]);
 
-/** Begins to trace. Nothing here is registered globally: no library's calls are traced but our own. */
+/** Begins to trace. Nothing is registered globally, so no other library's calls are traced. */
 export function openTracing(options: TracingOptions): Tracing {
   const { endpoint, sampleRatio, headers, version } = options;
   const exporter = new OTLPTraceExporter({
@@ -78,11 +78,11 @@ export function openTracing(options: TracingOptions): Tracing {
       "service.instance.id": hostname(),
     }),
     sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(sampleRatio) }),
-    // Its queue is bounded: a collector that is away costs spans, never memory.
+    // Its queue is bounded: a collector that is down costs spans, never memory.
     spanProcessors: [
-      new BatchSpanProcessor({ exporter: told(exporter, options), scheduledDelayMillis: 1_000 }),
+      new BatchSpanProcessor({ exporter: reporting(exporter, options), scheduledDelayMillis: 1_000 }),
     ],
-    // What clients send ends up in attributes.
+    // Attributes contain what clients send.
     spanLimits: { attributeValueLengthLimit: 1_024 },
   });
   const tracer = provider.getTracer("hubcap", version);
@@ -93,7 +93,7 @@ export function openTracing(options: TracingOptions): Tracing {
       return new HubcapSpan(tracer, context, name, SpanKind.SERVER, attributes);
     },
     close: async () => {
-      // A collector that cannot be reached was told of already.
+      // A collector that cannot be reached was reported already.
       await provider.shutdown().catch(() => {});
     },
   };
@@ -128,8 +128,8 @@ class HubcapSpan implements Traced {
   }
 }
 
-/** `exporter`, with its first failure in a row and the end of the row told. */
-function told(exporter: SpanExporter, { failed, recovered }: TracingOptions): SpanExporter {
+/** `exporter`, with a report of the first of several failures, and of the success after them. */
+function reporting(exporter: SpanExporter, { failed, recovered }: TracingOptions): SpanExporter {
   let isFailing = false;
   return {
     export: (spans, done) =>
@@ -149,7 +149,7 @@ export function parentIn({ traceparent, tracestate }: TraceHeaders): SpanContext
   if (typeof traceparent !== "string") return undefined;
   const found = /^(?!ff)([\da-f]{2})-([\da-f]{32})-([\da-f]{16})-([\da-f]{2})(-.*)?$/.exec(traceparent);
   const [, version, traceId = "", spanId = "", flags = "", more] = found ?? [];
-  // Later versions may say more than this one, which says nothing after the flags.
+  // Later versions may have more fields; this one has none after the flags.
   if (version === undefined || (version === "00" && more !== undefined)) return undefined;
   const state = typeof tracestate === "string" ? tracestate : tracestate?.join(",");
   const parent: SpanContext = {

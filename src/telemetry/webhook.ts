@@ -1,16 +1,16 @@
-/** Posting messages to a webhook: one after the other, again when it fails, and never at anybody's expense. */
+/** Posts messages to a webhook: one after the other, with retries; no caller waits. */
 import { setTimeout as pause } from "node:timers/promises";
 import type { AlertMessage } from "./alerts.ts";
 
 export type WebhookFormat = "json" | "slack";
 
 export interface WebhookOptions {
-  /** Secret as a whole: it is never part of what is told. */
+  /** Secret as a whole: it is never part of a message. */
   readonly url: string;
   readonly format: WebhookFormat;
-  /** Told how each message ended; `reason` says why it was not taken. */
+  /** Called with how each message ended; `reason` says why it was not accepted. */
   readonly ended: (message: AlertMessage, result: "sent" | "failed" | "dropped", reason?: string) => void;
-  /** How long is waited after each try that failed, in ms; after the last one the message is given up. */
+  /** The wait after each failed try, in ms; after the last one the message is given up. */
   readonly pauses?: readonly number[];
 }
 
@@ -32,7 +32,7 @@ export class Webhook {
     this.#options = options;
   }
 
-  /** Takes a message and returns at once. */
+  /** Queues a message and returns at once. */
   send(message: AlertMessage): void {
     this.#waiting.push(message);
     const dropped = this.#waiting.length > mostWaiting ? this.#waiting.shift() : undefined;
@@ -40,7 +40,7 @@ export class Webhook {
     if (!this.#isSending) void this.#run();
   }
 
-  /** Sends nothing any more. */
+  /** Stops sending. */
   close(): void {
     this.#closing.abort();
     this.#waiting = [];
@@ -66,7 +66,7 @@ export class Webhook {
     ended(message, "failed", reason);
   }
 
-  /** Undefined when the message was taken, else why not, and whether that may pass. */
+  /** Undefined when the message was accepted, else why not, and whether a retry may help. */
   async #try(message: AlertMessage): Promise<{ reason: string; mayPass: boolean } | undefined> {
     const { url, format } = this.#options;
     try {
@@ -74,7 +74,7 @@ export class Webhook {
         method: "POST",
         headers: { "content-type": "application/json", "user-agent": "hubcap" },
         body: JSON.stringify(format === "slack" ? slackMessage(message) : message),
-        // Whoever redirects could send the message anywhere.
+        // A redirect could lead the message anywhere.
         redirect: "manual",
         signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#closing.signal]),
       });
@@ -88,7 +88,7 @@ export class Webhook {
   }
 }
 
-/** A text as Slack and those who took over its format read it; three characters have a meaning there. */
+/** A text escaped for Slack and compatible services: three characters have a meaning there. */
 export function slackMessage({ event, state, subject, summary, instance }: AlertMessage): { text: string } {
   const end = state === "firing" ? `: ${summary}` : " is over.";
   const text = `Hubcap ${instance}: *${event}* of ${subject}${end}`;

@@ -1,4 +1,4 @@
-/** What a signature is about: the statements that cosign signs, and whether they name an image. */
+/** Checks that a signed statement is cosign's, and about the image. */
 import { createHash } from "node:crypto";
 import { algorithmOf, hexOf, parseDigest } from "../oci/digest.ts";
 import { signPredicate, type Signed } from "./signature.ts";
@@ -7,7 +7,7 @@ const statementType = "application/vnd.in-toto+json";
 
 type Document = Readonly<Record<string, unknown>>;
 
-/** Why a payload of the tag scheme (containers/image "simple signing") is not about `image`, if it is not. */
+/** Why a payload of the tag scheme (containers/image "simple signing") is not for `image`; undefined if it is. */
 export function faultOfPayload(payload: Buffer, { digest }: Signed): string | undefined {
   const critical = at(readJson(payload), "critical");
   if (at(critical, "type") !== "cosign container image signature") return "it signs no image";
@@ -15,7 +15,7 @@ export function faultOfPayload(payload: Buffer, { digest }: Signed): string | un
   return named === digest ? undefined : ofAnother(named);
 }
 
-/** Why an in-toto statement in a DSSE envelope is not cosign's signature of `image`, if it is not. */
+/** Why an in-toto statement in a DSSE envelope is not cosign's signature of `image`; undefined if it is. */
 export function faultOfStatement(type: string, payload: Buffer, { digest }: Signed): string | undefined {
   const statement = type === statementType ? readJson(payload) : undefined;
   if (at(statement, "predicateType") !== signPredicate) return "it is an attestation and no signature";
@@ -29,7 +29,7 @@ export function faultOfStatement(type: string, payload: Buffer, { digest }: Sign
   return other === undefined ? `it names no ${algorithm} digest` : ofAnother(`${algorithm}:${other}`);
 }
 
-/** Why a signature of a message with this digest is not of `image`, if it is not. */
+/** Why a signature of a message with this digest is not of `image`; undefined if it is. */
 export function faultOfMessage(
   algorithm: "sha256" | "sha384" | "sha512" | undefined,
   digest: Buffer,

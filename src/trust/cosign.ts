@@ -1,4 +1,4 @@
-/** Whose signatures count: those of given keys, or of given identities whose certificates a trusted root vouches for. */
+/** Verifies signatures: by given keys, or for given identities with certificates of a trusted root. */
 import { createHash, createPublicKey, X509Certificate, type KeyObject } from "node:crypto";
 import type { Bundle } from "@sigstore/bundle";
 import type { SignedEntity, TrustMaterial } from "@sigstore/verify";
@@ -8,7 +8,7 @@ import { bundleOf } from "./payload.ts";
 import type { Signature, SignatureJudge, Signed } from "./signature.ts";
 
 export interface CosignOptions {
-  /** Where it stands in the configuration, such as `verify.0`. */
+  /** Its place in the configuration, such as `verify.0`. */
   readonly name: string;
   /** Public keys in PEM. */
   readonly keys: readonly string[];
@@ -22,13 +22,13 @@ export class TrustError extends Error {
   override readonly name = "TrustError";
 }
 
-/** A bundle has one of each; more are somebody's work for us. */
+/** A bundle has one of each; more would be extra work that an attacker could cause. */
 const maxProofs = 8;
 
-/** Extended key usage (RFC 5280 section 4.2.1.12): what a certificate of a signer is for. */
+/** Extended key usage (RFC 5280 section 4.2.1.12) of a signer's certificate. */
 const codeSigning = "1.3.6.1.5.5.7.3.3";
 
-/** Loads what proves signatures, which nobody needs who asks for none. @throws TrustError */
+/** Loads the libraries that verify signatures, only if `verify` is configured. @throws TrustError */
 export async function openCosign(options: CosignOptions): Promise<SignatureJudge> {
   const [{ TrustedRoot, HashAlgorithm }, { bundleFromJSON }, sigstore] = await Promise.all([
     import("@sigstore/protobuf-specs"),
@@ -41,7 +41,7 @@ export async function openCosign(options: CosignOptions): Promise<SignatureJudge
   const root = readRoot();
   if (identities.length > 0) checkRoot(root);
   const hasLog = root.tlogs.length > 0;
-  // What the root has, a signature must have: a log that is not asked keeps no record.
+  // If the root has a log, signatures need an entry there: otherwise the log would prove nothing.
   const thresholds = { ctlogThreshold: root.ctlogs.length > 0 ? 1 : 0, tlogThreshold: hasLog ? 1 : 0 };
   const algorithms = {
     [HashAlgorithm.SHA2_256]: "sha256",
@@ -95,12 +95,12 @@ export async function openCosign(options: CosignOptions): Promise<SignatureJudge
     return faultOfMessage(known, digest, image);
   }
 
-  /** Why nobody who counts has signed `bundle`, if so. @throws VerificationError */
+  /** Why `bundle` has no signature that counts; undefined if it has. @throws VerificationError */
   function prove(bundle: Bundle, artifact: Buffer): string | undefined {
     const entity = toSignedEntity(bundle, artifact);
     if (entity.key.$case === "public-key") return proveKey(entity);
     if (identities.length === 0) return "it was signed with a certificate, and only keys count";
-    // Without a log in the root there is none to look an entry up in.
+    // Without a log in the root, entries cannot be verified.
     const provable = hasLog ? entity : withoutLog(entity);
     const { identity } = new Verifier(root, { ...thresholds, timestampThreshold: 1 }).verify(provable);
     const leaf = leafOf(bundle);
@@ -125,7 +125,7 @@ export async function openCosign(options: CosignOptions): Promise<SignatureJudge
   }
 }
 
-/** What a root that could vouch for nobody would have to be told of early. @throws TrustError */
+/** Refuses a root that could verify no signature. @throws TrustError */
 function checkRoot({ certificateAuthorities, tlogs, timestampAuthorities }: TrustMaterial): void {
   if (certificateAuthorities.length === 0)
     throw new TrustError("a trusted root without certificate authorities");

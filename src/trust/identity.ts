@@ -1,7 +1,7 @@
-/** Who signed, as a certificate says, and whether that is somebody whose signature counts. */
+/** The signer in a certificate, and whether its signature counts. */
 import type { Signer } from "@sigstore/verify";
 
-/** Whoever holds a certificate of this subject, by this issuer: each either exactly, or by an expression. */
+/** The holder of a certificate with this subject and issuer: each either exact, or an expression. */
 export interface Identity {
   readonly subject?: string;
   readonly subjectRegExp?: RegExp;
@@ -11,7 +11,7 @@ export interface Identity {
 
 type Holder = Signer["identity"];
 
-/** cosign's rule: subject and issuer must both fit, each exactly or by an expression that matches anywhere. */
+/** cosign's rule: subject and issuer must both match, each exactly or by an expression that matches anywhere. */
 export function isHolder(
   { subject, subjectRegExp, issuer, issuerRegExp }: Identity,
   { subjectAlternativeName, extensions }: NonNullable<Holder> = {},
@@ -21,12 +21,12 @@ export function isHolder(
   );
 }
 
-/** Why a signature of somebody else does not count. */
+/** Why a signature of another identity does not count. */
 export function stranger({ subjectAlternativeName, extensions }: NonNullable<Holder> = {}): string {
   return `it was made by ${shown(subjectAlternativeName)} (issuer ${shown(extensions?.issuer)}), whose signature does not count`;
 }
 
-/** Text of others in a sentence of ours. */
+/** Untrusted text for a message of ours. */
 export function shown(text: string | undefined): string {
   return (text ?? "nobody").replaceAll(/[^ -~]/g, " ").slice(0, 200);
 }

@@ -1,4 +1,4 @@
-/** cosign's tag scheme said as a sigstore bundle, so that one verifier proves both. */
+/** Converts cosign's tag scheme to a sigstore bundle, so that one verifier checks both. */
 import { createHash, X509Certificate } from "node:crypto";
 
 type Annotations = Readonly<Record<string, string>>;
@@ -47,7 +47,7 @@ function stamp(annotation: string): object {
   return { signedTimestamp: (JSON.parse(annotation) as Document)["SignedRFC3161Timestamp"] };
 }
 
-/** A Rekor entry as cosign writes it, in the words of a bundle. */
+/** A Rekor entry as cosign writes it, converted for a bundle. */
 function logEntry({ SignedEntryTimestamp, Payload }: Document): object {
   const { body, integratedTime, logIndex, logID } = Payload as Document;
   const text = Buffer.from(String(body), "base64").toString("utf8");

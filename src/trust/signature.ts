@@ -1,10 +1,10 @@
-/** Signatures as they lie in a registry, and who says whether one counts. */
+/** Signatures as a registry has them, and the interface of their verifier. */
 import type { Digest } from "../oci/digest.ts";
 
-/** What cosign states of an image that it signs. Attestations state other predicates, and say nothing of who approves of it. */
+/** The predicate of cosign's signatures. Attestations have others, and do not count as approval. */
 export const signPredicate = "https://sigstore.dev/cosign/sign/v1";
 
-/** A signature, proven by nothing yet. */
+/** A signature that is not verified yet. */
 export type Signature =
   /** cosign's tag scheme: a payload, and its signature in annotations. */
   | {
@@ -15,7 +15,7 @@ export type Signature =
   /** A sigstore bundle. */
   | { readonly kind: "bundle"; readonly bundle: Buffer };
 
-/** What a signature has to be of. */
+/** The image that a signature must be for. */
 export interface Signed {
   readonly digest: Digest;
   /** The manifest. */
@@ -23,10 +23,10 @@ export interface Signed {
 }
 
 export interface SignatureJudge {
-  /** Differs whenever what is accepted does. */
+  /** Changes whenever what is accepted changes. */
   readonly key: string;
-  /** Where it stands in the configuration, such as `verify.0`. */
+  /** Its place in the configuration, such as `verify.0`. */
   readonly name: string;
-  /** Undefined when `signature` is good for the image; else why it does not count, as a part of a sentence. */
+  /** Undefined if `signature` counts for the image; else why not, as a part of a sentence. */
   judge(signature: Signature, image: Signed): string | undefined;
 }
