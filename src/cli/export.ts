@@ -1,7 +1,6 @@
 /** `hubcap export`: images that are held, as an OCI image layout in one tar archive. Only reads, so Hubcap may be running. */
-import { createWriteStream, existsSync } from "node:fs";
+import { createWriteStream } from "node:fs";
 import { rename, rm } from "node:fs/promises";
-import { join } from "node:path";
 import { once } from "node:events";
 import { pipeline } from "node:stream/promises";
 import { pack, type Pack } from "tar-stream";
@@ -20,11 +19,8 @@ import {
 import { parsePlatform, platformExpected } from "../oci/platform.ts";
 import { formatImage, isDigest } from "../oci/reference.ts";
 import type { Routing } from "../oci/routing.ts";
-import { DiskBlobs } from "../store/disk/blobs.ts";
-import { SqliteCatalog } from "../store/sqlite/catalog.ts";
 import type { HeldManifest } from "../store/catalog.ts";
-import { openBeside } from "../store/sqlite/database.ts";
-import { SqliteInventory } from "../store/sqlite/inventory.ts";
+import { openStoreBeside } from "../store/open.ts";
 import { collect, emptyCollection, type Collection, type Shelves } from "./collect.ts";
 import { UsageError } from "./exit.ts";
 import { Progress } from "./progress.ts";
@@ -49,15 +45,8 @@ interface Named {
 export async function exportImages(options: ExportOptions): Promise<void> {
   const { file, root } = options;
   const platform = readPlatform(options.platform);
-  const path = join(root, "catalog.sqlite");
-  if (!existsSync(path)) throw new Error(`there is no store at ${root}`);
-  const database = openBeside(path);
+  const shelves = openStoreBeside(root);
   try {
-    const shelves = {
-      catalog: new SqliteCatalog(database),
-      inventory: new SqliteInventory(database),
-      blobs: DiskBlobs.beside(root),
-    };
     const named = [];
     const collection = emptyCollection();
     for (const text of options.images) {
@@ -71,7 +60,7 @@ export async function exportImages(options: ExportOptions): Promise<void> {
     const bytes = collection.blobs.values().reduce((sum, size) => sum + size, 0);
     console.log(`${named.length} images, ${collection.blobs.size} blobs, ${bytesText(bytes)} in ${file}`);
   } finally {
-    database.close();
+    await shelves.close();
   }
 }
 

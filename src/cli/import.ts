@@ -1,7 +1,6 @@
 /** `hubcap import`: takes the images of an OCI image layout, as one tar archive, into a store that nobody else has open. */
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
-import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 import { extract } from "tar-stream";
@@ -11,10 +10,8 @@ import { parseImage, referenceOf } from "../oci/image.ts";
 import { digestAt, indexFile, nameOf, readLayoutIndex, refAnnotation } from "../oci/layout.ts";
 import { isDigest } from "../oci/reference.ts";
 import type { Routing } from "../oci/routing.ts";
-import { DiskBlobs } from "../store/disk/blobs.ts";
-import { SqliteCatalog } from "../store/sqlite/catalog.ts";
-import { openDatabase } from "../store/sqlite/database.ts";
-import { lockRoot } from "../store/sqlite/lock.ts";
+import type { Blobs } from "../store/blobs.ts";
+import { openStore } from "../store/open.ts";
 import { StoreWriter } from "./storeWriter.ts";
 import { Progress } from "./progress.ts";
 
@@ -29,12 +26,11 @@ export interface ImportOptions {
 /** Holds what the archive has. @throws LockedError while a Hubcap is running; IntegrityError; Error with what is wrong. */
 export async function importImages({ file, as, root, routing }: ImportOptions): Promise<void> {
   const archiveSize = await sizeOf(file);
-  const lock = lockRoot(root);
-  const database = openDatabase(join(root, "catalog.sqlite"));
+  const store = await openStore({ root });
   try {
-    const blobs = await DiskBlobs.at(root);
+    const { blobs, catalog } = store;
     const { index, sizes } = await unpack(file, archiveSize, blobs);
-    const holder = new StoreWriter({ catalog: new SqliteCatalog(database), blobs, sizes, now: Date.now });
+    const holder = new StoreWriter({ catalog, blobs, sizes, now: Date.now });
     const unnamed = index.filter((descriptor) => nameOf(descriptor) === undefined);
     const [single, ...more] = unnamed.filter((descriptor) => isImage(descriptor, index));
     if (as !== undefined && (more.length > 0 || !single)) {
@@ -56,8 +52,7 @@ export async function importImages({ file, as, root, routing }: ImportOptions): 
       );
     }
   } finally {
-    database.close();
-    lock.release();
+    await store.close();
   }
 }
 
@@ -81,7 +76,7 @@ async function sizeOf(file: string): Promise<number> {
   return found.size;
 }
 
-async function unpack(file: string, archiveSize: number, blobs: DiskBlobs): Promise<Unpacked> {
+async function unpack(file: string, archiveSize: number, blobs: Blobs): Promise<Unpacked> {
   const progress = new Progress("imported", archiveSize);
   const sizes = new Map<Digest, number>();
   let index: readonly Descriptor[] | undefined;
@@ -111,7 +106,7 @@ async function unpack(file: string, archiveSize: number, blobs: DiskBlobs): Prom
 async function store(
   entry: AsyncIterable<Uint8Array>,
   digest: Digest,
-  blobs: DiskBlobs,
+  blobs: Blobs,
   progress: Progress,
 ): Promise<void> {
   const ingest = await blobs.ingest(digest);

@@ -1,10 +1,11 @@
 /** Tags that never move: what one meant first is served for ever, and that its upstream says otherwise now is an alarm. */
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
+import { RegistryError } from "../oci/error.ts";
 import { matches, type Pattern } from "../oci/pattern.ts";
 import { formatImage, type Repository, type Tag } from "../oci/reference.ts";
 import type { Catalog } from "../store/catalog.ts";
-import type { Anchors } from "../store/state.ts";
+import type { Anchors, Proof } from "../store/state.ts";
 import type { PullContext } from "./context.ts";
 import type { ManifestResult } from "./manifestPull.ts";
 
@@ -22,6 +23,7 @@ export interface MovedTag {
 export interface ImmutableTagsOptions {
   readonly patterns: readonly Pattern[];
   readonly anchors: Pick<Anchors, "of" | "keep">;
+  readonly proof: Pick<Proof, "unprovenSince">;
   readonly catalog: Pick<Catalog, "tag">;
   /** Is a disk to blame that does not take what is to be remembered? */
   readonly forgives: (error: unknown) => boolean;
@@ -52,7 +54,7 @@ export class ImmutableTags {
   async first(repository: Repository, tag: Tag): Promise<Digest | undefined> {
     if (!this.covers(repository, tag)) return undefined;
     const name = formatImage(repository, tag);
-    const known = this.#firsts.get(name) ?? (await this.#options.anchors.of(repository, tag));
+    const known = this.#firsts.get(name) ?? (await this.#anchorOf(repository, tag));
     if (known) {
       this.#firsts.set(name, known);
       return known;
@@ -60,7 +62,10 @@ export class ImmutableTags {
     // What it meant before it was declared immutable counts, unless only an alternate said so.
     const record = await this.#options.catalog.tag(repository, tag);
     if (!record || record.alternate !== undefined) return undefined;
-    return this.#keep(repository, tag, record.descriptor.digest);
+    const { descriptor, held } = record;
+    // The upstream may have said something else since, which was never served.
+    const { digest } = (await this.#isProven()) ? descriptor : (held ?? descriptor);
+    return this.#keep(repository, tag, digest);
   }
 
   /** The manifest that `tag` means, by `get`; for an immutable one the first that it meant. */
@@ -74,6 +79,12 @@ export class ImmutableTags {
       void this.#watch(repository, tag, first, ask, get);
       return get(first, ask);
     }
+    if (!(await this.#isProven())) {
+      throw new RegistryError(
+        "UNAVAILABLE",
+        `${formatImage(repository, tag)} never moves, and what it meant is not known since Hubcap's state was restored: pull it by its digest, or have the operator confirm the state with hubcap fsck --repair`,
+      );
+    }
     const answer = await get(tag, ask);
     const { digest } = answer.manifest;
     // An alternate may lag behind: what it says is not to be held on to.
@@ -81,6 +92,26 @@ export class ImmutableTags {
     if (record?.alternate !== undefined) return answer;
     const kept = await this.#keep(repository, tag, digest);
     return kept === digest ? answer : get(kept, ask);
+  }
+
+  /** Undefined also when the store does not answer. */
+  async #anchorOf(repository: Repository, tag: Tag): Promise<Digest | undefined> {
+    try {
+      return await this.#options.anchors.of(repository, tag);
+    } catch (error) {
+      if (!this.#options.forgives(error)) throw error;
+      return undefined;
+    }
+  }
+
+  /** Is a tag without an anchor surely one that never had any? */
+  async #isProven(): Promise<boolean> {
+    try {
+      return (await this.#options.proof.unprovenSince()) === undefined;
+    } catch (error) {
+      if (!this.#options.forgives(error)) throw error;
+      return false;
+    }
   }
 
   async #keep(repository: Repository, tag: Tag, digest: Digest): Promise<Digest> {

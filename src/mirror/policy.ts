@@ -8,7 +8,7 @@ import { formatImage, isDigest, type Reference, type Repository, type Tag } from
 import type { Blobs } from "../store/blobs.ts";
 import type { Catalog } from "../store/catalog.ts";
 import type { RefusalReason, Verdicts } from "../store/catalog.ts";
-import type { Anchors, Sightings } from "../store/state.ts";
+import type { Anchors, Proof, Sightings } from "../store/state.ts";
 import type { Health } from "../store/health.ts";
 import type { PullContext } from "./context.ts";
 import type { Explanation } from "./explain.ts";
@@ -46,6 +46,7 @@ export interface PolicySettings {
   readonly immutableTags: readonly Pattern[];
   readonly verdicts: Verdicts;
   readonly anchors: Anchors;
+  readonly proof: Pick<Proof, "unprovenSince">;
   readonly sightings: Sightings;
   readonly tell: (event: PolicyEvent) => void;
 }
@@ -82,11 +83,11 @@ export class Policy {
   readonly #chapters = new LRUCache<string, RepositoryRules>({ max: chapters });
 
   constructor(options: PolicyOptions) {
-    const { rules, verify, immutableTags: patterns, anchors, catalog, now, tell } = options;
+    const { rules, verify, immutableTags: patterns, anchors, proof, catalog, now, tell } = options;
     const forgives = (error: unknown): boolean => this.#forgives(error);
     this.#options = options;
     this.#book = new PolicyRules(rules, verify);
-    this.#immutable = new ImmutableTags({ patterns, anchors, catalog, forgives, moved: tell, now });
+    this.#immutable = new ImmutableTags({ patterns, anchors, proof, catalog, forgives, moved: tell, now });
   }
 
   /** Forgets what was found out for rules that are gone. */

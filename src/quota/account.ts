@@ -35,6 +35,8 @@ export class Account {
   readonly #writer: LedgerWriter;
   readonly #listeners = new Set<QuotaListener>();
   #askedAt = Number.NEGATIVE_INFINITY;
+  /** Pulls may be missing from the ledger, and the upstream has not said yet what is left. */
+  #isUnproven: boolean;
   #state: BucketState;
 
   /** @throws what the ledger throws: without it, what may be spent is not known. */
@@ -50,6 +52,7 @@ export class Account {
       this.emit({ type: "ledger-failed", upstream, error }),
     );
     this.balance = new Balance(options, restored);
+    this.#isUnproven = restored.fullSince !== undefined;
     this.#state = this.balance.state;
   }
 
@@ -171,7 +174,8 @@ export class Account {
     if (stopped !== undefined || now - this.#askedAt < askEveryMs) return false;
     const { limit = Number.POSITIVE_INFINITY } = window.allowance;
     if (window.tokens(now) >= 1) return false;
-    if (this.balance.pullsFreeAt(now, 1) !== now && window.spent(now) >= limit) return false;
+    const isSpent = this.balance.pullsFreeAt(now, 1) !== now && window.spent(now) >= limit;
+    if (isSpent && !this.#isUnproven) return false;
     this.#askedAt = now;
     return true;
   }
@@ -213,6 +217,7 @@ export class Account {
   }
 
   #observe({ row }: Reservation, remaining: number): void {
+    this.#isUnproven = false;
     this.#askedAt = this.balance.clock.time();
     this.balance.observedAt = this.#options.clock.now();
     this.balance.window.observe(row, remaining, this.#askedAt);

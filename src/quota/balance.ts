@@ -16,7 +16,7 @@ import {
 } from "./refusal.ts";
 import type { Restored } from "./restore.ts";
 import { snapshotOf, type BucketState, type Rehearsal, type Snapshot } from "./snapshot.ts";
-import { SlidingWindow, type Allowance } from "./slidingWindow.ts";
+import { SlidingWindow, type Allowance, type CarriedRow } from "./slidingWindow.ts";
 import type { WindowRow } from "./windowRows.ts";
 
 export interface BalanceOptions extends BucketName {
@@ -63,7 +63,11 @@ export class Balance {
     const known = { configured: options.quota, preset: preset.quota, hasAccount: account !== undefined };
     this.limits = new LearntLimits(known, saved, this.clock.time());
     this.window = new SlidingWindow(this.limits.allowance);
-    this.window.carry(rows, restored.lastAnswer);
+    const all = [...rows, ...missingPulls(restored, this.limits.allowance)];
+    this.window.carry(
+      all.toSorted((one, other) => one.settledAt - other.settledAt),
+      restored.lastAnswer,
+    );
     this.guard = shared?.guard ?? new SlidingWindow(preset.guard, 0);
     this.pauses = new Pauses(restored.pauses, shared?.pauses);
     this.shares = new ClientShares(options.perClient);
@@ -273,4 +277,10 @@ class ClientShares {
     const oldest = this.#spent.keys().next();
     if (!oldest.done) this.#spent.delete(oldest.value);
   }
+}
+
+/** Stands for pulls that may be missing from a restored ledger: the whole limit, until the upstream says what is left. */
+function missingPulls({ fullSince }: Restored, { limit }: Allowance): readonly CarriedRow[] {
+  if (fullSince === undefined || limit === undefined) return [];
+  return [{ id: 0, cost: limit, settledAt: fullSince, expectedAt: fullSince, counted: false }];
 }

@@ -70,6 +70,7 @@ const noLedger: Ledger = {
   spendOver: async () => [],
   fold: async () => 0,
   forget: async () => {},
+  unproven: async () => undefined,
 };
 
 /** A bucket for requests to `upstream` that cost no pull and show another account than `beside`, from the same address. */

@@ -94,6 +94,12 @@ export interface SpendCourse {
   readonly stepMs: number;
 }
 
+/** When a bucket was opened first after the ledger had been restored: by the ledger's clock, and by the wall clock. */
+export interface Unproven {
+  readonly time: number;
+  readonly at: number;
+}
+
 /** What must outlive the process. Every method may reject when the disk does not take it. */
 export interface Ledger {
   /**
@@ -122,6 +128,11 @@ export interface Ledger {
   spendOver(course: SpendCourse): Promise<readonly SpendSlice[]>;
   /** Adds settled entries older than `time` up by the hour, at most a batch of them; gives how many. */
   fold(bucket: string, time: number): Promise<number>;
+  /**
+   * Is the ledger one that came from a backup, or was made anew in place of a lost one, so that pulls may be missing from it?
+   * Then when this bucket was first opened since: now, if this is the first time. Undefined once an operator has confirmed it.
+   */
+  unproven(bucket: string, time: number, at: number): Promise<Unproven | undefined>;
   /** Drops the sums of hours before `at`, by the wall clock. */
   forget(at: number): Promise<void>;
 }

@@ -10,6 +10,11 @@ export interface Restored {
   readonly saved: SavedBucket | undefined;
   readonly rows: readonly (CarriedRow & Pick<SpentRow, "client">)[];
   readonly lastAnswer: CarriedAnswer | undefined;
+  /**
+   * Since when the window counts as full, because pulls may be missing from a ledger that was restored; undefined when none are,
+   * or when the upstream has said since what is left.
+   */
+  readonly fullSince: number | undefined;
   /** What the upstream's 429s still hold back. */
   readonly pauses: SavedPauses;
 }
@@ -33,6 +38,8 @@ export async function restore(
   // A pause ends when the wall clock says so, but lasts no longer than was left of it, wherever that clock is now.
   const ending = (until: number | undefined): number =>
     saved === undefined || until === undefined ? 0 : expected(saved.at + until - saved.time, until);
+  const unproven = await ledger.unproven(bucket, time, wall);
+  const hasAnswered = saved?.remaining !== undefined && (saved.observedAt ?? 0) > (unproven?.at ?? 0);
   const span = Math.max(keepMs, saved?.windowMs ?? 0);
   const rows = await ledger.rowsSince(bucket, time - span, exactSince(saved, time));
   return {
@@ -48,6 +55,7 @@ export async function restore(
         counted: outcome === "counted",
       };
     }),
+    fullSince: hasAnswered ? undefined : unproven?.time,
     // The upstream's last answer counts from now as well: how old it is is not known.
     lastAnswer:
       saved?.remaining === undefined

@@ -12,7 +12,7 @@ import type { MirrorOptions } from "../mirror/mirror.ts";
 import type { AccessRule, AccessSubject } from "../mirror/accessRules.ts";
 import { parseRepositoryGlob } from "../oci/pattern.ts";
 import { openFreeBucket, type QuotaBucket } from "../quota/bucket.ts";
-import type { State } from "../store/state.ts";
+import type { Visibilities } from "../store/state.ts";
 import type { Log } from "../telemetry/log.ts";
 import { anonymous } from "../upstream/auth/credential.ts";
 import { UpstreamError } from "../upstream/error.ts";
@@ -29,7 +29,7 @@ export interface OpenAccess {
 export async function openAccess(
   config: Config,
   connected: ReadonlyMap<string, OpenUpstream>,
-  { visibilities }: Pick<State, "visibilities">,
+  visibilities: Visibilities,
   log: Log,
   clock: Clock,
 ): Promise<OpenAccess> {

@@ -4,6 +4,7 @@ import type { Routing } from "../oci/routing.ts";
 import { Eviction } from "../store/evict/eviction.ts";
 import { Pins } from "../store/evict/pins.ts";
 import type { Store } from "../store/open.ts";
+import type { Reconciler } from "../store/repair/reconcile.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { pinsOf } from "./warming.ts";
@@ -11,7 +12,8 @@ import { pinsOf } from "./warming.ts";
 /** Opens the keeper of what is in `storage`, which closes with `open`. It does nothing by itself before it is started. */
 export async function openEviction(
   config: Config,
-  { inventory, expiry, state, custody, blobs, checkpoint }: Store,
+  { inventory, expiry, state, blobs, checkpoint }: Store,
+  reconciler: Reconciler,
   routing: Routing,
   open: AsyncDisposableStack,
   log: Log,
@@ -22,7 +24,7 @@ export async function openEviction(
   await own.load();
   const keeper = new Eviction({
     inventory,
-    blobs: custody,
+    blobs: reconciler,
     hearsay: expiry,
     listAgeMs: config.freshness.staleIfError,
     leftovers: () => blobs.keptInAll(),

@@ -17,7 +17,7 @@ type Listener = (event: PolicyEvent) => void;
 /** The mirror's policy, and the source of its events. @throws ConfigError when a key or a trusted root cannot be used */
 export async function openPolicy(
   config: Config,
-  { verdicts, state: { anchors, sightings } }: Pick<Store, "verdicts" | "state">,
+  { verdicts, state: { anchors, sightings, proof } }: Pick<Store, "verdicts" | "state">,
   log: Log,
   metrics: Metrics,
 ) {
@@ -30,6 +30,7 @@ export async function openPolicy(
     verdicts,
     anchors,
     sightings,
+    proof,
     tell: (event) => listeners.forEach((listener) => listener(event)),
   };
   const policyEvents = {

@@ -4,7 +4,9 @@ import { systemClock } from "../async/clock.ts";
 import type { Config } from "../config/load.ts";
 import { Mirror } from "../mirror/mirror.ts";
 import { Intake } from "../store/fill/intake.ts";
-import { Store } from "../store/open.ts";
+import { openStore, type Replacement } from "../store/open.ts";
+import { Upkeep } from "../store/repair/upkeep.ts";
+import { TolerantVisibilities } from "../store/tolerant.ts";
 import { openLog, openOutput, type Output } from "../telemetry/log.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { storageEvents } from "../telemetry/storage.ts";
@@ -52,15 +54,25 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
   const logged = storageEvents(log, metrics);
   const events = {
     ...logged,
-    replaced: (aside: string, error: unknown) => {
-      logged.replaced(aside, error);
+    catalogReplaced: (aside: string, damage: unknown) => {
+      logged.catalogReplaced(aside, damage);
+      upkeep?.rebuild();
       registry?.restartWorkers();
     },
+    stateReplaced: (replacement: Replacement, damage: unknown) => {
+      logged.stateReplaced(replacement, damage);
+      void upkeep?.readProof();
+    },
   };
-  const store = await Store.open({ ...config.storage, events });
+  let upkeep: Upkeep | undefined = undefined;
+  const store = await openStore({ root: config.storage.root, events });
   open.defer(() => store.close());
-  const { blobs, catalog, fills, custody, health, ledger } = store;
-  const eviction = await openEviction(config, store, routing, open, log, metrics);
+  upkeep = new Upkeep({ ...config.storage, store, events, clock });
+  await upkeep.readProof();
+  open.defer(upkeep.backUp);
+  const { blobs, ledger, state } = store;
+  const { catalog, fills, health, reconciler } = upkeep;
+  const eviction = await openEviction(config, store, reconciler, routing, open, log, metrics);
 
   // Upstreams and their quota
   const connected = await openUpstreams(config, ledger, log, metrics, clock);
@@ -68,7 +80,8 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
   const buckets = new Map([...connected].map(([name, { bucket }]) => [name, bucket]));
 
   // What clients may pull, and pulls
-  const clients = await openAccess(config, connected, store.state, log, clock);
+  const visibilities = new TolerantVisibilities(state.visibilities, health);
+  const clients = await openAccess(config, connected, visibilities, log, clock);
   open.defer(() => clients.close());
   const { access, identities } = clients;
   const { shutdown = new ShutdownSignal(clock) } = surroundings;
@@ -79,7 +92,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
     blobs,
     fills,
     catalog,
-    reconciler: custody,
+    reconciler,
     intake: new Intake({ blobs, fills, health, room: eviction.room }),
     health,
     used: (repository, digest) => eviction.uses.note(repository, digest),
@@ -104,7 +117,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
     routing,
     buckets,
     pins: eviction.pins,
-    table: store.state.warmJobs,
+    table: state.warmJobs,
     log,
     metrics,
     draining,
@@ -121,7 +134,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
   );
   const { warmer } = warming;
   const status = await openStatusServer(
-    { ...common, tls: tls.of("status"), connected, policyEvents, warmer, ledger, store, draining },
+    { ...common, tls: tls.of("status"), connected, policyEvents, warmer, ledger, upkeep, draining },
     open,
   );
   log.info(
@@ -139,7 +152,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
   const { isAuditFailing } = observability;
   open.defer(openAlerts(config, { connected, health, metrics, isAuditFailing, clock }, log));
   warming.start();
-  const caring = store.care(draining);
+  const caring = upkeep.run(draining);
   open.defer(clock.every(minuteMs, () => void saveBuckets(connected)));
   await shutdown.requested;
 

@@ -16,7 +16,7 @@ import type { Routing } from "../oci/routing.ts";
 import type { QuotaBucket } from "../quota/bucket.ts";
 import type { Ledger } from "../quota/ledger.ts";
 import type { Eviction } from "../store/evict/eviction.ts";
-import type { Store } from "../store/open.ts";
+import type { Upkeep } from "../store/repair/upkeep.ts";
 import type { Log, Output } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Observability } from "./observability.ts";
@@ -102,7 +102,7 @@ export interface StatusServerOptions extends ServerOptions {
   readonly policyEvents: StatusApiOptions["policyEvents"];
   readonly warmer: Warmer;
   readonly ledger: Ledger;
-  readonly store: Pick<Store, "fills" | "health">;
+  readonly upkeep: Pick<Upkeep, "fills" | "health">;
   readonly draining: AbortSignal;
 }
 
@@ -113,9 +113,9 @@ export async function openStatusServer(
 ): Promise<Pick<Listener, "url">> {
   const { config, mirror, routing, buckets, eviction, tls, log, metrics, clock } = options;
   const { connected, ledger, policyEvents, warmer, draining } = options;
-  const { fills, health } = options.store;
+  const { fills, health } = options.upkeep;
   const unready = (): string | undefined => (draining.aborted ? "draining" : undefined);
-  const degraded = (): string | undefined => health.degraded;
+  const degraded = (): string | undefined => health.degraded ?? health.unproven;
   const shown = { ledger, mirror, routing, eviction, log, clock };
   const api = async (): Promise<Hono<Env>> => {
     const { statusApi } = await import("../http/api/api.ts");

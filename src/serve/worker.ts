@@ -1,5 +1,4 @@
 /** A worker: a process that its owner forks to serve what is held. It changes nothing in the store, and ends with its owner. */
-import { join } from "node:path";
 import { systemClock as clock } from "../async/clock.ts";
 import type { TlsSettings } from "../config/tls.ts";
 import { Certificates } from "../http/certificates.ts";
@@ -8,10 +7,7 @@ import { StreamLimit, type ConnectionLimits } from "../http/limits.ts";
 import { listen, type Address, type Tls } from "../http/listen.ts";
 import { workerListener } from "../http/workerListener.ts";
 import { HeldOnly } from "../mirror/heldOnly.ts";
-import { DiskBlobs } from "../store/disk/blobs.ts";
-import { withMemoryCache } from "../store/disk/memoryCache.ts";
-import { SqliteCatalog } from "../store/sqlite/catalog.ts";
-import { openBeside } from "../store/sqlite/database.ts";
+import { openStoreBeside } from "../store/open.ts";
 import { Failures } from "../telemetry/failures.ts";
 import { openLog, type LogLevel } from "../telemetry/log.ts";
 import { WorkerReports, type WorkerReport } from "./workerReports.ts";
@@ -60,8 +56,7 @@ process.on("message", (command: WorkerCommand) => {
 async function serve(settings: WorkerSettings): Promise<void> {
   const { root, socketPath, tagTtlMs, stallMs, limits, logLevel, isAudited } = settings;
   const reports = new WorkerReports((report, sent) => send({ kind: "report", report }, sent), clock);
-  const blobs = withMemoryCache(DiskBlobs.beside(root));
-  const catalog = new SqliteCatalog(openBeside(join(root, "catalog.sqlite")));
+  const { blobs, catalog } = openStoreBeside(root);
   const handle = workerListener({
     held: new HeldOnly({ catalog, blobs, tagTtlMs, now: () => clock.now(), used: reports.used }),
     routing: { upstreams: new Set(settings.upstreams), defaultUpstream: settings.defaultUpstream },

@@ -1,9 +1,7 @@
 /** How the disk is doing: whether blobs may be written to it, and whether it has recovered since it failed. */
 import { join } from "node:path";
+import { troubleOf, type Trouble } from "./error.ts";
 import { disk, type Files } from "./disk/files.ts";
-
-/** The disk has no room for more, or does not work. */
-export type Trouble = "full" | "failing";
 
 export interface HealthOptions {
   readonly root: string;
@@ -14,27 +12,12 @@ export interface HealthOptions {
   readonly files?: Files;
 }
 
-const codes: readonly (readonly [RegExp, Trouble])[] = [
-  [/^(?:ENOSPC|EDQUOT|SQLITE_FULL)/, "full"],
-  [/^(?:EIO|EROFS|EUCLEAN|EACCES|SQLITE_IOERR|SQLITE_READONLY|SQLITE_CANTOPEN)/, "failing"],
-];
-
-/** The disk's trouble that `error` or one of its causes tells of; undefined when it is about something else. */
-export function troubleOf(error: unknown): Trouble | undefined {
-  for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    const { code, syscall } = cause as NodeJS.ErrnoException;
-    // A firewall denies access too, but not to the disk.
-    if (syscall === "connect") continue;
-    const known = codes.find(([pattern]) => pattern.test(code ?? ""));
-    if (known) return known[1];
-  }
-  return undefined;
-}
-
 export class Health {
   readonly #options: HealthOptions;
   readonly #files: Files;
   #trouble: Trouble | undefined;
+  /** When the state came from a backup, or was made anew (ms since the epoch), if that is not confirmed. */
+  unprovenSince: number | undefined;
 
   constructor(options: HealthOptions) {
     this.#options = options;
@@ -48,6 +31,13 @@ export class Health {
   /** What is wrong, for people; undefined when nothing is. */
   get degraded(): string | undefined {
     return this.#trouble && `the disk is ${this.#trouble}`;
+  }
+
+  /** That the state is not proven whole, for people; undefined when it is. */
+  get unproven(): string | undefined {
+    return this.unprovenSince === undefined
+      ? undefined
+      : `the state was restored at ${new Date(this.unprovenSince).toISOString()}, which hubcap fsck --repair is to confirm`;
   }
 
   /** Takes note of what went wrong; gives the trouble if it was the disk's fault. */

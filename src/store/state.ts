@@ -8,6 +8,15 @@ export interface State {
   readonly sightings: Sightings;
   readonly visibilities: Visibilities;
   readonly warmJobs: WarmJobTable;
+  readonly proof: Proof;
+}
+
+/** Whether the state, and the ledger with it, is known to be whole. */
+export interface Proof {
+  /** When it came from a backup, or was made anew in place of a lost one (ms since the epoch), if that is not confirmed yet. */
+  unprovenSince(): Promise<number | undefined>;
+  /** An operator says that it holds as it is. */
+  confirm(): Promise<void>;
 }
 
 /** An owner whose pins are replaced all at once: the cluster, for the images that its pods use. */

@@ -35,6 +35,8 @@ export const metricHelp = {
     "Blobs that were quarantined: their bytes or their size were wrong, or they were unreadable",
   hubcap_scrubbed_bytes_total: "Bytes of held blobs that the scrub has read",
   hubcap_catalogs_replaced_total: "Catalogs that were set aside because they were damaged",
+  hubcap_states_replaced_total:
+    "States that were damaged or lost, and restored from their backup or made anew",
   hubcap_storage_degraded: "1 while nothing is stored because the disk is full or failing",
 
   // Quota

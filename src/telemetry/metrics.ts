@@ -58,6 +58,7 @@ export class Metrics {
   readonly quarantined = this.#counter("hubcap_quarantined_total", ["reason"]);
   readonly scrubbedBytes = this.#counter("hubcap_scrubbed_bytes_total");
   readonly catalogsReplaced = this.#counter("hubcap_catalogs_replaced_total");
+  readonly statesReplaced = this.#counter("hubcap_states_replaced_total");
   readonly degraded = this.#gauge("hubcap_storage_degraded", ["reason"]);
 
   // Quota

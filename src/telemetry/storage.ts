@@ -12,9 +12,20 @@ export function storageEvents(log: Log, metrics: Metrics) {
         "a blob was not what its name says: moved to quarantine, fetched again when asked for",
       );
     },
-    replaced(aside: string, error: unknown): void {
+    catalogReplaced(aside: string, error: unknown): void {
       metrics.catalogsReplaced.inc();
       log.error({ err: error, aside }, "the catalog is damaged: set aside, and built anew from the blobs");
+    },
+    stateReplaced(
+      { aside, isRestored }: { readonly aside: string | undefined; readonly isRestored: boolean },
+      error: unknown,
+    ): void {
+      metrics.statesReplaced.inc();
+      const how = isRestored ? "restored from its backup" : "made anew, for want of a backup";
+      log.error(
+        { err: error, aside },
+        `the state (pins, immutable tags, quota ledger) was damaged or lost, and ${how}: quotas count as used up until their upstreams say what is left, and immutable tags that are not known are refused, until hubcap fsck --repair confirms it`,
+      );
     },
     adopted(count: number): void {
       log.info({ count }, "blobs without a row in the catalog have one again");

@@ -21,6 +21,9 @@ import { SqliteInventory } from "../../src/store/sqlite/inventory.ts";
 import { graceMs, Eviction } from "../../src/store/evict/eviction.ts";
 import { Pins } from "../../src/store/evict/pins.ts";
 import { SqlitePins } from "../../src/store/sqlite/state.ts";
+import { SqliteFile } from "../../src/store/sqlite/file.ts";
+import { catalogSchema } from "../../src/store/sqlite/schema.ts";
+import { stateSchema } from "../../src/store/sqlite/stateSchema.ts";
 
 const blobCount = Number(process.argv[2] ?? 1_000_000);
 const manifestCount = blobCount / 10;
@@ -51,9 +54,9 @@ try {
 }
 
 async function fill(): Promise<void> {
-  const database = openDatabase(path);
+  const database = openDatabase(path, catalogSchema);
   let now = began;
-  const catalog = new SqliteCatalog(database, () => now);
+  const catalog = new SqliteCatalog(new SqliteFile(database), () => now);
   const images = manifestCount / 2;
   for (let number = 0; number < images; number++) {
     if (number % 1000 === 0) database.exec(number === 0 ? "BEGIN" : "COMMIT; BEGIN");
@@ -76,16 +79,16 @@ async function fill(): Promise<void> {
 
 async function timeOpening() {
   const start = performance.now();
-  const database = openDatabase(path);
-  const { blobs, manifests } = await new SqliteInventory(database).totals();
+  const database = openDatabase(path, catalogSchema);
+  const { blobs, manifests } = await new SqliteInventory(new SqliteFile(database)).totals();
   const openMs = performance.now() - start;
   database.close();
   return { blobs, manifests, fileBytes: (await stat(path)).size, openMs };
 }
 
 async function timeLookups() {
-  const database = openDatabase(path);
-  const catalog = new SqliteCatalog(database);
+  const database = openDatabase(path, catalogSchema);
+  const catalog = new SqliteCatalog(new SqliteFile(database));
   const times: number[] = [];
   for (let round = 0; round < 50_000; round++) {
     const number = Math.floor(Math.random() * (manifestCount / 2));
@@ -103,8 +106,8 @@ async function timeLookups() {
 
 /** A pass over a tenth of everything, with its files left out: those are removed by other threads. */
 async function timeEviction() {
-  const database = openDatabase(path);
-  const { inventory, longest } = timed(new SqliteInventory(database));
+  const database = openDatabase(path, catalogSchema);
+  const { inventory, longest } = timed(new SqliteInventory(new SqliteFile(database)));
   const { bytes } = await inventory.totals();
   let evictedBlobs = 0;
   const checkpointer = new Checkpointer(path);
@@ -118,9 +121,9 @@ async function timeEviction() {
     },
     marks: { capacity: bytes, high: bytes - 1, low: bytes * (1 - evictedShare) },
     leftovers: () => 0,
-    hearsay: new SqliteMetadataExpiry(database),
+    hearsay: new SqliteMetadataExpiry(new SqliteFile(database)),
     listAgeMs: 0,
-    pins: new Pins(new SqlitePins(database), [], Date.now),
+    pins: new Pins(new SqlitePins(SqliteFile.inMemory(stateSchema)), [], Date.now),
     retention: [],
     rest: () => checkpointer.run(),
     evicted: () => {},

@@ -5,19 +5,24 @@ import { SqliteCatalog } from "../../src/store/sqlite/catalog.ts";
 import { openDatabase } from "../../src/store/sqlite/database.ts";
 import { SqliteInventory } from "../../src/store/sqlite/inventory.ts";
 import { inventoryContract } from "./inventory.contract.ts";
+import { SqliteFile } from "../../src/store/sqlite/file.ts";
+import { catalogSchema } from "../../src/store/sqlite/schema.ts";
 
 // On a machine that is fast enough, and on one on which every row takes too long.
 describe.each([Infinity, 0])("SqliteInventory in steps of at most %d ms", (sliceMs) => {
   inventoryContract((now) => {
-    const database = openDatabase(":memory:");
-    return { catalog: new SqliteCatalog(database, now), inventory: new SqliteInventory(database, sliceMs) };
+    const database = openDatabase(":memory:", catalogSchema);
+    return {
+      catalog: new SqliteCatalog(new SqliteFile(database), now),
+      inventory: new SqliteInventory(new SqliteFile(database), sliceMs),
+    };
   });
 });
 
 it("lets everybody else have their turn while it looks up what a large index has", async () => {
-  const database = openDatabase(":memory:");
-  const catalog = new SqliteCatalog(database);
-  const inventory = new SqliteInventory(database, 0);
+  const database = openDatabase(":memory:", catalogSchema);
+  const catalog = new SqliteCatalog(new SqliteFile(database));
+  const inventory = new SqliteInventory(new SqliteFile(database), 0);
   const repository = { upstream: "docker.io", name: "library/nginx" as never };
   const [index = digestOf(Buffer.alloc(0)), ...children] = ["index", "one", "other"].map((text) =>
     digestOf(Buffer.from(text)),

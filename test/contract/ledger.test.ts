@@ -1,11 +1,12 @@
-import Database from "better-sqlite3";
 import { describe } from "vitest";
 import { SqliteLedger } from "../../src/store/sqlite/ledger.ts";
 import { FakeLedger } from "../support/fakeLedger.ts";
 import { ledgerContract } from "./ledger.contract.ts";
+import { SqliteFile } from "../../src/store/sqlite/file.ts";
+import { stateSchema } from "../../src/store/sqlite/stateSchema.ts";
 
 describe("SqliteLedger", () => {
-  ledgerContract(() => new SqliteLedger(new Database(":memory:")));
+  ledgerContract(() => new SqliteLedger(SqliteFile.inMemory(stateSchema)));
 });
 
 describe("FakeLedger", () => {

@@ -145,6 +145,10 @@ export class FakeLedger implements Ledger {
     this.#sums = this.#sums.filter((sum) => hourOf(sum.at) >= at);
   }
 
+  async unproven(): Promise<undefined> {
+    return undefined;
+  }
+
   #write(): void {
     if (this.failure) throw this.failure;
   }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { algorithmOf, digestOf, hexOf, parseDigest, type Algorithm, type Digest } from "../../oci/digest.ts";
 import { lend, type Content, type Sendfile } from "../fill/content.ts";
 import { disk, type Files } from "./files.ts";
+import { isUnreadable } from "../error.ts";
 import { DiskIngest } from "./ingest.ts";
 import type { Blobs, Ingest } from "../blobs.ts";
 import { ingestName, sweepLeftovers, type Leftover } from "./leftovers.ts";
@@ -142,11 +143,6 @@ async function* piecesOf(
   } finally {
     await file.close();
   }
-}
-
-/** Does the disk say by this error that it does not give back what is there? */
-export function isUnreadable(error: unknown): boolean {
-  return ["EIO", "EUCLEAN", "EACCES"].includes((error as NodeJS.ErrnoException).code ?? "");
 }
 
 /** Undefined for what is not there, or cannot be read where it is. */

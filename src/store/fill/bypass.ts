@@ -2,7 +2,7 @@
 import type { Digest } from "../../oci/digest.ts";
 import type { Content } from "./content.ts";
 import { Fill, type FillOptions, type FillSource } from "./fill.ts";
-import type { Trouble } from "../health.ts";
+import type { Trouble } from "../error.ts";
 import { Pipe } from "./pipe.ts";
 
 /** Why a blob is not stored: the disk's trouble, or that the cache would hold more than it may. */

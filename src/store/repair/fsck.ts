@@ -16,8 +16,9 @@ import { findLeftovers } from "../disk/leftovers.ts";
  * - `leftover`: a blob was on its way in when the process ended
  * - `stray`: a file under blobs/ that is no blob
  * - `catalog`: the catalog's file itself is damaged
+ * - `state`: the state's file is damaged or missing, or was restored and is not confirmed yet
  */
-export type Problem = "corrupt" | "size" | "orphan" | "missing" | "leftover" | "stray" | "catalog";
+export type Problem = "corrupt" | "size" | "orphan" | "missing" | "leftover" | "stray" | "catalog" | "state";
 
 export interface Finding {
   readonly problem: Problem;
@@ -60,7 +61,8 @@ export async function repair({ root, catalog, custody }: Checked, { problem, wha
     case "stray":
       return rename(join(root, what), join(root, "quarantine", basename(what)));
     case "catalog":
-      // The whole file is set aside before anything else is looked at.
+    case "state":
+      // A whole file is replaced before anything else is looked at.
       return;
   }
 }

@@ -2,7 +2,7 @@
 import { maxManifestBytes, ociIndex, ociManifest } from "../../oci/descriptor.ts";
 import { algorithmOf, finish, hashFor, type Digest } from "../../oci/digest.ts";
 import { ManifestError, namesIn, readManifest } from "../../oci/manifest.ts";
-import { isUnreadable } from "../disk/blobs.ts";
+import { isUnreadable } from "../error.ts";
 import type { Blobs } from "../blobs.ts";
 import type { Catalog, ManifestNature } from "../catalog.ts";
 

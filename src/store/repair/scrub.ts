@@ -1,7 +1,6 @@
 /** The scrub: reads every blob again, slowly and for ever, and takes those out of service that have rotted. */
-import { setTimeout as pause } from "node:timers/promises";
+import { systemClock, type Clock } from "../../async/clock.ts";
 import type { Reconciler } from "./reconcile.ts";
-import { rest } from "../rest.ts";
 import type { BlobRow, Survey, ScrubMark } from "../catalog.ts";
 
 export interface ScrubOptions {
@@ -15,7 +14,7 @@ export interface ScrubOptions {
   readonly scrubbed: (bytes: number) => void;
   /** Told of what kept the scrub from going on; it tries again later. */
   readonly failed: (error: unknown) => void;
-  readonly now?: () => number;
+  readonly clock?: Clock;
 }
 
 /** How much progress a crash may cost, in ms: a write for every blob would be a write for every manifest too. */
@@ -30,7 +29,7 @@ export class Scrub {
   #savedAt = 0;
 
   constructor(options: ScrubOptions) {
-    this.#options = { now: Date.now, ...options };
+    this.#options = { clock: systemClock, ...options };
   }
 
   /** Scrubs until `signal` is aborted. Where it stopped, the next process goes on. */
@@ -41,21 +40,21 @@ export class Scrub {
       } catch (error) {
         if (!signal.aborted) this.#options.failed(error);
       }
-      await rest(restMs, signal);
+      await this.#options.clock.sleep(restMs, signal);
     }
     if (this.#mark) await this.#options.survey.markScrub(this.#mark).catch(this.#options.failed);
   }
 
   /** Reads the next blob; false when the next round is not due yet. */
   async step(signal: AbortSignal): Promise<boolean> {
-    const { survey, custody, every, now, scrubbed } = this.#options;
-    this.#mark ??= (await survey.scrubMark()) ?? { reached: "", beganAt: now() };
+    const { survey, custody, every, clock, scrubbed } = this.#options;
+    this.#mark ??= (await survey.scrubMark()) ?? { reached: "", beganAt: clock.now() };
     const mark = this.#mark;
     const [next] = await survey.page(mark.reached, 1);
     if (!next) {
       // A clock that went back must not put the next round off.
-      if (mark.reached === "" || Math.abs(now() - mark.beganAt) < every) return false;
-      this.#mark = { reached: "", beganAt: now() };
+      if (mark.reached === "" || Math.abs(clock.now() - mark.beganAt) < every) return false;
+      this.#mark = { reached: "", beganAt: clock.now() };
       return true;
     }
     try {
@@ -66,8 +65,8 @@ export class Scrub {
       // One that can be neither read nor taken out of service does not keep the others from being read.
       if (!signal.aborted) this.#mark = { reached: next.digest, beganAt: mark.beganAt };
     }
-    if (Math.abs(now() - this.#savedAt) >= saveEveryMs) {
-      this.#savedAt = now();
+    if (Math.abs(clock.now() - this.#savedAt) >= saveEveryMs) {
+      this.#savedAt = clock.now();
       await survey.markScrub(this.#mark);
     }
     return true;
@@ -79,7 +78,8 @@ export class Scrub {
     return row?.digest === digest && row.size === size;
   }
 
-  #pace(bytes: number, signal: AbortSignal): Promise<void> {
-    return pause((bytes / this.#options.rate) * 1000, undefined, { signal, ref: false });
+  async #pace(bytes: number, signal: AbortSignal): Promise<void> {
+    await this.#options.clock.sleep((bytes / this.#options.rate) * 1000, signal);
+    signal.throwIfAborted();
   }
 }

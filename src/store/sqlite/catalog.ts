@@ -4,6 +4,7 @@ import { dockerList, ociIndex } from "../../oci/descriptor.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { formatImage, type Repository, type RepositoryName, type Tag } from "../../oci/reference.ts";
 import type { Catalog, HeldManifest, Listing, ManifestNature, TagRecord } from "../catalog.ts";
+import type { Run, SqliteFile } from "./file.ts";
 import { QueryCache } from "./queryCache.ts";
 
 /**
@@ -29,211 +30,226 @@ interface TagRow extends ManifestRow {
   heldSize: number;
 }
 
-/** {@link Catalog} in SQLite. */
-export class SqliteCatalog implements Catalog {
-  readonly #now: () => number;
-  readonly #recall: QueryCache;
-  readonly #sql;
-  readonly #holdManifest;
-  readonly #linked;
-  readonly #adopt;
-  readonly #forget;
+/** Every statement that the catalog puts to SQLite, prepared once for each database. */
+function prepareCatalog(database: Database.Database, now: () => number) {
+  const here = "upstream = ? AND repository = ?";
+  const types = [ociIndex, dockerList].map((type) => `'${type}'`).join(", ");
+  // What the row `tag` means can be served: a manifest that is held, and of an index at least one that it names.
+  const servable = `EXISTS (
+    SELECT 1 FROM held JOIN manifest USING (digest)
+    WHERE held.upstream = tag.upstream AND held.repository = tag.repository AND digest = tag.digest
+      AND (media_type NOT IN (${types}) OR NOT EXISTS (SELECT 1 FROM named WHERE manifest = tag.digest)
+        OR EXISTS (SELECT 1 FROM named JOIN held AS child USING (digest) WHERE named.manifest = tag.digest
+          AND child.upstream = tag.upstream AND child.repository = tag.repository)))`;
+  const sql = {
+    blob: database
+      .prepare<[...Place, string], number>(
+        `SELECT size FROM held JOIN blob USING (digest) WHERE ${here} AND digest = ?`,
+      )
+      .pluck(),
+    blobAnywhere: database.prepare<[string], number>("SELECT size FROM blob WHERE digest = ?").pluck(),
+    manifest: database.prepare<[...Place, string], ManifestRow>(
+      `SELECT digest, media_type AS mediaType, size
+       FROM held JOIN manifest USING (digest) JOIN blob USING (digest) WHERE ${here} AND digest = ?`,
+    ),
+    manifestAnywhere: database.prepare<[string], ManifestRow>(
+      "SELECT digest, media_type AS mediaType, size FROM manifest JOIN blob USING (digest) WHERE digest = ?",
+    ),
+    tag: database.prepare<[...Place, string], TagRow>(
+      `SELECT tag.digest, tag.media_type AS mediaType, tag.size, checked_at AS checkedAt, alternate,
+         blob.digest AS heldDigest, manifest.media_type AS heldMediaType, blob.size AS heldSize
+       FROM tag LEFT JOIN (blob JOIN manifest USING (digest)) ON blob.digest = COALESCE(last_held, tag.digest)
+       WHERE ${here} AND tag = ?`,
+    ),
+    listing: database.prepare<[...Place, string], Listing>(
+      `SELECT body, checked_at AS checkedAt FROM listing WHERE ${here} AND subject = ?`,
+    ),
+    addBlob: database.prepare<[string, number, number]>(
+      "INSERT INTO blob VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET size = excluded.size",
+    ),
+    // Not OR REPLACE: that would delete the old row without the triggers that keep the sums.
+    addManifest: database.prepare<[string, string, string | null]>(
+      `INSERT INTO manifest VALUES (?, ?, ?) ON CONFLICT (digest)
+       DO UPDATE SET media_type = excluded.media_type, subject = excluded.subject`,
+    ),
+    addNamed: database.prepare<[string, string]>("INSERT OR IGNORE INTO named VALUES (?, ?)"),
+    link: database.prepare<[...Place, string]>("INSERT OR IGNORE INTO held VALUES (?, ?, ?)"),
+    addImage: database.prepare<[number, number, ...Place, string]>(
+      `INSERT OR IGNORE INTO image SELECT upstream, repository, digest, ?, ?, 0
+       FROM held JOIN manifest USING (digest) WHERE ${here} AND digest = ?`,
+    ),
+    tagHeld: database.prepare<[...Place, string, string]>(
+      `UPDATE tag SET last_held = digest WHERE ${here}
+       AND digest IN (SELECT ? UNION SELECT manifest FROM named WHERE digest = ?) AND ${servable}`,
+    ),
+    resolve: database.prepare<[...Place, string, string, string, number, number, string | null]>(
+      `INSERT INTO tag VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)
+       ON CONFLICT DO UPDATE SET digest = excluded.digest, media_type = excluded.media_type,
+         size = excluded.size, checked_at = excluded.checked_at, alternate = excluded.alternate`,
+    ),
+    resolveHeld: database.prepare<[...Place, string]>(
+      `UPDATE tag SET last_held = digest WHERE ${here} AND tag = ? AND ${servable}`,
+    ),
+    forgetTag: database.prepare<[...Place, string]>(`DELETE FROM tag WHERE ${here} AND tag = ?`),
+    forgetTagsOf: database.prepare<[...Place, string]>(`DELETE FROM tag WHERE ${here} AND digest = ?`),
+    keepListing: database.prepare<[...Place, string, string, number]>(
+      `INSERT INTO listing VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET body = excluded.body, checked_at = excluded.checked_at`,
+    ),
+    forgetNamed: database.prepare<[string]>("DELETE FROM named WHERE manifest = ?"),
+    forgetManifest: database.prepare<[string]>("DELETE FROM manifest WHERE digest = ?"),
+    forgetImage: database.prepare<[string]>("DELETE FROM image WHERE digest = ?"),
+    forgetHeld: database.prepare<[string]>("DELETE FROM held WHERE digest = ?"),
+    forgetBlob: database.prepare<[string]>("DELETE FROM blob WHERE digest = ?"),
+  };
 
-  constructor(database: Database.Database, now: () => number = Date.now) {
-    this.#now = now;
-    this.#recall = new QueryCache(database);
-    const here = "upstream = ? AND repository = ?";
-    const types = [ociIndex, dockerList].map((type) => `'${type}'`).join(", ");
-    // What the row `tag` means can be served: a manifest that is held, and of an index at least one that it names.
-    const servable = `EXISTS (
-      SELECT 1 FROM held JOIN manifest USING (digest)
-      WHERE held.upstream = tag.upstream AND held.repository = tag.repository AND digest = tag.digest
-        AND (media_type NOT IN (${types}) OR NOT EXISTS (SELECT 1 FROM named WHERE manifest = tag.digest)
-          OR EXISTS (SELECT 1 FROM named JOIN held AS child USING (digest) WHERE named.manifest = tag.digest
-            AND child.upstream = tag.upstream AND child.repository = tag.repository)))`;
-    this.#sql = {
-      blob: database
-        .prepare<[...Place, string], number>(
-          `SELECT size FROM held JOIN blob USING (digest) WHERE ${here} AND digest = ?`,
-        )
-        .pluck(),
-      blobAnywhere: database.prepare<[string], number>("SELECT size FROM blob WHERE digest = ?").pluck(),
-      manifest: database.prepare<[...Place, string], ManifestRow>(
-        `SELECT digest, media_type AS mediaType, size
-         FROM held JOIN manifest USING (digest) JOIN blob USING (digest) WHERE ${here} AND digest = ?`,
-      ),
-      manifestAnywhere: database.prepare<[string], ManifestRow>(
-        "SELECT digest, media_type AS mediaType, size FROM manifest JOIN blob USING (digest) WHERE digest = ?",
-      ),
-      tag: database.prepare<[...Place, string], TagRow>(
-        `SELECT tag.digest, tag.media_type AS mediaType, tag.size, checked_at AS checkedAt, alternate,
-           blob.digest AS heldDigest, manifest.media_type AS heldMediaType, blob.size AS heldSize
-         FROM tag LEFT JOIN (blob JOIN manifest USING (digest)) ON blob.digest = COALESCE(last_held, tag.digest)
-         WHERE ${here} AND tag = ?`,
-      ),
-      listing: database.prepare<[...Place, string], Listing>(
-        `SELECT body, checked_at AS checkedAt FROM listing WHERE ${here} AND subject = ?`,
-      ),
-      addBlob: database.prepare<[string, number, number]>(
-        "INSERT INTO blob VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET size = excluded.size",
-      ),
-      // Not OR REPLACE: that would delete the old row without the triggers that keep the sums.
-      addManifest: database.prepare<[string, string, string | null]>(
-        `INSERT INTO manifest VALUES (?, ?, ?) ON CONFLICT (digest)
-         DO UPDATE SET media_type = excluded.media_type, subject = excluded.subject`,
-      ),
-      addNamed: database.prepare<[string, string]>("INSERT OR IGNORE INTO named VALUES (?, ?)"),
-      link: database.prepare<[...Place, string]>("INSERT OR IGNORE INTO held VALUES (?, ?, ?)"),
-      addImage: database.prepare<[number, number, ...Place, string]>(
-        `INSERT OR IGNORE INTO image SELECT upstream, repository, digest, ?, ?, 0
-         FROM held JOIN manifest USING (digest) WHERE ${here} AND digest = ?`,
-      ),
-      tagHeld: database.prepare<[...Place, string, string]>(
-        `UPDATE tag SET last_held = digest WHERE ${here}
-         AND digest IN (SELECT ? UNION SELECT manifest FROM named WHERE digest = ?) AND ${servable}`,
-      ),
-      resolve: database.prepare<[...Place, string, string, string, number, number, string | null]>(
-        `INSERT INTO tag VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)
-         ON CONFLICT DO UPDATE SET digest = excluded.digest, media_type = excluded.media_type,
-           size = excluded.size, checked_at = excluded.checked_at, alternate = excluded.alternate`,
-      ),
-      resolveHeld: database.prepare<[...Place, string]>(
-        `UPDATE tag SET last_held = digest WHERE ${here} AND tag = ? AND ${servable}`,
-      ),
-      forgetTag: database.prepare<[...Place, string]>(`DELETE FROM tag WHERE ${here} AND tag = ?`),
-      forgetTagsOf: database.prepare<[...Place, string]>(`DELETE FROM tag WHERE ${here} AND digest = ?`),
-      keepListing: database.prepare<[...Place, string, string, number]>(
-        `INSERT INTO listing VALUES (?, ?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET body = excluded.body, checked_at = excluded.checked_at`,
-      ),
-      forgetNamed: database.prepare<[string]>("DELETE FROM named WHERE manifest = ?"),
-      forgetManifest: database.prepare<[string]>("DELETE FROM manifest WHERE digest = ?"),
-      forgetImage: database.prepare<[string]>("DELETE FROM image WHERE digest = ?"),
-      forgetHeld: database.prepare<[string]>("DELETE FROM held WHERE digest = ?"),
-      forgetBlob: database.prepare<[string]>("DELETE FROM blob WHERE digest = ?"),
-    };
-    this.#adopt = database.transaction((digest: Digest, size: number, as: ManifestNature | undefined) => {
-      this.#addBlob(digest, size, as);
-      if (as) this.#link(found, digest);
-    });
-    this.#holdManifest = database.transaction(
+  const addBlob = (digest: Digest, size: number, as: ManifestNature | undefined): void => {
+    sql.addBlob.run(digest, size, now());
+    if (!as) return;
+    sql.addManifest.run(digest, as.mediaType, as.subject ?? null);
+    for (const named of as.names) sql.addNamed.run(digest, named);
+  };
+  const link = (repository: Repository, digest: Digest): void => {
+    const at = now();
+    sql.link.run(...place(repository), digest);
+    sql.addImage.run(at, at, ...place(repository), digest);
+    sql.tagHeld.run(...place(repository), digest, digest);
+  };
+  return {
+    ...sql,
+    cache: new QueryCache(database),
+    adopt: database.transaction((digest: Digest, size: number, as: ManifestNature | undefined) => {
+      addBlob(digest, size, as);
+      if (as) link(found, digest);
+    }),
+    holdManifest: database.transaction(
       (repository: Repository, manifest: HeldManifest, names: readonly Digest[], subject?: Digest) => {
         const { digest, mediaType, size } = manifest;
-        this.#addBlob(digest, size, { mediaType, names, ...(subject && { subject }) });
-        this.#link(repository, digest);
+        addBlob(digest, size, { mediaType, names, ...(subject && { subject }) });
+        link(repository, digest);
       },
+    ),
+    holdBlob: database.transaction((repository: Repository, digest: Digest, size: number) => {
+      sql.addBlob.run(digest, size, now());
+      sql.link.run(...place(repository), digest);
+    }),
+    linkInOne: database.transaction(link),
+    resolveInOne: database.transaction(
+      (
+        repository: Repository,
+        tag: Tag,
+        { digest, mediaType, size }: HeldManifest,
+        checkedAt: number,
+        alternate: string | undefined,
+      ) => {
+        sql.resolve.run(...place(repository), tag, digest, mediaType, size, checkedAt, alternate ?? null);
+        sql.resolveHeld.run(...place(repository), tag);
+      },
+    ),
+    forget: database.transaction((digest: Digest) => {
+      sql.forgetNamed.run(digest);
+      sql.forgetManifest.run(digest);
+      sql.forgetImage.run(digest);
+      sql.forgetHeld.run(digest);
+      sql.forgetBlob.run(digest);
+    }),
+  };
+}
+
+/** {@link Catalog} in SQLite. */
+export class SqliteCatalog implements Catalog {
+  readonly #run: Run<ReturnType<typeof prepareCatalog>>;
+
+  constructor(file: SqliteFile, now: () => number = Date.now) {
+    this.#run = file.with((database) => prepareCatalog(database, now));
+  }
+
+  blob(repository: Repository, digest: Digest): Promise<number | undefined> {
+    return this.#run((sql) => sql.blob.get(...place(repository), digest));
+  }
+
+  blobAnywhere(digest: Digest): Promise<number | undefined> {
+    return this.#run((sql) => sql.blobAnywhere.get(digest));
+  }
+
+  manifest(repository: Repository, digest: Digest): Promise<HeldManifest | undefined> {
+    return this.#run((sql) =>
+      sql.cache.answer(formatImage(repository, digest), () => sql.manifest.get(...place(repository), digest)),
     );
-    this.#linked = database.transaction((repository: Repository, digest: Digest) =>
-      this.#link(repository, digest),
-    );
-    this.#forget = database.transaction((digest: Digest) => {
-      this.#sql.forgetNamed.run(digest);
-      this.#sql.forgetManifest.run(digest);
-      this.#sql.forgetImage.run(digest);
-      this.#sql.forgetHeld.run(digest);
-      this.#sql.forgetBlob.run(digest);
-    });
   }
 
-  async blob(repository: Repository, digest: Digest): Promise<number | undefined> {
-    return this.#sql.blob.get(...place(repository), digest);
+  manifestAnywhere(digest: Digest): Promise<HeldManifest | undefined> {
+    return this.#run((sql) => sql.manifestAnywhere.get(digest));
   }
 
-  async blobAnywhere(digest: Digest): Promise<number | undefined> {
-    return this.#sql.blobAnywhere.get(digest);
-  }
-
-  async manifest(repository: Repository, digest: Digest): Promise<HeldManifest | undefined> {
-    return this.#recall.answer(formatImage(repository, digest), () =>
-      this.#sql.manifest.get(...place(repository), digest),
+  tag(repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
+    return this.#run((sql) =>
+      sql.cache.answer(formatImage(repository, tag), () => {
+        const row = sql.tag.get(...place(repository), tag);
+        return row && recordOf(row);
+      }),
     );
   }
 
-  async manifestAnywhere(digest: Digest): Promise<HeldManifest | undefined> {
-    return this.#sql.manifestAnywhere.get(digest);
+  listing(repository: Repository, subject: string): Promise<Listing | undefined> {
+    return this.#run((sql) => sql.listing.get(...place(repository), subject));
   }
 
-  async tag(repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
-    return this.#recall.answer(formatImage(repository, tag), () => this.#tag(repository, tag));
+  holdBlob(repository: Repository, digest: Digest, size: number): Promise<void> {
+    return this.#run((sql) => sql.holdBlob(repository, digest, size));
   }
 
-  async listing(repository: Repository, subject: string): Promise<Listing | undefined> {
-    return this.#sql.listing.get(...place(repository), subject);
-  }
-
-  async holdBlob(repository: Repository, digest: Digest, size: number): Promise<void> {
-    this.#sql.addBlob.run(digest, size, this.#now());
-    this.#sql.link.run(...place(repository), digest);
-  }
-
-  async holdManifest(
+  holdManifest(
     repository: Repository,
     manifest: HeldManifest,
     names: readonly Digest[],
     subject?: Digest,
   ): Promise<void> {
-    this.#holdManifest(repository, manifest, names, subject);
+    return this.#run((sql) => sql.holdManifest(repository, manifest, names, subject));
   }
 
-  async link(repository: Repository, digest: Digest): Promise<void> {
-    this.#linked(repository, digest);
+  link(repository: Repository, digest: Digest): Promise<void> {
+    return this.#run((sql) => sql.linkInOne(repository, digest));
   }
 
-  async resolve(
+  resolve(
     repository: Repository,
     tag: Tag,
-    { digest, mediaType, size }: HeldManifest,
+    descriptor: HeldManifest,
     checkedAt: number,
     alternate?: string,
   ): Promise<void> {
-    this.#sql.resolve.run(...place(repository), tag, digest, mediaType, size, checkedAt, alternate ?? null);
-    this.#sql.resolveHeld.run(...place(repository), tag);
+    return this.#run((sql) => sql.resolveInOne(repository, tag, descriptor, checkedAt, alternate));
   }
 
-  async forgetTag(repository: Repository, tag: Tag): Promise<void> {
-    this.#sql.forgetTag.run(...place(repository), tag);
+  forgetTag(repository: Repository, tag: Tag): Promise<void> {
+    return this.#run((sql) => void sql.forgetTag.run(...place(repository), tag));
   }
 
-  async forgetTagsOf(repository: Repository, digest: Digest): Promise<void> {
-    this.#sql.forgetTagsOf.run(...place(repository), digest);
+  forgetTagsOf(repository: Repository, digest: Digest): Promise<void> {
+    return this.#run((sql) => void sql.forgetTagsOf.run(...place(repository), digest));
   }
 
-  async keepListing(repository: Repository, subject: string, { body, checkedAt }: Listing): Promise<void> {
-    this.#sql.keepListing.run(...place(repository), subject, body, checkedAt);
+  keepListing(repository: Repository, subject: string, { body, checkedAt }: Listing): Promise<void> {
+    return this.#run((sql) => void sql.keepListing.run(...place(repository), subject, body, checkedAt));
   }
 
-  async adopt(digest: Digest, size: number, as?: ManifestNature): Promise<void> {
-    this.#adopt(digest, size, as);
+  adopt(digest: Digest, size: number, as?: ManifestNature): Promise<void> {
+    return this.#run((sql) => sql.adopt(digest, size, as));
   }
 
-  async forget(digest: Digest): Promise<void> {
-    this.#forget(digest);
+  forget(digest: Digest): Promise<void> {
+    return this.#run((sql) => sql.forget(digest));
   }
+}
 
-  #tag(repository: Repository, tag: Tag): TagRecord | undefined {
-    const row = this.#sql.tag.get(...place(repository), tag);
-    if (!row) return undefined;
-    const { digest, mediaType, size, checkedAt, alternate, heldDigest, heldMediaType, heldSize } = row;
-    const held = heldDigest && { digest: heldDigest, mediaType: heldMediaType, size: heldSize };
-    return {
-      descriptor: { digest, mediaType, size },
-      checkedAt,
-      alternate: alternate ?? undefined,
-      held: held ?? undefined,
-    };
-  }
-
-  #addBlob(digest: Digest, size: number, as: ManifestNature | undefined): void {
-    this.#sql.addBlob.run(digest, size, this.#now());
-    if (!as) return;
-    this.#sql.addManifest.run(digest, as.mediaType, as.subject ?? null);
-    for (const named of as.names) this.#sql.addNamed.run(digest, named);
-  }
-
-  #link(repository: Repository, digest: Digest): void {
-    const now = this.#now();
-    this.#sql.link.run(...place(repository), digest);
-    this.#sql.addImage.run(now, now, ...place(repository), digest);
-    this.#sql.tagHeld.run(...place(repository), digest, digest);
-  }
+function recordOf(row: TagRow): TagRecord {
+  const { digest, mediaType, size, checkedAt, alternate, heldDigest, heldMediaType, heldSize } = row;
+  const held = heldDigest && { digest: heldDigest, mediaType: heldMediaType, size: heldSize };
+  return {
+    descriptor: { digest, mediaType, size },
+    checkedAt,
+    alternate: alternate ?? undefined,
+    held: held ?? undefined,
+  };
 }

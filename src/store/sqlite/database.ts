@@ -1,7 +1,7 @@
-/** The one SQLite file of a data root: opened, checked and brought to the newest schema. */
+/** The SQLite files of a data root: opened, checked and brought to the newest schema. */
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import Database from "better-sqlite3";
-import { steps } from "./schema.ts";
 
 /** Older SQLite can lose committed pages when several connections write and checkpoint (sqlite.org, "The WAL-reset bug"). */
 const oldestSqlite = [3, 51, 3] as const;
@@ -30,8 +30,16 @@ export function isDamage(error: unknown): boolean {
   );
 }
 
-/** Opens `path` (`:memory:` for tests) and migrates it. @throws DatabaseError when a newer Hubcap wrote it, DamagedError. */
-export function openDatabase(path: string): Database.Database {
+/** What a file consists of. */
+export interface Schema {
+  /** Step n brings a file from `user_version` n to n + 1. Files with each of them are out there: they are never changed. */
+  readonly steps: readonly string[];
+  /** What else a file needs once all steps were taken. */
+  readonly finish?: (database: Database.Database) => void;
+}
+
+/** Opens `path` (`:memory:` for tests) and migrates it, after it was backed up. @throws DatabaseError when a newer Hubcap wrote it, DamagedError. */
+export function openDatabase(path: string, schema: Schema): Database.Database {
   // A lock is waited for on the event loop, so hardly at all: nobody else should have this file open.
   const database = new Database(path, { timeout: 200 });
   try {
@@ -49,7 +57,8 @@ export function openDatabase(path: string): Database.Database {
     // A lookup among a million rows should find the upper pages in memory; in KiB, as negative numbers are.
     database.pragma("cache_size = -65536");
     if (path !== ":memory:" && statSync(path).size <= checkedWhole) checkWhole(database);
-    migrate(database);
+    migrate(database, schema.steps);
+    schema.finish?.(database);
     return database;
   } catch (error) {
     database.close();
@@ -58,7 +67,7 @@ export function openDatabase(path: string): Database.Database {
 }
 
 /** Opens `path` to look at, beside a process that may be writing it. @throws DatabaseError when its schema is not the newest. */
-export function openBeside(path: string): Database.Database {
+export function openBeside(path: string, { steps }: Schema): Database.Database {
   const database = new Database(path, { readonly: true, timeout: 5_000 });
   try {
     const version = database.pragma("user_version", { simple: true });
@@ -87,7 +96,23 @@ export function setAside(path: string, now: number): string {
   return aside;
 }
 
-function migrate(database: Database.Database): void {
+/** How many steps the file at `path` has taken; undefined when there is no such file, or none that can be read. */
+export function versionOf(path: string): number | undefined {
+  if (!existsSync(path)) return undefined;
+  try {
+    const database = new Database(path, { timeout: 200 });
+    try {
+      return database.pragma("user_version", { simple: true }) as number;
+    } finally {
+      database.close();
+    }
+  } catch (error) {
+    if (isDamage(error)) return undefined;
+    throw error;
+  }
+}
+
+function migrate(database: Database.Database, steps: readonly string[]): void {
   const from = database.pragma("user_version", { simple: true }) as number;
   if (from > steps.length) {
     throw new DatabaseError(
@@ -108,14 +133,24 @@ function migrate(database: Database.Database): void {
 }
 
 /** Copies the database to `path`. A copy that a crash cut short never has that name. */
-function backUp(database: Database.Database, path: string): void {
+export function backUp(database: Database.Database, path: string): void {
   const partial = `${path}.partial`;
   rmSync(partial, { force: true });
   database.prepare("VACUUM INTO ?").run(partial);
-  const file = openSync(partial, "r");
+  moveForGood(partial, path);
+}
+
+/** Gives a file that is whole its name, in one step that survives a power cut. */
+export function moveForGood(from: string, to: string): void {
+  sync(from);
+  renameSync(from, to);
+  sync(dirname(to));
+}
+
+function sync(path: string): void {
+  const file = openSync(path, "r");
   fsyncSync(file);
   closeSync(file);
-  renameSync(partial, path);
 }
 
 function isOlder(version: string, oldest: readonly number[]): boolean {

@@ -1,6 +1,14 @@
 /** Every statement that the ledger puts to SQLite, prepared once. */
 import type Database from "better-sqlite3";
-import type { LedgerEntry, SpendKey, SpendRow, Spender, SpentRow, SavedBucket } from "../../quota/ledger.ts";
+import type {
+  LedgerEntry,
+  SpendKey,
+  SpendRow,
+  Spender,
+  SpentRow,
+  SavedBucket,
+  Unproven,
+} from "../../quota/ledger.ts";
 
 /** Sums are by the hour. */
 export const hourMs = 60 * 60 * 1000;
@@ -114,6 +122,13 @@ export function prepareLedger(database: Database.Database) {
          UNION ALL SELECT min(hour) FROM quota_hour WHERE hour >= @hour)`,
     ),
     forget: database.prepare<[{ at: number }]>("DELETE FROM quota_hour WHERE hour < @at"),
+    unprovenSince: database.prepare<[], number | null>("SELECT unproven_since FROM origin").pluck(),
+    openUnproven: database.prepare<[{ bucket: string; time: number; at: number }]>(
+      "INSERT OR IGNORE INTO unproven_bucket VALUES (@bucket, @time, @at)",
+    ),
+    unproven: database.prepare<[{ bucket: string }], Unproven>(
+      "SELECT time, at FROM unproven_bucket WHERE bucket = @bucket",
+    ),
     summed: {
       client: summed("client"),
       repository: summed("repository"),

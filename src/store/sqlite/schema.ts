@@ -1,4 +1,6 @@
-/** The catalog's tables, as the steps that lead there: step n brings a file from `user_version` n to n + 1. */
+/** The catalog's tables, as the steps that lead there. */
+import type { Schema } from "./database.ts";
+import { migrateLedger } from "./ledgerTables.ts";
 
 /** What is held, who may have it, and what tags and lists meant when they were last asked for. */
 const content = `
@@ -213,5 +215,25 @@ const visibility = `
   ) WITHOUT ROWID;
 `;
 
-/** Every step in its order. Files with each of them are out there: steps are only ever added, and never changed. */
-export const steps: readonly string[] = [content, use, scrub, policies, warming, hearsay, visibility];
+/** What cannot be rebuilt lies in a file of its own by now (takeover.ts). */
+const parted = `
+  DROP TABLE IF EXISTS immutable_tag;
+  DROP TABLE IF EXISTS sighting;
+  DROP TABLE IF EXISTS pin;
+  DROP TABLE IF EXISTS pin_owned;
+  DROP TABLE IF EXISTS warm_job;
+  DROP TABLE IF EXISTS visibility;
+  DROP TABLE IF EXISTS quota_entry;
+  DROP TABLE IF EXISTS quota_hour;
+  DROP TABLE IF EXISTS quota_standing;
+  DROP TABLE IF EXISTS quota_version;
+`;
+
+/** The catalog's file while it held everything. */
+export const oldCatalogSchema: Schema = {
+  steps: [content, use, scrub, policies, warming, hearsay, visibility],
+  finish: migrateLedger,
+};
+
+/** The catalog's file. Steps are only ever added, and never changed. */
+export const catalogSchema: Schema = { steps: [...oldCatalogSchema.steps, parted] };

@@ -2,46 +2,51 @@
 import type Database from "better-sqlite3";
 import type { Digest } from "../../oci/digest.ts";
 import type { BlobRow, ScrubMark, Survey } from "../catalog.ts";
+import type { Run, SqliteFile } from "./file.ts";
+
+function prepareSurvey(database: Database.Database) {
+  const sql = {
+    page: database.prepare<[string, number], BlobRow>(
+      "SELECT digest, size FROM blob WHERE digest > ? ORDER BY digest LIMIT ?",
+    ),
+    dangling: database
+      .prepare<[], Digest>(
+        `SELECT digest FROM (SELECT digest FROM held UNION SELECT digest FROM manifest)
+         WHERE digest NOT IN (SELECT digest FROM blob)`,
+      )
+      .pluck(),
+    scrubMark: database.prepare<[], ScrubMark>("SELECT reached, began_at AS beganAt FROM scrub"),
+    clearMark: database.prepare("DELETE FROM scrub"),
+    setMark: database.prepare<[string, number]>("INSERT INTO scrub VALUES (?, ?)"),
+  };
+  const markScrub = database.transaction(({ reached, beganAt }: ScrubMark) => {
+    sql.clearMark.run();
+    sql.setMark.run(reached, beganAt);
+  });
+  return { ...sql, markScrubInOne: markScrub };
+}
 
 /** {@link Survey} in the catalog's file. */
 export class SqliteSurvey implements Survey {
-  readonly #sql;
-  readonly #markScrub;
+  readonly #run: Run<ReturnType<typeof prepareSurvey>>;
 
-  constructor(database: Database.Database) {
-    this.#sql = {
-      page: database.prepare<[string, number], BlobRow>(
-        "SELECT digest, size FROM blob WHERE digest > ? ORDER BY digest LIMIT ?",
-      ),
-      dangling: database
-        .prepare<[], Digest>(
-          `SELECT digest FROM (SELECT digest FROM held UNION SELECT digest FROM manifest)
-           WHERE digest NOT IN (SELECT digest FROM blob)`,
-        )
-        .pluck(),
-      scrubMark: database.prepare<[], ScrubMark>("SELECT reached, began_at AS beganAt FROM scrub"),
-      clearMark: database.prepare("DELETE FROM scrub"),
-      setMark: database.prepare<[string, number]>("INSERT INTO scrub VALUES (?, ?)"),
-    };
-    this.#markScrub = database.transaction(({ reached, beganAt }: ScrubMark) => {
-      this.#sql.clearMark.run();
-      this.#sql.setMark.run(reached, beganAt);
-    });
+  constructor(file: SqliteFile) {
+    this.#run = file.with(prepareSurvey);
   }
 
-  async page(after: string, count: number): Promise<readonly BlobRow[]> {
-    return this.#sql.page.all(after, count);
+  page(after: string, count: number): Promise<readonly BlobRow[]> {
+    return this.#run((sql) => sql.page.all(after, count));
   }
 
-  async dangling(): Promise<readonly Digest[]> {
-    return this.#sql.dangling.all();
+  dangling(): Promise<readonly Digest[]> {
+    return this.#run((sql) => sql.dangling.all());
   }
 
-  async scrubMark(): Promise<ScrubMark | undefined> {
-    return this.#sql.scrubMark.get();
+  scrubMark(): Promise<ScrubMark | undefined> {
+    return this.#run((sql) => sql.scrubMark.get());
   }
 
-  async markScrub(mark: ScrubMark): Promise<void> {
-    this.#markScrub(mark);
+  markScrub(mark: ScrubMark): Promise<void> {
+    return this.#run((sql) => sql.markScrubInOne(mark));
   }
 }

@@ -4,6 +4,7 @@ import { dockerList, manifestTypes, ociIndex } from "../../oci/descriptor.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/reference.ts";
 import type { PolicyName, RefusalReason, Verdict, Verdicts } from "../catalog.ts";
+import type { Run, SqliteFile } from "./file.ts";
 
 type Place = [upstream: string, repository: string];
 const place = ({ upstream, name }: Repository): Place => [upstream, name];
@@ -14,80 +15,89 @@ interface VerdictRow {
   until: number | null;
 }
 
+function prepareVerdicts(database: Database.Database) {
+  const here = "upstream = ? AND repository = ?";
+  const sql = {
+    of: database.prepare<[...Place, string, string], VerdictRow>(
+      `SELECT reason, why, until FROM verdict WHERE ${here} AND digest = ? AND policy = ?`,
+    ),
+    keep: database.prepare<[...Place, string, string, string | null, string | null, number | null]>(
+      "INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?, ?, ?, ?)",
+    ),
+    namedByAllowed: database
+      .prepare<[string, ...Place, string, string], number>(
+        `SELECT 1 FROM named JOIN verdict ON verdict.digest = named.manifest
+         JOIN manifest ON manifest.digest = named.manifest
+         WHERE named.digest = ? AND ${here} AND reason IS NULL
+           AND policy IN (SELECT value FROM json_each(?))
+           AND media_type IN (SELECT value FROM json_each(?)) LIMIT 1`,
+      )
+      .pluck(),
+    namers: database
+      .prepare<[string, ...Place], Digest>(
+        `SELECT manifest FROM named JOIN held ON held.digest = named.manifest
+         WHERE named.digest = ? AND ${here} LIMIT 16`,
+      )
+      .pluck(),
+    namersAnywhere: database
+      .prepare<[string], Digest>("SELECT manifest FROM named WHERE digest = ? LIMIT 1000")
+      .pluck(),
+    prune: database.prepare<[string]>(
+      "DELETE FROM verdict WHERE policy NOT IN (SELECT value FROM json_each(?))",
+    ),
+  };
+  return sql;
+}
+
 /** {@link Verdicts} in SQLite. */
 export class SqliteVerdicts implements Verdicts {
-  readonly #sql;
+  readonly #run: Run<ReturnType<typeof prepareVerdicts>>;
 
-  constructor(database: Database.Database) {
-    const here = "upstream = ? AND repository = ?";
-    this.#sql = {
-      of: database.prepare<[...Place, string, string], VerdictRow>(
-        `SELECT reason, why, until FROM verdict WHERE ${here} AND digest = ? AND policy = ?`,
-      ),
-      keep: database.prepare<[...Place, string, string, string | null, string | null, number | null]>(
-        "INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?, ?, ?, ?)",
-      ),
-      namedByAllowed: database
-        .prepare<[string, ...Place, string, string], number>(
-          `SELECT 1 FROM named JOIN verdict ON verdict.digest = named.manifest
-           JOIN manifest ON manifest.digest = named.manifest
-           WHERE named.digest = ? AND ${here} AND reason IS NULL
-             AND policy IN (SELECT value FROM json_each(?))
-             AND media_type IN (SELECT value FROM json_each(?)) LIMIT 1`,
-        )
-        .pluck(),
-      namers: database
-        .prepare<[string, ...Place], Digest>(
-          `SELECT manifest FROM named JOIN held ON held.digest = named.manifest
-           WHERE named.digest = ? AND ${here} LIMIT 16`,
-        )
-        .pluck(),
-      namersAnywhere: database
-        .prepare<[string], Digest>("SELECT manifest FROM named WHERE digest = ? LIMIT 1000")
-        .pluck(),
-      prune: database.prepare<[string]>(
-        "DELETE FROM verdict WHERE policy NOT IN (SELECT value FROM json_each(?))",
-      ),
-    };
+  constructor(file: SqliteFile) {
+    this.#run = file.with(prepareVerdicts);
   }
 
   async of(repository: Repository, digest: Digest, policy: PolicyName): Promise<Verdict | undefined> {
-    const row = this.#sql.of.get(...place(repository), digest, policy);
+    const row = await this.#run((sql) => sql.of.get(...place(repository), digest, policy));
     if (!row) return undefined;
     const { reason, why, until } = row;
     return { ...(reason && { refusal: { reason, why: why ?? "" } }), ...(until !== null && { until }) };
   }
 
-  async keep(
+  keep(
     repository: Repository,
     digest: Digest,
     policy: PolicyName,
     { refusal, until }: Verdict,
   ): Promise<void> {
     const { reason = null, why = null } = refusal ?? {};
-    this.#sql.keep.run(...place(repository), digest, policy, reason, why, until ?? null);
+    return this.#run(
+      (sql) => void sql.keep.run(...place(repository), digest, policy, reason, why, until ?? null),
+    );
   }
 
-  async isNamedByAllowed(
+  isNamedByAllowed(
     repository: Repository,
     digest: Digest,
     policies: readonly PolicyName[],
     by: "any" | "index",
   ): Promise<boolean> {
     const types = JSON.stringify(by === "any" ? manifestTypes : [ociIndex, dockerList]);
-    const { namedByAllowed } = this.#sql;
-    return namedByAllowed.get(digest, ...place(repository), JSON.stringify(policies), types) !== undefined;
+    return this.#run(
+      (sql) =>
+        sql.namedByAllowed.get(digest, ...place(repository), JSON.stringify(policies), types) !== undefined,
+    );
   }
 
-  async namers(repository: Repository, digest: Digest): Promise<Digest[]> {
-    return this.#sql.namers.all(digest, ...place(repository));
+  namers(repository: Repository, digest: Digest): Promise<Digest[]> {
+    return this.#run((sql) => sql.namers.all(digest, ...place(repository)));
   }
 
-  async namersAnywhere(digest: Digest): Promise<Digest[]> {
-    return this.#sql.namersAnywhere.all(digest);
+  namersAnywhere(digest: Digest): Promise<Digest[]> {
+    return this.#run((sql) => sql.namersAnywhere.all(digest));
   }
 
-  async prune(policies: readonly PolicyName[]): Promise<void> {
-    this.#sql.prune.run(JSON.stringify(policies));
+  prune(policies: readonly PolicyName[]): Promise<void> {
+    return this.#run((sql) => void sql.prune.run(JSON.stringify(policies)));
   }
 }

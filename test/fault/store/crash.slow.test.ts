@@ -23,6 +23,8 @@ import { buildImage } from "../../support/images.ts";
 import { patience } from "../../support/patience.ts";
 import { pullLikeContainerd } from "../../support/pull.ts";
 import type { PullResult } from "../../support/pullSession.ts";
+import { SqliteFile } from "../../../src/store/sqlite/file.ts";
+import { catalogSchema } from "../../../src/store/sqlite/schema.ts";
 
 /** How often it is killed in all: each step once, and the rest at any moment. */
 const crashes = Number(process.env["CRASHES"] ?? 50);
@@ -106,11 +108,11 @@ async function pullMoreThanFits(): Promise<PullResult[]> {
 /** What is wrong in the store of a process that has ended, beside what the next start puts right. */
 async function damage(): Promise<Finding[]> {
   const { root } = hubcap;
-  const database = openBeside(join(root, "catalog.sqlite"));
+  const database = openBeside(join(root, "catalog.sqlite"), catalogSchema);
   try {
     const blobs = DiskBlobs.beside(root);
-    const catalog = new SqliteCatalog(database);
-    const survey = new SqliteSurvey(database);
+    const catalog = new SqliteCatalog(new SqliteFile(database));
+    const survey = new SqliteSurvey(new SqliteFile(database));
     const custody = new Reconciler({ blobs, catalog });
     const findings = await Array.fromAsync(check({ root, blobs, catalog, survey, custody, running: false }));
     expect(database.pragma("integrity_check", { simple: true })).toBe("ok");
@@ -201,7 +203,7 @@ describe("killed with SIGKILL", () => {
     env["CRASH_AT"] = "";
     await hubcap.start();
     await hubcap.stop();
-    const now = openBeside(path);
+    const now = openBeside(path, catalogSchema);
     expect(now.prepare("SELECT body FROM listing").pluck().all()).toEqual(['["1.29"]']);
     now.close();
     const backup = new Database(`${path}.schema-1`, { readonly: true });

@@ -27,12 +27,16 @@ import { SqliteMetadataExpiry } from "../../../src/store/sqlite/metadataExpiry.t
 import { SqliteInventory } from "../../../src/store/sqlite/inventory.ts";
 import { graceMs, Eviction } from "../../../src/store/evict/eviction.ts";
 import { Pins } from "../../../src/store/evict/pins.ts";
-import { SqliteAnchors, SqlitePins, SqliteSightings } from "../../../src/store/sqlite/state.ts";
+import { SqliteAnchors, SqlitePins, SqliteProof, SqliteSightings } from "../../../src/store/sqlite/state.ts";
+import { systemClock } from "../../../src/async/clock.ts";
 import { Scrub } from "../../../src/store/repair/scrub.ts";
 import { SqliteSurvey } from "../../../src/store/sqlite/survey.ts";
 import { Metrics } from "../../../src/telemetry/metrics.ts";
 import { ShelfUpstream, shelf, tag, versionOf, type Version } from "../../support/shelfUpstream.ts";
 import { bytesOf } from "../../support/pieces.ts";
+import { SqliteFile } from "../../../src/store/sqlite/file.ts";
+import { catalogSchema } from "../../../src/store/sqlite/schema.ts";
+import { stateSchema } from "../../../src/store/sqlite/stateSchema.ts";
 
 const repositories = 4;
 const capacity = 100_000;
@@ -101,24 +105,24 @@ interface Rooms {
 }
 
 async function openRooms(root: string, upstream: ShelfUpstream, now: () => number): Promise<Rooms> {
-  const database = openDatabase(join(root, "catalog.sqlite"));
+  const database = openDatabase(join(root, "catalog.sqlite"), catalogSchema);
   const blobs = await DiskBlobs.at(root);
   const fills = new Fills();
   const keeper = new Eviction({
-    inventory: new SqliteInventory(database),
+    inventory: new SqliteInventory(new SqliteFile(database)),
     blobs,
-    hearsay: new SqliteMetadataExpiry(database),
+    hearsay: new SqliteMetadataExpiry(new SqliteFile(database)),
     listAgeMs: 0,
     marks: { capacity, high: capacity, low: capacity },
     leftovers: () => blobs.keptInAll(),
-    pins: new Pins(new SqlitePins(database), [], now),
+    pins: new Pins(new SqlitePins(SqliteFile.inMemory(stateSchema)), [], now),
     retention: [],
     rest: async () => {},
     evicted: () => {},
     failed: () => {},
     now,
   });
-  const catalog = new SqliteCatalog(database, now);
+  const catalog = new SqliteCatalog(new SqliteFile(database), now);
   const health = new Health({ root, minFree: 0, changed: () => {} });
   const custody = new Reconciler({ blobs, catalog });
   const quota = { state: "unlimited", rehearsal: undefined, worthAsking: () => false } as const;
@@ -140,9 +144,10 @@ async function openRooms(root: string, upstream: ShelfUpstream, now: () => numbe
       rules: [],
       verify: [],
       immutableTags: [],
-      verdicts: new SqliteVerdicts(database),
-      anchors: new SqliteAnchors(database),
-      sightings: new SqliteSightings(database),
+      verdicts: new SqliteVerdicts(new SqliteFile(database)),
+      anchors: new SqliteAnchors(SqliteFile.inMemory(stateSchema)),
+      sightings: new SqliteSightings(SqliteFile.inMemory(stateSchema)),
+      proof: new SqliteProof(SqliteFile.inMemory(stateSchema)),
       tell: () => {},
     },
     draining: new AbortController().signal,
@@ -334,7 +339,7 @@ const scrub = (): Step =>
   step("scrub", async (model, setup) => {
     const { database, custody } = setup.rooms;
     const scrub = new Scrub({
-      survey: new SqliteSurvey(database),
+      survey: new SqliteSurvey(new SqliteFile(database)),
       custody,
       rate: 1e12,
       every: scrubEveryMs,
@@ -342,7 +347,7 @@ const scrub = (): Step =>
       failed: (error) => {
         throw error;
       },
-      now: () => setup.now,
+      clock: { ...systemClock, now: () => setup.now },
     });
     const { signal } = new AbortController();
     // To the end of the round that is under way, and then a whole one.

@@ -13,6 +13,9 @@ import { UpstreamError } from "../../../src/upstream/error.ts";
 import { FakeCatalog } from "../../support/fakeCatalog.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";
 import { shelf, ShelfUpstream, versionOf } from "../../support/shelfUpstream.ts";
+import { SqliteFile } from "../../../src/store/sqlite/file.ts";
+import { catalogSchema } from "../../../src/store/sqlite/schema.ts";
+import { stateSchema } from "../../../src/store/sqlite/stateSchema.ts";
 
 const repository = shelf(0);
 const version = versionOf(0, 0);
@@ -53,7 +56,7 @@ async function* pieces(bytes: Buffer): AsyncGenerator<Buffer> {
 }
 
 /** The rule for signatures, which count when {@link isSigned}; and where it is applied. */
-function open(database = openDatabase(":memory:")) {
+function open(database = openDatabase(":memory:", catalogSchema)) {
   const pattern = parsePattern("**");
   if (!pattern) throw new Error("no pattern");
   const judge = { key: "one", name: "verify.0", judge: () => (isSigned ? undefined : "it is wrong") };
@@ -65,8 +68,8 @@ function open(database = openDatabase(":memory:")) {
   const payload = Buffer.from("{}");
   const signature = { ...version, bytes: Buffer.from(version.bytes) };
   const verdicts = new ManifestDecisions({
-    verdicts: new SqliteVerdicts(database),
-    sightings: new SqliteSightings(database),
+    verdicts: new SqliteVerdicts(new SqliteFile(database)),
+    sightings: new SqliteSightings(SqliteFile.inMemory(stateSchema)),
     catalog: new FakeCatalog(),
     blobs: new FakeBlobs(),
     manifestPulls: {

@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { disk, type Files } from "../../../src/store/disk/files.ts";
-import { Health, type Trouble } from "../../../src/store/health.ts";
+import { Health } from "../../../src/store/health.ts";
+import { StoreUnavailableError, type Trouble } from "../../../src/store/error.ts";
 
 const minFree = 1000;
 
@@ -50,15 +51,22 @@ describe("the health of the disk", () => {
     expect(told).toEqual(["full", undefined]);
   });
 
+  it.each(["full", "failing"] as const)(
+    "learns from a store that does not answer that it is %s",
+    (trouble) => {
+      const unavailable = new StoreUnavailableError(trouble);
+      expect(health.note(new Error("a pull failed", { cause: unavailable }))).toBe(trouble);
+      expect(health.trouble).toBe(trouble);
+    },
+  );
+
   it.each([
     ["ENOSPC", "full"],
     ["EDQUOT", "full"],
-    ["SQLITE_FULL", "full"],
     ["EIO", "failing"],
     ["EROFS", "failing"],
     ["EUCLEAN", "failing"],
     ["EACCES", "failing"],
-    ["SQLITE_IOERR_WRITE", "failing"],
   ])(
     "learns from %s that the disk is %s, and believes it again when a file can be written",
     async (code, trouble) => {

@@ -10,7 +10,6 @@ import { parseRepositoryName, parseTag, type Repository, type Tag } from "../../
 import { DiskBlobs } from "../../../../src/store/disk/blobs.ts";
 import type { EvictionReason } from "../../../../src/store/evict/candidates.ts";
 import { SqliteCatalog } from "../../../../src/store/sqlite/catalog.ts";
-import { openDatabase } from "../../../../src/store/sqlite/database.ts";
 import type { Evicted } from "../../../../src/store/evict/evict.ts";
 import { SqliteMetadataExpiry } from "../../../../src/store/sqlite/metadataExpiry.ts";
 import { SqliteInventory } from "../../../../src/store/sqlite/inventory.ts";
@@ -18,6 +17,9 @@ import { Pins } from "../../../../src/store/evict/pins.ts";
 import { SqlitePins } from "../../../../src/store/sqlite/state.ts";
 import { graceMs, Eviction, type EvictionOptions } from "../../../../src/store/evict/eviction.ts";
 import { bytesOf } from "../../../support/pieces.ts";
+import { SqliteFile } from "../../../../src/store/sqlite/file.ts";
+import { catalogSchema } from "../../../../src/store/sqlite/schema.ts";
+import { stateSchema } from "../../../../src/store/sqlite/stateSchema.ts";
 
 function repository(text: string): Repository {
   const name = parseRepositoryName(text);
@@ -50,17 +52,17 @@ class Shelf {
   whenEvicted = (): void => {};
 
   constructor(blobs: DiskBlobs, { capacity = 10_000, pins = [], ...rest }: ShelfOptions) {
-    const database = openDatabase(":memory:");
+    const file = SqliteFile.inMemory(catalogSchema);
     const now = (): number => this.now;
     this.blobs = blobs;
-    this.catalog = new SqliteCatalog(database, now);
+    this.catalog = new SqliteCatalog(file, now);
     this.keeper = new Eviction({
-      inventory: new SqliteInventory(database),
+      inventory: new SqliteInventory(file),
       blobs,
-      hearsay: new SqliteMetadataExpiry(database),
+      hearsay: new SqliteMetadataExpiry(file),
       listAgeMs: 24 * 60 * 60_000,
       marks: { capacity, high: capacity * 0.9, low: capacity * 0.8 },
-      pins: new Pins(new SqlitePins(database), pins, now),
+      pins: new Pins(new SqlitePins(SqliteFile.inMemory(stateSchema)), pins, now),
       retention: [],
       rest: async () => {},
       leftovers: () => this.leftovers,

@@ -10,6 +10,8 @@ import { Reconciler } from "../../../../src/store/repair/reconcile.ts";
 import { openDatabase } from "../../../../src/store/sqlite/database.ts";
 import { disk, type Files } from "../../../../src/store/disk/files.ts";
 import { Fills } from "../../../../src/store/fill/fills.ts";
+import { SqliteFile } from "../../../../src/store/sqlite/file.ts";
+import { catalogSchema } from "../../../../src/store/sqlite/schema.ts";
 
 const layer = Buffer.from("a layer");
 const config = Buffer.from("{}");
@@ -31,7 +33,7 @@ let custody: Reconciler;
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), "hubcap-custody-"));
   blobs = await DiskBlobs.at(root);
-  catalog = new SqliteCatalog(openDatabase(":memory:"));
+  catalog = new SqliteCatalog(new SqliteFile(openDatabase(":memory:", catalogSchema)));
   const told: string[] = [];
   condemned = told;
   custody = new Reconciler({ blobs, catalog, condemned: (digest, flaw) => told.push(`${flaw} ${digest}`) });

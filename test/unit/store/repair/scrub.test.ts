@@ -8,9 +8,12 @@ import { SqliteCatalog } from "../../../../src/store/sqlite/catalog.ts";
 import type { Catalog } from "../../../../src/store/catalog.ts";
 import { Reconciler } from "../../../../src/store/repair/reconcile.ts";
 import { openDatabase } from "../../../../src/store/sqlite/database.ts";
+import { systemClock } from "../../../../src/async/clock.ts";
 import { Scrub } from "../../../../src/store/repair/scrub.ts";
 import { SqliteSurvey } from "../../../../src/store/sqlite/survey.ts";
 import type { Survey } from "../../../../src/store/catalog.ts";
+import { SqliteFile } from "../../../../src/store/sqlite/file.ts";
+import { catalogSchema } from "../../../../src/store/sqlite/schema.ts";
 
 const day = 24 * 60 * 60 * 1000;
 const running = new AbortController().signal;
@@ -26,9 +29,9 @@ let now: number;
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), "hubcap-scrub-"));
   blobs = await DiskBlobs.at(root);
-  const database = openDatabase(":memory:");
-  catalog = new SqliteCatalog(database);
-  survey = new SqliteSurvey(database);
+  const database = openDatabase(":memory:", catalogSchema);
+  catalog = new SqliteCatalog(new SqliteFile(database));
+  survey = new SqliteSurvey(new SqliteFile(database));
   const found: string[] = [];
   condemned = found;
   custody = new Reconciler({ blobs, catalog, condemned: (digest, flaw) => found.push(`${flaw} ${digest}`) });
@@ -43,7 +46,15 @@ function failed(error: unknown): never {
 
 function openScrub(rate = 1e9, read: number[] = []): Scrub {
   const scrubbed = (bytes: number): void => void read.push(bytes);
-  return new Scrub({ survey, custody, rate, every: 30 * day, scrubbed, failed, now: clock });
+  return new Scrub({
+    survey,
+    custody,
+    rate,
+    every: 30 * day,
+    scrubbed,
+    failed,
+    clock: { ...systemClock, now: clock },
+  });
 }
 
 /** A blob of `size` bytes, which may then be overwritten with others. */

@@ -5,10 +5,11 @@ import Database from "better-sqlite3";
 import { expect, it } from "vitest";
 import { Checkpointer } from "../../../../src/store/sqlite/checkpoint.ts";
 import { logLimit, openDatabase } from "../../../../src/store/sqlite/database.ts";
+import { catalogSchema } from "../../../../src/store/sqlite/schema.ts";
 
 it("cuts the log back to what it may be once a long read elsewhere is over (R25)", async () => {
   const path = join(await mkdtemp(join(tmpdir(), "hubcap-checkpoint-")), "catalog.sqlite");
-  const database = openDatabase(path);
+  const database = openDatabase(path, catalogSchema);
   const logged = async (): Promise<number> => (await stat(`${path}-wal`)).size;
   const add = database.prepare("INSERT INTO listing VALUES ('u', 'r', ?, ?, 1)");
   add.run("first", "");
@@ -28,7 +29,7 @@ it("cuts the log back to what it may be once a long read elsewhere is over (R25)
 
 it("keeps no thread while nothing is written", async () => {
   const path = join(await mkdtemp(join(tmpdir(), "hubcap-checkpoint-")), "catalog.sqlite");
-  const database = openDatabase(path);
+  const database = openDatabase(path, catalogSchema);
   const add = database.prepare("INSERT INTO listing VALUES ('u', 'r', ?, '', 1)");
   const inFile = async (): Promise<number> => {
     // Only what was brought into the file itself is in a copy of it without its log.

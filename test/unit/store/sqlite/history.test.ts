@@ -8,6 +8,8 @@ import { openBucket } from "../../../../src/quota/bucket.ts";
 import { SqliteLedger } from "../../../../src/store/sqlite/ledger.ts";
 import { openDatabase } from "../../../../src/store/sqlite/database.ts";
 import { ledgerEntry } from "../../../support/ledgerEntry.ts";
+import { SqliteFile } from "../../../../src/store/sqlite/file.ts";
+import { stateSchema } from "../../../../src/store/sqlite/stateSchema.ts";
 
 const rows = Number(process.env["ROWS"] ?? 60_000);
 /** Ten thousand requests a minute are the most that any upstream is sent. */
@@ -16,7 +18,7 @@ const hour = 60 * 60 * 1000;
 const upstream = "ghcr.io";
 
 const folder = mkdtempSync(path.join(tmpdir(), "hubcap-history-"));
-const database = openDatabase(path.join(folder, "catalog.sqlite"));
+const database = openDatabase(path.join(folder, "catalog.sqlite"), stateSchema);
 afterAll(() => {
   database.close();
   rmSync(folder, { recursive: true });
@@ -48,7 +50,7 @@ function total(of: readonly { readonly spent: number }[]): number {
 }
 
 test(`${rows} pulls of one day neither slow a pull nor fill the memory`, { timeout: 600_000 }, async () => {
-  const ledger = new SqliteLedger(database);
+  const ledger = new SqliteLedger(new SqliteFile(database));
   const end = Date.now();
   const begin = end - rows * everyMs;
   const write = database.transaction((from: number, to: number) => {

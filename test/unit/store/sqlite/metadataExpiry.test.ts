@@ -8,6 +8,8 @@ import { openDatabase } from "../../../../src/store/sqlite/database.ts";
 import { SqliteMetadataExpiry } from "../../../../src/store/sqlite/metadataExpiry.ts";
 import type { MetadataLimits } from "../../../../src/store/catalog.ts";
 import { SqliteInventory } from "../../../../src/store/sqlite/inventory.ts";
+import { SqliteFile } from "../../../../src/store/sqlite/file.ts";
+import { catalogSchema } from "../../../../src/store/sqlite/schema.ts";
 
 const repository: Repository = { upstream: "docker.io", name: "library/app" as RepositoryName };
 const limits: MetadataLimits = { tagAgeMs: 1000, tags: 300, listAgeMs: 1000, lists: 5, listBytes: 1000 };
@@ -18,10 +20,10 @@ let inventory: SqliteInventory;
 let hearsay: SqliteMetadataExpiry;
 
 beforeEach(() => {
-  const database = openDatabase(":memory:");
-  catalog = new SqliteCatalog(database, () => start);
-  inventory = new SqliteInventory(database);
-  hearsay = new SqliteMetadataExpiry(database);
+  const database = openDatabase(":memory:", catalogSchema);
+  catalog = new SqliteCatalog(new SqliteFile(database), () => start);
+  inventory = new SqliteInventory(new SqliteFile(database));
+  hearsay = new SqliteMetadataExpiry(new SqliteFile(database));
 });
 
 const manifest = (seed: string) => ({ digest: digestOf(Buffer.from(seed)), mediaType: ociManifest, size: 1 });

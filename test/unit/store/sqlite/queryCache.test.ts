@@ -11,6 +11,8 @@ import { SqliteCatalog } from "../../../../src/store/sqlite/catalog.ts";
 import { openBeside, openDatabase } from "../../../../src/store/sqlite/database.ts";
 import { SqliteInventory } from "../../../../src/store/sqlite/inventory.ts";
 import { QueryCache } from "../../../../src/store/sqlite/queryCache.ts";
+import { SqliteFile } from "../../../../src/store/sqlite/file.ts";
+import { catalogSchema } from "../../../../src/store/sqlite/schema.ts";
 
 const place: Repository = { upstream: "docker.io", name: "library/one" as RepositoryName };
 const tag = parseTag("1") as Tag;
@@ -21,8 +23,11 @@ let database: Database.Database;
 let catalog: SqliteCatalog;
 
 beforeEach(async () => {
-  database = openDatabase(join(await mkdtemp(join(tmpdir(), "hubcap-recall-")), "catalog.sqlite"));
-  catalog = new SqliteCatalog(database, () => 1);
+  database = openDatabase(
+    join(await mkdtemp(join(tmpdir(), "hubcap-recall-")), "catalog.sqlite"),
+    catalogSchema,
+  );
+  catalog = new SqliteCatalog(new SqliteFile(database), () => 1);
   await catalog.holdManifest(place, manifest, []);
   await catalog.resolve(place, tag, manifest, 1);
   // Asked, so that what follows could come from memory.
@@ -39,7 +44,7 @@ it("does not answer for what was forgotten, evicted or discarded", async () => {
   await catalog.resolve(place, tag, manifest, 2);
   expect(await catalog.manifest(place, manifest.digest)).toEqual(manifest);
   expect((await catalog.tag(place, tag))?.checkedAt).toBe(2);
-  const inventory = new SqliteInventory(database);
+  const inventory = new SqliteInventory(new SqliteFile(database));
   while (!(await inventory.drop(place, manifest.digest)));
   expect(await catalog.manifest(place, manifest.digest)).toBeUndefined();
   expect(await catalog.tag(place, tag)).toBeUndefined();
@@ -62,7 +67,7 @@ it("knows of what anybody writes over the same connection", async () => {
 });
 
 it("knows over a connection that only reads, from the next turn on, what another one commits", async () => {
-  const reader = new SqliteCatalog(openBeside(database.name));
+  const reader = new SqliteCatalog(new SqliteFile(openBeside(database.name, catalogSchema)));
   expect(await reader.manifest(place, manifest.digest)).toEqual(manifest);
   await catalog.forget(manifest.digest);
   await new Promise(setImmediate);

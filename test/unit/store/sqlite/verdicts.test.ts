@@ -9,6 +9,9 @@ import { SqliteAnchors, SqliteSightings } from "../../../../src/store/sqlite/sta
 import { SqliteVerdicts } from "../../../../src/store/sqlite/verdicts.ts";
 import { SqliteInventory } from "../../../../src/store/sqlite/inventory.ts";
 import { shelf } from "../../../support/shelfUpstream.ts";
+import { SqliteFile } from "../../../../src/store/sqlite/file.ts";
+import { catalogSchema } from "../../../../src/store/sqlite/schema.ts";
+import { stateSchema } from "../../../../src/store/sqlite/stateSchema.ts";
 
 const tag = (text: string): Tag => {
   const read = parseTag(text);
@@ -26,15 +29,15 @@ const [index, child, image, layer] = ["index", "child", "image", "layer"].map((n
 ];
 
 async function hold() {
-  const database = openDatabase(":memory:");
-  const catalog = new SqliteCatalog(database, () => 1);
+  const database = openDatabase(":memory:", catalogSchema);
+  const catalog = new SqliteCatalog(new SqliteFile(database), () => 1);
   await catalog.holdManifest(here, { digest: index, mediaType: ociIndex, size: 1 }, [child]);
   await catalog.holdManifest(here, { digest: image, mediaType: ociManifest, size: 1 }, [child, layer]);
   return {
     database,
-    verdicts: new SqliteVerdicts(database),
-    anchors: new SqliteAnchors(database),
-    sightings: new SqliteSightings(database),
+    verdicts: new SqliteVerdicts(new SqliteFile(database)),
+    anchors: new SqliteAnchors(SqliteFile.inMemory(stateSchema)),
+    sightings: new SqliteSightings(SqliteFile.inMemory(stateSchema)),
   };
 }
 
@@ -91,7 +94,7 @@ it("outlives eviction", async () => {
   await anchors.keep(here, tag("v1"), index, 1);
   await sightings.note(here, index, tag("v1"), 5);
   await verdicts.keep(here, index, "one", {});
-  const inventory = new SqliteInventory(database);
+  const inventory = new SqliteInventory(new SqliteFile(database));
   while (!(await inventory.drop(here, index)));
   expect(await anchors.of(here, tag("v1"))).toBe(index);
   expect(await sightings.since(here, [index, ...(await verdicts.namersAnywhere(index))])).toBe(5);

@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { digestOf } from "../../../../src/oci/digest.ts";
-import { DiskBlobs, isUnreadable } from "../../../../src/store/disk/blobs.ts";
+import { DiskBlobs } from "../../../../src/store/disk/blobs.ts";
+import { isUnreadable } from "../../../../src/store/error.ts";
 import { disk } from "../../../../src/store/disk/files.ts";
 
 const broken = vi.hoisted(() => ({ open: "", stat: "", readFile: "" }));

@@ -1,0 +1,117 @@
+/** What becomes of a store that does not answer: what it does not say is not known, and what it does not take is not remembered. */
+import type { Digest } from "../oci/digest.ts";
+import type { Repository, Tag } from "../oci/reference.ts";
+import type { Catalog, HeldManifest, Listing, ManifestNature, TagRecord } from "./catalog.ts";
+import type { Health } from "./health.ts";
+import type { Visibilities, Visibility } from "./state.ts";
+
+type Noted = Pick<Health, "note">;
+
+/** What `asked` gives; undefined when the store does not answer, which its health is told. */
+async function known<T>(health: Noted, asked: Promise<T>): Promise<T | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (health.note(error) === undefined) throw error;
+    return undefined;
+  }
+}
+
+export class TolerantCatalog implements Catalog {
+  readonly #inner: Catalog;
+  readonly #health: Noted;
+
+  constructor(inner: Catalog, health: Noted) {
+    this.#inner = inner;
+    this.#health = health;
+  }
+
+  blob(repository: Repository, digest: Digest): Promise<number | undefined> {
+    return known(this.#health, this.#inner.blob(repository, digest));
+  }
+
+  blobAnywhere(digest: Digest): Promise<number | undefined> {
+    return known(this.#health, this.#inner.blobAnywhere(digest));
+  }
+
+  manifest(repository: Repository, digest: Digest): Promise<HeldManifest | undefined> {
+    return known(this.#health, this.#inner.manifest(repository, digest));
+  }
+
+  manifestAnywhere(digest: Digest): Promise<HeldManifest | undefined> {
+    return known(this.#health, this.#inner.manifestAnywhere(digest));
+  }
+
+  tag(repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
+    return known(this.#health, this.#inner.tag(repository, tag));
+  }
+
+  listing(repository: Repository, subject: string): Promise<Listing | undefined> {
+    return known(this.#health, this.#inner.listing(repository, subject));
+  }
+
+  holdBlob(repository: Repository, digest: Digest, size: number): Promise<void> {
+    return known(this.#health, this.#inner.holdBlob(repository, digest, size));
+  }
+
+  holdManifest(
+    repository: Repository,
+    manifest: HeldManifest,
+    names: readonly Digest[],
+    subject?: Digest,
+  ): Promise<void> {
+    return known(this.#health, this.#inner.holdManifest(repository, manifest, names, subject));
+  }
+
+  link(repository: Repository, digest: Digest): Promise<void> {
+    return known(this.#health, this.#inner.link(repository, digest));
+  }
+
+  resolve(
+    repository: Repository,
+    tag: Tag,
+    descriptor: HeldManifest,
+    checkedAt: number,
+    alternate?: string,
+  ): Promise<void> {
+    return known(this.#health, this.#inner.resolve(repository, tag, descriptor, checkedAt, alternate));
+  }
+
+  forgetTag(repository: Repository, tag: Tag): Promise<void> {
+    return known(this.#health, this.#inner.forgetTag(repository, tag));
+  }
+
+  forgetTagsOf(repository: Repository, digest: Digest): Promise<void> {
+    return known(this.#health, this.#inner.forgetTagsOf(repository, digest));
+  }
+
+  keepListing(repository: Repository, subject: string, listing: Listing): Promise<void> {
+    return known(this.#health, this.#inner.keepListing(repository, subject, listing));
+  }
+
+  adopt(digest: Digest, size: number, as?: ManifestNature): Promise<void> {
+    return known(this.#health, this.#inner.adopt(digest, size, as));
+  }
+
+  forget(digest: Digest): Promise<void> {
+    return known(this.#health, this.#inner.forget(digest));
+  }
+}
+
+export class TolerantVisibilities implements Visibilities {
+  readonly #inner: Visibilities;
+  readonly #health: Noted;
+
+  constructor(inner: Visibilities, health: Noted) {
+    this.#inner = inner;
+    this.#health = health;
+  }
+
+  of(repository: Repository): Promise<Visibility | undefined> {
+    return known(this.#health, this.#inner.of(repository));
+  }
+
+  mark(repository: Repository, visibility: Visibility): Promise<void> {
+    return known(this.#health, this.#inner.mark(repository, visibility));
+  }
+}
