@@ -9,17 +9,12 @@ import { parsePattern, type Pattern } from "../../../../src/oci/pattern.ts";
 import { parseRepositoryName, parseTag, type Repository, type Tag } from "../../../../src/oci/reference.ts";
 import { DiskBlobs } from "../../../../src/store/disk/blobs.ts";
 import type { EvictionReason } from "../../../../src/store/evict/candidates.ts";
-import { SqliteCatalog } from "../../../../src/store/sqlite/catalog.ts";
+import type { Catalog } from "../../../../src/store/catalog.ts";
 import type { Evicted } from "../../../../src/store/evict/evict.ts";
-import { SqliteMetadataExpiry } from "../../../../src/store/sqlite/metadataExpiry.ts";
-import { SqliteInventory } from "../../../../src/store/sqlite/inventory.ts";
 import { Pins } from "../../../../src/store/evict/pins.ts";
-import { SqlitePins } from "../../../../src/store/sqlite/state.ts";
 import { graceMs, Eviction, type EvictionOptions } from "../../../../src/store/evict/eviction.ts";
+import { memoryStore } from "../../../support/memoryStore.ts";
 import { bytesOf } from "../../../support/pieces.ts";
-import { SqliteFile } from "../../../../src/store/sqlite/file.ts";
-import { catalogSchema } from "../../../../src/store/sqlite/schema.ts";
-import { stateSchema } from "../../../../src/store/sqlite/stateSchema.ts";
 
 function repository(text: string): Repository {
   const name = parseRepositoryName(text);
@@ -45,24 +40,24 @@ type ShelfOptions = { readonly capacity?: number; readonly pins?: readonly Patte
 class Shelf {
   now = 1_000_000_000;
   readonly blobs: DiskBlobs;
-  readonly catalog: SqliteCatalog;
+  readonly catalog: Catalog;
   readonly keeper: Eviction;
   readonly evicted: Partial<Record<EvictionReason, number>> = {};
   leftovers = 0;
   whenEvicted = (): void => {};
 
   constructor(blobs: DiskBlobs, { capacity = 10_000, pins = [], ...rest }: ShelfOptions) {
-    const file = SqliteFile.inMemory(catalogSchema);
     const now = (): number => this.now;
+    const { catalog, inventory, expiry, pins: table } = memoryStore(now);
     this.blobs = blobs;
-    this.catalog = new SqliteCatalog(file, now);
+    this.catalog = catalog;
     this.keeper = new Eviction({
-      inventory: new SqliteInventory(file),
+      inventory,
       blobs,
-      hearsay: new SqliteMetadataExpiry(file),
+      hearsay: expiry,
       listAgeMs: 24 * 60 * 60_000,
       marks: { capacity, high: capacity * 0.9, low: capacity * 0.8 },
-      pins: new Pins(new SqlitePins(SqliteFile.inMemory(stateSchema)), pins, now),
+      pins: new Pins(table, pins, now),
       retention: [],
       rest: async () => {},
       leftovers: () => this.leftovers,
