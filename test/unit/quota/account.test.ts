@@ -1,17 +1,17 @@
-/** What may go, and what is said when it may not. */
+/** Which requests may be sent, and what the error says when one may not. */
 import { describe, expect, test } from "vitest";
 import { knownLimits } from "../../../src/quota/limits.ts";
 import { QuotaError } from "../../../src/quota/quota.ts";
-import { answered, heard, pull, pulls, refusal, started } from "./bucketState.ts";
+import { answered, eventsOf, pull, pulls, refusal, started } from "./bucketState.ts";
 import { requestOf, windowMs } from "./world.ts";
 
 const minute = 60_000;
 const hour = 60 * minute;
 
-describe("the ladder", () => {
-  test("goes down step by step as pulls are spent, and up as they come back, each step announced", async () => {
+describe("the state of a bucket", () => {
+  test("falls as pulls are spent and rises as they come back, with an event for each change", async () => {
     const world = await started(20);
-    const events = heard(world.account);
+    const events = eventsOf(world.account);
     expect(world.account.balance.state).toBe("ok");
     const states = [];
     for (let spent = 1; spent <= 20; spent += 1) {
@@ -45,12 +45,12 @@ describe("the ladder", () => {
     world.answer(last);
     expect(world.account.balance.state).toBe("ok");
     expect(world.account.balance.snapshot(0).remaining).toBe(14);
-    // It is not sure enough to send another pull, but well worth waiting for.
+    // Not certain enough to send another pull, but worth waiting for.
     expect(world.account.balance.tokens).toBeLessThan(1);
     expect(world.account.balance.verdict(requestOf("manifest-get"))).toBe("wait");
   });
 
-  test("only first pulls may touch the reserve, and warming stops where saving begins", async () => {
+  test("only first pulls may spend the reserve, and warming stops at `low`", async () => {
     const world = await started(20);
     const may = (reason: "pull" | "revalidate" | "warm") =>
       world.account.balance.verdict(requestOf("manifest-get", reason)) === "now";
@@ -68,7 +68,7 @@ describe("the ladder", () => {
 });
 
 describe("with nothing left", () => {
-  test("what costs nothing still goes", async () => {
+  test("requests that cost nothing are still sent", async () => {
     const world = await started(1);
     await pulls(world, 1);
     for (const kind of ["manifest-head", "blob", "token", "ping", "tags", "referrers"] as const) {
@@ -76,7 +76,7 @@ describe("with nothing left", () => {
     }
   });
 
-  test("Retry-After is when the upstream lets the next pull through, to the second", async () => {
+  test("Retry-After is when the upstream allows the next pull, to the second", async () => {
     const world = await started(3, { maxWaitMs: 0 });
     for (const pause of [2700, 12_345, 9_876]) {
       await pulls(world, 1);
@@ -106,14 +106,14 @@ describe("with nothing left", () => {
     expect(world.remaining).toBe(0);
     world.time = start + retryAfter * 1000;
     expect(world.remaining).toBe(1);
-    // Nobody can be sure of a clock that went on without us, so the upstream is asked first, which is free.
+    // The wall clock may be wrong, so a HEAD, which costs nothing, is sent first.
     expect(await pull(world)).toBe(false);
     expect(world.account.worthAsking()).toBe(true);
     await world.ask();
     expect(await pull(world)).toBe(true);
   });
 
-  test("Retry-After after a week's stop is when it will go, where nobody can say that it may go before", async () => {
+  test("Retry-After after a week's stop is when the pull is allowed, if the upstream cannot say that it is before", async () => {
     const world = await started(3, { maxWaitMs: 0 }, false);
     await pulls(world, 3);
     await world.restart(7 * 24 * hour, () => false);
@@ -188,7 +188,7 @@ describe("a 429 about pulls", () => {
     await pulls(world, 1);
   });
 
-  test("holds until its Retry-After, whatever else is said", async () => {
+  test("holds until its Retry-After, whatever other answers say", async () => {
     const world = await started(100, { maxWaitMs: 0 });
     await answered(world.account, { ...limited, headers: { ...limited.headers, "retry-after": "3600" } });
     expect(refusal(world.account).retryAfter).toBe(3600);
@@ -199,7 +199,7 @@ describe("a 429 about pulls", () => {
     expect(world.account.balance.verdict(requestOf("manifest-get"))).toBe("now");
   });
 
-  test("is forgotten when a later question shows that something is left", async () => {
+  test("ends when a later answer shows that something is left", async () => {
     const world = await started(100);
     await answered(world.account, limited);
     world.time += 10_000;
@@ -251,7 +251,7 @@ describe("a 429 about the rate of requests", () => {
 describe("a rehearsal", () => {
   test("of an empty bucket refuses what costs something, and ends by itself", async () => {
     const world = await started(20);
-    const events = heard(world.account);
+    const events = eventsOf(world.account);
     world.account.rehearse("empty", world.wall + 10 * minute);
     expect(world.account.balance.state).toBe("exhausted");
     expect(refusal(world.account)).toMatchObject({ kind: "exhausted", retryAfter: 600 });

@@ -12,7 +12,7 @@ const head = requestOf("manifest-head");
 const blob = requestOf("blob");
 const good = { status: 200, headers: {} };
 
-// Time stands still but when a test moves it, so that nothing here depends on how fast the machine is.
+// Time moves only when a test moves it: nothing here depends on the speed of the machine.
 beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date", "performance"] }));
 afterEach(() => void vi.useRealTimers());
 
@@ -32,7 +32,7 @@ async function bucket(more: Partial<BucketOptions> = {}): Promise<QuotaBucket & 
   return Object.assign(opened, { ledger });
 }
 
-/** Lets everything happen that needs no time to speak of. */
+/** Runs everything that is due now. */
 async function soon(): Promise<void> {
   await vi.advanceTimersByTimeAsync(50);
 }
@@ -43,7 +43,7 @@ interface Outcome {
   at?: number;
 }
 
-/** Takes, and says how it went as soon as that is known. */
+/** Takes, and gives the outcome as soon as it is known. */
 function take(from: QuotaBucket, ...args: Parameters<QuotaBucket["take"]>): Outcome {
   const outcome: Outcome = {};
   const over = (how: Outcome): void => void Object.assign(outcome, how, { at: Date.now() });
@@ -62,8 +62,8 @@ async function taken(from: QuotaBucket, ...args: Parameters<QuotaBucket["take"]>
   return outcome.permit;
 }
 
-describe("a request that may go", () => {
-  test("goes at once, and its pull is in the ledger before it does", async () => {
+describe("a request that may be sent", () => {
+  test("is sent at once, and its pull is in the ledger before", async () => {
     const docker = await bucket();
     const permit = await taken(docker, pull);
     expect(docker.ledger.entries).toMatchObject([{ outcome: "sent", cost: 1 }]);
@@ -80,7 +80,7 @@ describe("a request that may go", () => {
     expect(docker.snapshot()).toMatchObject({ spentInWindow: 0, inFlight: 0, waiting: 0 });
   });
 
-  test("is over once, whatever is said of it afterwards", async () => {
+  test("is settled once, whatever is reported afterwards", async () => {
     const docker = await bucket({ concurrency: 1 });
     const permit = await taken(docker, pull);
     permit.answered(good);
@@ -91,7 +91,7 @@ describe("a request that may go", () => {
     await taken(docker, blob);
   });
 
-  test("is told to those who watch, with how long it waited", async () => {
+  test("is an event, with how long it waited", async () => {
     const docker = await bucket({ concurrency: 1 });
     const events: QuotaEvent[] = [];
     const stop = docker.on((event) => void events.push(event));
@@ -114,8 +114,8 @@ describe("a request that may go", () => {
   });
 });
 
-describe("the line", () => {
-  test("lets as many through at once as are allowed", async () => {
+describe("the queue", () => {
+  test("allows as many at once as are configured", async () => {
     const docker = await bucket({ concurrency: 3 });
     const all = [pull, head, blob, blob, blob].map((asked) => take(docker, asked));
     await soon();
@@ -140,7 +140,7 @@ describe("the line", () => {
     expect(order).toEqual(["pull", "pull", "revalidate", "revalidate", "warm", "warm"]);
   });
 
-  test("is not stood in for longer than allowed, and who gives up leaves nothing behind", async () => {
+  test("ends with an error after the longest wait, and a request that leaves it leaves nothing behind", async () => {
     const docker = await bucket({ concurrency: 1 });
     const first = await taken(docker, blob);
     const late = take(docker, pull);
@@ -159,7 +159,7 @@ describe("the line", () => {
     expect(docker.snapshot()).toMatchObject({ spentInWindow: 0, inFlight: 1, waiting: 0 });
   });
 
-  test("is left at once by who is not wanted any more, without a trace", async () => {
+  test("is left at once by an aborted request, without a trace", async () => {
     const docker = await bucket({ concurrency: 1 });
     const first = await taken(docker, blob);
     const leaving = new AbortController();
@@ -178,12 +178,12 @@ describe("the line", () => {
     expect(await docker.ledger.spendBy({ by: "client", since: 0 })).toEqual([]);
   });
 
-  test("is passed even when nobody may wait", async () => {
+  test("is passed even when no wait is allowed", async () => {
     const docker = await bucket({ maxWaitMs: 0 });
     await taken(docker, pull);
   });
 
-  test("is not joined by who has left already", async () => {
+  test("is not joined by an aborted request", async () => {
     const docker = await bucket();
     await expect(docker.take(pull, AbortSignal.abort(new Error("gone")))).rejects.toThrow("gone");
     expect(docker.snapshot().waiting).toBe(0);
@@ -227,7 +227,7 @@ describe("pulls that a limit counts", () => {
     await taken(docker, head);
   });
 
-  test("are known to be refused before anything is prepared for them, and counted as refused once", async () => {
+  test("can be refused before anything is prepared for them, and count as refused once", async () => {
     const docker = await bucket({ quota: { limit: 1, windowMs: 60_000 } });
     expect(docker.refusal(pull)).toBeUndefined();
     const permit = await taken(docker, pull);
@@ -237,7 +237,7 @@ describe("pulls that a limit counts", () => {
     permit.answered(good);
   });
 
-  test("are never more than there are, however many ask at once, and nobody is refused too early", async () => {
+  test("are never more than the limit, however many come at once, and none is refused too early", async () => {
     const docker = await bucket({ quota: { limit: 30, windowMs: 600_000 }, concurrency: 20 });
     let counted = 0;
     const pulls = Array.from({ length: 60 }, async (_, index) => {
@@ -261,7 +261,7 @@ describe("pulls that a limit counts", () => {
     expect(spent.reduce((sum, row) => sum + row.refused, 0)).toBe(30);
   });
 
-  test("wait for one that comes free within their patience", async () => {
+  test("wait for one that comes free within the longest wait", async () => {
     const docker = await bucket({ quota: { limit: 1, windowMs: 10_000 } });
     const start = Date.now();
     (await taken(docker, pull)).answered(good);
@@ -273,7 +273,7 @@ describe("pulls that a limit counts", () => {
     expect((waiting.at ?? 0) - start).toBeLessThan(10_200);
   });
 
-  test("come to who is still there, when who stood before has left", async () => {
+  test("are given to the next request when an earlier one has left", async () => {
     const docker = await bucket({ quota: { limit: 1, windowMs: 10_000 } });
     (await taken(docker, pull)).answered(good);
     const leaving = new AbortController();
@@ -300,7 +300,7 @@ describe("pulls that a limit counts", () => {
     expect(docker.ledger.entries.map(({ outcome }) => outcome)).toEqual(["limited"]);
   });
 
-  test("are refused while the ledger cannot be written, and their place is free again", async () => {
+  test("are refused while the ledger cannot be written, and their place in the queue is free again", async () => {
     const docker = await bucket({ concurrency: 1 });
     docker.ledger.failure = new Error("disk full");
     const refused = take(docker, pull);
@@ -325,7 +325,7 @@ describe("an upstream that limits rates", () => {
     expect((times[2] ?? 0) - (times[1] ?? 0)).toBeGreaterThanOrEqual(990);
   });
 
-  test("lets a pull pass a revalidation that is waiting for its distance", async () => {
+  test("sends a pull before a revalidation that waits for its interval", async () => {
     const ecr = await bucket({ upstream: "public.ecr.aws" });
     const order: Reason[] = [];
     for (const reason of ["pull", "warm", "warm", "revalidate", "pull"] as const) {
@@ -336,7 +336,7 @@ describe("an upstream that limits rates", () => {
     expect(order).toEqual(["pull", "warm", "pull", "revalidate", "warm"]);
   });
 
-  test("refuses at once who would wait for too long", async () => {
+  test("refuses at once what would wait for too long", async () => {
     const ecr = await bucket({ upstream: "public.ecr.aws", maxWaitMs: 3000 });
     const all = Array.from({ length: 10 }, () => take(ecr, pull));
     await soon();
@@ -346,7 +346,7 @@ describe("an upstream that limits rates", () => {
     expect(all.filter(({ permit }) => permit)).toHaveLength(3);
   });
 
-  test("is never asked more often than its guard allows, HEADs and blobs included", async () => {
+  test("gets no more requests than its guard allows, HEADs and blobs included", async () => {
     const quay = await bucket({ upstream: "quay.io" });
     const all = Array.from({ length: 40 }, (_, index) => take(quay, index % 2 === 0 ? head : blob));
     const finish = (): void => {
@@ -363,7 +363,7 @@ describe("an upstream that limits rates", () => {
     expect(all.filter(({ permit }) => permit)).toHaveLength(40);
   });
 
-  test("that asks for a pause gets it at once, also from those in line", async () => {
+  test("that asks for a pause gets it at once, also from waiting requests", async () => {
     const docker = await bucket({ concurrency: 1 });
     const first = await taken(docker, blob);
     const waiting = [take(docker, blob), take(docker, pull)];
@@ -388,7 +388,7 @@ describe("over a restart", () => {
     expect(third.error).toMatchObject({ kind: "exhausted" });
   });
 
-  test("what is left in memory at the end is written down", async () => {
+  test("what is in memory at the end is saved", async () => {
     const ledger = new FakeLedger();
     const docker = await bucket({ ledger });
     docker.saved(3, 300);

@@ -1,11 +1,11 @@
-/** Books that are open against the model upstream, and what is done with them again and again. */
+/** A bucket at the model upstream, and what tests do with it repeatedly. */
 import { expect } from "vitest";
 import type { Account, AccountOptions } from "../../../src/quota/account.ts";
 import type { QuotaEvent } from "../../../src/quota/events.ts";
 import { QuotaError, type QuotaAnswer, type Reason, type RequestKind } from "../../../src/quota/quota.ts";
 import { requestOf, World } from "./world.ts";
 
-/** A model upstream with `limit` pulls a minute, and Hubcap's books of it. */
+/** A model upstream with `limit` pulls a minute, and its bucket. */
 export async function started(
   limit: number,
   more: Partial<AccountOptions> = {},
@@ -23,7 +23,7 @@ export async function pull(world: World, kind: RequestKind = "manifest-get"): Pr
   return flight !== undefined;
 }
 
-/** Sends pulls that must all go. */
+/** Sends pulls, all of which must be allowed. */
 export async function pulls(world: World, count: number): Promise<void> {
   for (let index = 0; index < count; index += 1) expect(await pull(world)).toBe(true);
 }
@@ -40,15 +40,15 @@ export async function answered(
   account.answered(reservation, { status: 200, headers: {}, ...answer });
 }
 
-/** Why a request may not go, which it must not. */
+/** Why a request may not be sent, which it must not. */
 export function refusal(account: Account, kind: RequestKind = "manifest-get", reason: Reason = "pull") {
   const verdict = account.balance.verdict(requestOf(kind, reason));
   if (!(verdict instanceof QuotaError)) throw new Error(`it may ${verdict}`);
   return verdict;
 }
 
-/** Everything announced from here on. */
-export function heard(account: Account): QuotaEvent[] {
+/** All events from here on. */
+export function eventsOf(account: Account): QuotaEvent[] {
   const events: QuotaEvent[] = [];
   account.on((event) => void events.push(event));
   return events;

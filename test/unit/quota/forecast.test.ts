@@ -23,7 +23,7 @@ describe("when pulls come back", () => {
     expect(freeAt(view, 5000, 1)).toBe(windowMs + 1);
     expect(freeAt(view, 5000, 2)).toBe(1000 + windowMs + 1);
     expect(fullAt(view, 5000)).toBe(2000 + windowMs + 1);
-    // What it says is what the reckoning will do.
+    // What it says is what the window will do.
     expect(window.tokens(windowMs)).toBe(0);
     expect(window.tokens(windowMs + 1)).toBe(1);
   });
@@ -35,7 +35,7 @@ describe("when pulls come back", () => {
     expect(fullAt(spent(3, []).view(10), 10)).toBeUndefined();
   });
 
-  test("at the latest a window after the upstream spoke, when others spent it", () => {
+  test("at the latest a window after the upstream answered, when others spent it", () => {
     const window = spent(3, [0]);
     const question = window.send(0, 5000);
     window.settle(question, "counted", 5000);
@@ -44,7 +44,7 @@ describe("when pulls come back", () => {
     expect(freeAt(window.view(6000), 6000, 3)).toBe(5000 + windowMs + 1);
   });
 
-  test("when a pull leaves that the upstream may not have counted when it spoke", () => {
+  test("when a pull leaves that the upstream may not have counted when it answered", () => {
     const window = new SlidingWindow({ limit: 10, windowMs });
     const question = window.send(0, 0);
     window.settle(window.send(1, 0), "doubtful", 0);
@@ -60,7 +60,7 @@ describe("when pulls come back", () => {
     const row = { id: 1, cost: 1, settledAt: 0, expectedAt: -2 * hour, counted: true };
     window.carry([row], { remaining: 0, since: 2, settledAt: 0, expectedAt: -hour });
     expect(freeAt(window.view(0), 0, 1)).toBe(4 * hour + 1);
-    // An estimate: nothing is sent on the strength of it.
+    // An estimate: nothing is sent because of it.
     expect(window.tokens(5 * hour)).toBe(0);
     expect(freeAt(window.view(5 * hour), 5 * hour, 1)).toBe(5 * hour);
   });

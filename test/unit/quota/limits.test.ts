@@ -12,7 +12,7 @@ function token(limit: string): string {
   return `e30.${Buffer.from(claims).toString("base64url")}.x`;
 }
 
-function lessons(options: Partial<LearntLimitsOptions> = {}, saved?: Partial<SavedBucket>): LearntLimits {
+function limits(options: Partial<LearntLimitsOptions> = {}, saved?: Partial<SavedBucket>): LearntLimits {
   const blank: SavedBucket = {
     time: 0,
     at: 0,
@@ -36,11 +36,11 @@ function lessons(options: Partial<LearntLimitsOptions> = {}, saved?: Partial<Sav
 }
 
 describe("until the upstream says something", () => {
-  test("the operator's word holds, else the preset's, else nothing is limited", () => {
+  test("the configured limit holds, else the known one, else nothing is limited", () => {
     const configured = { limit: 5000, windowMs: 24 * hour };
-    expect(lessons({ configured })).toMatchObject({ allowance: configured, from: "config" });
-    expect(lessons()).toMatchObject({ allowance: preset, from: "none" });
-    expect(lessons({ preset: undefined }).allowance.limit).toBeUndefined();
+    expect(limits({ configured })).toMatchObject({ allowance: configured, from: "config" });
+    expect(limits()).toMatchObject({ allowance: preset, from: "none" });
+    expect(limits({ preset: undefined }).allowance.limit).toBeUndefined();
   });
 
   test("known upstreams bring their limits", () => {
@@ -57,14 +57,14 @@ describe("until the upstream says something", () => {
 
 describe("what the upstream says", () => {
   test("replaces what was assumed", () => {
-    const learnt = lessons({ configured: { limit: 7, windowMs: hour } });
+    const learnt = limits({ configured: { limit: 7, windowMs: hour } });
     expect(learnt.readAnswer({ ...named, ...unnamed }, true, 0)).toBe(20);
     expect(learnt).toMatchObject({ allowance: { limit: 100, windowMs: hour }, from: "headers" });
     expect(learnt.source).toBe("186e63fa-abf0-4deb-a711-0dbd34c4a821");
   });
 
   test("without a window is some other limit's, such as GitLab's of requests per minute", () => {
-    const learnt = lessons();
+    const learnt = limits();
     expect(
       learnt.readAnswer({ "ratelimit-limit": "2000", "ratelimit-remaining": "1999" }, true, 0),
     ).toBeUndefined();
@@ -72,7 +72,7 @@ describe("what the upstream says", () => {
   });
 
   test("in a token holds until an answer says something", () => {
-    const learnt = lessons();
+    const learnt = limits();
     learnt.readToken(token("300"), 0);
     expect(learnt).toMatchObject({ allowance: { limit: 300, windowMs: 6 * hour }, from: "token" });
     learnt.readAnswer(named, true, 0);
@@ -83,13 +83,13 @@ describe("what the upstream says", () => {
   });
 
   test("is known after a restart", () => {
-    expect(lessons({}, { source: "192.0.2.1" })).toMatchObject({
+    expect(limits({}, { source: "192.0.2.1" })).toMatchObject({
       allowance: { limit: 50, windowMs: hour },
       from: "headers",
       source: "192.0.2.1",
     });
-    expect(lessons({}, { learntFrom: "none" }).allowance).toEqual(preset);
-    expect(lessons({ configured: { limit: 7, windowMs: hour } }, { learntFrom: "config" }).from).toBe(
+    expect(limits({}, { learntFrom: "none" }).allowance).toEqual(preset);
+    expect(limits({ configured: { limit: 7, windowMs: hour } }, { learntFrom: "config" }).from).toBe(
       "config",
     );
   });
@@ -97,7 +97,7 @@ describe("what the upstream says", () => {
 
 describe("a good answer that names an account but no limit", () => {
   test("is a paid account's: unlimited, and limited again when it says so", () => {
-    const learnt = lessons();
+    const learnt = limits();
     learnt.readAnswer(unnamed, true, 0);
     expect(learnt).toMatchObject({ allowance: { limit: undefined }, from: "headers" });
     learnt.readAnswer(named, true, 0);
@@ -105,7 +105,7 @@ describe("a good answer that names an account but no limit", () => {
   });
 
   test("says nothing where a limit was named: it may be one image that does not count", () => {
-    const learnt = lessons();
+    const learnt = limits();
     learnt.readAnswer(named, true, 0);
     learnt.readAnswer(unnamed, true, hour);
     expect(learnt.allowance.limit).toBe(100);
@@ -114,9 +114,9 @@ describe("a good answer that names an account but no limit", () => {
     expect(learnt.allowance.limit).toBeUndefined();
   });
 
-  test("never overrules the operator", () => {
+  test("never overrules the configuration", () => {
     const configured = { limit: 7, windowMs: hour };
-    const learnt = lessons({ configured });
+    const learnt = limits({ configured });
     learnt.readAnswer(unnamed, true, 100 * hour);
     expect(learnt).toMatchObject({ allowance: configured, from: "config" });
     learnt.readAnswer(named, true, 100 * hour);
@@ -124,11 +124,11 @@ describe("a good answer that names an account but no limit", () => {
     expect(learnt).toMatchObject({ allowance: configured, from: "config" });
   });
 
-  test("says nothing of anonymous use, nor when it is an error, nor when it names nobody", () => {
-    const anonymous = lessons({ hasAccount: false });
+  test("says nothing of anonymous use, nor when it is an error, nor when it names no source", () => {
+    const anonymous = limits({ hasAccount: false });
     anonymous.readAnswer(unnamed, true, 0);
     expect(anonymous.allowance).toEqual(preset);
-    const learnt = lessons();
+    const learnt = limits();
     learnt.readAnswer(unnamed, false, 0);
     learnt.readAnswer({}, true, 0);
     expect(learnt.allowance).toEqual(preset);

@@ -1,8 +1,8 @@
-/** What is written down, what is known after a restart, and what is shown of it. */
+/** What the ledger has, what is known after a restart, and what the snapshot shows of it. */
 import { describe, expect, test, vi } from "vitest";
 import { knownLimits } from "../../../src/quota/limits.ts";
 import { QuotaError } from "../../../src/quota/quota.ts";
-import { answered, heard, pull, pulls, refusal, started } from "./bucketState.ts";
+import { answered, eventsOf, pull, pulls, refusal, started } from "./bucketState.ts";
 import { requestOf, windowMs } from "./world.ts";
 
 const minute = 60_000;
@@ -28,7 +28,7 @@ describe("clocks and restarts", () => {
     expect(world.account.balance.tokens).toBe(0);
   });
 
-  test("time spent running counts after a restart, to the minute of the last tending", async () => {
+  test("time spent running counts after a restart, to the minute in which it was last saved", async () => {
     const world = await started(2, {}, false);
     await pulls(world, 2);
     world.time += windowMs + 1;
@@ -95,7 +95,7 @@ describe("clocks and restarts", () => {
 });
 
 describe("the ledger", () => {
-  test("is told again what the upstream had said before, once that had run out", async () => {
+  test("gets the upstream's answer again when it is the same as one that was void", async () => {
     const world = await started(1);
     await pulls(world, 1);
     world.time += hour;
@@ -106,7 +106,7 @@ describe("the ledger", () => {
     expect(world.account.balance.tokens).toBe(0);
   });
 
-  test("has each pull before it is sent, with who asked for it, and afterwards how it ended", async () => {
+  test("has each pull before it is sent, with its client, and afterwards how it ended", async () => {
     const world = await started(100);
     const reservation = world.account.reserve(requestOf("manifest-get", "pull", "node-7"));
     world.account.admit(reservation);
@@ -131,7 +131,7 @@ describe("the ledger", () => {
     expect(outcomes).toEqual(["absent 1", "counted 1", "counted 1", "denied 1", "denied 1", "failed 1"]);
   });
 
-  test("must outlast a power cut where the upstream never says what is left, as nobody else knows what was spent", async () => {
+  test("must outlast a power cut where the upstream never says what is left, as nothing else knows what was spent", async () => {
     const silent = await started(5, {}, false);
     await pulls(silent, 2);
     expect([...silent.ledger.lasting]).toEqual(silent.ledger.entries.map(({ id }) => id));
@@ -167,7 +167,7 @@ describe("the ledger", () => {
 
   test("that cannot be written stops what a limit counts, and says so", async () => {
     const world = await started(100);
-    const events = heard(world.account);
+    const events = eventsOf(world.account);
     world.ledger.failure = new Error("database or disk is full");
     const reservation = world.account.reserve(requestOf("manifest-get"));
     await expect(world.account.begin(reservation)).rejects.toMatchObject({ kind: "paused", retryAfter: 10 });
@@ -193,9 +193,9 @@ describe("the ledger", () => {
     expect(world.account.balance.state).toBe("unlimited");
   });
 
-  test("counts refusals by who was refused", async () => {
+  test("counts refusals by client", async () => {
     const world = await started(1);
-    const events = heard(world.account);
+    const events = eventsOf(world.account);
     await pulls(world, 1);
     const asked = requestOf("manifest-get", "pull", "node-2");
     world.account.refuse(asked, refusal(world.account));
@@ -213,7 +213,7 @@ describe("the ledger", () => {
     });
   });
 
-  test("loses the details of pulls after a day, but not who made them", async () => {
+  test("loses the details of pulls after a day, but not their clients", async () => {
     const world = await started(10);
     await pulls(world, 4);
     world.time += 24 * hour + 1;
@@ -319,7 +319,7 @@ describe("the snapshot", () => {
     });
   });
 
-  test("knows after a restart what was saved, learnt and heard", async () => {
+  test("knows after a restart what was saved, learnt and answered", async () => {
     const world = await started(20);
     await answered(world.account, { headers: { "docker-ratelimit-source": "192.0.2.1" } });
     await world.ask();
@@ -337,7 +337,7 @@ describe("the snapshot", () => {
 
   test("is sent each minute", async () => {
     const world = await started(20);
-    const events = heard(world.account);
+    const events = eventsOf(world.account);
     await world.account.maintain(2);
     expect(events).toEqual([
       { type: "sample", upstream: "docker.io", snapshot: world.account.balance.snapshot(2) },
@@ -346,7 +346,7 @@ describe("the snapshot", () => {
 });
 
 describe("a token", () => {
-  test("names the limit before anything is asked of the registry", async () => {
+  test("names the limit before the registry gets a request", async () => {
     const world = await started(20, { quota: undefined });
     const claims = JSON.stringify({
       access: [{ parameters: { pull_limit: "200", pull_limit_interval: "21600" } }],

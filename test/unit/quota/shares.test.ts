@@ -1,4 +1,4 @@
-/** A client's share of a window: off unless asked for, and never in the way of others. */
+/** A client's share of a window: off unless configured, and without effect on other clients. */
 import { expect, test } from "vitest";
 import { QuotaError, type Reason } from "../../../src/quota/quota.ts";
 import { knownLimits } from "../../../src/quota/limits.ts";
@@ -42,7 +42,7 @@ test.each([
   expect(await pulls("node-1")).toBe(expected);
 });
 
-test("whoever has had his share hears so, others pull on, and what is free stays free", async () => {
+test("a client that has spent its share is refused, others are not, and what costs nothing is still sent", async () => {
   const { world, pulls, verdict } = await open(0.25);
   await pulls("node-1");
   const refused = verdict("node-1");
@@ -65,7 +65,7 @@ test("a share comes back as it was spent, and what was not sent does not count",
   expect(await pulls("node-1", 5)).toBeGreaterThan(0);
 });
 
-test("a restart gives nobody a second share, and nobody is held back for longer", async () => {
+test("a restart gives no client a second share, and refuses none for longer", async () => {
   const { world, pulls, restart } = await open(0.25);
   expect(await pulls("node-1")).toBe(5);
   expect(await pulls("node-2", 2)).toBe(2);

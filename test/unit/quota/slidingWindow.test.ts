@@ -8,7 +8,7 @@ function reckoning(limit = 10): SlidingWindow {
   return new SlidingWindow({ limit, windowMs });
 }
 
-/** A pull that is sent, and answered later without a word about what is left. */
+/** A pull that is sent, and answered later without saying what is left. */
 function spend(
   window: SlidingWindow,
   sentAt: number,
@@ -24,7 +24,7 @@ function answer(window: SlidingWindow, row: WindowRow, remaining: number, now: n
   window.observe(row, remaining, now);
 }
 
-/** A question that costs nothing, and its answer. */
+/** A request that costs nothing, and its answer. */
 function ask(window: SlidingWindow, remaining: number, now: number): void {
   answer(window, window.send(0, now), remaining, now);
 }
@@ -102,7 +102,7 @@ describe("a long history", () => {
     expect(window.view(now).rows.length).toBeLessThan(5000 + 1600);
   });
 
-  test("does not make the forecast look at what can say nothing any more", () => {
+  test("does not make the forecast read what no longer matters", () => {
     const window = new SlidingWindow({ limit: 100_000, windowMs });
     for (let pull = 0; pull < 100_000; pull += 1) spend(window, pull * 100);
     // An hour by the second, and the window with what has left it lately one by one.
@@ -111,14 +111,14 @@ describe("a long history", () => {
 });
 
 describe("what the upstream says is left", () => {
-  test("is less than we reckon when others spend, and is believed at once", () => {
+  test("is less than we calculate when others spend, and is believed at once", () => {
     const window = reckoning(10);
     spend(window, 0);
     ask(window, 3, 10);
     expect(window.tokens(10)).toBe(3);
   });
 
-  test("is not believed when it is more than we reckon", () => {
+  test("is not believed when it is more than we calculate", () => {
     const window = reckoning(10);
     for (let pull = 0; pull < 6; pull += 1) spend(window, 0);
     ask(window, 9, 10);
@@ -145,7 +145,7 @@ describe("what the upstream says is left", () => {
     answer(window, other, 5, 10);
     answer(window, one, 6, 20);
     expect(window.tokens(20)).toBe(5);
-    // A question asked after both were answered is surely newer.
+    // A request sent after both were answered is surely newer.
     ask(window, 8, 30);
     expect(window.tokens(30)).toBe(8);
   });
@@ -161,13 +161,13 @@ describe("what the upstream says is left", () => {
     expect(window.tokens(20)).toBe(5);
   });
 
-  test("does not cover a pull that ended without a word, until a later question is answered", () => {
+  test("does not cover a pull that ended without one, until a later request is answered", () => {
     const window = reckoning(100);
     const asked = window.send(0, 0);
     const lost = window.send(1, 1);
     window.settle(lost, "doubtful", 2);
     answer(window, asked, 10, 3);
-    // The pull may have reached the upstream after the question did.
+    // The pull may have reached the upstream after the HEAD did.
     expect(window.tokens(3)).toBe(9);
     ask(window, 10, 4);
     expect(window.tokens(4)).toBe(10);
@@ -190,9 +190,9 @@ describe("what comes back to what the upstream said", () => {
     expect(window.tokens(100 + windowMs + 1)).toBe(5);
   });
 
-  test("is not what may have come back before it spoke", () => {
+  test("is not what may have come back before it answered", () => {
     const window = reckoning(10);
-    // Sent at 0 and answered at 50 s: the upstream may have let go of it at 60 s, before it was asked again.
+    // Sent at 0 and answered at 50 s: it may have expired at the upstream at 60 s, before the next request.
     answer(window, window.send(1, 0), 4, 50_000);
     ask(window, 5, 61_000);
     expect(window.tokens(110_001)).toBe(5);
@@ -217,7 +217,7 @@ describe("what comes back to what the upstream said", () => {
   test("is nothing while more may be counted than a lowered limit allows", () => {
     const window = reckoning(10);
     answer(window, window.send(1, 0), 9, 0);
-    // Others spend nine, then the limit falls to two: eight over, but all the upstream can say is nought.
+    // Others spend nine, then the limit falls to two: eight over, but all the upstream can say is 0.
     window.allowance = { limit: 2, windowMs };
     ask(window, 0, 50_000);
     expect(window.tokens(windowMs + 1)).toBe(0);
@@ -242,7 +242,7 @@ describe("after a restart", () => {
     expect(window.tokens(30_001 + windowMs)).toBe(10);
   });
 
-  test("pulls that the saved word may not cover are deducted from it", () => {
+  test("pulls that the saved answer may not cover are deducted from it", () => {
     const window = reckoning(10);
     window.carry([carried(1, 0), carried(7, 10), carried(8, 20)], {
       remaining: 5,
@@ -253,7 +253,7 @@ describe("after a restart", () => {
     expect(window.tokens(30_000)).toBe(3);
   });
 
-  test("the upstream's word makes good for time that went by unseen", () => {
+  test("the upstream's answer corrects for time that the clock stood still", () => {
     const window = reckoning(10);
     window.carry([carried(1, 0), carried(2, 10), carried(3, 20)]);
     expect(window.tokens(30)).toBe(7);
@@ -281,7 +281,7 @@ describe("after a restart", () => {
     expect(window.tokens(40)).toBe(9);
   });
 
-  test("carried pulls never come back to what the upstream says: they may have done so before it spoke", () => {
+  test("carried pulls never come back to what the upstream says: they may have done so before it answered", () => {
     const window = reckoning(10);
     window.carry([carried(1, 20_000)]);
     ask(window, 0, 20_000);
@@ -290,7 +290,7 @@ describe("after a restart", () => {
     expect(window.tokens(20_000 + windowMs + 1)).toBe(4);
   });
 
-  test("what is persisted names the first row that the word may not cover", () => {
+  test("what is persisted names the first row that the answer may not cover", () => {
     const window = reckoning(10);
     expect(window.lastAnswer(0)).toBeUndefined();
     const asked = window.send(0, 0);
@@ -307,7 +307,7 @@ describe("after a restart", () => {
   });
 });
 
-describe("what may be hoped for", () => {
+describe("what is expected", () => {
   test("is what is left if all that is in flight turns out to be covered", () => {
     const window = reckoning(30);
     const flights = Array.from({ length: 20 }, () => window.send(1, 0));

@@ -1,4 +1,4 @@
-/** What warming leaves to others: the line's head, and the part of the quota that it may not touch. */
+/** What warming leaves to others: the head of the queue, and a part of the quota. */
 import { systemClock } from "../../../src/async/clock.ts";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { openBucket, type QuotaBucket } from "../../../src/quota/bucket.ts";
@@ -40,7 +40,7 @@ function overtakable(kind: RequestKind, overtaken: AbortSignal): QuotaRequest {
   return { ...rest, purpose: { ...purpose, overtaken } };
 }
 
-test("what is overtaken leaves the line for who overtakes, with the reason, and costs nothing", async () => {
+test("an overtaken request leaves the queue with the reason and costs nothing", async () => {
   const docker = await bucket();
   const first = await taken(docker, requestOf("blob"));
   const overtaking = new AbortController();
@@ -55,13 +55,13 @@ test("what is overtaken leaves the line for who overtakes, with the reason, and 
   expect(docker.snapshot()).toMatchObject({ waiting: 0, remaining: 10, inFlight: 0 });
 });
 
-test("a token that was wanted for what is overtaken comes all the same: others wait for it too", async () => {
+test("a token for an overtaken request is fetched all the same: others wait for it too", async () => {
   const docker = await bucket();
   const permit = await taken(docker, overtakable("token", AbortSignal.abort(new Error("a client waits"))));
   permit.answered(good);
 });
 
-test("a token is wanted as soon as any pull, whoever asked for it first", async () => {
+test("a token is as urgent as a pull, whatever request began it", async () => {
   const docker = await bucket();
   const first = await taken(docker, requestOf("blob"));
   const order: string[] = [];
@@ -75,7 +75,7 @@ test("a token is wanted as soon as any pull, whoever asked for it first", async 
   expect(order).toEqual(["token", "blob"]);
 });
 
-test("warming that stands in line when the upstream says that little is left does not go any more", async () => {
+test("warming that waits when the upstream says that little is left is not sent", async () => {
   const docker = await bucket();
   const head = await taken(docker, requestOf("manifest-head"));
   const refused = docker.take(requestOf("manifest-get", "warm")).catch((error: unknown) => error);

@@ -1,4 +1,4 @@
-/** An upstream that counts, a clock that can be wrong, and a Hubcap that is killed: the model the books are held against. */
+/** The model that a bucket is checked against: an upstream that counts, a clock that can be wrong, a process that is killed. */
 import { Account, type AccountOptions, type Reservation } from "../../../src/quota/account.ts";
 import { knownLimits } from "../../../src/quota/limits.ts";
 import { parseRepositoryName } from "../../../src/oci/reference.ts";
@@ -18,7 +18,7 @@ export function requestOf(kind: RequestKind, reason: Reason = "pull", client = "
 /** A request under way. `answer` is there once the upstream has made one. */
 export interface Flight {
   readonly reservation: Reservation;
-  /** Hubcap had heard of all that others spent. */
+  /** Hubcap knew of all that others spent. */
   readonly wasInformed: boolean;
   readonly sentAt: number;
   answer: { status: number; headers: Record<string, string>; madeAt: number } | undefined;
@@ -35,7 +35,7 @@ export class World {
   readonly flights: Flight[] = [];
   readonly #hasHeaders: boolean;
   limit: number;
-  /** True time in ms: nobody in the model sees it but the upstream. */
+  /** True time in ms, which only the upstream sees. */
   time = 0;
   #wallError = 0;
   #bootedAt = 0;
@@ -100,7 +100,7 @@ export class World {
     this.#wallError += ms;
   }
 
-  /** Sends a request if Hubcap lets it go. */
+  /** Sends a request if Hubcap allows it. */
   async send(kind: RequestKind): Promise<Flight | undefined> {
     if (this.account.balance.verdict(requestOf(kind)) !== "now") return undefined;
     const wasInformed = this.#heardAt >= this.#othersAt;
@@ -150,7 +150,7 @@ export class World {
     this.account.failed(flight.reservation);
   }
 
-  /** Somebody else spends from the same account. */
+  /** Another client of the same account spends. */
   spendElsewhere(pulls: number): void {
     for (let left = Math.min(pulls, this.remaining); left > 0; left -= 1) this.#counted.push(this.time);
     this.#othersAt = this.#turn += 1;
