@@ -6,6 +6,7 @@ import { digestOf } from "../../src/oci/digest.ts";
 import { DiskBlobs } from "../../src/store/disk/blobs.ts";
 import { withMemoryCache } from "../../src/store/disk/memoryCache.ts";
 import { FakeBlobs } from "../support/fakeBlobs.ts";
+import { testStore } from "../support/testStore.ts";
 import { blobsContract } from "./blobs.contract.ts";
 
 async function onDisk(): Promise<DiskBlobs> {
@@ -17,8 +18,6 @@ describe("DiskBlobs", () => {
 });
 
 describe("DiskBlobs with the recent ones in memory", () => {
-  blobsContract(async () => withMemoryCache(await onDisk()));
-
   it("reads a blob from disk once", async () => {
     const disk = await onDisk();
     const blobs = withMemoryCache(disk);
@@ -31,6 +30,10 @@ describe("DiskBlobs with the recent ones in memory", () => {
     await blobs.remove(digest);
     expect(await blobs.read(digest, bytes.length)).toBeUndefined();
   });
+});
+
+describe("what openStore gives", () => {
+  blobsContract(async () => (await testStore()).blobs);
 });
 
 describe("FakeBlobs", () => {

@@ -23,9 +23,9 @@ function never(): never {
 }
 
 /** Runs the contract; `make` gives an empty Catalog each time. */
-export function catalogContract(make: () => Catalog): void {
+export function catalogContract(make: () => Promise<Catalog>): void {
   it("knows nothing at first", async () => {
-    const catalog = make();
+    const catalog = await make();
     expect(await catalog.blob(here, blob)).toBeUndefined();
     expect(await catalog.blobAnywhere(blob)).toBeUndefined();
     expect(await catalog.manifest(here, manifest.digest)).toBeUndefined();
@@ -35,7 +35,7 @@ export function catalogContract(make: () => Catalog): void {
   });
 
   it("holds a blob for the repository whose upstream answered, and for no other (S11)", async () => {
-    const catalog = make();
+    const catalog = await make();
     await catalog.holdBlob(here, blob, 7);
     expect(await catalog.blob(here, blob)).toBe(7);
     expect(await catalog.blobAnywhere(blob)).toBe(7);
@@ -45,7 +45,7 @@ export function catalogContract(make: () => Catalog): void {
   });
 
   it("holds a manifest for its repository, and as a blob too", async () => {
-    const catalog = make();
+    const catalog = await make();
     await catalog.holdManifest(here, manifest, [blob]);
     expect(await catalog.manifest(here, manifest.digest)).toEqual(manifest);
     expect(await catalog.manifestAnywhere(manifest.digest)).toEqual(manifest);
@@ -54,13 +54,13 @@ export function catalogContract(make: () => Catalog): void {
   });
 
   it("does not hold what a manifest only names", async () => {
-    const catalog = make();
+    const catalog = await make();
     await catalog.holdManifest(here, manifest, [blob]);
     expect(await catalog.blob(here, blob)).toBeUndefined();
   });
 
   it("gives adopted bytes to no repository before its upstream has answered for them", async () => {
-    const catalog = make();
+    const catalog = await make();
     await catalog.adopt(blob, 7);
     await catalog.adopt(manifest.digest, manifest.size, { mediaType: ociManifest, names: [blob] });
     expect(await catalog.blobAnywhere(blob)).toBe(7);
@@ -73,7 +73,7 @@ export function catalogContract(make: () => Catalog): void {
   });
 
   it("remembers what a tag meant, and the manifest that was held for it last", async () => {
-    const catalog = make();
+    const catalog = await make();
     await catalog.resolve(here, tag, manifest, 1000);
     expect(await catalog.tag(here, tag)).toEqual({
       descriptor: manifest,
@@ -101,7 +101,7 @@ export function catalogContract(make: () => Catalog): void {
   });
 
   it("keeps to the old image of a tag until one platform of the new one is held", async () => {
-    const catalog = make();
+    const catalog = await make();
     const index = { ...newer, mediaType: ociIndex };
     const child = { digest: digestOf(Buffer.from("a platform")), mediaType: ociManifest, size: 10 };
     await catalog.holdManifest(here, manifest, []);
@@ -116,7 +116,7 @@ export function catalogContract(make: () => Catalog): void {
   });
 
   it("takes an index alone for want of anything else", async () => {
-    const catalog = make();
+    const catalog = await make();
     const index = { ...newer, mediaType: ociIndex };
     await catalog.resolve(here, tag, index, 1000);
     await catalog.holdManifest(here, index, [manifest.digest]);
@@ -124,7 +124,7 @@ export function catalogContract(make: () => Catalog): void {
   });
 
   it("remembers which alternate resolved a tag, until the upstream does", async () => {
-    const catalog = make();
+    const catalog = await make();
     await catalog.resolve(here, tag, manifest, 1000, "mirror.gcr.io");
     expect((await catalog.tag(here, tag))?.alternate).toBe("mirror.gcr.io");
     await catalog.resolve(here, tag, manifest, 2000);
@@ -132,14 +132,14 @@ export function catalogContract(make: () => Catalog): void {
   });
 
   it("resolves a tag to a manifest that is held already", async () => {
-    const catalog = make();
+    const catalog = await make();
     await catalog.holdManifest(here, manifest, []);
     await catalog.resolve(here, tag, manifest, 1000);
     expect((await catalog.tag(here, tag))?.held).toEqual(manifest);
   });
 
   it("has no held manifest for a tag once its bytes are forgotten", async () => {
-    const catalog = make();
+    const catalog = await make();
     await catalog.holdManifest(here, manifest, []);
     await catalog.resolve(here, tag, manifest, 1000);
     await catalog.forget(manifest.digest);
@@ -147,7 +147,7 @@ export function catalogContract(make: () => Catalog): void {
   });
 
   it("forgets a tag, but not its manifest", async () => {
-    const catalog = make();
+    const catalog = await make();
     await catalog.holdManifest(here, manifest, []);
     await catalog.resolve(here, tag, manifest, 1000);
     await catalog.forgetTag(here, tag);
@@ -156,7 +156,7 @@ export function catalogContract(make: () => Catalog): void {
   });
 
   it("forgets the tags that mean a manifest, in its repository alone", async () => {
-    const catalog = make();
+    const catalog = await make();
     await catalog.resolve(here, tag, manifest, 1000);
     await catalog.resolve(there, tag, manifest, 1000);
     await catalog.forgetTagsOf(here, newer.digest);
@@ -167,7 +167,7 @@ export function catalogContract(make: () => Catalog): void {
   });
 
   it("forgets bytes for every repository at once", async () => {
-    const catalog = make();
+    const catalog = await make();
     await catalog.holdManifest(here, manifest, []);
     await catalog.link(there, manifest.digest);
     await catalog.forget(manifest.digest);
@@ -177,7 +177,7 @@ export function catalogContract(make: () => Catalog): void {
   });
 
   it("keeps the newest of each list", async () => {
-    const catalog = make();
+    const catalog = await make();
     await catalog.keepListing(here, "tags", { body: "[]", checkedAt: 1 });
     await catalog.keepListing(here, "tags", { body: '["a"]', checkedAt: 2 });
     expect(await catalog.listing(here, "tags")).toEqual({ body: '["a"]', checkedAt: 2 });
@@ -185,7 +185,7 @@ export function catalogContract(make: () => Catalog): void {
   });
 
   it("takes any text as a value and never as SQL (S35)", async () => {
-    const catalog = make();
+    const catalog = await make();
     const hostile = "x'); DROP TABLE blob; --";
     await catalog.keepListing(here, hostile, { body: hostile, checkedAt: 1 });
     expect((await catalog.listing(here, hostile))?.body).toBe(hostile);

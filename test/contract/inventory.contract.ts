@@ -58,15 +58,15 @@ async function dropAll({ inventory }: Shelves, place: Repository, what: Digest):
 }
 
 /** Runs the contract; `make` gives an empty store each time, whose clock is `now`. */
-export function inventoryContract(make: (now: () => number) => Shelves): void {
+export function inventoryContract(make: (now: () => number) => Promise<Shelves>): void {
   let now = 0;
-  const open = (): Shelves => {
+  const open = (): Promise<Shelves> => {
     now = 1000;
     return make(() => now);
   };
 
   it("keeps the sums of what is held", async () => {
-    const { catalog, inventory } = open();
+    const { catalog, inventory } = await open();
     expect(await inventory.totals()).toEqual({ bytes: 0, blobs: 0, manifests: 0 });
     await catalog.holdManifest(here, manifest, [layer]);
     await catalog.holdBlob(here, layer, 100);
@@ -80,7 +80,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
   });
 
   it("lists images by last use, with those that keep an image counted as used with it", async () => {
-    const { catalog, inventory } = open();
+    const { catalog, inventory } = await open();
     await catalog.holdManifest(here, index, [manifest.digest]);
     await catalog.holdManifest(here, manifest, [layer]);
     now = 2000;
@@ -106,14 +106,14 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
   });
 
   it("never makes an image older than it is", async () => {
-    const { catalog, inventory } = open();
+    const { catalog, inventory } = await open();
     await catalog.holdManifest(here, manifest, []);
     await inventory.use([{ repository: here, digest: manifest.digest, at: 10, count: 1 }], 5000);
     expect(await inventory.oldestUse()).toBe(1000);
   });
 
   it("believes no time in the future: the next use of an image brings it back, an orphan may go", async () => {
-    const { catalog, inventory } = open();
+    const { catalog, inventory } = await open();
     now = 900_000;
     await catalog.holdManifest(here, manifest, []);
     await catalog.holdBlob(here, layer, 100);
@@ -124,7 +124,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
   });
 
   it("lists images by name, page by page, with their tags", async () => {
-    const { catalog, inventory } = open();
+    const { catalog, inventory } = await open();
     await catalog.holdManifest(there, manifest, []);
     await catalog.holdManifest(here, sibling, []);
     await catalog.holdManifest(here, manifest, []);
@@ -138,7 +138,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
   });
 
   it("knows what belongs to an image, and what keeps it", async () => {
-    const { catalog, inventory } = open();
+    const { catalog, inventory } = await open();
     await catalog.holdManifest(here, index, [manifest.digest, sibling.digest]);
     await catalog.holdManifest(here, manifest, [layer]);
     await catalog.holdManifest(here, signature, [], index.digest);
@@ -153,7 +153,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
   });
 
   it("keeps a blob that any held manifest of any repository still names (R15)", async () => {
-    const shelves = open();
+    const shelves = await open();
     const { catalog, inventory } = shelves;
     await catalog.holdManifest(here, manifest, [layer, other]);
     await catalog.holdManifest(there, sibling, [layer]);
@@ -173,7 +173,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
   });
 
   it("keeps a manifest that another repository holds", async () => {
-    const shelves = open();
+    const shelves = await open();
     const { catalog, inventory } = shelves;
     await catalog.holdManifest(here, manifest, [layer]);
     await catalog.holdManifest(there, manifest, [layer]);
@@ -186,7 +186,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
   });
 
   it("drops the tags of an image with it, and only in its repository", async () => {
-    const shelves = open();
+    const shelves = await open();
     const { catalog } = shelves;
     await catalog.holdManifest(here, manifest, []);
     await catalog.holdManifest(there, manifest, []);
@@ -198,7 +198,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
   });
 
   it("drops a manifest of thousands of layers in steps, and forgets none of them", async () => {
-    const shelves = open();
+    const shelves = await open();
     const { catalog, inventory } = shelves;
     const layers = Array.from({ length: 1000 }, (_, number) => digest(`layer ${number}`));
     await catalog.holdManifest(here, manifest, layers);
@@ -210,7 +210,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
   });
 
   it("knows orphans since when they came, and forgets them once they are named", async () => {
-    const { catalog, inventory } = open();
+    const { catalog, inventory } = await open();
     await catalog.holdBlob(here, layer, 100);
     await catalog.holdManifest(here, manifest, [other]);
     await catalog.holdBlob(here, other, 50);
@@ -221,7 +221,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
   });
 
   it("does not take the layers of a lost manifest for orphans that may go at once (R17)", async () => {
-    const { catalog, inventory } = open();
+    const { catalog, inventory } = await open();
     await catalog.holdManifest(here, manifest, [layer]);
     await catalog.holdBlob(here, layer, 100);
     await catalog.forget(manifest.digest);
@@ -231,7 +231,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
   });
 
   it("tells what would come free", async () => {
-    const { catalog, inventory } = open();
+    const { catalog, inventory } = await open();
     await catalog.holdManifest(here, manifest, [layer, other]);
     await catalog.holdManifest(here, sibling, [layer]);
     await catalog.holdBlob(here, layer, 100);
@@ -242,7 +242,7 @@ export function inventoryContract(make: (now: () => number) => Shelves): void {
   });
 
   it("passes over uses of what it does not hold", async () => {
-    const { inventory } = open();
+    const { inventory } = await open();
     await inventory.use([{ repository: here, digest: layer, at: 1, count: 1 }], 5000);
     expect(await inventory.oldestUse()).toBeUndefined();
     expect(await all((after) => inventory.byUse(after, 10))).toEqual([]);

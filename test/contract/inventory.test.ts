@@ -4,13 +4,18 @@ import { digestOf } from "../../src/oci/digest.ts";
 import { SqliteCatalog } from "../../src/store/sqlite/catalog.ts";
 import { openDatabase } from "../../src/store/sqlite/database.ts";
 import { SqliteInventory } from "../../src/store/sqlite/inventory.ts";
+import { testStore } from "../support/testStore.ts";
 import { inventoryContract } from "./inventory.contract.ts";
 import { SqliteFile } from "../../src/store/sqlite/file.ts";
 import { catalogSchema } from "../../src/store/sqlite/schema.ts";
 
+describe("what openStore gives", () => {
+  inventoryContract((now) => testStore({ now }));
+});
+
 // On a machine that is fast enough, and on one on which every row takes too long.
 describe.each([Infinity, 0])("SqliteInventory in steps of at most %d ms", (sliceMs) => {
-  inventoryContract((now) => {
+  inventoryContract(async (now) => {
     const database = openDatabase(":memory:", catalogSchema);
     return {
       catalog: new SqliteCatalog(new SqliteFile(database), now),
@@ -19,7 +24,7 @@ describe.each([Infinity, 0])("SqliteInventory in steps of at most %d ms", (slice
   });
 });
 
-it("lets everybody else have their turn while it looks up what a large index has", async () => {
+it("lets other work run while it looks up what a large index has", async () => {
   const database = openDatabase(":memory:", catalogSchema);
   const catalog = new SqliteCatalog(new SqliteFile(database));
   const inventory = new SqliteInventory(new SqliteFile(database), 0);

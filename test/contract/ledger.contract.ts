@@ -29,9 +29,9 @@ const saved: SavedBucket = {
 };
 
 /** Runs the contract; `make` gives an empty Ledger each time. */
-export function ledgerContract(make: () => Ledger): void {
+export function ledgerContract(make: () => Promise<Ledger>): void {
   it("knows nothing at first", async () => {
-    const ledger = make();
+    const ledger = await make();
     expect(await ledger.rowsSince("docker.io", 0)).toEqual([]);
     expect(await ledger.latest("docker.io")).toBeUndefined();
     expect(await ledger.state("docker.io")).toBeUndefined();
@@ -39,7 +39,7 @@ export function ledgerContract(make: () => Ledger): void {
   });
 
   it("has an entry from the moment it is written, before anybody knows how it ends", async () => {
-    const ledger = make();
+    const ledger = await make();
     const id = await ledger.spend(entry(10));
     expect(await ledger.rowsSince("docker.io", 0)).toEqual([
       { id, time: 10, at: noon + 10, cost: 1, outcome: "sent", client: "node-1" },
@@ -48,7 +48,7 @@ export function ledgerContract(make: () => Ledger): void {
   });
 
   it("moves an entry to when it was settled, and to what it cost in the end", async () => {
-    const ledger = make();
+    const ledger = await make();
     const counted = await ledger.spend(entry(10));
     const limited = await ledger.spend(entry(11));
     await ledger.settle(counted, "counted", 40, 1);
@@ -60,7 +60,7 @@ export function ledgerContract(make: () => Ledger): void {
   });
 
   it("gives a bucket's rows since a time, oldest first, and no other bucket's", async () => {
-    const ledger = make();
+    const ledger = await make();
     const first = await ledger.spend(entry(30));
     await ledger.spend(entry(31, { bucket: "docker.io cluster" }));
     const second = await ledger.spend(entry(20));
@@ -70,7 +70,7 @@ export function ledgerContract(make: () => Ledger): void {
   });
 
   it("adds up by the second what need not be known one by one, as young as the youngest of it", async () => {
-    const ledger = make();
+    const ledger = await make();
     const spendAt = async (time: number, outcome: "counted" | "failed" = "counted"): Promise<number> => {
       const id = await ledger.spend(entry(time));
       await ledger.settle(id, outcome, time, 1);
@@ -91,7 +91,7 @@ export function ledgerContract(make: () => Ledger): void {
   });
 
   it("settles as failed what a killed process had sent, in its own bucket only", async () => {
-    const ledger = make();
+    const ledger = await make();
     const done = await ledger.spend(entry(10));
     await ledger.settle(done, "counted", 12, 1);
     const sent = await ledger.spend(entry(11));
@@ -109,7 +109,7 @@ export function ledgerContract(make: () => Ledger): void {
   });
 
   it("keeps the last state, unknowns included, and its time counts as seen", async () => {
-    const ledger = make();
+    const ledger = await make();
     await ledger.keep("docker.io", saved);
     expect(await ledger.state("docker.io")).toEqual(saved);
     expect(await ledger.latest("docker.io")).toBe(50);
@@ -128,7 +128,7 @@ export function ledgerContract(make: () => Ledger): void {
   });
 
   it("says who spent what and who was refused, most first", async () => {
-    const ledger = make();
+    const ledger = await make();
     await ledger.spend(entry(1));
     await ledger.spend(entry(2));
     await ledger.spend(entry(3, { client: "node-2", repository: "library/redis", reason: "warm" }));
@@ -159,7 +159,7 @@ export function ledgerContract(make: () => Ledger): void {
   });
 
   it("tells how spending went on, by slices, also of what was folded", async () => {
-    const ledger = make();
+    const ledger = await make();
     const minute = 60_000;
     const spendAt = async (time: number, more: Partial<LedgerEntry> = {}): Promise<void> =>
       ledger.settle(await ledger.spend(entry(time, more)), "counted", time, 1);
@@ -186,7 +186,7 @@ export function ledgerContract(make: () => Ledger): void {
   });
 
   it("leaves out what was spent before the time asked for", async () => {
-    const ledger = make();
+    const ledger = await make();
     await ledger.spend(entry(1));
     await ledger.spend(entry(2, { client: "node-2" }));
     const rows = await ledger.spendBy({ by: "client", since: noon + 2 });
@@ -194,7 +194,7 @@ export function ledgerContract(make: () => Ledger): void {
   });
 
   it("says the same of who spent what after folding, and has nothing left for the window", async () => {
-    const ledger = make();
+    const ledger = await make();
     for (const time of [1, 2, hour + 1])
       await ledger.settle(await ledger.spend(entry(time)), "counted", time, 1);
     await ledger.settle(await ledger.spend(entry(3, { client: "node-2" })), "limited", 3, 0);
@@ -210,7 +210,7 @@ export function ledgerContract(make: () => Ledger): void {
   });
 
   it("says the same of a busy hour while it is being folded", async () => {
-    const ledger = make();
+    const ledger = await make();
     for (let time = 1; time <= 1200; time++)
       await ledger.settle(await ledger.spend(entry(time)), "counted", time, 1);
     const asked = ledger.spendBy({ by: "client", since: noon });
@@ -219,7 +219,7 @@ export function ledgerContract(make: () => Ledger): void {
   });
 
   it("tells the same of how spending went on while a busy hour is being folded", async () => {
-    const ledger = make();
+    const ledger = await make();
     for (let time = 1; time <= 1200; time++)
       await ledger.settle(await ledger.spend(entry(time)), "counted", time, 1);
     const asked = ledger.spendOver({ upstream: "docker.io", since: noon, stepMs: hour });
@@ -228,7 +228,7 @@ export function ledgerContract(make: () => Ledger): void {
   });
 
   it("never folds what is still under way, nor another bucket's", async () => {
-    const ledger = make();
+    const ledger = await make();
     await ledger.spend(entry(1));
     const other = await ledger.spend(entry(1, { bucket: "ghcr.io" }));
     await ledger.settle(other, "counted", 1, 1);
@@ -237,7 +237,7 @@ export function ledgerContract(make: () => Ledger): void {
   });
 
   it("never gives a number twice, though rows are folded", async () => {
-    const ledger = make();
+    const ledger = await make();
     const first = await ledger.spend(entry(1));
     await ledger.settle(first, "counted", 1, 1);
     await ledger.fold("docker.io", day);
@@ -245,7 +245,7 @@ export function ledgerContract(make: () => Ledger): void {
   });
 
   it("forgets sums by the hour", async () => {
-    const ledger = make();
+    const ledger = await make();
     await ledger.refuse(entry(0));
     await ledger.refuse(entry(hour));
     await ledger.forget(noon + hour);

@@ -13,9 +13,9 @@ function never(): never {
 }
 
 /** Runs the contract; `make` gives an empty catalog and the survey of it. */
-export function surveyContract(make: () => { catalog: Catalog; survey: Survey }): void {
+export function surveyContract(make: () => Promise<{ catalog: Catalog; survey: Survey }>): void {
   it("goes through the blobs page by page", async () => {
-    const { catalog, survey } = make();
+    const { catalog, survey } = await make();
     expect(await survey.page("", 2)).toEqual([]);
     for (const digest of [third, first, second]) await catalog.adopt(digest, 7);
     expect((await survey.page("", 2)).map(({ digest }) => digest)).toEqual([first, second]);
@@ -24,7 +24,7 @@ export function surveyContract(make: () => { catalog: Catalog; survey: Survey })
   });
 
   it("finds what is held though there is no blob", async () => {
-    const { catalog, survey } = make();
+    const { catalog, survey } = await make();
     await catalog.adopt(first, 7, { mediaType: ociManifest, names: [second] });
     expect(await survey.dangling()).toEqual([]);
     await catalog.link({ upstream: "docker.io", name: "library/nginx" as never }, third);
@@ -34,7 +34,7 @@ export function surveyContract(make: () => { catalog: Catalog; survey: Survey })
   });
 
   it("remembers how far the scrub has come", async () => {
-    const { survey } = make();
+    const { survey } = await make();
     expect(await survey.scrubMark()).toBeUndefined();
     await survey.markScrub({ reached: first, beganAt: 1 });
     await survey.markScrub({ reached: second, beganAt: 2 });

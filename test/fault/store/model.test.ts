@@ -3,40 +3,22 @@
  * rotten ones with the scrub that finds them: whatever happened before, a pull gives the right bytes, fetches just what is
  * not held, and the sums are right.
  */
-import { mkdtemp, open, readdir, rm, truncate } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { cpSync } from "node:fs";
+import { open, readdir, rm, truncate } from "node:fs/promises";
 import { join } from "node:path";
-import type Database from "better-sqlite3";
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { patienceMs } from "../../../src/mirror/context.ts";
 import type { PullContext } from "../../../src/mirror/context.ts";
-import { Mirror } from "../../../src/mirror/mirror.ts";
 import { digestOf, hexOf, type Digest } from "../../../src/oci/digest.ts";
 import { blobPath } from "../../../src/oci/layout.ts";
 import { parsePattern, type Pattern } from "../../../src/oci/pattern.ts";
-import { DiskBlobs } from "../../../src/store/disk/blobs.ts";
-import { SqliteCatalog } from "../../../src/store/sqlite/catalog.ts";
-import { openDatabase } from "../../../src/store/sqlite/database.ts";
-import { Reconciler } from "../../../src/store/repair/reconcile.ts";
-import { SqliteVerdicts } from "../../../src/store/sqlite/verdicts.ts";
-import { Fills } from "../../../src/store/fill/fills.ts";
-import { Health } from "../../../src/store/health.ts";
-import { Intake } from "../../../src/store/fill/intake.ts";
-import { SqliteMetadataExpiry } from "../../../src/store/sqlite/metadataExpiry.ts";
-import { SqliteInventory } from "../../../src/store/sqlite/inventory.ts";
-import { graceMs, Eviction } from "../../../src/store/evict/eviction.ts";
-import { Pins } from "../../../src/store/evict/pins.ts";
-import { SqliteAnchors, SqlitePins, SqliteProof, SqliteSightings } from "../../../src/store/sqlite/state.ts";
+import { graceMs } from "../../../src/store/evict/eviction.ts";
 import { systemClock } from "../../../src/async/clock.ts";
 import { Scrub } from "../../../src/store/repair/scrub.ts";
-import { SqliteSurvey } from "../../../src/store/sqlite/survey.ts";
-import { Metrics } from "../../../src/telemetry/metrics.ts";
 import { ShelfUpstream, shelf, tag, versionOf, type Version } from "../../support/shelfUpstream.ts";
 import { bytesOf } from "../../support/pieces.ts";
-import { SqliteFile } from "../../../src/store/sqlite/file.ts";
-import { catalogSchema } from "../../../src/store/sqlite/schema.ts";
-import { stateSchema } from "../../../src/store/sqlite/stateSchema.ts";
+import { testMirror, testStore, type TestMirror, type TestStore } from "../../support/testStore.ts";
 
 const repositories = 4;
 const capacity = 100_000;
@@ -94,110 +76,59 @@ class Model {
   }
 }
 
-/** What is in memory. */
-interface Rooms {
-  readonly database: Database.Database;
-  readonly blobs: DiskBlobs;
-  readonly custody: Reconciler;
-  readonly fills: Fills;
-  readonly keeper: Eviction;
-  readonly mirror: Mirror;
-}
-
-async function openRooms(root: string, upstream: ShelfUpstream, now: () => number): Promise<Rooms> {
-  const database = openDatabase(join(root, "catalog.sqlite"), catalogSchema);
-  const blobs = await DiskBlobs.at(root);
-  const fills = new Fills();
-  const keeper = new Eviction({
-    inventory: new SqliteInventory(new SqliteFile(database)),
-    blobs,
-    hearsay: new SqliteMetadataExpiry(new SqliteFile(database)),
-    listAgeMs: 0,
-    marks: { capacity, high: capacity, low: capacity },
-    leftovers: () => blobs.keptInAll(),
-    pins: new Pins(new SqlitePins(SqliteFile.inMemory(stateSchema)), [], now),
-    retention: [],
-    rest: async () => {},
-    evicted: () => {},
-    failed: () => {},
-    now,
-  });
-  const catalog = new SqliteCatalog(new SqliteFile(database), now);
-  const health = new Health({ root, minFree: 0, changed: () => {} });
-  const custody = new Reconciler({ blobs, catalog });
-  const quota = { state: "unlimited", rehearsal: undefined, worthAsking: () => false } as const;
-  const mirror = new Mirror({
-    upstreams: new Map([
-      [upstream.name, { upstream, quota, whenExhausted: "hold", alternates: [] } as const],
-    ]),
-    blobs,
-    fills,
-    catalog,
-    reconciler: custody,
-    intake: new Intake({ blobs, fills, health, room: keeper.room }),
-    health,
-    used: (repository, digest) => keeper.uses.note(repository, digest),
-    freshness: { tagTtlMs: 0, staleIfErrorMs: 0, lowTtlFactor: 1 },
-    metrics: new Metrics(),
-    misses: { burst: 1_000_000, perMinute: 1, reached: () => {} },
-    policy: {
-      rules: [],
-      verify: [],
-      immutableTags: [],
-      verdicts: new SqliteVerdicts(new SqliteFile(database)),
-      anchors: new SqliteAnchors(SqliteFile.inMemory(stateSchema)),
-      sightings: new SqliteSightings(SqliteFile.inMemory(stateSchema)),
-      proof: new SqliteProof(SqliteFile.inMemory(stateSchema)),
-      tell: () => {},
-    },
-    draining: new AbortController().signal,
-    now,
-  });
-  return { database, blobs, custody, fills, keeper, mirror };
-}
-
-/** The real thing: a folder that outlives its memory. */
+/** The real thing: a folder that outlives what is in memory. */
 class Setup {
   now = 1_000_000_000;
-  readonly root: string;
-  readonly upstream: ShelfUpstream;
-  #rooms: Rooms;
-  readonly #crashed: Rooms[] = [];
+  readonly upstream = new ShelfUpstream();
+  store: TestStore;
+  readonly #opened: TestStore[] = [];
+  #parts: TestMirror;
 
-  private constructor(root: string, upstream: ShelfUpstream, rooms: Rooms) {
-    this.root = root;
-    this.upstream = upstream;
-    this.#rooms = rooms;
+  private constructor(store: TestStore) {
+    this.store = store;
+    this.#opened.push(store);
+    for (let one = 0; one < repositories; one++) this.upstream.push(one, versionOf(one, 0));
+    this.#parts = this.#open();
   }
 
   static async open(): Promise<Setup> {
-    const root = await mkdtemp(join(tmpdir(), "hubcap-model-"));
-    const upstream = new ShelfUpstream();
-    for (let one = 0; one < repositories; one++) upstream.push(one, versionOf(one, 0));
-    const setup: Setup = new Setup(root, upstream, await openRooms(root, upstream, () => setup.now));
-    return setup;
+    return new Setup(await testStore());
   }
 
-  get rooms(): Rooms {
-    return this.#rooms;
+  get parts(): TestMirror {
+    return this.#parts;
   }
 
-  /** What was in memory is left as it is, open files included. */
+  /** What was in memory is left as it is, open files included: another process finds what was on disk at that moment. */
   async crash(): Promise<void> {
-    this.#crashed.push(this.#rooms);
-    this.#rooms = await openRooms(this.root, this.upstream, () => this.now);
+    const root = `${this.store.root}-`;
+    cpSync(this.store.root, root, { recursive: true });
+    await this.#reopen(root);
   }
 
   async restart(): Promise<void> {
-    await this.#rooms.keeper.close();
-    this.#rooms.database.close();
-    this.#rooms = await openRooms(this.root, this.upstream, () => this.now);
+    const { root } = this.store;
+    await this.#parts.eviction.close();
+    await this.store.close();
+    await this.#reopen(root);
   }
 
   async close(): Promise<void> {
-    await this.#rooms.fills.idle();
-    for (const { database } of [...this.#crashed, this.#rooms]) database.close();
-    await rm(this.root, { recursive: true });
+    await this.#parts.fills.idle();
+    for (const store of this.#opened) {
+      await store.close();
+      await rm(store.root, { recursive: true, force: true });
+    }
+  }
+
+  async #reopen(root: string): Promise<void> {
+    this.store = await testStore({ root, now: () => this.now });
+    this.#opened.push(this.store);
+    this.#parts = this.#open();
+  }
+
+  #open(): TestMirror {
+    return testMirror({ store: this.store, upstream: this.upstream, capacity, now: () => this.now });
   }
 
   ask(): PullContext {
@@ -220,16 +151,16 @@ function step(name: string, run: (model: Model, setup: Setup) => Promise<void>):
     async run(model, setup) {
       setup.now += 1000;
       await run(model, setup);
-      expect(await setup.rooms.keeper.totals()).toEqual({
+      expect(await setup.parts.eviction.totals()).toEqual({
         bytes: model.bytes,
         blobs: model.blobs.size,
         manifests: model.images.size,
       });
-      const onDisk = await Array.fromAsync(setup.rooms.blobs.list());
+      const onDisk = await Array.fromAsync(setup.store.blobs.list());
       expect(new Set(onDisk.map(({ digest }) => digest))).toEqual(new Set(model.blobs.keys()));
       for (const { digest, size } of onDisk) {
         if (model.damaged.has(digest) || model.rotten.has(digest)) continue;
-        const bytes = await setup.rooms.blobs.read(digest, size);
+        const bytes = await setup.store.blobs.read(digest, size);
         expect(bytes && digestOf(bytes)).toBe(digest);
       }
     },
@@ -248,17 +179,17 @@ function pull(number: number): Step {
         (digest === version.digest && model.rotten.has(digest)),
     );
     setup.upstream.sent.length = 0;
-    const answer = await setup.rooms.mirror.manifest(shelf(number), tag, setup.ask());
+    const answer = await setup.parts.mirror.manifest(shelf(number), tag, setup.ask());
     expect(answer.bytes).toEqual(version.bytes);
     for (const [digest, bytes] of version.blobs) {
-      const { content } = await setup.rooms.mirror.blob(shelf(number), digest, setup.ask());
+      const { content } = await setup.parts.mirror.blob(shelf(number), digest, setup.ask());
       const served = await bytesOf(content);
       // Of what has rotted since it was last scrubbed, a client gets all, and refuses it for its digest.
       if (model.rotten.has(digest)) expect(served && digestOf(served)).not.toBe(digest);
       else expect(served).toEqual(bytes);
     }
-    await setup.rooms.fills.idle();
-    await setup.rooms.keeper.uses.flush();
+    await setup.parts.fills.idle();
+    await setup.parts.eviction.uses.flush();
     expect(setup.upstream.sent.toSorted()).toEqual(lacking.toSorted());
     model.images.set(version.digest, { number, version, usedAt: setup.now });
     model.blobs.set(version.digest, version.bytes.length);
@@ -273,15 +204,15 @@ function pull(number: number): Step {
 const remove = (number: number): Step =>
   step(`remove ${number}`, async (model, setup) => {
     const pattern = parsePattern(`docker.io/${shelf(number).name}`) as Pattern;
-    await setup.rooms.keeper.remove(pattern, () => {}, false);
+    await setup.parts.eviction.remove(pattern, () => {}, false);
     for (const [digest, image] of model.images) if (image.number === number) model.drop(digest);
   });
 
-/** Evicts what was unused for longest until a blob of `bytes` bytes fits. */
+/** Evicts what was unused for longest until a blob of `bytes` bytes has room. */
 const squeeze = (bytes: number): Step =>
   step(`evict for ${bytes}`, async (model, setup) => {
     setup.now += graceMs;
-    const reservation = await setup.rooms.keeper.room.reserve(bytes);
+    const reservation = await setup.parts.eviction.room.reserve(bytes);
     expect(reservation).toBeDefined();
     reservation?.release();
     if (model.bytes > capacity - bytes) model.dropOrphans();
@@ -301,7 +232,7 @@ const change = (number: number): Step =>
 
 function fileOf(setup: Setup, digest: Digest): string {
   const [, algorithm = "", hex = ""] = blobPath(digest).split("/");
-  return join(setup.root, "blobs", algorithm, hex.slice(0, 2), hex);
+  return join(setup.store.root, "blobs", algorithm, hex.slice(0, 2), hex);
 }
 
 function heldBy(model: Model, which: number): Digest | undefined {
@@ -337,10 +268,10 @@ const scrubEveryMs = 10_000;
 /** Reads everything that is held, whatever an earlier scrub has reached. */
 const scrub = (): Step =>
   step("scrub", async (model, setup) => {
-    const { database, custody } = setup.rooms;
+    const { reconciler } = setup.parts;
     const scrub = new Scrub({
-      survey: new SqliteSurvey(new SqliteFile(database)),
-      custody,
+      survey: setup.store.survey,
+      custody: reconciler,
       rate: 1e12,
       every: scrubEveryMs,
       scrubbed: () => {},
@@ -358,7 +289,7 @@ const scrub = (): Step =>
       model.quarantined.add(digest);
       model.lose(digest);
     }
-    const quarantine = await readdir(join(setup.root, "quarantine"));
+    const quarantine = await readdir(join(setup.store.root, "quarantine"));
     expect(new Set(quarantine)).toEqual(
       new Set([...model.quarantined].map((digest) => `sha256-${hexOf(digest)}`)),
     );
@@ -390,7 +321,6 @@ it(
     await fc.assert(
       fc.asyncProperty(commands, async (history) => {
         const setup = await Setup.open();
-        for (let one = 0; one < repositories; one++) setup.upstream.push(one, versionOf(one, 0));
         await setup.crash();
         try {
           await fc.asyncModelRun(() => ({ model: new Model(), real: setup }), history);

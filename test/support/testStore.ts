@@ -1,0 +1,97 @@
+/** A real store in a folder of its own, and a mirror in front of it, assembled as the composition does. */
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFinished } from "vitest";
+import { Mirror } from "../../src/mirror/mirror.ts";
+import { Eviction } from "../../src/store/evict/eviction.ts";
+import { Pins } from "../../src/store/evict/pins.ts";
+import { Fills } from "../../src/store/fill/fills.ts";
+import { Intake } from "../../src/store/fill/intake.ts";
+import { Health } from "../../src/store/health.ts";
+import { openStore, type Store } from "../../src/store/open.ts";
+import { Reconciler } from "../../src/store/repair/reconcile.ts";
+import { Metrics } from "../../src/telemetry/metrics.ts";
+import type { ShelfUpstream } from "./shelfUpstream.ts";
+
+export interface TestStoreOptions {
+  /** Default: a new folder. */
+  readonly root?: string;
+  readonly now?: () => number;
+}
+
+export interface TestStore extends Store {
+  readonly root: string;
+}
+
+/** Opens a store until the test is over, unless the test closes it before. */
+export async function testStore({ root, now }: TestStoreOptions = {}): Promise<TestStore> {
+  const folder = root ?? (await mkdtemp(join(tmpdir(), "hubcap-store-")));
+  const store = await openStore({ root: folder, ...(now && { now }) });
+  let isClosed = false;
+  const close = async (): Promise<void> => {
+    if (isClosed) return;
+    isClosed = true;
+    await store.close();
+  };
+  onTestFinished(close);
+  return { ...store, root: folder, close };
+}
+
+export interface TestMirrorOptions {
+  readonly store: TestStore;
+  readonly upstream: ShelfUpstream;
+  /** In bytes. Nothing is evicted before it is reached. */
+  readonly capacity: number;
+  readonly now: () => number;
+}
+
+export interface TestMirror {
+  readonly mirror: Mirror;
+  readonly fills: Fills;
+  readonly reconciler: Reconciler;
+  readonly eviction: Eviction;
+}
+
+/** A mirror with one upstream that has no limit, for which a tag is fresh for no time. */
+export function testMirror({ store, upstream, capacity, now }: TestMirrorOptions): TestMirror {
+  const { root, blobs, catalog, verdicts } = store;
+  const { anchors, sightings, proof } = store.state;
+  const fills = new Fills();
+  const eviction = new Eviction({
+    inventory: store.inventory,
+    blobs,
+    hearsay: store.expiry,
+    listAgeMs: 0,
+    marks: { capacity, high: capacity, low: capacity },
+    leftovers: () => blobs.keptInAll(),
+    pins: new Pins(store.state.pins, [], now),
+    retention: [],
+    rest: async () => {},
+    evicted: () => {},
+    failed: () => {},
+    now,
+  });
+  const health = new Health({ root, minFree: 0, changed: () => {} });
+  const reconciler = new Reconciler({ blobs, catalog });
+  const quota = { state: "unlimited", rehearsal: undefined, worthAsking: () => false } as const;
+  const mirror = new Mirror({
+    upstreams: new Map([
+      [upstream.name, { upstream, quota, whenExhausted: "hold", alternates: [] } as const],
+    ]),
+    blobs,
+    fills,
+    catalog,
+    reconciler,
+    intake: new Intake({ blobs, fills, health, room: eviction.room }),
+    health,
+    used: (repository, digest) => eviction.uses.note(repository, digest),
+    freshness: { tagTtlMs: 0, staleIfErrorMs: 0, lowTtlFactor: 1 },
+    metrics: new Metrics(),
+    misses: { burst: 1_000_000, perMinute: 1, reached: () => {} },
+    policy: { rules: [], verify: [], immutableTags: [], verdicts, anchors, sightings, proof, tell: () => {} },
+    draining: new AbortController().signal,
+    now,
+  });
+  return { mirror, fills, reconciler, eviction };
+}
