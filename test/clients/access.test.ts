@@ -55,7 +55,6 @@ withClient("crane", (client) => {
   it.each([
     ["a token of ours", "_token", secrets.ci],
     ["a user of the password file", "alice", secrets.alice],
-    ["an account of its own at the upstream", "dev", secrets.dev],
   ])("shows %s", async (_, user, password) => {
     const { address, image } = await open();
     const folder = await emptyFolder();

@@ -135,8 +135,8 @@ withClient("dockerd", (client) => {
     (await running.logs()).on("data", (piece: Buffer) => (said += piece.toString()));
     expect((await ask(`${statusUrl}/api/v1/quota`)).status).toBe(200);
     // What the first question needs, and the thread that writes checkpoints, which starts ten seconds later.
-    for (const room of ["http/api/api", "store/checkpointThread"]) {
-      await expect.poll(() => said).toMatch(new RegExp(`${room}\\.ts[^\\n]*accepted`));
+    for (const module of ["http/api/api", "store/sqlite/checkpointThread"]) {
+      await expect.poll(() => said).toMatch(new RegExp(`${module}\\.ts[^\\n]*accepted`));
     }
     expect(said).not.toMatch(/rejected/);
   });
