@@ -1,15 +1,15 @@
-# Hubcap as an image. The base can be any that has Node 26 and npm in it:
+# Hubcap as an image. The base can be any image with Node 26 and npm:
 #
 #   docker build -t hubcap .
 #   docker build -t hubcap --build-arg NODE_IMAGE=registry.example/node:26-slim --secret id=npmrc,src=$HOME/.npmrc .
 #
-# The secret is for packages that come from another registry than npm's own; it leaves no trace in the image.
+# The secret is for packages from another registry than npm's own; it is not stored in the image.
 ARG NODE_IMAGE=node:26-slim
 
 FROM ${NODE_IMAGE} AS build
 WORKDIR /opt/hubcap
 COPY package.json package-lock.json ./
-# No package has to run a script at installation: what is native comes built. Of the packages, only what runs is kept.
+# No package has to run a script at installation: native code comes compiled. Files that are not needed at run time are removed.
 RUN --mount=type=secret,id=npmrc,target=/root/.npmrc \
     npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error \
     && rm -rf node_modules/better-sqlite3/deps node_modules/better-sqlite3/src \
@@ -18,20 +18,20 @@ RUN --mount=type=secret,id=npmrc,target=/root/.npmrc \
 COPY LICENSE ./
 COPY config config
 COPY src src
-# --max-semi-space-size: the first room for new objects, in MiB. In V8's 16 the buffers of a download outlive it and have all of
-# the heap marked: with 2 a cold blob takes a sixth less, and what is at rest 10 MB less; a manifest takes 3 % more.
-# --no-allocation-site-pretenuring: where code allocates what lives long, as it does at the start, V8 has it allocate among old
-# objects from then on. Those of a request die with it, but only a full collection finds that, and until then they hold all that
-# they name: two starts of three answered a fifth fewer manifests. NODE_OPTIONS refuses this one, so none is given there.
-# --disable-warning: node:ffi is experimental (docs/decisions/0010-sendfile.md), which need not be said at each start.
+# --max-semi-space-size: V8's young generation, in MiB. With the default of 16, buffers of a download survive it and cause full
+# collections: with 2 a cold blob takes a sixth less, and an idle process 10 MB less; a manifest takes 3 % more.
+# --no-allocation-site-pretenuring: if objects of one allocation site live long, as at the start, V8 allocates all later ones of that
+# site in the old generation. Those of a request are then only freed by a full collection, and keep alive what they refer to: two
+# starts of three answered a fifth fewer manifests. NODE_OPTIONS refuses this option, so all are given on the command line.
+# --disable-warning: node:ffi is experimental (docs/decisions/0010-sendfile.md); Node need not warn at each start.
 ENV NODE_ARGS="--max-semi-space-size=2 --no-allocation-site-pretenuring --disable-warning=ExperimentalWarning"
 RUN mkdir -p /out/etc/hubcap /out/usr/local/bin /data \
     && cp config/hubcap.yaml /out/etc/hubcap/ \
     && printf '#!/bin/sh\nexec node %s /opt/hubcap/src/main.ts "$@"\n' "$NODE_ARGS" > /out/usr/local/bin/hubcap \
     && chmod 755 /out/usr/local/bin/hubcap
-# Node finds compiled code again by its path, by V8's options that change such code, as the second one above does, and by the user
-# who runs it. Without it a start takes twice as long, and what strips the types stays in memory: 33 MB. So what a running Hubcap
-# imports only when it is needed is named here, too.
+# Node's compile cache is keyed by path, user, and the V8 options that change compiled code, as the second one above does. Without it
+# a start takes twice as long, and the code that strips types stays in memory: 33 MB. So files that a running Hubcap imports lazily
+# are named here, too.
 USER 65532:65532
 RUN NODE_COMPILE_CACHE=.cache node $NODE_ARGS src/main.ts --version \
     && NODE_COMPILE_CACHE=.cache node $NODE_ARGS --input-type=module --eval \
@@ -50,7 +50,7 @@ LABEL org.opencontainers.image.title="Hubcap" \
       org.opencontainers.image.created="${CREATED}"
 COPY --from=build --chown=0:0 /opt/hubcap /opt/hubcap
 COPY --from=build /out /
-# Whoever runs it with another user gives it a volume which that user may write to.
+# To run it as another user, mount a volume that this user may write to.
 COPY --from=build --chown=65532:65532 /data /var/lib/hubcap
 ENV NODE_ENV=production \
     NODE_COMPILE_CACHE=/opt/hubcap/.cache \
@@ -59,7 +59,7 @@ WORKDIR /opt/hubcap
 USER 65532:65532
 VOLUME /var/lib/hubcap
 EXPOSE 5000 5001
-# Follows the environment, not the file: with another status listener there, say HUBCAP_STATUS_LISTEN or another check.
+# Uses the environment, not the file: if the file sets status.listen, set HUBCAP_STATUS_LISTEN as well, or another check.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
   CMD ["node", "-e", "const port = /\\d+$/.exec(process.env.HUBCAP_STATUS_LISTEN ?? '5001')[0]; fetch(`http://127.0.0.1:${port}/livez`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["hubcap"]
