@@ -2,7 +2,6 @@
 import type { Clock } from "../async/clock.ts";
 import { Balance, type BalanceOptions } from "./balance.ts";
 import type { QuotaEvent, QuotaListener } from "./events.ts";
-import { outcomeOf } from "./ledger.ts";
 import type { Ledger, LedgerEntry, Outcome, SavedBucket, Spender } from "./ledger.ts";
 import { costOf, readRetryAfter } from "./limits.ts";
 import type { QuotaAnswer, QuotaError, QuotaRequest } from "./quota.ts";
@@ -260,6 +259,14 @@ export class Account {
     this.#state = to;
     this.emit({ type: "state", upstream: this.#options.upstream, from, to });
   }
+}
+
+/** How a request that was answered with `status` ended. */
+function outcomeOf(status: number): Exclude<Outcome, "sent"> {
+  if (status >= 200 && status < 400) return "counted";
+  if (status === 429) return "limited";
+  if (status === 404) return "absent";
+  return status === 401 || status === 403 ? "denied" : "failed";
 }
 
 /** How long sums by the hour are kept. */

@@ -1,5 +1,5 @@
 /** What one bucket has spent and may still spend, in memory. The ledger is account.ts's concern. */
-import type { LedgerClock } from "./clock.ts";
+import { SlidingWindow, type Allowance, type LedgerClock } from "./slidingWindow.ts";
 import { freeAt } from "./forecast.ts";
 import type { SavedBucket } from "./ledger.ts";
 import { LearntLimits, costOf, type KnownLimits, type Quota } from "./limits.ts";
@@ -16,8 +16,7 @@ import {
 } from "./refusal.ts";
 import type { Restored } from "./restore.ts";
 import { snapshotOf, type BucketState, type Rehearsal, type Snapshot } from "./snapshot.ts";
-import { SlidingWindow, type Allowance, type CarriedRow } from "./slidingWindow.ts";
-import type { WindowRow } from "./windowRows.ts";
+import type { CarriedRow, WindowRow } from "./windowRows.ts";
 
 export interface BalanceOptions extends BucketName {
   readonly preset: KnownLimits;

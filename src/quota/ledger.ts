@@ -19,7 +19,7 @@ export interface Spender {
 export interface LedgerEntry extends Spender {
   /** Upstream × account. */
   readonly bucket: string;
-  /** The ledger clock's time (clock.ts), for the sliding window. */
+  /** The ledger clock's time (LedgerClock), for the sliding window. */
   readonly time: number;
   /** Pulls. */
   readonly cost: number;
@@ -153,12 +153,4 @@ export function addUp(rows: Iterable<SpentRow>, exact: number): readonly SpentRo
     sums[sums.length - 1] = { ...row, id, at, outcome, cost: last.cost + row.cost, client: null };
   }
   return sums;
-}
-
-/** How a request that was answered with `status` ended. */
-export function outcomeOf(status: number): Exclude<Outcome, "sent"> {
-  if (status >= 200 && status < 400) return "counted";
-  if (status === 429) return "limited";
-  if (status === 404) return "absent";
-  return status === 401 || status === 403 ? "denied" : "failed";
 }

@@ -1,9 +1,9 @@
 /** Reads from the ledger where the last process left a bucket. */
 import type { Clock } from "../async/clock.ts";
-import { LedgerClock } from "./clock.ts";
+import { LedgerClock, keepMs, type CarriedAnswer } from "./slidingWindow.ts";
+import type { CarriedRow } from "./windowRows.ts";
 import type { Ledger, SpentRow, SavedBucket } from "./ledger.ts";
 import type { SavedPauses } from "./pauses.ts";
-import { keepMs, type CarriedRow, type CarriedAnswer } from "./slidingWindow.ts";
 
 export interface Restored {
   readonly clock: LedgerClock;

@@ -8,7 +8,7 @@
  *
  * Age. The upstream counts a request at some moment between its sending and its answer. A row counts from the answer, so it leaves our
  * window no earlier than the upstream's; in flight it does not age. Ages come from the ledger's clock, which
- * stands still while Hubcap is down (clock.ts): no restart and no jump of the wall clock makes a row old.
+ * stands still while Hubcap is down ({@link LedgerClock}): no restart and no jump of the wall clock makes a row old.
  *
  * Order. An answer proves only what the upstream had counted when it made that answer, and answers overtake each other.
  * So sends and answers are numbered. An answer supersedes the answers that had arrived before its own request was sent;
@@ -27,7 +27,8 @@
  * calculate is believed only when rows expire.
  */
 
-import { ExpiredRows, mergeInto, type MutableRow, type WindowRow } from "./windowRows.ts";
+import { ExpiredRows, mergeInto, type CarriedRow, type MutableRow, type WindowRow } from "./windowRows.ts";
+import type { Clock } from "../async/clock.ts";
 
 /** What an upstream allows: `limit` pulls in any `windowMs` milliseconds. Without a limit all pulls are allowed. */
 export interface Allowance {
@@ -41,15 +42,6 @@ export interface CarriedAnswer {
   readonly since: number;
   readonly settledAt: number;
   readonly expectedAt: number;
-}
-
-/** What an earlier process wrote of a row. */
-export interface CarriedRow {
-  readonly id: number;
-  readonly cost: number;
-  readonly settledAt: number;
-  readonly expectedAt: number;
-  readonly counted: boolean;
 }
 
 /**
@@ -322,4 +314,34 @@ function total(rows: Iterable<WindowRow>): number {
   let cost = 0;
   for (const row of rows) cost += row.cost;
   return cost;
+}
+
+/**
+ * The ledger's own clock. A sliding window needs the age of each row, and the wall clock cannot give it: it may have been set back or forward
+ * since, or while Hubcap was down. So rows carry the time of this clock. It starts at the latest time that the ledger has
+ * seen, counts on monotonically, and stands still while nothing runs. It can only be behind the world, so a row can only
+ * be taken for younger than it is: no restart and no jump frees a pull early. The cost, a window that seems fuller than it
+ * is after a long stop, ends with the upstream's next answer.
+ */
+export class LedgerClock {
+  readonly #clock: Pick<Clock, "now" | "elapsed">;
+  readonly #start: number;
+  readonly #started: number;
+
+  /** `start` is the latest time in the ledger; a new ledger starts with the wall clock's. */
+  constructor(clock: Pick<Clock, "now" | "elapsed">, start: number) {
+    this.#clock = clock;
+    this.#start = start;
+    this.#started = clock.elapsed();
+  }
+
+  /** Whole milliseconds on the ledger's clock. */
+  time(): number {
+    return this.#start + Math.floor(this.#clock.elapsed() - this.#started);
+  }
+
+  /** The wall clock's time of `time`, as far as it is known. */
+  wall(time: number): number {
+    return this.#clock.now() + time - this.time();
+  }
 }

@@ -1,10 +1,8 @@
 /** A bucket as the status API shows it. */
 import { timestamp } from "../async/timeText.ts";
-import type { LedgerClock } from "./clock.ts";
+import type { LedgerClock, WindowView } from "./slidingWindow.ts";
 import { burnPerHour, emptyAt, fullAt } from "./forecast.ts";
 import type { LearntFrom } from "./ledger.ts";
-import type { WindowView } from "./slidingWindow.ts";
-
 /** How much is left; `unlimited` where the upstream names no limit, `unknown` before it has answered. */
 export type BucketState = "ok" | "low" | "reserve" | "exhausted" | "unlimited" | "unknown";
 

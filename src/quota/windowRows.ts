@@ -29,6 +29,15 @@ export interface MutableRow extends WindowRow {
   covered: boolean;
 }
 
+/** What an earlier process wrote of a row. */
+export interface CarriedRow {
+  readonly id: number;
+  readonly cost: number;
+  readonly settledAt: number;
+  readonly expectedAt: number;
+  readonly counted: boolean;
+}
+
 /** Adds `row` to an older one, if both were settled in the same second and they do not differ otherwise. */
 export function mergeInto(older: MutableRow | undefined, row: MutableRow): boolean {
   if (!older || Math.floor(older.settledAt / 1000) !== Math.floor(row.settledAt / 1000)) return false;

@@ -1,6 +1,5 @@
 /** What can go wrong at an upstream. The one place that knows the codes of Node, OpenSSL and undici. */
 import type { ErrorReason } from "../oci/error.ts";
-import { PrivateAddressError } from "./net/connector.ts";
 
 /** Not there · not for this account · too many requests · no answer · an answer that cannot be trusted. */
 type UpstreamErrorKind = "absent" | "denied" | "limited" | "unreachable" | "corrupt";
@@ -39,6 +38,11 @@ export class UpstreamError extends Error {
     this.status = options.status;
     this.retryAfter = options.retryAfter;
   }
+}
+
+/** A name or a literal led to an address that this upstream may not use. */
+export class PrivateAddressError extends Error {
+  override readonly name = "PrivateAddressError";
 }
 
 /** How long Docker Hub's abuse limit asks to wait, in seconds. */

@@ -17,7 +17,14 @@ import {
   type FetchedManifest,
   type ManifestHead,
 } from "./replies.ts";
-import { watchCertificates } from "./net/connector.ts";
+import {
+  watchCertificates,
+  blobConnections,
+  defaultTimeouts,
+  HttpClient,
+  type Reply,
+  type Timeouts,
+} from "./net/httpClient.ts";
 import { type Credential, Lockout } from "./auth/credential.ts";
 import { UpstreamError } from "./error.ts";
 import { Exchange, type UpstreamRequest } from "./exchange.ts";
@@ -25,7 +32,6 @@ import { Gate, type Observation, Health } from "./gate.ts";
 import { pages, tagsIn, type Page } from "./pages.ts";
 import { ConnectionPool } from "./net/connectionPool.ts";
 import { Tokens } from "./auth/token.ts";
-import { blobConnections, defaultTimeouts, HttpClient, type Reply, type Timeouts } from "./net/httpClient.ts";
 import packageJson from "../../package.json" with { type: "json" };
 
 /** What caused a request, and how long it may take. The signal ends the wait for a reply; `cancel` ends a blob's bytes. */

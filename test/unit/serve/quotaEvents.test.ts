@@ -1,7 +1,7 @@
 /** What the metrics say of a bucket is what the upstream charged for. */
 import { systemClock } from "../../../src/async/clock.ts";
 import { expect, test } from "vitest";
-import { reportQuotaEvents } from "../../../src/serve/quotaEvents.ts";
+import { reportQuotaEvents } from "../../../src/serve/upstreams.ts";
 import { openBucket } from "../../../src/quota/bucket.ts";
 import type { QuotaAnswer, Reason, RequestKind } from "../../../src/quota/quota.ts";
 import { openLog } from "../../../src/telemetry/log.ts";

@@ -1,6 +1,6 @@
 /** Which certificates an operator is told of: those of the registry and its token service, and of them the first that ends. */
 import { expect, test } from "vitest";
-import { watchCertificates } from "../../../../src/upstream/net/connector.ts";
+import { watchCertificates } from "../../../../src/upstream/net/httpClient.ts";
 
 const registry = "https://registry.example";
 const tokens = "https://tokens.example";

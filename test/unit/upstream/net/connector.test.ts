@@ -2,7 +2,7 @@ import type { LookupFunction } from "node:net";
 import { buildConnector } from "undici";
 import { describe, expect, test } from "vitest";
 import { digestOf } from "../../../../src/oci/digest.ts";
-import { guardedConnector } from "../../../../src/upstream/net/connector.ts";
+import { guardedConnector } from "../../../../src/upstream/net/httpClient.ts";
 import { makeAuthority } from "../../../support/certificates.ts";
 import { asked, manifest, nginx, reply, replyManifest, serve, upstream, type Upstreamed } from "../server.ts";
 
