@@ -2,6 +2,9 @@
  * Catalogs as earlier versions of Hubcap have written them: what is under storage.root today is opened for ever. These are
  * frozen copies, not the steps of src/store/sqlite/schema.ts: a step that somebody changes by mistake must not change them too.
  */
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
 
 /** The first schema, with one list. */
 export const schemaOne = `
@@ -51,3 +54,12 @@ CREATE TABLE listing (
 INSERT INTO listing VALUES ('docker.io', 'library/nginx', 'tags', '["1.29"]', 1);
 PRAGMA user_version = 1;
 `;
+
+/**
+ * Writes a catalog into `root` as Hubcap 75e3c9f made it, in which everything lay in one file: an image with its tag and its
+ * verdict, pins of the API and of the cluster, an anchor, a sighting, visibility, a warm job, and a ledger with seven pulls.
+ */
+export async function writeOldCatalog(root: string): Promise<void> {
+  const packed = await readFile(new URL("fixtures/catalog-7.sqlite.gz", import.meta.url));
+  await writeFile(join(root, "catalog.sqlite"), gunzipSync(packed));
+}
