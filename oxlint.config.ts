@@ -38,7 +38,15 @@ export function mayImportTypes(module: string): ReadonlySet<string> {
 
 const modules = Object.keys(mayImport);
 
-const importRules = modules.map((module) => {
+/** The store's engines are named by open.ts alone; everyone else knows their interfaces. */
+const engines = {
+  group: ["**/sqlite/**", "**/disk/**"],
+  message: "only store/open.ts names an engine of the store: use its interfaces",
+  allowTypeImports: true,
+};
+const sqlite = { group: ["better-sqlite3"], message: "only store/sqlite knows SQLite" };
+
+const importRules = modules.flatMap((module) => {
   const allowed = [module, ...(mayImport[module] ?? [])];
   const message = `${module} may import ${allowed.slice(1).join(", ") || "nothing of ours"}: see docs/architecture.md`;
   const forbidden = modules.filter((other) => !allowed.includes(other));
@@ -48,13 +56,14 @@ const importRules = modules.map((module) => {
   ];
   const pattern = (names: readonly string[], allowTypeImports: boolean) =>
     names.length > 0 ? [{ group: names.map((name) => `**/${name}/**`), message, allowTypeImports }] : [];
-  return {
-    files: [`src/${module}/**`],
+  const ruleFor = (files: readonly string[], more: readonly object[]) => ({
+    files,
     rules: {
       "no-restricted-imports": [
         "error",
         {
           patterns: [
+            ...more,
             ...pattern(onlyTypes, true),
             ...pattern(nothing, false),
             { regex: "/main\\.ts$", message: "main.ts is for the command line only" },
@@ -62,7 +71,14 @@ const importRules = modules.map((module) => {
         },
       ],
     },
-  };
+  });
+  const general = ruleFor([`src/${module}/**`], [engines, sqlite]);
+  if (module !== "store") return [general];
+  return [
+    general,
+    ruleFor(["src/store/open.ts", "src/store/disk/**"], [sqlite]),
+    ruleFor(["src/store/sqlite/**"], []),
+  ];
 });
 
 export default {

@@ -19,7 +19,15 @@ export async function fsck(options: FsckOptions): Promise<void> {
   const store = await openStoreToCheck(root, options.repair);
   try {
     const { blobs, catalog, survey, isRunning: running, flawed } = store;
-    const checked = { root, blobs, catalog, survey, custody: new Reconciler({ blobs, catalog }), running };
+    const checked = {
+      root,
+      blobs,
+      catalog,
+      survey,
+      custody: new Reconciler({ blobs, catalog }),
+      useless: () => store.useless(),
+      running,
+    };
     const findings: Finding[] = [];
     const say = (finding: Finding): void => {
       findings.push(finding);

@@ -1,7 +1,7 @@
 /** How the disk is doing: whether blobs may be written to it, and whether it has recovered since it failed. */
 import { join } from "node:path";
 import { troubleOf, type Trouble } from "./error.ts";
-import { disk, type Files } from "./disk/files.ts";
+import type { Files } from "./disk/files.ts";
 
 export interface HealthOptions {
   readonly root: string;
@@ -9,7 +9,7 @@ export interface HealthOptions {
   readonly minFree: number;
   /** Told when a trouble begins, turns into the other, or is over. */
   readonly changed: (trouble: Trouble | undefined) => void;
-  readonly files?: Files;
+  readonly files: Files;
 }
 
 export class Health {
@@ -21,7 +21,7 @@ export class Health {
 
   constructor(options: HealthOptions) {
     this.#options = options;
-    this.#files = options.files ?? disk;
+    this.#files = options.files;
   }
 
   get trouble(): Trouble | undefined {

@@ -6,6 +6,7 @@ import type { Blobs } from "./blobs.ts";
 import type { Catalog, Inventory, MetadataExpiry, Survey, Verdicts } from "./catalog.ts";
 import { DiskBlobs } from "./disk/blobs.ts";
 import { disk, type Files } from "./disk/files.ts";
+import { findLeftovers } from "./disk/leftovers.ts";
 import { withMemoryCache } from "./disk/memoryCache.ts";
 import { SqliteCatalog } from "./sqlite/catalog.ts";
 import type { SqliteFile } from "./sqlite/file.ts";
@@ -115,6 +116,8 @@ export interface StoreToCheck extends Omit<StoreReader, "inventory"> {
   readonly isRunning: boolean;
   /** Which of its databases are damaged, missing, or not proven whole; where it is to be repaired, they are replaced by now. */
   readonly flawed: readonly DatabaseFlaw[];
+  /** The paths of what was on its way in when a process ended, and is not worth keeping. */
+  useless(): Promise<readonly string[]>;
   /** The state holds as it is. */
   confirm(): Promise<void>;
 }
@@ -133,6 +136,7 @@ export async function openStoreToCheck(root: string, isToBeRepaired: boolean): P
       blobs: DiskBlobs.beside(root),
       isRunning: lock === undefined,
       flawed: files.flawed,
+      useless: async () => (await findLeftovers(join(root, "ingest"), Date.now())).useless,
       confirm: () => files.confirm(),
       async close() {
         await files.close();

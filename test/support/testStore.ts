@@ -72,7 +72,7 @@ export function testMirror({ store, upstream, capacity, now }: TestMirrorOptions
     failed: () => {},
     now,
   });
-  const health = new Health({ root, minFree: 0, changed: () => {} });
+  const health = new Health({ root, minFree: 0, changed: () => {}, files: store.files });
   const reconciler = new Reconciler({ blobs, catalog });
   const quota = { state: "unlimited", rehearsal: undefined, worthAsking: () => false } as const;
   const mirror = new Mirror({

@@ -94,6 +94,22 @@ describe("src", () => {
     expect(findCycle(imports)).toBeUndefined();
   });
 
+  test("names an engine of the store in store/open.ts alone", () => {
+    const engine = /^store\/(?:disk|sqlite)\//;
+    const naming = Object.entries(imports).filter(
+      ([file, targets]) =>
+        !engine.test(file) && targets.some((one) => !one.isType && engine.test(one.target)),
+    );
+    expect(naming.map(([file]) => file)).toEqual(["store/open.ts"]);
+  });
+
+  test("knows SQLite under store/sqlite alone", () => {
+    const knowing = files.filter((file) =>
+      readFileSync(path.join(source, file), "utf8").includes('"better-sqlite3"'),
+    );
+    expect(knowing.filter((file) => !file.startsWith("store/sqlite/"))).toEqual([]);
+  });
+
   test("has no files that are named for nothing", () => {
     expect(files.filter((file) => namelessFiles.test(path.basename(file)))).toEqual([]);
   });

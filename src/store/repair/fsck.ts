@@ -6,7 +6,6 @@ import type { Blobs } from "../blobs.ts";
 import type { Catalog } from "../catalog.ts";
 import type { Reconciler } from "./reconcile.ts";
 import type { Survey } from "../catalog.ts";
-import { findLeftovers } from "../disk/leftovers.ts";
 
 /**
  * - `corrupt`: a blob is not what its name says, or cannot be read
@@ -32,6 +31,8 @@ export interface Checked {
   readonly catalog: Catalog;
   readonly survey: Survey;
   readonly custody: Reconciler;
+  /** The paths of what was on its way in when a process ended, and is not worth keeping. */
+  readonly useless: () => Promise<readonly string[]>;
   /** Does a Hubcap run there? Then what is on its way in is no finding, and what looks like one is looked at again. */
   readonly running: boolean;
 }
@@ -116,7 +117,6 @@ async function* rows({ blobs, catalog, survey, running }: Checked): AsyncGenerat
   for (const digest of await survey.dangling()) yield { problem: "missing", what: digest };
 }
 
-async function* leftovers({ root }: Checked): AsyncGenerator<Finding> {
-  const { useless } = await findLeftovers(join(root, "ingest"), Date.now());
-  for (const path of useless) yield { problem: "leftover", what: relative(root, path) };
+async function* leftovers({ root, useless }: Checked): AsyncGenerator<Finding> {
+  for (const path of await useless()) yield { problem: "leftover", what: relative(root, path) };
 }

@@ -10,6 +10,7 @@ import type { Digest } from "../../../src/oci/digest.ts";
 import type { Repository } from "../../../src/oci/reference.ts";
 import { Reconciler } from "../../../src/store/repair/reconcile.ts";
 import { Fills } from "../../../src/store/fill/fills.ts";
+import { disk } from "../../../src/store/disk/files.ts";
 import { Health } from "../../../src/store/health.ts";
 import { Intake } from "../../../src/store/fill/intake.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";
@@ -41,7 +42,7 @@ async function open(catalog: FakeCatalog, adopt?: (fills: Fills) => Promise<unde
   upstream.push(1, versionOf(1, 0));
   const [blobs, fills] = [new FakeBlobs(), new Fills()];
   const root = await mkdtemp(join(tmpdir(), "hubcap-layers-"));
-  const health = new Health({ root, minFree: 0, changed: () => {} });
+  const health = new Health({ root, minFree: 0, changed: () => {}, files: disk });
   const custody = new Reconciler({ blobs, catalog });
   const layers = new BlobPulls({
     catalog,

@@ -8,6 +8,7 @@ import { UpstreamRequests } from "../../../src/mirror/upstreamRequests.ts";
 import { ManifestPulls } from "../../../src/mirror/manifestPull.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { Reconciler } from "../../../src/store/repair/reconcile.ts";
+import { disk } from "../../../src/store/disk/files.ts";
 import { Health } from "../../../src/store/health.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";
 import { FakeCatalog } from "../../support/fakeCatalog.ts";
@@ -28,7 +29,7 @@ async function open() {
   upstream.push(0, versionOf(0, 0));
   const [blobs, catalog, bypassed] = [new FailingBlobs(), new FakeCatalog(), [] as string[]];
   const root = await mkdtemp(join(tmpdir(), "hubcap-manifests-"));
-  const health = new Health({ root, minFree: 0, changed: () => {} });
+  const health = new Health({ root, minFree: 0, changed: () => {}, files: disk });
   const manifests = new ManifestPulls({
     catalog,
     blobs,
