@@ -81,8 +81,9 @@ export class Reply {
       return new UpstreamError("corrupt", `${url.host} sent more than the ${limit} bytes that are accepted`);
     };
     if (Number(this.headers["content-length"]) > limit) throw tooLong();
-    const late = new UpstreamError("unreachable", `${url.host} did not finish its answer in time`);
-    const cancel = this.#clock.after(withinMs, () => body.destroy(late));
+    const cancel = this.#clock.after(withinMs, () =>
+      body.destroy(new UpstreamError("unreachable", `${url.host} did not finish its answer in time`)),
+    );
     const chunks: Buffer[] = [];
     let length = 0;
     try {

@@ -21,7 +21,7 @@ describe("getBlob", () => {
     expect(server.requests[1]?.headers.range).toBeUndefined();
   });
 
-  test("from an offset, as far as the upstream goes along", async () => {
+  test("from an offset, as far as the upstream supports it", async () => {
     const { server, registry } = await registryThat(
       206,
       { "content-range": "bytes 4-9/10" },
@@ -68,7 +68,7 @@ describe("getBlob", () => {
     });
   });
 
-  test("a connection that breaks is told from an end", async () => {
+  test("a broken connection is not an end", async () => {
     const server = await serve((request, response) => {
       if (request.url === "/v2/") return reply(response, 200);
       response.writeHead(200, { "content-length": 10 });
@@ -109,7 +109,7 @@ describe("getBlob", () => {
     expect(await collect(body)).toEqual(blob);
   });
 
-  test("a caller that gives up while waiting hears its own reason, and says nothing about the upstream", async () => {
+  test("a caller that gives up gets its own reason, which is not held against the upstream", async () => {
     const server = await serve((request, response) => {
       if (request.url === "/v2/") reply(response, 200);
     });
@@ -193,7 +193,7 @@ describe("connections", () => {
     expect(statuses).toHaveLength(11);
   });
 
-  test("a server that closes every connection is asked twice at most", async () => {
+  test("a server that closes every connection gets two requests at most", async () => {
     let requests = 0;
     const server = await serveRaw((socket) => {
       socket.on("data", () => {

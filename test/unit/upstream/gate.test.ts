@@ -65,7 +65,7 @@ describe("a registry under too many requests", () => {
     expect(registry.health.failures).toBe(0);
   });
 
-  test("S37: a 429 to the question whether a repository has a blob is no yes", async () => {
+  test("S37: a 429 to a HEAD of a blob does not mean that the repository has it", async () => {
     const server = await rawRegistry(limits["with Retry-After"][0]);
     const { registry } = upstream(server.url);
     await expect(registry.headBlob(nginx, digest, asked)).rejects.toMatchObject({ kind: "limited" });
@@ -89,7 +89,7 @@ describe("quota", () => {
     await registry.headManifest(nginx, digest, asked);
   });
 
-  test("every permit is told exactly once how it went, with the answer's headers", async () => {
+  test("every permit is settled exactly once, with the answer's headers", async () => {
     let status = 200;
     const server = await serve((request, response) => {
       if (request.url === "/v2/") return reply(response, 200);

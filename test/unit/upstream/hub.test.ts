@@ -1,4 +1,4 @@
-/** The whole room against the stand-in for Docker Hub: three origins, tokens, signed addresses. */
+/** The whole module against the stand-in for Docker Hub: three origins, tokens, signed addresses. */
 import { expect, onTestFinished, test } from "vitest";
 import { readManifest } from "../../../src/oci/manifest.ts";
 import { parseTag } from "../../../src/oci/reference.ts";

@@ -19,7 +19,7 @@ async function registryThat(
   return { server, ...upstream(server.url) };
 }
 
-describe("what is asked", () => {
+describe("what is requested", () => {
   test("S24: every manifest type, in no encoding, under our own name", async () => {
     const server = await serve((_, response) => replyManifest(response));
     const { registry, bucket } = upstream(server.url);
@@ -66,14 +66,14 @@ describe("getManifest", () => {
     expect(await registry.getManifest(nginx, tag, asked)).toMatchObject({ digest });
   });
 
-  test("a manifest announced and asked for by sha512 is proven by sha512", async () => {
+  test("a manifest announced and requested by sha512 is verified by sha512", async () => {
     const sha512 = digestOf(manifest, "sha512");
     const { registry } = await registryThat(200, { ...type, "docker-content-digest": sha512 }, manifest);
     expect(await registry.getManifest(nginx, sha512, asked)).toMatchObject({ digest: sha512 });
     expect(await registry.getManifest(nginx, tag, asked)).toMatchObject({ digest: sha512 });
   });
 
-  test("S17: other bytes than asked for are not taken, whatever their header says", async () => {
+  test("S17: other bytes than requested are refused, whatever their header says", async () => {
     const other = digestOf(Buffer.from("other"));
     const { registry } = await registryThat(200, { ...type, "docker-content-digest": other }, manifest);
     await expect(registry.getManifest(nginx, other, asked)).rejects.toMatchObject({ kind: "corrupt" });
@@ -159,7 +159,7 @@ describe("headManifest", () => {
     });
   });
 
-  test("what they do not say is undefined, but a digest that was asked for is known", async () => {
+  test("what they do not say is undefined, but a requested digest is known", async () => {
     const server = await serve((request, response) => {
       if (request.url === "/v2/") return reply(response, 200);
       response.writeHead(200, { ...type, "transfer-encoding": "chunked" });
@@ -181,7 +181,7 @@ describe("headManifest", () => {
     ],
     ["405", 405, {}],
     ["501", 501, {}],
-  ])("an answer with %s tells nothing, not even that the manifest is there", async (_, status, headers) => {
+  ])("an answer with %s says nothing, not even that the manifest is there", async (_, status, headers) => {
     const { registry } = await registryThat(status, headers);
     const nothing = { mediaType: "", digest: undefined, size: undefined };
     expect(await registry.headManifest(nginx, tag, asked)).toEqual(nothing);
@@ -233,7 +233,7 @@ describe("what a status means", () => {
     });
   });
 
-  test("a refusal names the account and the repository, not the registry's words", async () => {
+  test("a refusal names the account and the repository, not the registry's reasons", async () => {
     const { registry } = await registryThat(403, {}, "internal: secret reason");
     await expect(registry.getManifest(nginx, tag, asked)).rejects.toThrow(
       "test.example denies anonymous pulls access to library/nginx, or it does not exist",

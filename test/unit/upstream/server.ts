@@ -1,4 +1,4 @@
-/** Servers for tests of the upstream room: real ones, on this machine, that remember what they were asked. */
+/** Servers for tests of upstream: real ones on this machine, that record their requests. */
 import { systemClock } from "../../../src/async/clock.ts";
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer as createHttpsServer } from "node:https";

@@ -1,4 +1,4 @@
-/** Basic: the credential goes to the registry itself, carefully while nobody knows whether it is right. */
+/** Basic: the credential is sent to the registry itself, one request at a time until it is known to be right. */
 import { expect, test } from "vitest";
 import { digestOf } from "../../../../src/oci/digest.ts";
 import { parseRepositoryName, type Repository } from "../../../../src/oci/reference.ts";
@@ -19,7 +19,7 @@ function repository(text: string): Repository {
   return { upstream: "test.example", name };
 }
 
-test("the credential goes to the registry that asks for it", async () => {
+test("the credential is sent to the registry that asks for it", async () => {
   const registry = await serve((request, response) =>
     request.headers.authorization === basic
       ? replyManifest(response)
@@ -56,7 +56,7 @@ test("a wrong password is tried once, for thirty requests at once", async () => 
   expect(registry.requests.filter(({ headers }) => headers.authorization !== undefined)).toHaveLength(1);
 });
 
-test("a right one holds up nobody once it is known to be right", async () => {
+test("a right one holds up no request once it is known to be right", async () => {
   let running = 0;
   let most = 0;
   const registry = await serve((request, response) => {

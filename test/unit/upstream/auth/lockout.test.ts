@@ -69,7 +69,7 @@ test("while a secret is not known to work, logins go one by one", async () => {
   expect(await twenty(secret)).toBe(1);
 });
 
-test("who leaves does not wait for their turn, and does not log in", async () => {
+test("an aborted request does not wait for its turn, and does not log in", async () => {
   const { lockout } = setUp();
   const { promise: first, resolve } = Promise.withResolvers<void>();
   const trial = lockout.tryLogin(secret, () => first);

@@ -62,7 +62,7 @@ function repository(text: string): Repository {
 }
 
 describe("tokens", () => {
-  test("a token service that closed an idle connection is asked once more", async () => {
+  test("a token service that closed an idle connection gets a second request", async () => {
     let told = 0;
     const { registry, service } = await hub((request, response) => {
       told += 1;
@@ -129,7 +129,7 @@ describe("tokens", () => {
     expect(service.asked).toHaveLength(2);
   });
 
-  test("R36: a token that stops working is renewed once for all who notice", async () => {
+  test("R36: a token that stops working is renewed once for all requests", async () => {
     let current = "token-1";
     const { registry, service } = await hub(
       (_, response) => reply(response, 200, {}, JSON.stringify({ token: current })),
@@ -190,7 +190,7 @@ describe("tokens", () => {
 });
 
 describe("realms", () => {
-  test("S1: a realm that is not allowed gets no request, and nobody the credential", async () => {
+  test("S1: a realm that is not allowed gets no request, and no one the credential", async () => {
     const evil = await serve((_, response) => give()(_, response));
     const registry = await serve((_, response) => challenge(response, `${evil.url}/token`));
     const { registry: client } = upstream(registry.url, {
@@ -361,7 +361,7 @@ describe("logins", () => {
     });
   });
 
-  test("an identity token goes into an OAuth2 POST", async () => {
+  test("an identity token is sent in an OAuth2 POST", async () => {
     const { registry, service } = await hub((request, response, form) => {
       expect(Object.fromEntries(form)).toEqual({
         grant_type: "refresh_token",

@@ -8,9 +8,9 @@ import type { RegistryOptions } from "../../../../src/upstream/registry.ts";
 import { asked, collect, manifest, nginx, reply, replyManifest, serve, upstream } from "../server.ts";
 
 const patient = { ...asked, signal: new AbortController().signal };
-/** For who is to be refused, and nobody is to be served after a wait. */
+/** For requests that must be refused, where none is served after a wait. */
 const soon = { timeouts: { connectionMs: 50 } };
-/** For who is to be refused beside others who are to be served. */
+/** For requests that must be refused beside others that must be served. */
 const later = { timeouts: { connectionMs: 1000 } };
 const tooMany = {
   kind: "unreachable",
@@ -22,7 +22,7 @@ function digestOfBlob(index: number): Digest {
   return digestOf(Buffer.from(`blob ${index}`));
 }
 
-/** A registry that begins every blob, and ends one when it is told to. */
+/** A registry that begins every blob, and ends one when a test does. */
 async function slowRegistry(options: Partial<RegistryOptions> = {}) {
   const open: ServerResponse[] = [];
   const server = await serve((request, response) => {
@@ -48,7 +48,7 @@ async function blobs(server: { readonly asked: string[] }, count: number): Promi
 }
 
 describe("when all connections for downloads are taken", () => {
-  test("another one takes no permit and nothing else waits for it; in the end it is told why", async () => {
+  test("another one takes no permit and nothing else waits for it; in the end its error says why", async () => {
     const { registry, bucket, get, fill } = await slowRegistry(soon);
     const streams = await fill();
     const before = bucket.taken.length;
@@ -69,7 +69,7 @@ describe("when all connections for downloads are taken", () => {
     await expect(get(101)).rejects.toMatchObject(tooMany);
   });
 
-  test("who leaves is not waited for, and takes nothing", async () => {
+  test("an aborted download takes no connection", async () => {
     const { server, get, fill } = await slowRegistry();
     const [first] = await fill();
     const leaver = new AbortController();
@@ -82,7 +82,7 @@ describe("when all connections for downloads are taken", () => {
     await blobs(server, blobConnections + 1);
   });
 
-  test("a download that goes on where it broke off is first in line, and does not give up", async () => {
+  test("a resumed download is first in the queue, and does not give up", async () => {
     const { registry, get, fill, server } = await slowRegistry(later);
     const [first, second] = await fill();
     const late = get(100);

@@ -12,7 +12,7 @@ const credential: Credential = {
   refused: () => undefined,
 };
 
-/** A registry that wants a password and sends whoever has it to `location`. */
+/** A registry that asks for a password and redirects to `location` with it. */
 async function redirecting(location: () => string, status = 307) {
   return serve((request, response) =>
     request.headers.authorization === undefined
@@ -52,7 +52,7 @@ describe("redirects", () => {
     expect(bucket.statuses("blob")).toEqual([307, 200]);
   });
 
-  test("who comes back from elsewhere shows nothing", async () => {
+  test("a request that comes back from another origin carries no credential", async () => {
     const cdn = await serve((_, response) => reply(response, 307, { location: `${registry.url}/private` }));
     const registry = await redirecting(() => `${cdn.url}/x`);
     const { registry: client } = upstream(registry.url, { credential });
@@ -71,7 +71,7 @@ describe("redirects", () => {
     expect(cdn.requests.map(({ headers }) => headers.authorization)).toEqual([undefined]);
   });
 
-  test("a 403 from a CDN is answered by asking the registry for another address, once", async () => {
+  test("a 403 from a CDN is answered by requesting another address from the registry, once", async () => {
     let given = 0;
     const cdn = await serve((request, response) =>
       request.url === "/1" ? reply(response, 403) : reply(response, 200, {}, blob),
@@ -122,7 +122,7 @@ describe("redirects", () => {
     },
   );
 
-  test("S9: addresses that a manifest names for its layers are nobody we call", async () => {
+  test("S9: addresses that a manifest names for its layers are never dialled", async () => {
     const elsewhere = await serve((_, response) => reply(response, 200, {}, blob));
     const layer = {
       mediaType: "application/vnd.oci.image.layer.v1.tar",
