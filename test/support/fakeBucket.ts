@@ -1,7 +1,7 @@
-/** A bucket that lets everything pass and remembers it, for tests of what asks it. */
+/** A bucket that permits and records all requests, for tests of its users. */
 import type { QuotaAnswer, Bucket, QuotaRequest, Permit, QuotaError } from "../../src/quota/quota.ts";
 
-/** One request that was let through, and how it was said to have gone. */
+/** One request that was permitted, and how its end was reported. */
 export interface Taken {
   readonly request: QuotaRequest;
   /** What was reported to its permit: exactly one thing, once the request is over. */
@@ -11,7 +11,7 @@ export interface Taken {
 export class FakeBucket implements Bucket {
   readonly taken: Taken[] = [];
   readonly tokens: string[] = [];
-  /** Set to refuse whatever it returns an error for. */
+  /** Set to refuse the requests for which it returns an error. */
   refuse: (request: QuotaRequest) => QuotaError | undefined = () => undefined;
 
   async take(request: QuotaRequest, signal?: AbortSignal): Promise<Permit> {
