@@ -71,7 +71,7 @@ withClient("helm", () => {
     expect(await readdir(node)).toEqual([]);
   });
 
-  it("leaves a file alone that somebody else wrote, and says which", async () => {
+  it("leaves a file alone that it did not write, and names it", async () => {
     await mkdir(join(node, "docker.io"), { recursive: true });
     await writeFile(join(node, "docker.io/hosts.toml"), "server = 'https://other.example'\n");
     const child = await agent(setups["nodes by NodePort"]);

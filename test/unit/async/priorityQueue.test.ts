@@ -9,7 +9,7 @@ test("who is not wanted any more does not get a turn", async () => {
   end();
 });
 
-test("who need not wait is let through at once, and no more of them than there is room for", async () => {
+test("runs at once what need not wait, and no more than there are tokens for", async () => {
   let tokens = 10;
   const line = new PriorityQueue({ maxConcurrent: 3, minTime: 0 }, () => tokens);
   const { signal } = new AbortController();
@@ -25,7 +25,7 @@ test("who need not wait is let through at once, and no more of them than there i
   (await turns[0])?.();
   await turns[3];
   expect(began).toEqual([1, 2, 3, 4]);
-  // Nobody overtakes those who stand in line, whatever comes free.
+  // Nothing overtakes those that are queued, whatever comes free.
   const late = line.turn(1, signal, () => void began.push(6));
   (await turns[1])?.();
   (await turns[2])?.();

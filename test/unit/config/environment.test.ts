@@ -196,7 +196,7 @@ test("a variable that could mean either of two upstreams is refused", () => {
   });
 });
 
-test("the variables that Kubernetes makes for a Service called hubcap are nobody's settings", () => {
+test("the variables that Kubernetes makes for a Service called hubcap are no settings", () => {
   const env = {
     HUBCAP_SERVICE_HOST: "10.0.0.1",
     HUBCAP_SERVICE_PORT: "5000",

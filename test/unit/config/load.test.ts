@@ -122,7 +122,7 @@ test.each([
     "verify: [{ repositories: ['ghcr.io/org/app:1'] }]",
     ["verify.0.repositories.0"],
   ],
-  ["nobody whose signature counts", "verify: [{ repositories: ['**'], cosign: {} }]", ["verify.0.cosign"]],
+  ["no signature that counts", "verify: [{ repositories: ['**'], cosign: {} }]", ["verify.0.cosign"]],
   [
     "a key that is none",
     `verify: [{ repositories: ['**'], cosign: { keys: ['${import.meta.filename}'] } }]`,
@@ -176,7 +176,7 @@ test("a known host's token realm never sees the credential for another registry 
   expect(upstreams["docker.io"]?.tokenRealms).toEqual(["https://hub.corp.example"]);
 });
 
-test("an upstream's own reserve goes before the house's", () => {
+test("an upstream's own reserve overrides the general one", () => {
   const { upstreams } = load(
     "quota: { reserve: 20% }\nupstreams: { docker.io: {}, ghcr.io: { quota: { reserve: 0% } } }",
   );

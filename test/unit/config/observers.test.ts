@@ -46,13 +46,13 @@ test.each([
 });
 
 test("headers for the collector are lines of a file, and secret", () => {
-  const headersFile = fileWith(`Authorization: Bearer ${canary}\r\nX-Scope:house\n\n`, "headers");
+  const headersFile = fileWith(`Authorization: Bearer ${canary}\r\nX-Scope:hubcap\n\n`, "headers");
   const endpoint = "http://collector.example:4318";
   const { tracing } = load(JSON.stringify({ tracing: { endpoint, headersFile, sampleRatio: "10%" } }));
   expect(tracing).toMatchObject({ endpoint: `${endpoint}/`, sampleRatio: 0.1 });
   expect(Object.entries(tracing.headersFile ?? {}).map(([name, value]) => [name, value.reveal()])).toEqual([
     ["Authorization", `Bearer ${canary}`],
-    ["X-Scope", "house"],
+    ["X-Scope", "hubcap"],
   ]);
   expect(JSON.stringify(tracing)).not.toContain(canary);
   const wrong = JSON.stringify({ tracing: { headersFile: fileWith(canary, "headers") } });

@@ -8,7 +8,7 @@ const canary = "canary-5f1d";
 /** A readable file that holds the canary among other things: this one. */
 const passwordFile = import.meta.filename;
 
-/** Tells at compile time that the upstream room takes what is loaded. */
+/** Checks at compile time that `upstream/` takes what is loaded. */
 function credentialOf(credential: object, host = "docker.io"): CredentialOptions | undefined {
   const upstreams = { "docker.io": {}, [host]: { credential } };
   return load(JSON.stringify({ upstreams })).upstreams[host]?.credential;
@@ -31,7 +31,7 @@ test.each([
 test.each([
   [{ provider: "ecr" }],
   [{ provider: "ecr", region: "eu-central-1", registryId: "123456789012" }],
-  [{ provider: "acr", accessTokenFile: passwordFile, tenant: "house.example" }],
+  [{ provider: "acr", accessTokenFile: passwordFile, tenant: "tenant.example" }],
 ])("a cloud's identity is a credential: %j", (credential) => {
   expect(credentialOf(credential)).toEqual(credential);
 });

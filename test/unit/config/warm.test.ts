@@ -39,7 +39,7 @@ test.each(["nightly", "61 3 * * *", "30 3 * *", "0 30 3 * * *", "0 0 31 2 *", "@
   },
 );
 
-test("everything else that is wrong is told at once", () => {
+test("everything else that is wrong is reported at once", () => {
   const issues = issuesOf(`
 upstreams: { docker.io: {} }
 warm:

@@ -1,4 +1,4 @@
-/** What webhooks are told: the change and the recovery, once each, however often somebody looks. */
+/** Messages of alerts: one when a problem begins and one when it ends, however often the state is reported. */
 import { expect, it } from "vitest";
 import { Alerts, type Alert, type AlertMessage } from "../../../src/telemetry/alerts.ts";
 
@@ -9,11 +9,11 @@ const disk: Alert = { event: "disk", subject: "storage", summary: "full" };
 function open(on: readonly string[] = ["quota-low", "disk"]) {
   const sent: AlertMessage[] = [];
   const webhook = { send: (message: AlertMessage) => void sent.push(message) };
-  const alerts = new Alerts([{ webhook, on, minIntervalMs: 5 * minute }], "house");
+  const alerts = new Alerts([{ webhook, on, minIntervalMs: 5 * minute }], "hubcap-0");
   return { alerts, said: () => sent.splice(0).map(({ event, state }) => `${event} ${state}`), sent };
 }
 
-it("a change is told once, and so is its end, with when it began", () => {
+it("sends one message when a problem begins and one when it ends, with when it began", () => {
   const { alerts, sent, said } = open();
   alerts.report([], 0);
   for (const at of [1, 2, 3]) alerts.report([low], at * minute);
@@ -23,7 +23,7 @@ it("a change is told once, and so is its end, with when it began", () => {
       state: "firing",
       since: "1970-01-01T00:01:00.000Z",
       at: "1970-01-01T00:01:00.000Z",
-      instance: "house",
+      instance: "hubcap-0",
     },
   ]);
   alerts.report([low, disk], 20 * minute);
@@ -33,7 +33,7 @@ it("a change is told once, and so is its end, with when it began", () => {
   expect(said()).toEqual(["quota-low firing", "disk firing", "quota-low resolved"]);
 });
 
-it("what comes and goes is told once in its interval, as it then is", () => {
+it("sends at most one message in the interval, with the state at its end", () => {
   const { alerts, said } = open();
   alerts.report([low], 0);
   for (let second = 10; second < 300; second += 10) alerts.report(second % 20 ? [low] : [], second * 1000);
@@ -46,7 +46,7 @@ it("what comes and goes is told once in its interval, as it then is", () => {
   expect(said()).toEqual(["quota-low firing"]);
 });
 
-it("a hook hears only of what it asked for, and a clock that went back silences nobody", () => {
+it("a hook gets only the events it asked for, also after the clock went back", () => {
   const { alerts, said } = open(["disk"]);
   alerts.report([low, disk], 100 * minute);
   alerts.report([], 10 * minute);

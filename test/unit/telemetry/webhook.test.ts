@@ -1,4 +1,4 @@
-/** Messages to webhooks: in order, again when they fail, given up some time, and never with the address in what is told. */
+/** Messages to webhooks: in order, retried when they fail, given up at some time, and never with the address in a report. */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { AlertMessage } from "../../../src/telemetry/alerts.ts";
 import {
@@ -31,7 +31,7 @@ function message(subject: string): AlertMessage {
     state: "firing",
     since: at,
     at,
-    instance: "house",
+    instance: "hubcap-0",
   };
 }
 
@@ -88,9 +88,9 @@ it("speaks to Slack as Slack reads it", async () => {
   webhook.send(message("storage"));
   await expect.poll(() => ended).toHaveBeenCalledOnce();
   expect(server.posted[0]?.body).toEqual({
-    text: "Hubcap house: *disk* of storage: It is &lt;full&gt; &amp; sad.",
+    text: "Hubcap hubcap-0: *disk* of storage: It is &lt;full&gt; &amp; sad.",
   });
   expect(slackMessage({ ...message("storage"), state: "resolved" }).text).toBe(
-    "Hubcap house: *disk* of storage is over.",
+    "Hubcap hubcap-0: *disk* of storage is over.",
   );
 });

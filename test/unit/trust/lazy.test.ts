@@ -1,4 +1,4 @@
-/** What proves signatures weighs a few megabytes, and nobody carries it who asks for none. */
+/** The libraries that verify signatures take a few megabytes: they are loaded only if they are needed. */
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
