@@ -12,6 +12,7 @@ import {
   type Spender,
   type SpentRow,
   type SavedBucket,
+  type Unproven,
 } from "../../src/quota/ledger.ts";
 
 const hourMs = 60 * 60 * 1000;
@@ -30,6 +31,9 @@ export class FakeLedger implements Ledger {
   readonly lasting = new Set<number>();
   /** Set to make every write reject with it, as a full disk does. */
   failure: Error | undefined;
+  /** Set for a ledger that came from a backup. */
+  isRestored = false;
+  #unproven: Unproven | undefined;
   readonly #states = new Map<string, SavedBucket>();
   #sums: Sum[] = [];
   #lastId = 0;
@@ -145,8 +149,8 @@ export class FakeLedger implements Ledger {
     this.#sums = this.#sums.filter((sum) => hourOf(sum.at) >= at);
   }
 
-  async unproven(): Promise<undefined> {
-    return undefined;
+  async unproven(_bucket: string, time: number, at: number): Promise<Unproven | undefined> {
+    return this.isRestored ? (this.#unproven ??= { time, at }) : undefined;
   }
 
   #write(): void {

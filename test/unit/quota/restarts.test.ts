@@ -361,3 +361,39 @@ describe("a token", () => {
     expect(world.account.balance.snapshot(0)).toMatchObject({ limit: 200 });
   });
 });
+
+describe("a ledger that came from a backup", () => {
+  /** Five of twenty pulls were spent, of which the ledger that was restored knows nothing. */
+  async function restored(hasHeaders: boolean) {
+    const world = await started(20, {}, hasHeaders);
+    await pulls(world, 5);
+    world.ledger.entries.length = 0;
+    world.ledger.isRestored = true;
+    await world.restart(0, () => true);
+    return world;
+  }
+
+  test("lets no pull be sent before the upstream has said what is left, for which it asks at once", async () => {
+    const world = await restored(true);
+    expect(world.account.balance.state).toBe("exhausted");
+    expect(refusal(world.account).kind).toBe("exhausted");
+    expect(world.account.worthAsking()).toBe(true);
+    world.time += 100;
+    await world.ask();
+    expect(world.account.balance.tokens).toBe(15);
+    world.time += 1000;
+    await world.account.close();
+    await world.restart(0, () => true);
+    expect(world.account.balance.tokens).toBe(15);
+  });
+
+  test("lets none be sent for one window where the upstream never says, however often Hubcap starts", async () => {
+    const world = await restored(false);
+    world.time += windowMs / 2;
+    await world.account.maintain(0);
+    await world.restart(0, () => true);
+    expect(world.account.balance.tokens).toBe(0);
+    world.time += windowMs / 2 + 1;
+    expect(world.account.balance.tokens).toBe(20);
+  });
+});
