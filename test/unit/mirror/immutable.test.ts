@@ -41,6 +41,10 @@ function open(more: Partial<Pick<State, "anchors" | "proof">> = {}, isProven = f
   return { catalog, anchors, pull, asked };
 }
 
+function fail(): never {
+  throw new StoreUnavailableError("failing");
+}
+
 describe("a tag that the restored state does not know", () => {
   it("means what the catalog served last, whatever the upstream has said since", async () => {
     const { catalog, anchors, pull } = open();
@@ -66,9 +70,6 @@ describe("a tag that the restored state does not know", () => {
   });
 
   it("is treated alike while the store does not answer", async () => {
-    const fail = (): never => {
-      throw new StoreUnavailableError("failing");
-    };
     const anchors = { of: async () => fail(), keep: async () => fail(), prune: async () => fail() };
     const { catalog, pull } = open({
       anchors,

@@ -362,17 +362,17 @@ describe("a token", () => {
   });
 });
 
-describe("a ledger that came from a backup", () => {
-  /** Five of twenty pulls were spent, of which the ledger that was restored knows nothing. */
-  async function restored(hasHeaders: boolean) {
-    const world = await started(20, {}, hasHeaders);
-    await pulls(world, 5);
-    world.ledger.entries.length = 0;
-    world.ledger.isRestored = true;
-    await world.restart(0, () => true);
-    return world;
-  }
+/** Five of twenty pulls were spent, of which the ledger that was restored knows nothing. */
+async function restored(hasHeaders: boolean) {
+  const world = await started(20, {}, hasHeaders);
+  await pulls(world, 5);
+  world.ledger.entries.length = 0;
+  world.ledger.isRestored = true;
+  await world.restart(0, () => true);
+  return world;
+}
 
+describe("a ledger that came from a backup", () => {
   test("lets no pull be sent before the upstream has said what is left, for which it asks at once", async () => {
     const world = await restored(true);
     expect(world.account.balance.state).toBe("exhausted");
