@@ -4,7 +4,7 @@ import { secretFile } from "./files.ts";
 import type { Report } from "./issue.ts";
 import { duration, secret } from "./values.ts";
 
-/** What a webhook can be told of; docs/operations.md says when. */
+/** The events that can be sent to a webhook; docs/operations.md says when. */
 export const alertNames = [
   "quota-low",
   "quota-exhausted",

@@ -125,7 +125,7 @@ const values = z
   })
   .partial();
 
-/** What the chart sets itself, so that a value would do nothing, or would be found in a ConfigMap that everybody reads. */
+/** What the chart sets itself, so that a value would do nothing, or would be in a ConfigMap, which is not secret. */
 const chartsOwn = ["registry.listen", "registry.tls", "status.listen", "status.tls", "storage.root"];
 
 /** The JSON Schema of the chart's values, in the draft that every Helm reads. */

@@ -73,7 +73,7 @@ function isDecidedByOne({ access, policy, verify, tracing }: Settings): boolean 
   );
 }
 
-/** A rule that can never fit is a mistake, and here one that may open a door. */
+/** A rule that can never match is a mistake, and here one that may let clients in. */
 function checkAccess(
   { access, identities, registry }: Settings,
   hosts: readonly string[],

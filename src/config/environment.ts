@@ -7,7 +7,7 @@ import { readYaml } from "./yaml.ts";
 
 /**
  * Kubernetes puts the addresses of a namespace's Services into every pod. A Service called `hubcap` or `hubcap-status`
- * makes names like these, and they are nobody's settings.
+ * makes names like these, and they are no settings.
  */
 const serviceLink =
   /_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/;

@@ -9,7 +9,7 @@ export interface Issue {
   readonly expected: string;
 }
 
-/** Tells of what is wrong at a path of the written configuration. */
+/** Reports what is wrong at a path of the written configuration. */
 export type Report = (path: readonly string[], expected: string) => void;
 
 /** The configuration cannot be used; the message lists every issue on a line of its own. */

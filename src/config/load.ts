@@ -32,7 +32,7 @@ export interface Sources extends Known {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-/** The configuration: environment goes before file, file before default. Throws ConfigError with every issue. */
+/** The configuration: the environment overrides the file, and the file the default. @throws ConfigError with every issue */
 export function loadConfig(sources: Sources): Config {
   const written = readTree(sources.file);
   const { used, issues } = applyEnvironment(written, sources.env, Object.keys(schema.parse({}).upstreams));

@@ -1,4 +1,4 @@
-/** Finds what somebody probably meant to write. */
+/** Finds what was probably meant. */
 
 /** The candidate nearest to `word`, or undefined when none is near enough to be meant. */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {

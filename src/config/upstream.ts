@@ -83,7 +83,7 @@ export interface KnownRegistry {
   readonly tokenRealms: readonly string[];
 }
 
-/** What the upstream room knows, handed in because configuration may not ask it. */
+/** What `upstream/` knows, as an argument because this module may not import it. */
 export interface Known {
   /** What need not be configured for a host, or undefined when it is not a known one. */
   readonly knownRegistry: (host: string) => KnownRegistry | undefined;

@@ -129,7 +129,7 @@ export interface Network {
   readonly family: "ipv4" | "ipv6";
 }
 
-/** Whom a rule is for. */
+/** The clients that a rule is for. */
 export type Client =
   | { readonly kind: "everybody" }
   | { readonly kind: "token" | "user"; readonly name: string }
@@ -141,7 +141,7 @@ export function network() {
   return written("network", /./, "a network such as 10.0.0.0/8 or 2001:db8::/32", readNetwork);
 }
 
-/** Whom a rule is for, in one word. */
+/** The clients that a rule is for, in one word. */
 export function client() {
   const expected = "token:NAME, user:NAME, certificate:NAME, network:CIDR, or * for everybody";
   return written("client", /./, expected, (text): Client | undefined => {

@@ -1,4 +1,4 @@
-/** The section `verify`: which images have to be signed, and by whom. */
+/** The section `verify`: which images have to be signed, and by which keys or identities. */
 import { z } from "zod";
 import { jsonFile, publicKeyFile } from "./files.ts";
 import type { Report } from "./issue.ts";
@@ -31,14 +31,14 @@ export const verification = z.strictObject({
     .describe("The keys or identities whose signatures count; without it, none is needed."),
 });
 
-/** Reports each entry by which nobody could sign, or everybody. */
+/** Reports each entry that no signature could meet, or any. */
 export function checkVerify(entries: readonly z.output<typeof verification>[], report: Report): void {
   for (const [index, { cosign }] of entries.entries()) {
     if (cosign) checkSigners(cosign, ["verify", `${index}`, "cosign"], report);
   }
 }
 
-/** Who may sign must be said so that not everybody may. */
+/** Identities must be so narrow that not every signer has one. */
 function checkSigners(
   { keys, identities, trustedRootFile }: z.output<typeof cosign>,
   at: readonly string[],

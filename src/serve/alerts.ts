@@ -144,7 +144,7 @@ function* ownAlerts({ health, isAuditFailing }: AlertChecksOptions): Generator<A
   if (isAuditFailing()) yield alert("audit", "audit.file", "Lines of the audit log are lost; pulls go on.");
 }
 
-/** What only counters and gauges tell. */
+/** What only counters and gauges show. */
 async function counterAlerts(
   { metrics, clock }: AlertChecksOptions,
   lastGrowth: LastGrowth,

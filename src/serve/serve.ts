@@ -1,4 +1,4 @@
-/** The composition: from a configuration to a running mirror, and back to nothing when it is told to stop. */
+/** The composition: opens everything from a configuration, serves, and closes everything when it is stopped. */
 import { resolve } from "node:path";
 import { systemClock } from "../async/clock.ts";
 import type { Config } from "../config/load.ts";

@@ -21,7 +21,7 @@ export class DiskBlobs implements Blobs {
     this.#leftovers = leftovers;
   }
 
-  /** The blobs under `root`, which is created. Whoever calls this must be alone there: leftovers of a crash are swept. */
+  /** The blobs under `root`, which is created. The caller must have the lock: leftovers of a crash are removed. */
   static async at(root: string, files: Files = disk): Promise<DiskBlobs> {
     for (const folder of ["ingest", "quarantine", "blobs/sha256", "blobs/sha512"]) {
       await mkdir(join(root, folder), { recursive: true });

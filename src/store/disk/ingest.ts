@@ -6,7 +6,7 @@ import { IntegrityError } from "../error.ts";
 import type { Ingest } from "../blobs.ts";
 import type { Files, OpenFile } from "./files.ts";
 
-/** What tells one file's ingest from another's. */
+/** Distinguishes files of the same digest. */
 export interface IngestFile {
   readonly digest: Digest;
   readonly file: OpenFile;

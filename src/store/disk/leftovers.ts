@@ -7,7 +7,7 @@ import { algorithmOf, hexOf, parseDigest, type Digest } from "../../oci/digest.t
 /** Pieces from this size on are worth hashing again, in bytes: what is smaller is fetched as fast. */
 export const worthKeeping = 256 * 1024 * 1024;
 
-/** Pieces that nobody has asked for again for this long are removed at a start, in ms. */
+/** Leftovers that were not requested again for this long are removed at a start, in ms. */
 export const keptForMs = 7 * 24 * 60 * 60_000;
 
 /** A piece of a blob that an earlier process had fetched. */
@@ -16,7 +16,7 @@ export interface Leftover {
   readonly size: number;
 }
 
-/** A name for a blob on its way in; it tells which one it is. */
+/** A file name for a blob on its way in; it contains the digest. */
 export function ingestName(digest: Digest): string {
   return `${algorithmOf(digest)}-${hexOf(digest)}.${randomUUID()}`;
 }

@@ -1,4 +1,4 @@
-/** A fill: a blob on its way in. It belongs to the house, and every client reads the growing file at its own offset. */
+/** A fill: a blob on its way in. It belongs to no client, and every client reads the growing file at its own offset. */
 import { setTimeout as pause } from "node:timers/promises";
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/reference.ts";
@@ -8,7 +8,7 @@ import type { Ingest } from "../blobs.ts";
 import { Tail } from "./tail.ts";
 
 /**
- * The last bytes of a blob, which nobody gets before size and digest are proven.
+ * The last bytes of a blob, which no reader gets before size and digest are proven.
  * A wrong blob thus never arrives complete: its readers are cut.
  */
 export const heldBack = 64 * 1024;
@@ -40,7 +40,7 @@ export interface FillOptions {
   readonly resume: (offset: number) => Promise<FillSource>;
   /** Writes the catalog's row, once the bytes are safe under their name. */
   readonly hold: (size: number) => Promise<void>;
-  /** Runs what gives the blob its name and its row, while nobody else changes them. */
+  /** Runs the commit (name and row) while no one else changes either. */
   readonly keep?: SerializeByDigest;
   /** Whose client asked first, for people to see. */
   readonly repository?: Repository;
@@ -84,7 +84,7 @@ export class Fill {
     this.#tail = new Tail(ingest.kept);
     this.proven = this.#receive(first);
     this.settled = this.#settle();
-    // Those who wait get the failure; when nobody does, it is still no unhandled rejection.
+    // Waiting readers get the failure; without one it must not be an unhandled rejection.
     this.proven.catch(() => {});
     this.settled.catch(() => {});
   }
@@ -227,7 +227,7 @@ export class Fill {
       if (this.#visible === 0 && !this.#ingest.isReadOnce) this.#show(this.#tail.end);
       if (!this.#writing) {
         this.#writing = this.#writeOn();
-        // Told to whoever waits for it, now or later; the body, which may take long, is not waited for.
+        // Readers get it now or later; the body, which may take long, is not waited for.
         this.#writing.catch(() => source.cancel());
       }
       if (done === chunk.length) return;

@@ -58,7 +58,7 @@ export class Pipe implements Ingest {
 
   async close(): Promise<void> {}
 
-  /** The reader wants no more: whoever writes is told with the next chunk. */
+  /** The reader has stopped: the writer is notified with the next chunk. */
   abandon(): void {
     this.#abandoned = true;
     this.#chunks = [];

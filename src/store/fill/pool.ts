@@ -12,7 +12,7 @@ const most = { large: 32, small: 256 } as const;
 /** A buffer until it is given back. */
 export interface Loan {
   readonly buffer: Buffer;
-  /** Nobody may look at the buffer any more: it is filled again for somebody else. A second time does nothing. */
+  /** The buffer must not be used any more: it is filled again for another reader. A second call does nothing. */
   giveBack(): void;
 }
 

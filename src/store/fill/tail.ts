@@ -4,7 +4,7 @@ import { pool, type Loan } from "./pool.ts";
 /** Blocks kept beside the one that is being filled. */
 const kept = 2;
 
-/** Bytes that follow each other, in a buffer that goes back when the fill and all readers are done with it. */
+/** Consecutive bytes, in a buffer that is returned when the fill and all readers are done with it. */
 class Block {
   readonly start: number;
   readonly #loan: Loan = pool.take();
@@ -19,7 +19,7 @@ class Block {
     return this.start + this.#filled;
   }
 
-  /** Takes what there is room for; the number of bytes. */
+  /** Copies as much as fits. @returns the number of bytes */
   append(bytes: Uint8Array): number {
     const { buffer } = this.#loan;
     const part = bytes.subarray(0, buffer.length - this.#filled);
@@ -56,7 +56,7 @@ export class Tail {
     return this.#end;
   }
 
-  /** Copies bytes to the end, as many as there is room for before a block that still has bytes from `written` on would have to go. */
+  /** Copies bytes to the end, as many as fit without dropping a block that still has bytes from `written` on. */
   append(bytes: Uint8Array, written: number): number {
     let done = 0;
     while (done < bytes.length) {
