@@ -145,6 +145,30 @@ describe("a damaged catalog", () => {
     expect(await store.state.proof.unprovenSince()).toBeUndefined();
   });
 
+  it("costs neither while it is in use, and the call that met the damage is answered", async () => {
+    const store = await openHere();
+    await remember(store);
+    const path = join(root, "catalog.sqlite");
+    const other = new Database(path);
+    const add = other.prepare("INSERT INTO blob VALUES (?, ?, 0)");
+    // More than is kept in memory, so that it is read from the file.
+    const digests = Array.from({ length: 60_000 }, (_, number) => digestOf(Buffer.from(String(number))));
+    other.transaction(() => digests.forEach((digest, number) => add.run(digest, number)))();
+    other.pragma("wal_checkpoint(TRUNCATE)");
+    const leaves = "SELECT pageno FROM dbstat WHERE name = 'blob' AND pagetype = 'leaf'";
+    const pages = other.prepare<[], number>(leaves).pluck().all();
+    const size = other.pragma("page_size", { simple: true }) as number;
+    other.close();
+    await using file = await open(path, "r+");
+    for (const page of pages) await file.write(Buffer.alloc(size, 0xa5), 0, size, (page - 1) * size);
+    const [digest = first] = digests;
+    expect(await store.catalog.blobAnywhere(digest)).toBeUndefined();
+    expect(events).toEqual(["catalog replaced"]);
+    await store.catalog.adopt(digest, 1);
+    expect(await store.catalog.blobAnywhere(digest)).toBe(1);
+    expect(await remembered(store)).toEqual(all);
+  });
+
   it("costs neither, by hubcap fsck --repair", async () => {
     const before = await openHere();
     await remember(before);
