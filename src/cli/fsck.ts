@@ -24,7 +24,7 @@ export async function fsck(options: FsckOptions): Promise<void> {
       blobs,
       catalog,
       survey,
-      custody: new Reconciler({ blobs, catalog }),
+      reconciler: new Reconciler({ blobs, catalog }),
       useless: () => store.useless(),
       running,
     };

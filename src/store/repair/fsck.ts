@@ -30,7 +30,7 @@ export interface Checked {
   readonly blobs: Blobs;
   readonly catalog: Catalog;
   readonly survey: Survey;
-  readonly custody: Reconciler;
+  readonly reconciler: Reconciler;
   /** The paths of what was on its way in when a process ended, and is not worth keeping. */
   readonly useless: () => Promise<readonly string[]>;
   /** Does a Hubcap run there? Then what is on its way in is no finding, and what looks like one is looked at again. */
@@ -47,14 +47,17 @@ export async function* check(checked: Checked): AsyncGenerator<Finding> {
 }
 
 /** Puts one finding right: what is wrong is taken out of service, and what is right but unknown becomes known. */
-export async function repair({ root, catalog, custody }: Checked, { problem, what }: Finding): Promise<void> {
+export async function repair(
+  { root, catalog, reconciler }: Checked,
+  { problem, what }: Finding,
+): Promise<void> {
   const digest = parseDigest(what);
   switch (problem) {
     case "corrupt":
-      return digest && custody.condemn(digest);
+      return digest && reconciler.condemn(digest);
     case "size":
     case "orphan":
-      return digest && void (await custody.adopt(digest));
+      return digest && void (await reconciler.adopt(digest));
     case "missing":
       return digest && catalog.forget(digest);
     case "leftover":
@@ -68,10 +71,10 @@ export async function repair({ root, catalog, custody }: Checked, { problem, wha
   }
 }
 
-async function* files({ root, blobs, catalog, custody, running }: Checked): AsyncGenerator<Finding> {
+async function* files({ root, blobs, catalog, reconciler, running }: Checked): AsyncGenerator<Finding> {
   const orphans: Digest[] = [];
   for await (const { digest, size } of blobs.list()) {
-    const flaw = await custody.examine(digest, size);
+    const flaw = await reconciler.examine(digest, size);
     const row = await catalog.blobAnywhere(digest);
     if (flaw) yield { problem: "corrupt", what: digest };
     else if (row === undefined) orphans.push(digest);

@@ -5,7 +5,7 @@ import type { BlobRow, Survey, ScrubMark } from "../catalog.ts";
 
 export interface ScrubOptions {
   readonly survey: Survey;
-  readonly custody: Reconciler;
+  readonly reconciler: Reconciler;
   /** Bytes per second that are read at most. */
   readonly rate: number;
   /** How often each blob is read, in ms. */
@@ -47,7 +47,7 @@ export class Scrub {
 
   /** Reads the next blob; false when the next round is not due yet. */
   async step(signal: AbortSignal): Promise<boolean> {
-    const { survey, custody, every, clock, scrubbed } = this.#options;
+    const { survey, reconciler, every, clock, scrubbed } = this.#options;
     this.#mark ??= (await survey.scrubMark()) ?? { reached: "", beganAt: clock.now() };
     const mark = this.#mark;
     const [next] = await survey.page(mark.reached, 1);
@@ -58,8 +58,8 @@ export class Scrub {
       return true;
     }
     try {
-      const flaw = await custody.examine(next.digest, next.size, (bytes) => this.#pace(bytes, signal));
-      if (flaw && (await this.#isHeld(next, mark.reached))) await custody.condemn(next.digest);
+      const flaw = await reconciler.examine(next.digest, next.size, (bytes) => this.#pace(bytes, signal));
+      if (flaw && (await this.#isHeld(next, mark.reached))) await reconciler.condemn(next.digest);
       scrubbed(next.size);
     } finally {
       // One that can be neither read nor taken out of service does not keep the others from being read.

@@ -74,7 +74,7 @@ export class Upkeep {
     const { scrub, events, store, root, capacity } = this.#options;
     const scrubbing = new Scrub({
       survey: store.survey,
-      custody: this.reconciler,
+      reconciler: this.reconciler,
       ...scrub,
       scrubbed: (bytes) => events.scrubbed(bytes),
       failed: (error) => events.failed(error),

@@ -113,9 +113,9 @@ async function damage(): Promise<Finding[]> {
     const blobs = DiskBlobs.beside(root);
     const catalog = new SqliteCatalog(new SqliteFile(database));
     const survey = new SqliteSurvey(new SqliteFile(database));
-    const custody = new Reconciler({ blobs, catalog });
+    const reconciler = new Reconciler({ blobs, catalog });
     const findings = await Array.fromAsync(
-      check({ root, blobs, catalog, survey, custody, running: false, useless: async () => [] }),
+      check({ root, blobs, catalog, survey, reconciler, running: false, useless: async () => [] }),
     );
     expect(database.pragma("integrity_check", { simple: true })).toBe("ok");
     return findings.filter(({ problem }) => problem !== "orphan" && problem !== "leftover");

@@ -271,7 +271,7 @@ const scrub = (): Step =>
     const { reconciler } = setup.parts;
     const scrub = new Scrub({
       survey: setup.store.survey,
-      custody: reconciler,
+      reconciler,
       rate: 1e12,
       every: scrubEveryMs,
       scrubbed: () => {},

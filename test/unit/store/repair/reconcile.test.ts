@@ -28,15 +28,19 @@ let root: string;
 let blobs: DiskBlobs;
 let catalog: SqliteCatalog;
 let condemned: string[];
-let custody: Reconciler;
+let reconciler: Reconciler;
 
 beforeEach(async () => {
-  root = await mkdtemp(join(tmpdir(), "hubcap-custody-"));
+  root = await mkdtemp(join(tmpdir(), "hubcap-reconciler-"));
   blobs = await DiskBlobs.at(root);
   catalog = new SqliteCatalog(new SqliteFile(openDatabase(":memory:", catalogSchema)));
   const told: string[] = [];
   condemned = told;
-  custody = new Reconciler({ blobs, catalog, condemned: (digest, flaw) => told.push(`${flaw} ${digest}`) });
+  reconciler = new Reconciler({
+    blobs,
+    catalog,
+    condemned: (digest, flaw) => told.push(`${flaw} ${digest}`),
+  });
 });
 
 /** Puts a file under a blob's name, with nobody's knowledge. */
@@ -49,11 +53,11 @@ async function lay(digest: Digest, bytes: Buffer): Promise<void> {
 
 const running = new AbortController().signal;
 
-describe("custody", () => {
+describe("reconciler", () => {
   it("gives every blob that has none a row, and takes a manifest for what it is", async () => {
     for (const bytes of [layer, config, manifest]) await lay(digestOf(bytes), bytes);
-    expect(await custody.adoptAll(running)).toBe(3);
-    expect(await custody.adoptAll(running)).toBe(0);
+    expect(await reconciler.adoptAll(running)).toBe(3);
+    expect(await reconciler.adoptAll(running)).toBe(0);
     expect(await catalog.blobAnywhere(digestOf(layer))).toBe(layer.length);
     expect(await catalog.manifestAnywhere(digestOf(config))).toBeUndefined();
     expect(await catalog.manifestAnywhere(digestOf(manifest))).toEqual({
@@ -66,7 +70,7 @@ describe("custody", () => {
   it("adopts no bytes that are not what their name says, however many there are", async () => {
     await lay(digestOf(layer), Buffer.alloc(0));
     await lay(digestOf(config), Buffer.from("[]"));
-    expect(await custody.adoptAll(running)).toBe(0);
+    expect(await reconciler.adoptAll(running)).toBe(0);
     expect(condemned.toSorted()).toEqual(
       [`bytes ${digestOf(layer)}`, `bytes ${digestOf(config)}`].toSorted(),
     );
@@ -76,20 +80,20 @@ describe("custody", () => {
 
   it("reads a blob once for all who want it adopted", async () => {
     await lay(digestOf(layer), layer);
-    const [first, second] = [custody.adopt(digestOf(layer)), custody.adopt(digestOf(layer))];
+    const [first, second] = [reconciler.adopt(digestOf(layer)), reconciler.adopt(digestOf(layer))];
     expect(first).toBe(second);
     expect(await first).toBe(layer.length);
-    expect(await custody.adopt(digestOf(Buffer.from("not here")))).toBeUndefined();
+    expect(await reconciler.adopt(digestOf(Buffer.from("not here")))).toBeUndefined();
   });
 
   it("removes what was let go of, but not what is wanted again (R17)", async () => {
     await lay(digestOf(layer), layer);
-    const adopting = custody.adopt(digestOf(layer));
-    expect(await custody.remove(digestOf(layer))).toBe(false);
+    const adopting = reconciler.adopt(digestOf(layer));
+    expect(await reconciler.remove(digestOf(layer))).toBe(false);
     expect(await adopting).toBe(layer.length);
     await catalog.forget(digestOf(layer));
-    const removing = custody.remove(digestOf(layer));
-    expect(await custody.adopt(digestOf(layer))).toBeUndefined();
+    const removing = reconciler.remove(digestOf(layer));
+    expect(await reconciler.adopt(digestOf(layer))).toBeUndefined();
     expect(await removing).toBe(true);
     expect(await catalog.blobAnywhere(digestOf(layer))).toBeUndefined();
   });
@@ -98,7 +102,7 @@ describe("custody", () => {
     const digest = digestOf(manifest);
     const named = Promise.withResolvers<void>();
     const asked = Promise.withResolvers<void>();
-    const coming = custody.keep(digest, async () => {
+    const coming = reconciler.keep(digest, async () => {
       await blobs.put(digest, manifest);
       named.resolve();
       await asked.promise;
@@ -108,20 +112,20 @@ describe("custody", () => {
       await catalog.adopt(digest, manifest.length);
     });
     await named.promise;
-    const removing = custody.remove(digest);
+    const removing = reconciler.remove(digest);
     asked.resolve();
     await coming;
     expect(await removing).toBe(false);
     expect(await blobs.read(digest, manifest.length)).toEqual(manifest);
-    await expect(custody.keep(digest, () => Promise.reject(new Error("full")))).rejects.toThrow("full");
-    expect(await custody.remove(digest)).toBe(false);
+    await expect(reconciler.keep(digest, () => Promise.reject(new Error("full")))).rejects.toThrow("full");
+    expect(await reconciler.remove(digest)).toBe(false);
   });
 
   it("gives a fill its turn like everybody else", async () => {
     const digest = digestOf(layer);
     const seen: (number | undefined)[] = [];
     const fills = new Fills((of, work) =>
-      custody.keep(of, async () => {
+      reconciler.keep(of, async () => {
         seen.push(await blobs.size(of));
         await work();
         seen.push(await blobs.size(of), await catalog.blobAnywhere(of));
@@ -143,21 +147,21 @@ describe("custody", () => {
     const digest = digestOf(layer);
     await lay(digest, Buffer.from("a LAYER"));
     await catalog.adopt(digest, layer.length);
-    expect(await custody.examine(digest, layer.length)).toBe("bytes");
-    const again = custody.keep(digest, () => blobs.put(digest, layer));
-    await custody.condemn(digest);
+    expect(await reconciler.examine(digest, layer.length)).toBe("bytes");
+    const again = reconciler.keep(digest, () => blobs.put(digest, layer));
+    await reconciler.condemn(digest);
     await again;
     expect(condemned).toEqual([]);
     expect(await catalog.blobAnywhere(digest)).toBe(layer.length);
     await lay(digest, Buffer.from("a LAYER"));
-    await custody.condemn(digest);
+    await reconciler.condemn(digest);
     expect(condemned).toEqual([`bytes ${digest}`]);
   });
 
   it("stops when it is told to, also in the middle of a blob", async () => {
     await lay(digestOf(layer), layer);
     const stop = new AbortController();
-    const adopting = custody.adoptAll(stop.signal);
+    const adopting = reconciler.adoptAll(stop.signal);
     stop.abort();
     await adopting.catch(() => {});
     expect(await catalog.blobAnywhere(digestOf(layer))).toBeUndefined();
@@ -166,10 +170,10 @@ describe("custody", () => {
   it("condemns what cannot be opened only if it is still not what the row says", async () => {
     await blobs.put(digestOf(layer), layer);
     await catalog.adopt(digestOf(layer), layer.length);
-    await custody.recheck(digestOf(layer), layer.length);
+    await reconciler.recheck(digestOf(layer), layer.length);
     expect(await catalog.blobAnywhere(digestOf(layer))).toBe(layer.length);
     await lay(digestOf(layer), Buffer.from("short"));
-    await custody.recheck(digestOf(layer), layer.length);
+    await reconciler.recheck(digestOf(layer), layer.length);
     expect(condemned).toEqual([`size ${digestOf(layer)}`]);
     expect(await catalog.blobAnywhere(digestOf(layer))).toBeUndefined();
   });
@@ -202,7 +206,7 @@ describe("custody", () => {
         await content?.close();
         return { size, pieces: () => refuse(code), close: async () => {} };
       };
-      expect(await custody.examine(digestOf(layer), layer.length)).toBe("unreadable");
+      expect(await reconciler.examine(digestOf(layer), layer.length)).toBe("unreadable");
     },
   );
 });

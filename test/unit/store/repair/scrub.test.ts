@@ -22,7 +22,7 @@ let root: string;
 let blobs: DiskBlobs;
 let catalog: Catalog;
 let survey: Survey;
-let custody: Reconciler;
+let reconciler: Reconciler;
 let condemned: string[];
 let now: number;
 
@@ -34,7 +34,11 @@ beforeEach(async () => {
   survey = new SqliteSurvey(new SqliteFile(database));
   const found: string[] = [];
   condemned = found;
-  custody = new Reconciler({ blobs, catalog, condemned: (digest, flaw) => found.push(`${flaw} ${digest}`) });
+  reconciler = new Reconciler({
+    blobs,
+    catalog,
+    condemned: (digest, flaw) => found.push(`${flaw} ${digest}`),
+  });
   now = 1000;
 });
 
@@ -48,7 +52,7 @@ function openScrub(rate = 1e9, read: number[] = []): Scrub {
   const scrubbed = (bytes: number): void => void read.push(bytes);
   return new Scrub({
     survey,
-    custody,
+    reconciler,
     rate,
     every: 30 * day,
     scrubbed,
@@ -135,8 +139,8 @@ describe("the scrub", () => {
     for (const size of [1, 2, 3]) await hold(size);
     const read: number[] = [];
     const [first] = await survey.page("", 1);
-    const inner = custody.examine.bind(custody);
-    custody.examine = (digest, size) =>
+    const inner = reconciler.examine.bind(reconciler);
+    reconciler.examine = (digest, size) =>
       digest === first?.digest ? Promise.reject(new Error("the disk says no")) : inner(digest, size);
     const scrub = openScrub(1e9, read);
     await expect(scrub.step(running)).rejects.toThrow("the disk says no");
