@@ -3,7 +3,7 @@ import type { IncomingMessage } from "node:http";
 import { isIP, type BlockList } from "node:net";
 import { TLSSocket, type PeerCertificate } from "node:tls";
 import { isWithin } from "../mirror/accessRules.ts";
-import type { ClientIdentity } from "../mirror/identity.ts";
+import type { ClientIdentity } from "../mirror/context.ts";
 import type { Passwords } from "./passwords.ts";
 import type { Tokens } from "./tokens.ts";
 

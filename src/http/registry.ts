@@ -74,7 +74,7 @@ async function handle(
     const target = read(incoming.method ?? "", incoming.url ?? "");
     record.begin(target);
     const { identities } = options;
-    if (identities) record.context.identity = await identities.of(incoming);
+    if (identities) record.identity = await identities.of(incoming);
     await respond(target, record, incoming, outgoing, options);
   } catch (error) {
     render(error, record, outgoing, options);
@@ -88,40 +88,39 @@ async function respond(
   outgoing: ServerResponse,
   { mirror, buckets, stallMs, streams, identities, clock }: RegistryListenerOptions,
 ): Promise<void> {
-  const { context } = record;
+  const request = record.request();
   const headers = commonHeaders("namespace" in target ? target.namespace : undefined);
   switch (target.kind) {
     case "ping":
-      if (context.identity && identities?.challengesPing(incoming, context.identity))
-        throw new RegistryError("UNAUTHORIZED");
+      if (identities?.challengesPing(incoming, request.identity)) throw new RegistryError("UNAUTHORIZED");
       record.outcome = "hit";
       return sendJson(outgoing, {}, headers);
     case "manifest": {
-      const found = await mirror.manifest(target.repository, target.reference, context);
+      const found = await mirror.manifest(target.repository, target.reference, request);
       record.outcome = found.outcome;
       record.size = found.manifest.size;
       record.digest = found.manifest.digest;
-      if (found.outcome === "miss" && !context.head) {
+      if (found.outcome === "miss" && !request.head) {
         Object.assign(headers, rateLimitHeaders(buckets.get(target.repository.upstream), clock.now()));
       }
       return sendManifest(outgoing, found, headers);
     }
     case "blob": {
       record.digest = target.digest;
-      const end = context.head ? undefined : streams.begin(context.client);
+      const end = request.head ? undefined : streams.begin(request.client);
       try {
-        const found = await mirror.blob(target.repository, target.digest, context);
+        const found = await mirror.blob(target.repository, target.digest, request);
         record.outcome = found.outcome;
         record.size = found.size;
         // RFC 9110 section 14.2: ranges are for GET alone.
-        const range = context.head ? undefined : incoming.headers.range;
+        const range = request.head ? undefined : incoming.headers.range;
         return await sendBlob(outgoing, found, target.digest, range, headers, stallMs);
       } finally {
         end?.();
       }
     }
     case "tags": {
-      const { items, outcome, stale } = await mirror.tags(target.repository, context);
+      const { items, outcome, stale } = await mirror.tags(target.repository, request);
       record.outcome = outcome;
       const { tags, next } = page(items, target);
       return sendJson(
@@ -131,7 +130,7 @@ async function respond(
       );
     }
     case "referrers": {
-      const { items, outcome, stale } = await mirror.referrers(target.repository, target.subject, context);
+      const { items, outcome, stale } = await mirror.referrers(target.repository, target.subject, request);
       record.outcome = outcome;
       const { artifactType } = target;
       const manifests = artifactType ? items.filter((item) => item.artifactType === artifactType) : items;

@@ -2,8 +2,14 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Clock } from "../async/clock.ts";
 import type { TraceStep } from "../async/step.ts";
-import { patienceMs, type PullContext, type Outcome } from "../mirror/context.ts";
-import { anonymousClient, type ClientIdentity } from "../mirror/identity.ts";
+import {
+  anonymousClient,
+  patienceMs,
+  type ClientIdentity,
+  type Outcome,
+  type PullNotes,
+  type PullRequest,
+} from "../mirror/context.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatImage, formatRepository, type Repository } from "../oci/reference.ts";
 import type { Target } from "../oci/target.ts";
@@ -41,8 +47,12 @@ function nodeOf({ headers: { "x-hubcap-node": node } }: IncomingMessage): string
 }
 
 /** One request, from its headers until its response is closed. */
-export class RequestRecord {
-  readonly context: PullContext;
+export class RequestRecord implements PullNotes {
+  /** What the client has proven of itself. */
+  identity: ClientIdentity = anonymousClient;
+  readonly isHead: boolean;
+  upstreamMs = 0;
+  denied: PullNotes["denied"];
   outcome: Outcome | "error" = "error";
   /** The size of the content in bytes, as far as it is known. */
   size: number | undefined;
@@ -54,6 +64,8 @@ export class RequestRecord {
   readonly #incoming: IncomingMessage;
   readonly #outgoing: ServerResponse;
   readonly #node: string | undefined;
+  readonly #client: string;
+  readonly #userAgent: string;
   readonly #address: string | undefined;
   readonly #sinks: RecordSinks;
   readonly #sentBefore: number;
@@ -66,14 +78,9 @@ export class RequestRecord {
     this.#startedAt = sinks.clock.elapsed();
     // Read now, since a closed connection no longer has it.
     this.#address = sinks.addressOf ? sinks.addressOf(incoming) : incoming.socket.remoteAddress;
-    this.context = {
-      client: clientOf(incoming, this.#address),
-      address: this.#address,
-      userAgent: userAgent.slice(0, 256),
-      head: incoming.method === "HEAD",
-      deadline: this.#startedAt + patienceMs,
-      upstreamMs: 0,
-    };
+    this.#client = clientOf(incoming, this.#address);
+    this.#userAgent = userAgent.slice(0, 256);
+    this.isHead = incoming.method === "HEAD";
     this.#incoming = incoming;
     this.#outgoing = outgoing;
     this.#sinks = sinks;
@@ -84,6 +91,20 @@ export class RequestRecord {
   /** Undefined where the request could not be read. */
   get target(): Target | undefined {
     return this.#target;
+  }
+
+  /** The request as the mirror is given it. */
+  request(): PullRequest {
+    return {
+      identity: this.identity,
+      client: this.#client,
+      address: this.#address,
+      userAgent: this.#userAgent,
+      head: this.isHead,
+      deadline: this.#startedAt + patienceMs,
+      trace: this.#span,
+      notes: this,
+    };
   }
 
   /** Sets what the request asks for, once it has been read. */
@@ -97,21 +118,19 @@ export class RequestRecord {
   #trace(tracing: Tracing, kind: string): void {
     const { method = "", headers } = this.#incoming;
     const { traceparent, tracestate } = headers;
-    const { client, userAgent } = this.context;
     this.#span = tracing.begin(
       `pull ${kind}`,
       { traceparent, tracestate },
       {
         "http.request.method": method,
-        "user_agent.original": userAgent,
-        "hubcap.client": client,
+        "user_agent.original": this.#userAgent,
+        "hubcap.client": this.#client,
       },
     );
-    this.context.trace = this.#span;
   }
 
   #write(sent: number): void {
-    const { target, context, outcome } = this;
+    const { target, outcome } = this;
     const { clock, log, sums, failures, audit } = this.#sinks;
     const kind = target?.kind ?? "unknown";
     const reference = target && referenceOf(target);
@@ -133,9 +152,9 @@ export class RequestRecord {
     // The log leaves out what is undefined.
     log.info(
       {
-        client: context.client,
-        identity: identityOf(context.identity),
-        userAgent: context.userAgent,
+        client: this.#client,
+        identity: identityOf(this.identity),
+        userAgent: this.#userAgent,
         method: this.#incoming.method,
         kind,
         upstream: repository?.upstream,
@@ -143,12 +162,12 @@ export class RequestRecord {
         reference,
         status,
         outcome,
-        denied: context.denied,
+        denied: this.denied,
         reason: this.reason,
         bytes,
         cut: complete ? undefined : true,
         ms: Math.round(ms * 10) / 10,
-        upstreamMs: Math.round(context.upstreamMs),
+        upstreamMs: Math.round(this.upstreamMs),
       },
       "request",
     );
@@ -175,13 +194,12 @@ export class RequestRecord {
   }
 
   #record(audit: Audit, { kind, repository, reference, status, complete, bytes, ms }: End): void {
-    const { client, userAgent, identity: asker, denied } = this.context;
     audit.write({
-      client,
+      client: this.#client,
       address: this.#address,
       node: this.#node,
-      identity: identityOf(asker),
-      userAgent,
+      identity: identityOf(this.identity),
+      userAgent: this.#userAgent,
       method: this.#incoming.method,
       kind,
       upstream: repository?.upstream,
@@ -194,23 +212,23 @@ export class RequestRecord {
       bytes,
       durationMs: Math.round(ms * 10) / 10,
       reason: this.reason,
-      denied,
+      denied: this.denied,
     });
   }
 
   /** What the client got without a request to the upstream: a manifest counts as a pull, a blob by its bytes. */
   #saved(sent: number): { readonly savedPulls?: number; readonly savedBytes?: number } {
-    const { target, context, outcome, size = sent } = this;
+    const { target, outcome, size = sent } = this;
     const isHeld = outcome === "hit" || outcome === "join" || outcome === "stale";
-    if (!isContent(target) || !isHeld || context.head || this.#outgoing.statusCode >= 300) return {};
+    if (!isContent(target) || !isHeld || this.isHead || this.#outgoing.statusCode >= 300) return {};
     return { savedPulls: target.kind === "manifest" ? 1 : 0, savedBytes: Math.min(sent, size) };
   }
 
   #noteFailure(failures: Failures): void {
-    const { target, context, reason } = this;
+    const { target, reason } = this;
     if (reason === undefined || !target || !isContent(target)) return;
     const image = formatImage(target.repository, target.kind === "blob" ? target.digest : target.reference);
-    failures.note({ client: context.client, image, status: this.#outgoing.statusCode, reason });
+    failures.note({ client: this.#client, image, status: this.#outgoing.statusCode, reason });
   }
 }
 

@@ -51,7 +51,7 @@ async function handle(
   const { found, target } = result;
   record.size = found.size;
   record.digest = target.digest;
-  const range = record.context.head ? undefined : incoming.headers.range;
+  const range = record.isHead ? undefined : incoming.headers.range;
   try {
     await sendBlob(outgoing, found, target.digest, range, headers, options.stallMs);
   } finally {

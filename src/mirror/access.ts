@@ -1,5 +1,6 @@
 /** The one check of who may pull what. Whatever answers for a repository passes here first. */
 import { LRUCache } from "lru-cache";
+import type { Clock } from "../async/clock.ts";
 import { RegistryError } from "../oci/error.ts";
 import { formatRepository, isDigest, type Repository } from "../oci/reference.ts";
 import type { Visibilities } from "../store/state.ts";
@@ -7,7 +8,7 @@ import { UpstreamError } from "../upstream/error.ts";
 import type { RequestOptions, Upstream } from "../upstream/registry.ts";
 import type { ProbedContent } from "../upstream/visibilityProbe.ts";
 import type { PullContext } from "./context.ts";
-import type { ClientIdentity } from "./identity.ts";
+import type { ClientIdentity } from "./context.ts";
 import type { UpstreamRequests } from "./upstreamRequests.ts";
 import { matchesIdentity, type AccessRule } from "./accessRules.ts";
 
@@ -35,7 +36,7 @@ export interface AccessOptions {
   readonly staleIfErrorMs: number;
   /** Can clients prove themselves in a header, so that it makes sense to ask them to? */
   readonly challenges: boolean;
-  readonly now: () => number;
+  readonly clock: Clock;
 }
 
 /** A repository that was public is looked at again after this time, in ms, when it is pulled from. */
@@ -53,50 +54,46 @@ export class Access {
   }
 
   /**
-   * Settles when `asker` may have what is `wanted` of `repository`.
+   * Settles when `identity` may have what is `wanted` of `repository`.
    * @throws RegistryError as for what is not there, or that a credential is needed; UpstreamError when the upstream would
    * have to decide and does not answer.
    */
-  async check(
-    asker: ClientIdentity,
-    repository: Repository,
-    wanted: ProbedContent,
-    ask: PullContext,
-  ): Promise<void> {
-    const ruled = this.#ruled(asker, repository);
-    if (ruled === "pull") return this.#note(repository, wanted, ask);
-    if (ruled !== "deny" && (await this.#isOpen(repository, wanted, ask))) return;
-    ask.denied = ruled === "deny" ? "rule" : "private";
-    const isKnown = asker.token !== undefined || asker.user !== undefined;
+  async check(pull: PullContext, wanted: ProbedContent): Promise<void> {
+    const { identity, repository, notes } = pull;
+    const ruled = this.#ruled(identity, repository);
+    if (ruled === "pull") return this.#note(pull, wanted);
+    if (ruled !== "deny" && (await this.#isOpen(pull, wanted))) return;
+    notes.denied = ruled === "deny" ? "rule" : "private";
+    const isKnown = identity.token !== undefined || identity.user !== undefined;
     if (this.#options.challenges && !isKnown) throw new RegistryError("UNAUTHORIZED");
     // The very words for what the upstream does not have.
     const { upstream, name } = repository;
     throw new UpstreamError("absent", `${upstream} has no ${described(wanted, name)}`);
   }
 
-  /** May `asker` be told of `repository`, as far as that is known? Asks nobody. */
-  async mayKnow(asker: ClientIdentity, repository: Repository): Promise<boolean> {
-    const ruled = this.#ruled(asker, repository);
+  /** May `identity` be told of `repository`, as far as that is known? Asks nobody. */
+  async mayKnow(identity: ClientIdentity, repository: Repository): Promise<boolean> {
+    const ruled = this.#ruled(identity, repository);
     if (ruled) return ruled === "pull";
-    const door = this.#options.probes.get(repository.upstream);
-    if (!door) return false;
-    return (await this.#options.visibilities.of(repository))?.isPublic ?? !door.hasSecrets;
+    const probe = this.#options.probes.get(repository.upstream);
+    if (!probe) return false;
+    return (await this.#options.visibilities.of(repository))?.isPublic ?? !probe.hasSecrets;
   }
 
-  #ruled(asker: ClientIdentity, repository: Repository): AccessRule["allow"] | undefined {
-    if (asker.isOperator) return "pull";
+  #ruled(identity: ClientIdentity, repository: Repository): AccessRule["allow"] | undefined {
+    if (identity.isOperator) return "pull";
     const fits = (rule: AccessRule): boolean =>
       (rule.upstream === "*" || rule.upstream === repository.upstream) &&
       rule.repositories.some((names) => names.test(repository.name)) &&
-      rule.who.some((who) => matchesIdentity(who, asker));
+      rule.who.some((who) => matchesIdentity(who, identity));
     return this.#options.rules.find(fits)?.allow;
   }
 
   /** Without a rule: is the repository public? */
-  async #isOpen(repository: Repository, wanted: ProbedContent, ask: PullContext): Promise<boolean> {
-    const door = this.#options.probes.get(repository.upstream);
-    if (!door) return false;
-    return !(await this.#mayHide(door, repository)) || this.#isPublic(door, repository, wanted, ask);
+  async #isOpen(pull: PullContext, wanted: ProbedContent): Promise<boolean> {
+    const probe = this.#options.probes.get(pull.repository.upstream);
+    if (!probe) return false;
+    return !(await this.#mayHide(probe, pull.repository)) || this.#isPublic(probe, pull, wanted);
   }
 
   /** Without a credential nothing private is fetched, but what was fetched with one may be held. */
@@ -104,19 +101,15 @@ export class Access {
     return hasSecrets || (await this.#options.visibilities.of(repository))?.isPublic === false;
   }
 
-  async #isPublic(
-    door: UpstreamVisibility,
-    repository: Repository,
-    wanted: ProbedContent,
-    ask: PullContext,
-  ): Promise<boolean> {
-    const { visibilities, now, staleIfErrorMs } = this.#options;
+  async #isPublic(probe: UpstreamVisibility, pull: PullContext, wanted: ProbedContent): Promise<boolean> {
+    const { visibilities, clock, staleIfErrorMs } = this.#options;
+    const { repository } = pull;
     const known = await visibilities.of(repository);
-    const age = known?.isPublic ? now() - known.checkedAt : Number.POSITIVE_INFINITY;
+    const age = known?.isPublic ? clock.now() - known.checkedAt : Number.POSITIVE_INFINITY;
     if (age >= 0 && age < recheckMs) return true;
     if (this.#hidden.has(formatRepository(repository))) return false;
     try {
-      return await this.#look(door, repository, wanted, ask, known !== undefined);
+      return await this.#probe(probe, pull, wanted, known !== undefined);
     } catch (error) {
       // It was public when it was fetched, and nobody says that this has changed.
       if (age <= staleIfErrorMs && error instanceof UpstreamError && isSilence(error)) return true;
@@ -124,40 +117,41 @@ export class Access {
     }
   }
 
-  async #look(
-    { upstream, isPublic }: UpstreamVisibility,
-    repository: Repository,
+  async #probe(
+    { isPublic }: UpstreamVisibility,
+    pull: PullContext,
     wanted: ProbedContent,
-    ask: PullContext,
     isKept: boolean,
   ): Promise<boolean> {
-    const { visibilities, requests: inquiries, now } = this.#options;
+    const { visibilities, requests, clock } = this.#options;
+    const { repository } = pull;
     const name = formatRepository(repository);
-    const seen = await inquiries.share(
+    const seen = await requests.share(
       {
-        upstream,
         about: `visibility ${name}`,
         want: "headers",
-        reason: "pull",
-        send: (asked) => isPublic(repository, wanted, asked),
+        send: (options) => isPublic(repository, wanted, options),
       },
-      ask,
+      pull,
     );
     if (!seen) this.#hidden.set(name, true);
     // Names that clients make up are hidden too, and must not fill the disk.
-    if (seen || isKept) await visibilities.mark(repository, { isPublic: seen, checkedAt: now() });
+    if (seen || isKept) await visibilities.mark(repository, { isPublic: seen, checkedAt: clock.now() });
     return seen;
   }
 
   /** Finds out, beside a pull that a rule allows, whether what it brings is private. The pull does not wait for it. */
-  #note(repository: Repository, wanted: ProbedContent, ask: PullContext): void {
-    const door = this.#options.probes.get(repository.upstream);
-    if (!door) return;
+  #note(pull: PullContext, wanted: ProbedContent): void {
+    const { repository } = pull;
+    const probe = this.#options.probes.get(repository.upstream);
+    if (!probe) return;
     void (async () => {
-      if (!(await this.#mayHide(door, repository))) return;
+      if (!(await this.#mayHide(probe, repository))) return;
       const known = await this.#options.visibilities.of(repository);
-      const age = known ? this.#options.now() - known.checkedAt : Number.POSITIVE_INFINITY;
-      if (age < 0 || age >= recheckMs) await this.#look(door, repository, wanted, { ...ask }, true);
+      const age = known ? this.#options.clock.now() - known.checkedAt : Number.POSITIVE_INFINITY;
+      if (age >= 0 && age < recheckMs) return;
+      const notes = { upstreamMs: 0 };
+      await this.#probe(probe, { ...pull, notes }, wanted, true);
     })().catch(() => {});
   }
 }

@@ -1,7 +1,7 @@
 /** Rules of who may pull what, ready to be held against a request. */
 import { isIP, type BlockList } from "node:net";
 import type { Glob } from "../oci/glob.ts";
-import type { ClientIdentity } from "./identity.ts";
+import type { ClientIdentity } from "./context.ts";
 
 /** Whom a rule is for. */
 export type AccessSubject =

@@ -1,4 +1,4 @@
-/** An upstream as the mirror sees it: the registry, what may still be spent there, and what to do when that is nothing. */
+/** An upstream as the mirror sees it, and the alternates that are asked in its place. */
 import type { Repository } from "../oci/reference.ts";
 import type { Rehearsal, BucketState } from "../quota/snapshot.ts";
 import { UpstreamError } from "../upstream/error.ts";
@@ -9,22 +9,22 @@ export interface QuotaView {
   readonly state: BucketState;
   /** The outage that an operator rehearses. */
   readonly rehearsal: Rehearsal | undefined;
-  /** May a free question bring news that a pull has come free? Says so at most once in a while. */
+  /** May a free request show that a pull is available again? True at most once in a while. */
   worthAsking(): boolean;
 }
 
 export interface MirrorUpstream {
-  readonly upstream: Upstream;
+  readonly registry: Upstream;
   readonly quota: QuotaView;
   /** With nothing left: 429 for clients to wait, or 503 so that runtimes go to the registry themselves. */
   readonly whenExhausted: "hold" | "fallback";
-  /** Other upstreams that have the same content and are asked before a client is refused. */
+  /** Other upstreams with the same content, which are asked before a client is refused. */
   readonly alternates: readonly Upstream[];
 }
 
-/** A repository, and who is asked about it. */
+/** A repository, and the registry that is asked for it. */
 export interface UpstreamRepository {
-  readonly upstream: Upstream;
+  readonly registry: Upstream;
   readonly repository: Repository;
 }
 
@@ -36,16 +36,16 @@ export interface FromUpstream<T> {
 }
 
 /**
- * Asks the upstream of `repository`, and when it cannot be asked now, its alternates for the same name.
- * @throws the upstream's error when none of them has an answer.
+ * What `send` gives for the upstream of `repository`, or, when that cannot be asked now, for the first alternate that answers.
+ * @throws the upstream's error when none of them answers.
  */
-export async function askWithAlternates<T>(
-  { upstream, alternates }: MirrorUpstream,
-  repository: Repository,
-  ask: (place: UpstreamRepository) => Promise<T>,
+export async function withAlternates<T>(
+  { upstream, repository }: { readonly upstream: MirrorUpstream; readonly repository: Repository },
+  send: (source: UpstreamRepository) => Promise<T>,
 ): Promise<FromUpstream<T>> {
+  const { registry, alternates } = upstream;
   try {
-    return { value: await ask({ upstream, repository }) };
+    return { value: await send({ registry, repository }) };
   } catch (error) {
     if (!(error instanceof UpstreamError) || (error.kind !== "limited" && error.kind !== "unreachable")) {
       throw error;
@@ -53,9 +53,9 @@ export async function askWithAlternates<T>(
     for (const other of alternates) {
       try {
         const there = { upstream: other.name, name: repository.name };
-        return { value: await ask({ upstream: other, repository: there }), alternate: other.name };
+        return { value: await send({ registry: other, repository: there }), alternate: other.name };
       } catch {
-        // What an alternate says of itself helps nobody: it was asked in another's place.
+        // An alternate's own error says nothing about the upstream that was asked for.
       }
     }
     throw error;

@@ -1,23 +1,22 @@
 /** Pulling blobs: from disk, from a running fill, or by beginning one. */
-import type { Digest } from "../oci/digest.ts";
-import { formatRepository, type Repository } from "../oci/reference.ts";
 import { inStep } from "../async/step.ts";
-import type { Reason } from "../quota/quota.ts";
+import type { Digest } from "../oci/digest.ts";
+import { formatRepository } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
-import { Passthrough, type PassthroughReason } from "../store/fill/bypass.ts";
-import type { Catalog } from "../store/catalog.ts";
-import type { Content } from "../store/fill/content.ts";
-import type { Reconciler } from "../store/repair/reconcile.ts";
+import type { Health } from "../store/health.ts";
 import { FillError, IntegrityError } from "../store/error.ts";
+import { Passthrough, type PassthroughReason } from "../store/fill/bypass.ts";
+import type { Content } from "../store/fill/content.ts";
 import { heldBack, type Fill, type FillSource } from "../store/fill/fill.ts";
 import type { Fills } from "../store/fill/fills.ts";
-import type { Health } from "../store/health.ts";
 import type { Intake } from "../store/fill/intake.ts";
+import type { Reconciler } from "../store/repair/reconcile.ts";
+import type { Catalog } from "../store/catalog.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { RequestOptions } from "../upstream/registry.ts";
-import type { PullResult, PullContext, Outcome } from "./context.ts";
-import { inTime, type UpstreamRequests } from "./upstreamRequests.ts";
-import { askWithAlternates, type MirrorUpstream } from "./alternates.ts";
+import { withAlternates } from "./alternates.ts";
+import type { Outcome, PullContext, PullResult } from "./context.ts";
+import type { UpstreamRequests } from "./upstreamRequests.ts";
 
 /** A blob for a client. The content must be streamed or closed. */
 export interface BlobResult extends PullResult {
@@ -30,237 +29,177 @@ export interface BlobResult extends PullResult {
 export type FillFailure = "corrupt" | "broken" | "disk";
 
 export interface BlobPullsOptions {
-  readonly catalog: Catalog;
-  readonly blobs: Blobs;
+  readonly catalog: Pick<Catalog, "blob" | "blobAnywhere" | "holdBlob" | "link">;
+  readonly blobs: Pick<Blobs, "open">;
   readonly fills: Fills;
   readonly reconciler: Pick<Reconciler, "adopt" | "recheck">;
   readonly intake: Intake;
   readonly health: Pick<Health, "note">;
   readonly requests: UpstreamRequests;
-  /** Told the length of every chunk that was fetched. */
+  /** Called with the length of every chunk that was fetched. */
   readonly fetched: (upstream: string, bytes: number) => void;
-  /** Told why a fill came to nothing. */
+  /** Called with why a fill failed. */
   readonly failed: (upstream: string, reason: FillFailure) => void;
-  /** Told that a blob was not stored, and why. */
+  /** Called when a blob could not be stored, and why. */
   readonly bypassed: (upstream: string, reason: PassthroughReason) => void;
+}
+
+/** A blob that an upstream was asked for and has not answered yet. */
+interface Opening {
+  readonly repository: string;
+  readonly over: Promise<unknown>;
 }
 
 export class BlobPulls {
   readonly #options: BlobPullsOptions;
-  /** Blobs that an upstream was asked for and has not answered yet, and the repository it was asked for. */
-  readonly #openings = new Map<Digest, { readonly place: string; readonly over: Promise<unknown> }>();
+  /** At most one of a digest, so that no blob is fetched twice at once. */
+  readonly #openings = new Map<Digest, Opening>();
   /** The repositories whose upstreams have answered for a fill's digest. */
-  readonly #proofs = new WeakMap<Fill, Set<string>>();
+  readonly #admitted = new WeakMap<Fill, Set<string>>();
 
   constructor(options: BlobPullsOptions) {
     this.#options = options;
   }
 
   /** The blob, if this repository's upstream knows it. @throws UpstreamError, IntegrityError, FillError */
-  async get(
-    served: MirrorUpstream,
-    repository: Repository,
-    digest: Digest,
-    ask: PullContext,
-  ): Promise<BlobResult> {
-    const answer = this.#answer(served, repository, digest, ask);
-    try {
-      // Each question is answered in time, but those of other repositories may have to be waited for before.
-      return await inTime(answer, ask, `${served.upstream.name} did not answer in time`);
-    } catch (error) {
-      // What comes too late is let go of; how that ends is nobody's concern any more.
-      answer.then((late) => late.content?.close()).catch(() => {});
-      throw error;
-    }
+  async get(pull: PullContext, digest: Digest): Promise<BlobResult> {
+    return (await this.#hit(pull, digest)) ?? this.#notHeld(pull, digest);
   }
 
-  async #answer(
-    served: MirrorUpstream,
-    repository: Repository,
-    digest: Digest,
-    ask: PullContext,
-  ): Promise<BlobResult> {
-    try {
-      return await this.#get(served, repository, digest, ask);
-    } catch (error) {
-      if (!(error instanceof FillError) || !this.#options.health.note(error)) throw error;
+  /** HIT: this repository holds it. */
+  async #hit(pull: PullContext, digest: Digest): Promise<BlobResult | undefined> {
+    const { catalog, reconciler } = this.#options;
+    const size = await catalog.blob(pull.repository, digest);
+    if (size === undefined) return undefined;
+    const content = await this.#onDisk(pull, digest, size);
+    if (content) return deliver("hit", content, pull);
+    await reconciler.recheck(digest, size);
+    return undefined;
+  }
+
+  async #notHeld(pull: PullContext, digest: Digest): Promise<BlobResult> {
+    const { requests, health } = this.#options;
+    const found = this.#joinOrMiss(pull, digest).catch((error: unknown) => {
       // The disk failed under a fill of which this client has not seen anything yet; now it is known not to be used.
-      return this.#get(served, repository, digest, ask);
-    }
-  }
-
-  async #get(
-    served: MirrorUpstream,
-    repository: Repository,
-    digest: Digest,
-    ask: PullContext,
-  ): Promise<BlobResult> {
-    const { catalog, fills, reconciler: custody } = this.#options;
-    const place = formatRepository(repository);
-    // Each turn ends in an answer, or in something having changed while this request waited.
-    for (;;) {
-      const size = await catalog.blob(repository, digest);
-      if (size !== undefined) {
-        const content = await this.#fromDisk(digest, size, ask);
-        if (content) return deliver("hit", content, ask);
-        await custody.recheck(digest, size);
-      }
-      const running = fills.get(digest);
-      const joined = running?.open();
-      if (running && joined) return this.#join(running, joined, served, repository, ask);
-      if (ask.head) return { outcome: "miss", size: await this.#exists(served, repository, digest, ask) };
-      const elsewhere = (await catalog.blobAnywhere(digest)) ?? (await custody.adopt(digest));
-      const content = elsewhere === undefined ? undefined : await this.#fromDisk(digest, elsewhere, ask);
-      if (content) return this.#admit(content, served, repository, digest, ask);
-      // Bytes that are gone are gone for every repository that had them: a new copy is for the one that asks.
-      if (elsewhere !== undefined) await custody.recheck(digest, elsewhere);
-      // While this request looked around on disk, another one's question may have become a fill, or more than that.
-      if ((await catalog.blob(repository, digest)) !== undefined || fills.get(digest)) continue;
-      const opening = this.#openings.get(digest);
-      if (opening && opening.place !== place) {
-        // What another repository is told is not for this one, but it may bring the bytes.
-        await opening.over;
-        continue;
-      }
-      const begun = await this.#begin(served, repository, digest, ask);
-      if (begun instanceof Passthrough) return this.#pass(begun, served, ask);
-      const growing = begun.open();
-      if (growing) return this.#prove(begun, growing, opening ? "join" : "miss", ask);
-    }
-  }
-
-  #fromDisk(digest: Digest, size: number, { trace }: PullContext): Promise<Content | undefined> {
-    const { blobs } = this.#options;
-    return inStep(trace, "open on disk", { "hubcap.digest": digest }, () => blobs.open(digest, size));
-  }
-
-  /** Bytes that are here are this repository's too if its upstream knows them. */
-  async #admit(
-    content: Content,
-    served: MirrorUpstream,
-    repository: Repository,
-    digest: Digest,
-    ask: PullContext,
-  ) {
+      if (error instanceof FillError && health.note(error)) return this.#joinOrMiss(pull, digest);
+      throw error;
+    });
     try {
-      await this.#agrees(served, repository, digest, content.size, ask);
+      // Each request is answered in time, but those of other repositories may have to be waited for before.
+      return await requests.inTime(found, pull, `${pull.upstream.registry.name} did not answer in time`);
     } catch (error) {
-      await content.close();
+      // An answer that comes too late is closed.
+      found.then((late) => late.content?.close()).catch(() => {});
       throw error;
     }
-    await this.#options.catalog.link(repository, digest);
-    return deliver("hit", content, ask);
   }
 
-  async #pass(bypass: Passthrough, served: MirrorUpstream, ask: PullContext): Promise<BlobResult> {
-    this.#options.bypassed(served.upstream.name, bypass.reason);
-    const { fill, content } = await bypass.open();
-    return this.#prove(fill, content, "miss", ask);
+  async #joinOrMiss(pull: PullContext, digest: Digest): Promise<BlobResult> {
+    // Each round ends with an answer, or because something has changed while this request waited.
+    for (;;) {
+      const found =
+        (await this.#join(pull, digest)) ??
+        (pull.head ? await this.#headers(pull, digest) : await this.#ofAnother(pull, digest)) ??
+        (await this.#miss(pull, digest)) ??
+        (await this.#hit(pull, digest));
+      if (found) return found;
+    }
   }
 
-  /** Asks this repository's upstream whether it knows a blob. A HEAD of a blob is counted nowhere. */
-  async #exists(served: MirrorUpstream, repository: Repository, digest: Digest, ask: PullContext) {
-    const about = `blob ${formatRepository(repository)}@${digest}`;
-    const { upstream } = served;
-    const send = (asked: RequestOptions) =>
-      askWithAlternates(served, repository, (place) =>
-        place.upstream.headBlob(place.repository, digest, asked),
-      );
-    const question = { upstream, about, want: "headers", reason: reasonOf(ask), send } as const;
-    return (await this.#options.requests.share(question, ask)).value.size;
-  }
-
-  /** The same of a blob whose size is known: an upstream that says another is not talking about it. */
-  async #agrees(
-    served: MirrorUpstream,
-    repository: Repository,
-    digest: Digest,
-    size: number | undefined,
-    ask: PullContext,
-  ): Promise<void> {
-    const said = await this.#exists(served, repository, digest, ask);
-    if (said === undefined || size === undefined || said === size) return;
-    throw new UpstreamError("corrupt", `${served.upstream.name} says that ${digest} has another size`);
-  }
-
-  async #join(
-    fill: Fill,
-    content: Content,
-    served: MirrorUpstream,
-    repository: Repository,
-    ask: PullContext,
-  ): Promise<BlobResult> {
-    const place = formatRepository(repository);
-    const proofs = this.#proofs.getOrInsertComputed(fill, () => new Set());
-    if (!proofs.has(place)) {
-      try {
-        await this.#agrees(served, repository, fill.digest, fill.size, ask);
-      } catch (error) {
-        await content.close();
-        throw error;
-      }
-      proofs.add(place);
+  /** JOIN: it is on its way in. */
+  async #join(pull: PullContext, digest: Digest): Promise<BlobResult | undefined> {
+    const fill = this.#options.fills.get(digest);
+    const content = fill?.open();
+    if (!fill || !content) return undefined;
+    const admitted = this.#admitted.getOrInsertComputed(fill, () => new Set());
+    const name = formatRepository(pull.repository);
+    if (!admitted.has(name)) {
+      await this.#checkAdmitted(pull, digest, content, fill.size);
+      admitted.add(name);
       // Without the row, this repository's next pull asks its upstream once more.
-      fill.settled.then(() => this.#options.catalog.link(repository, fill.digest)).catch(() => {});
+      fill.settled.then(() => this.#options.catalog.link(pull.repository, digest)).catch(() => {});
     }
-    return this.#prove(fill, content, "join", ask);
+    return this.#whenProven(fill, content, "join", pull);
   }
 
-  /** A blob that lies wholly in the part that is held back is waited for, so that a wrong one is an error and not a cut. */
-  async #prove(fill: Fill, content: Content, outcome: Outcome, ask: PullContext): Promise<BlobResult> {
-    if (!ask.head && fill.size !== undefined && fill.size <= heldBack) {
-      const started = performance.now();
-      try {
-        await inTime(fill.proven, ask, "the upstream did not send the blob in time");
-      } catch (error) {
-        await content.close();
-        throw error;
-      } finally {
-        ask.upstreamMs += performance.now() - started;
-      }
+  /** HIT: another repository holds it, and this one's upstream knows it too. */
+  async #ofAnother(pull: PullContext, digest: Digest): Promise<BlobResult | undefined> {
+    const { catalog, reconciler } = this.#options;
+    const size = (await catalog.blobAnywhere(digest)) ?? (await reconciler.adopt(digest));
+    if (size === undefined) return undefined;
+    const content = await this.#onDisk(pull, digest, size);
+    if (content) {
+      await this.#checkAdmitted(pull, digest, content, content.size);
+      await catalog.link(pull.repository, digest);
+      return deliver("hit", content, pull);
     }
-    return deliver(outcome, content, ask);
+    // Bytes that are gone are gone for every repository that had them: a new copy is for the one that asks.
+    await reconciler.recheck(digest, size);
+    return undefined;
   }
 
-  async #begin(served: MirrorUpstream, repository: Repository, digest: Digest, ask: PullContext) {
-    const place = formatRepository(repository);
-    const question = {
-      upstream: served.upstream,
-      about: `blob ${place}@${digest}`,
-      want: "content",
-      reason: reasonOf(ask),
-      send: (asked: RequestOptions) => this.#open(served, repository, digest, asked),
-    } as const;
-    const begun = this.#options.requests.share(question, ask);
-    if (!this.#openings.has(digest)) {
+  /** A HEAD of what is not here. */
+  async #headers(pull: PullContext, digest: Digest): Promise<BlobResult> {
+    return { outcome: "miss", size: await this.#sizeUpstream(pull, digest) };
+  }
+
+  /** MISS, or a JOIN of what another client has just requested; undefined when it has come in, or may have, meanwhile. */
+  async #miss(pull: PullContext, digest: Digest): Promise<BlobResult | undefined> {
+    const repository = formatRepository(pull.repository);
+    const opening = this.#openings.get(digest);
+    if (opening && opening.repository !== repository) {
+      // What another repository is answered is not for this one, but it may bring the bytes.
+      await opening.over;
+      return undefined;
+    }
+    const opened = this.#options.requests.share(
+      {
+        about: `blob ${repository}@${digest}`,
+        want: "content",
+        send: (options) => this.#open(pull, digest, options),
+      },
+      pull,
+    );
+    if (!opening) {
       const close = (): boolean => this.#openings.delete(digest);
-      this.#openings.set(digest, { place, over: begun.then(close, close) });
+      this.#openings.set(digest, { repository, over: opened.then(close, close) });
     }
-    return begun;
+    const begun = await opened;
+    if (begun instanceof Passthrough) {
+      this.#options.bypassed(pull.upstream.registry.name, begun.reason);
+      const { fill, content } = await begun.open();
+      return this.#whenProven(fill, content, "miss", pull);
+    }
+    const content = begun?.open();
+    return begun && content && this.#whenProven(begun, content, opening ? "join" : "miss", pull);
   }
 
+  /** Begins a fill for all who wait for a blob; undefined when one has begun, or the blob has come in, meanwhile. */
   async #open(
-    served: MirrorUpstream,
-    repository: Repository,
+    pull: PullContext,
     digest: Digest,
-    asked: RequestOptions,
-  ): Promise<Fill | Passthrough> {
+    options: RequestOptions,
+  ): Promise<Fill | Passthrough | undefined> {
     const { catalog, fills, intake, fetched, failed, health } = this.#options;
-    const { name } = served.upstream;
-    const get = async (offset: number, asked: RequestOptions): Promise<FillSource> =>
+    // Nothing else begins a fill of this digest now: one that has ended left its row.
+    if (fills.get(digest) || (await catalog.blob(pull.repository, digest)) !== undefined) return undefined;
+    const { name } = pull.upstream.registry;
+    const get = async (offset: number, options: RequestOptions): Promise<FillSource> =>
       (
-        await askWithAlternates(served, repository, (place) =>
-          place.upstream.getBlob(place.repository, digest, offset, asked),
+        await withAlternates(pull, ({ registry, repository }) =>
+          registry.getBlob(repository, digest, offset, options),
         )
       ).value;
     const kept = intake.kept(digest);
     // From the last byte that is here, not the one after it: of a blob that is whole there would be nothing to send.
-    const first = await (kept > 0 ? resume(kept - 1, undefined, (from) => get(from, asked)) : get(0, asked));
-    const step = asked.purpose.trace?.begin("fill", {
+    const first = await (kept > 0
+      ? resume(kept - 1, undefined, (from) => get(from, options))
+      : get(0, options));
+    const step = options.purpose.trace?.begin("fill", {
       "hubcap.digest": digest,
       ...(first.size !== undefined && { "hubcap.size": first.size }),
     });
-    const purpose = step ? { ...asked.purpose, trace: step } : asked.purpose;
+    const purpose = step ? { ...options.purpose, trace: step } : options.purpose;
     const source = {
       resume: (offset: number) => resume(offset, first.size, (from) => get(from, { purpose })),
       progress: (bytes: number) => fetched(name, bytes),
@@ -283,9 +222,13 @@ export class BlobPulls {
         again: () => get(0, { purpose }),
       });
     }
-    const hold = (size: number): Promise<void> => catalog.holdBlob(repository, digest, size);
-    const fill = fills.begin(digest, space.ingest, first, { ...source, hold, repository });
-    this.#proofs.set(fill, new Set([formatRepository(repository)]));
+    const hold = (size: number): Promise<void> => catalog.holdBlob(pull.repository, digest, size);
+    const fill = fills.begin(digest, space.ingest, first, {
+      ...source,
+      hold,
+      repository: pull.repository,
+    });
+    this.#admitted.set(fill, new Set([formatRepository(pull.repository)]));
     fill.settled
       .then(
         () => step?.end(),
@@ -299,10 +242,50 @@ export class BlobPulls {
       .finally(() => space.release());
     return fill;
   }
-}
 
-function reasonOf({ warm: ahead }: PullContext): Reason {
-  return ahead ? "warm" : "pull";
+  /** The size that the upstream gives by HEAD, which is counted nowhere. @throws UpstreamError when it does not know the blob. */
+  async #sizeUpstream(pull: PullContext, digest: Digest): Promise<number | undefined> {
+    const about = `blob ${formatRepository(pull.repository)}@${digest}`;
+    const send = (options: RequestOptions) =>
+      withAlternates(pull, ({ registry, repository }) => registry.headBlob(repository, digest, options));
+    return (await this.#options.requests.share({ about, want: "headers", send }, pull)).value.size;
+  }
+
+  /** Does this repository's upstream know a blob of this size? Closes `content` if not. @throws UpstreamError */
+  async #checkAdmitted(
+    pull: PullContext,
+    digest: Digest,
+    content: Content,
+    size: number | undefined,
+  ): Promise<void> {
+    try {
+      const found = await this.#sizeUpstream(pull, digest);
+      if (found === undefined || size === undefined || found === size) return;
+      const { name } = pull.upstream.registry;
+      throw new UpstreamError("corrupt", `${name} says that ${digest} has another size`);
+    } catch (error) {
+      await content.close();
+      throw error;
+    }
+  }
+
+  /** A blob that lies wholly in the part that is held back is waited for, so that a wrong one is an error and not a cut. */
+  async #whenProven(fill: Fill, content: Content, outcome: Outcome, pull: PullContext): Promise<BlobResult> {
+    if (!pull.head && fill.size !== undefined && fill.size <= heldBack) {
+      try {
+        await this.#options.requests.wait(fill.proven, pull, "the upstream did not send the blob in time");
+      } catch (error) {
+        await content.close();
+        throw error;
+      }
+    }
+    return deliver(outcome, content, pull);
+  }
+
+  #onDisk(pull: PullContext, digest: Digest, size: number): Promise<Content | undefined> {
+    const { blobs } = this.#options;
+    return inStep(pull.trace, "open on disk", { "hubcap.digest": digest }, () => blobs.open(digest, size));
+  }
 }
 
 function failureOf(error: unknown): FillFailure {
@@ -310,16 +293,16 @@ function failureOf(error: unknown): FillFailure {
   return error instanceof FillError && error.kind === "disk" ? "disk" : "broken";
 }
 
-async function deliver(outcome: Outcome, content: Content, ask: PullContext): Promise<BlobResult> {
+async function deliver(outcome: Outcome, content: Content, pull: PullContext): Promise<BlobResult> {
   const { size } = content;
-  if (!ask.head) return { outcome, size, content };
+  if (!pull.head) return { outcome, size, content };
   await content.close();
   return { outcome, size };
 }
 
 /**
- * Asks for the rest of a blob, always at the registry's own address: what it redirected to has expired by now.
- * No `If-Range`: another server's ETag may differ for the same bytes, and the digest tells whether they fit.
+ * The rest of a blob, always from the registry's own address: what it redirected to has expired by now. No `If-Range`:
+ * another server's ETag may differ for the same bytes, and the digest tells whether they fit.
  */
 async function resume(
   offset: number,

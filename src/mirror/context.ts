@@ -1,35 +1,65 @@
-/** What the face hands in with every request, and what it gets back beside the content. */
+/** A client's request on its way through the mirror, and how it was answered. */
 import type { TraceStep } from "../async/step.ts";
-
-import type { ClientIdentity } from "./identity.ts";
+import type { Repository } from "../oci/reference.ts";
+import type { MirrorUpstream } from "./alternates.ts";
 
 /** Clients are answered within 20 s: containerd gives up on headers after 30 s, and a mirror that hangs is worse than none. */
 export const patienceMs = 18_000;
 
-/** One client's request on its way through the house. */
-export interface PullContext {
-  /** What the client has proven of itself; absent where nobody asks for that. */
-  identity?: ClientIdentity;
-  /** Set when it was refused for who it is from, which its answer does not tell: by a rule, or for want of one. */
-  denied?: "rule" | "private";
-  /** The node's name if it told one, else its address. */
-  readonly client: string;
-  /** Where it asks from, which is not its own word. */
-  readonly address?: string | undefined;
-  readonly userAgent: string;
-  /** Only what the headers say is wanted: no bytes, and nothing may be fetched or spent to have them. */
-  readonly head: boolean;
-  /** Nobody waits for it: it is fetched ahead, from what pulls and checks of tags leave. */
-  readonly warm?: true;
-  /** When, by `performance.now()`, this request has waited for as long as its client should. */
-  readonly deadline: number;
-  /** Milliseconds that this request has waited for upstreams; added up on the way. */
-  upstreamMs: number;
-  /** The pull that this request is, while it is traced. */
-  trace?: TraceStep;
+/** What a client has proven of itself. */
+export interface ClientIdentity {
+  /** The name of its token. */
+  readonly token?: string;
+  /** The user of the password file. */
+  readonly user?: string;
+  /** The names in its certificate. */
+  readonly certificate?: readonly string[];
+  /** Its IP address; one of IPv4 as such, also where the socket shows it as one of IPv6. */
+  readonly address?: string;
+  /** Hubcap itself, or its operator: may pull everything. */
+  readonly isOperator?: boolean;
 }
 
-/** Held and served · a running fill was joined · held but not confirmed · had to be asked for. */
+/** A client that has proven nothing. */
+export const anonymousClient: ClientIdentity = {};
+
+/** Hubcap's own requests, and those with the admin token. */
+export const operator: ClientIdentity = { isOperator: true };
+
+/** What is found out on the way and is wanted for the log alone. */
+export interface PullNotes {
+  /** Milliseconds that the request has waited for upstreams. */
+  upstreamMs: number;
+  /** Why access was refused, which the answer does not say: by a rule, or because none allows it and the repository is private. */
+  denied?: "rule" | "private" | undefined;
+}
+
+/** One client's request, as a listener hands it in. */
+export interface PullRequest {
+  readonly identity: ClientIdentity;
+  /** The node's name if the client gave one, else its address. */
+  readonly client: string;
+  /** The client's address, which is not its own word. */
+  readonly address?: string | undefined;
+  readonly userAgent: string;
+  /** Only headers are wanted: no bytes, and no pull may be spent to have them. */
+  readonly head: boolean;
+  /** No client waits: it is fetched ahead, from what pulls and checks of tags leave. */
+  readonly warm?: true;
+  /** Until when its client should be answered, by the clock's `elapsed()`. */
+  readonly deadline: number;
+  /** Where its steps are traced. */
+  readonly trace?: TraceStep | undefined;
+  readonly notes: PullNotes;
+}
+
+/** A request with the upstream that its repository is pulled from: what every step of a pull is given. */
+export interface PullContext extends PullRequest {
+  readonly upstream: MirrorUpstream;
+  readonly repository: Repository;
+}
+
+/** Held and served · a running request was joined · held but not confirmed · requested from the upstream. */
 export type Outcome = "hit" | "join" | "stale" | "miss";
 
 /** Why an answer is served although its upstream did not confirm it. */

@@ -19,11 +19,10 @@ import {
   type ImageConfig,
 } from "./imageChecks.ts";
 import { readImageConfig } from "./imageConfig.ts";
-import { inTime, type UpstreamRequests } from "./upstreamRequests.ts";
+import type { UpstreamRequests } from "./upstreamRequests.ts";
 import type { BlobPulls } from "./blobPull.ts";
 import type { ManifestPulls } from "./manifestPull.ts";
 import type { Decision } from "./policyRules.ts";
-import type { MirrorUpstream } from "./alternates.ts";
 import { Signatures } from "./signatures.ts";
 import { readSmall } from "./smallBlobs.ts";
 
@@ -44,6 +43,12 @@ export interface ManifestDecisionsOptions {
 export interface WholeManifest {
   readonly manifest: HeldManifest;
   readonly bytes: Buffer;
+  /** What the bytes say, once they have been read. */
+  parsed?: Manifest | undefined;
+}
+
+function parsedOf(whole: WholeManifest): Manifest {
+  return (whole.parsed ??= readManifest(whole.bytes, whole.manifest.mediaType));
 }
 
 /** The largest config that is read, in bytes. */
@@ -63,7 +68,7 @@ export class ManifestDecisions {
   /** What allowed manifests name. With a full disk the catalog does not know. */
   readonly #parts = new LRUCache<string, "blob" | "child">({ max: remembered });
   readonly #sighted = new LRUCache<string, true>({ max: remembered });
-  readonly #flights = new SingleFlight<Verdict>();
+  readonly #running = new SingleFlight<Verdict>();
 
   constructor(options: ManifestDecisionsOptions) {
     this.#options = options;
@@ -71,7 +76,7 @@ export class ManifestDecisions {
   }
 
   /** Notes that a manifest was seen, by `tag` or by itself. */
-  async sight(repository: Repository, digest: Digest, tag: Tag | undefined): Promise<void> {
+  async noteSighting(repository: Repository, digest: Digest, tag: Tag | undefined): Promise<void> {
     const { sightings, forgives, now } = this.#options;
     const key = `${formatImage(repository, digest)} ${tag ?? ""}`;
     if (this.#sighted.has(key)) return;
@@ -114,7 +119,7 @@ export class ManifestDecisions {
     if (known || !platforms) return known;
     for (const namer of await this.#options.verdicts.namers(repository, digest)) {
       const index = await this.held(repository, namer);
-      const children = index ? readManifest(index.bytes, index.manifest.mediaType).children : [];
+      const children = index ? parsedOf(index).children : [];
       const platform = children.find((child) => child.digest === digest)?.platform;
       // Attestations are of no platform, and for any.
       if (!platform || platform.os === "unknown" || isWanted(platform, platforms)) continue;
@@ -138,40 +143,27 @@ export class ManifestDecisions {
   }
 
   /** What `ruling` says of a manifest. @throws UpstreamError and others, when that cannot be found out now. */
-  async of(
-    served: MirrorUpstream,
-    repository: Repository,
-    whole: WholeManifest,
-    ruling: Decision,
-    ask: PullContext,
-  ): Promise<Verdict> {
+  async of(pull: PullContext, whole: WholeManifest, ruling: Decision): Promise<Verdict> {
+    const { repository } = pull;
     const { digest } = whole.manifest;
     const known = await this.remembered(repository, digest, ruling.policy);
     if (known) return known;
-    // What is found out for nobody who waits may stand behind everybody, so who waits does not wait for it.
-    const key = `${ask.warm ? "ahead " : ""}${keyOf(repository, digest, ruling.policy)}`;
-    const started = performance.now();
-    const run = this.#flights.join(key, () =>
-      this.#judge(served, repository, whole, ruling, { ...ask, head: false }),
-    );
-    try {
-      const late = `${served.upstream.name} did not answer in time what the policy has to know`;
-      return await inTime(run, ask, late);
-    } finally {
-      ask.upstreamMs += performance.now() - started;
-    }
+    // Warm requests wait behind all others, so no client waits for one.
+    const key = `${pull.warm ? "warm " : ""}${keyOf(repository, digest, ruling.policy)}`;
+    const run = this.#running.join(key, () => this.#judge({ ...pull, head: false }, whole, ruling));
+    const late = `${pull.upstream.registry.name} did not answer in time what the policy has to know`;
+    return this.#options.requests.wait(run, pull, late);
   }
 
-  async #judge(
-    served: MirrorUpstream,
-    repository: Repository,
-    { manifest: { digest, mediaType }, bytes }: WholeManifest,
-    ruling: Decision,
-    ask: PullContext,
-  ): Promise<Verdict> {
+  async #judge(pull: PullContext, whole: WholeManifest, ruling: Decision): Promise<Verdict> {
+    const { repository } = pull;
+    const {
+      manifest: { digest },
+      bytes,
+    } = whole;
     const { verdicts, forgives } = this.#options;
-    const manifest = readManifest(bytes, mediaType);
-    const verdict = await this.#look(served, repository, { digest, bytes }, manifest, ruling, ask);
+    const manifest = parsedOf(whole);
+    const verdict = await this.#look(pull, { digest, bytes }, manifest, ruling);
     const { policy } = ruling;
     if (!verdict.refusal) {
       const { children, layers, config } = manifest;
@@ -189,54 +181,43 @@ export class ManifestDecisions {
   }
 
   async #look(
-    served: MirrorUpstream,
-    repository: Repository,
+    pull: PullContext,
     image: Signed,
     manifest: Manifest,
-    { requirements: demands, policy }: Decision,
-    ask: PullContext,
+    { requirements, policy }: Decision,
   ): Promise<Verdict> {
-    if (isCompanion(manifest) && (await this.#areDocuments(served, repository, manifest, ask))) return {};
+    const { repository } = pull;
+    if (isCompanion(manifest) && (await this.#areDocuments(pull, manifest))) return {};
     const { verdicts, now } = this.#options;
     const { digest } = image;
     const facts = {
-      config: () => this.#config(served, repository, manifest, ask),
+      config: () => this.#config(pull, manifest),
       firstSeen: async () => (await this.#firstSeen(repository, digest)) ?? now(),
     };
-    const verdict = await checkImage(manifest, demands, facts, now());
-    const { signature } = demands;
+    const verdict = await checkImage(manifest, requirements, facts, now());
+    const { signature } = requirements;
     if (verdict.refusal || !signature) return verdict;
-    // A signature on an index is one on all that it names. Only indexes count here: anybody may name anything as a layer.
+    // A signature on an index is one on all that it names. Only indexes count here: anyone may name anything as a layer.
     const isVouchedFor =
       this.#parts.get(keyOf(repository, digest, policy)) === "child" ||
       (await verdicts.isNamedByAllowed(repository, digest, [policy], "index"));
-    return isVouchedFor ? {} : this.#signatures.verdict(served, repository, image, signature, ask);
+    return isVouchedFor ? {} : this.#signatures.verdict(pull, image, signature);
   }
 
   /** Are the layers of a manifest what their types say? Those that are not there, or too large to look at, are not. */
-  async #areDocuments(
-    served: MirrorUpstream,
-    repository: Repository,
-    { layers }: Manifest,
-    ask: PullContext,
-  ): Promise<boolean> {
+  async #areDocuments(pull: PullContext, { layers }: Manifest): Promise<boolean> {
     if (layers.length > maxDocuments || layers.some(({ size }) => size > maxDocumentBytes)) return false;
     for (const { digest } of layers) {
-      const asked = this.#options.blobPulls.get(served, repository, digest, ask);
+      const asked = this.#options.blobPulls.get(pull, digest);
       const bytes = await readSmall(asked, maxDocumentBytes);
       if (!bytes || !isDocument(bytes)) return false;
     }
     return true;
   }
 
-  async #config(
-    served: MirrorUpstream,
-    repository: Repository,
-    { config }: Manifest,
-    ask: PullContext,
-  ): Promise<ImageConfig> {
+  async #config(pull: PullContext, { config }: Manifest): Promise<ImageConfig> {
     if (!config || config.size > maxConfigBytes) return {};
-    const asked = this.#options.blobPulls.get(served, repository, config.digest, ask);
+    const asked = this.#options.blobPulls.get(pull, config.digest);
     const bytes = await readSmall(asked, maxConfigBytes);
     return bytes ? readImageConfig(bytes) : {};
   }

@@ -5,7 +5,7 @@ import { readManifest } from "../oci/manifest.ts";
 import { isDigest, type Reference, type Repository, type Tag } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
 import type { Catalog } from "../store/catalog.ts";
-import { isBelieved, refusalToRevalidate, type QuotaPolicy } from "./quotaPolicy.ts";
+import { isBelieved, refusalToRevalidate, type FreshnessPolicy } from "./freshness.ts";
 import type { MirrorUpstream } from "./alternates.ts";
 
 /** The answer to "what would happen if a node pulled this now?". */
@@ -27,7 +27,7 @@ export interface Explanation {
 export interface ExplanationsOptions {
   readonly catalog: Catalog;
   readonly blobs: Blobs;
-  readonly freshness: QuotaPolicy;
+  readonly freshness: FreshnessPolicy;
   readonly now: () => number;
 }
 
@@ -106,7 +106,7 @@ function explained(
 }
 
 function verdict(
-  { upstream, quota, alternates }: MirrorUpstream,
+  { registry: upstream, quota, alternates }: MirrorUpstream,
   { freshness, lacking }: Standing,
 ): Pick<Explanation, "wouldAnswer" | "why"> {
   const { name } = upstream;

@@ -7,7 +7,7 @@ import { formatImage, type Repository, type Tag } from "../oci/reference.ts";
 import type { Catalog } from "../store/catalog.ts";
 import type { Anchors, Proof } from "../store/state.ts";
 import type { PullContext } from "./context.ts";
-import type { ManifestResult } from "./manifestPull.ts";
+import type { ManifestPulls, ManifestResult } from "./manifestPull.ts";
 
 /** A tag that may not move means something else upstream than it did first. */
 export interface MovedTag {
@@ -27,12 +27,10 @@ export interface ImmutableTagsOptions {
   readonly catalog: Pick<Catalog, "tag">;
   /** Is a disk to blame that does not take what is to be remembered? */
   readonly forgives: (error: unknown) => boolean;
+  readonly manifestPulls: Pick<ManifestPulls, "get">;
   readonly moved: (event: MovedTag) => void;
   readonly now: () => number;
 }
-
-/** Asks for a manifest as a client does. */
-export type Get = (reference: Digest | Tag, ask: PullContext) => Promise<ManifestResult>;
 
 /** How many tags are known without the catalog, and how many alarms are not repeated. */
 const remembered = 10_000;
@@ -68,16 +66,19 @@ export class ImmutableTags {
     return this.#keep(repository, tag, digest);
   }
 
-  /** The manifest that `tag` means, by `get`; for an immutable one the first that it meant. */
-  get(repository: Repository, tag: Tag, ask: PullContext, get: Get): Promise<ManifestResult> {
-    return this.covers(repository, tag) ? this.#getFirst(repository, tag, ask, get) : get(tag, ask);
+  /** The manifest that `tag` means, or, for an immutable one the first that it meant. */
+  get(pull: PullContext, tag: Tag): Promise<ManifestResult> {
+    if (this.covers(pull.repository, tag)) return this.#getFirst(pull, tag);
+    return this.#options.manifestPulls.get(pull, tag);
   }
 
-  async #getFirst(repository: Repository, tag: Tag, ask: PullContext, get: Get): Promise<ManifestResult> {
+  async #getFirst(pull: PullContext, tag: Tag): Promise<ManifestResult> {
+    const { manifestPulls } = this.#options;
+    const { repository } = pull;
     const first = await this.first(repository, tag);
     if (first) {
-      void this.#watch(repository, tag, first, ask, get);
-      return get(first, ask);
+      void this.#watch(pull, tag, first);
+      return manifestPulls.get(pull, first);
     }
     if (!(await this.#isProven())) {
       throw new RegistryError(
@@ -85,13 +86,13 @@ export class ImmutableTags {
         `${formatImage(repository, tag)} never moves, and what it meant is not known since Hubcap's state was restored: pull it by its digest, or have the operator confirm the state with hubcap fsck --repair`,
       );
     }
-    const answer = await get(tag, ask);
+    const answer = await manifestPulls.get(pull, tag);
     const { digest } = answer.manifest;
     // An alternate may lag behind: what it says is not to be held on to.
     const record = await this.#options.catalog.tag(repository, tag);
     if (record?.alternate !== undefined) return answer;
     const kept = await this.#keep(repository, tag, digest);
-    return kept === digest ? answer : get(kept, ask);
+    return kept === digest ? answer : manifestPulls.get(pull, kept);
   }
 
   /** Undefined also when the store does not answer. */
@@ -128,10 +129,12 @@ export class ImmutableTags {
   }
 
   /** Sees, beside the answer and at most once per TTL, what the upstream says of the tag now. */
-  async #watch(repository: Repository, tag: Tag, first: Digest, ask: PullContext, get: Get): Promise<void> {
+  async #watch(pull: PullContext, tag: Tag, first: Digest): Promise<void> {
+    const { repository } = pull;
+    const notes = { upstreamMs: 0 };
     let now: Digest;
     try {
-      now = (await get(tag, { ...ask, head: true })).manifest.digest;
+      now = (await this.#options.manifestPulls.get({ ...pull, head: true, notes }, tag)).manifest.digest;
     } catch {
       return; // An upstream that does not say what the tag means now does not say that it moved.
     }

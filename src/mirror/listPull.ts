@@ -1,4 +1,5 @@
 /** Pulling lists: a repository's tags and a manifest's referrers, fresh for as long as a tag is. */
+import type { Clock } from "../async/clock.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { parseDigest, type Digest } from "../oci/digest.ts";
 import { formatRepository, type Repository } from "../oci/reference.ts";
@@ -8,10 +9,9 @@ import type { PullResult, PullContext } from "./context.ts";
 import { staleness } from "./errors.ts";
 import { isFresh, mayServeStale } from "./freshness.ts";
 import type { UpstreamRequests } from "./upstreamRequests.ts";
-import { policyAt, type QuotaPolicy } from "./quotaPolicy.ts";
-import type { MirrorUpstream } from "./alternates.ts";
+import { policyAt, type FreshnessPolicy } from "./freshness.ts";
 
-/** A whole list for a client; paging and filtering are the face's. */
+/** A whole list for a client; paging and filtering are the listener's. */
 export interface ListResult<T> extends PullResult {
   readonly items: readonly T[];
 }
@@ -19,8 +19,8 @@ export interface ListResult<T> extends PullResult {
 export interface ListPullsOptions {
   readonly catalog: Catalog;
   readonly requests: UpstreamRequests;
-  readonly freshness: QuotaPolicy;
-  readonly now: () => number;
+  readonly freshness: FreshnessPolicy;
+  readonly clock: Clock;
 }
 
 export class ListPulls {
@@ -31,72 +31,63 @@ export class ListPulls {
   }
 
   /** All tags of a repository, in the order of their code points. @throws UpstreamError */
-  tags(served: MirrorUpstream, repository: Repository, ask: PullContext): Promise<ListResult<string>> {
-    return this.#list(served, repository, "tags", ask, async (asked) =>
-      (await served.upstream.listTags(repository, asked)).toSorted(),
+  tags(pull: PullContext): Promise<ListResult<string>> {
+    return this.#list(pull, "tags", async (options) =>
+      (await pull.upstream.registry.listTags(pull.repository, options)).toSorted(),
     );
   }
 
   /** All manifests whose subject is `subject`. @throws UpstreamError */
-  referrers(
-    served: MirrorUpstream,
-    repository: Repository,
-    subject: Digest,
-    ask: PullContext,
-  ): Promise<ListResult<Descriptor>> {
-    return this.#list(served, repository, subject, ask, (asked) =>
-      served.upstream.referrers(repository, subject, asked),
+  referrers(pull: PullContext, subject: Digest): Promise<ListResult<Descriptor>> {
+    return this.#list(pull, subject, (options) =>
+      pull.upstream.registry.referrers(pull.repository, subject, options),
     );
   }
 
-  /** Referrers of what is not held are not kept: anybody can ask for those of a digest that nobody has. */
+  /** Referrers of what is not held are not kept: clients can ask for those of any digest. */
   async #isWorthKeeping(repository: Repository, subject: string): Promise<boolean> {
     const digest = parseDigest(subject);
     return !digest || (await this.#options.catalog.manifest(repository, digest)) !== undefined;
   }
 
   async #list<T>(
-    served: MirrorUpstream,
-    repository: Repository,
+    pull: PullContext,
     subject: string,
-    ask: PullContext,
-    send: (asked: RequestOptions) => Promise<readonly T[]>,
+    send: (options: RequestOptions) => Promise<readonly T[]>,
   ): Promise<ListResult<T>> {
-    const { catalog, requests: inquiries, now } = this.#options;
-    const { upstream, quota } = served;
-    const freshness = policyAt(quota.state, this.#options.freshness);
+    const { catalog, requests, clock } = this.#options;
+    const { upstream, repository } = pull;
+    const freshness = policyAt(upstream.quota.state, this.#options.freshness);
     const known = await catalog.listing(repository, subject);
     // Only what `send` gave for this very subject was ever kept under it.
     const items = known && (JSON.parse(known.body) as T[]);
-    if (items && isFresh(known.checkedAt, now(), freshness)) return { outcome: "hit", items };
+    if (items && isFresh(known.checkedAt, clock.now(), freshness)) return { outcome: "hit", items };
     const about = `list ${formatRepository(repository)} ${subject}`;
-    const reason = known ? "revalidate" : "pull";
-    const haveStale = known !== undefined;
+    const isKnown = known !== undefined;
     try {
-      const fetched = await inquiries.share(
+      const fetched = await requests.share(
         {
-          upstream,
           about,
           want: "content",
-          reason,
-          haveStale,
-          send: async (asked) => {
-            const list = await send(asked);
+          revalidates: isKnown,
+          haveStale: isKnown,
+          send: async (options) => {
+            const list = await send(options);
             if (await this.#isWorthKeeping(repository, subject)) {
               await catalog.keepListing(repository, subject, {
                 body: JSON.stringify(list),
-                checkedAt: now(),
+                checkedAt: clock.now(),
               });
             }
             return list;
           },
         },
-        ask,
+        pull,
       );
       return { outcome: "miss", items: fetched };
     } catch (error) {
-      const stale = known && staleness(error, known.checkedAt, now());
-      if (items && stale && mayServeStale(known.checkedAt, now(), freshness)) {
+      const stale = known && staleness(error, known.checkedAt, clock.now());
+      if (items && stale && mayServeStale(known.checkedAt, clock.now(), freshness)) {
         return { outcome: "stale", items, stale };
       }
       throw error;

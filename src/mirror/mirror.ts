@@ -1,7 +1,8 @@
-/** The mirror: for every pull, the decision between what is held and what must be asked for. */
+/** The mirror: for every pull, the decision between what is held and what must be requested. */
+import type { Clock } from "../async/clock.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
-import { RegistryError, type ErrorCode } from "../oci/error.ts";
+import { RegistryError } from "../oci/error.ts";
 import type { Image } from "../oci/image.ts";
 import type { Reference, Repository } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
@@ -11,17 +12,16 @@ import type { Fills } from "../store/fill/fills.ts";
 import type { Health } from "../store/health.ts";
 import type { Intake } from "../store/fill/intake.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { ProbedContent } from "../upstream/visibilityProbe.ts";
 import { Access, type AccessOptions } from "./access.ts";
-import { anonymousClient, type ClientIdentity } from "./identity.ts";
-import type { PullResult, PullContext } from "./context.ts";
+import type { ClientIdentity, PullContext, PullRequest, PullResult } from "./context.ts";
 import { Explanations, type Explanation } from "./explain.ts";
 import { toRegistryError } from "./errors.ts";
 import { UpstreamRequests } from "./upstreamRequests.ts";
-import type { QuotaPolicy } from "./quotaPolicy.ts";
+import type { FreshnessPolicy } from "./freshness.ts";
 import { BlobPulls, type BlobResult } from "./blobPull.ts";
 import { ListPulls, type ListResult } from "./listPull.ts";
 import { MissLimiter, type MissLimits } from "./missLimiter.ts";
+import { ManifestIntake } from "./manifestIntake.ts";
 import { ManifestPulls, type ManifestResult } from "./manifestPull.ts";
 import { Policy, type PolicySettings } from "./policy.ts";
 import type { MirrorUpstream } from "./alternates.ts";
@@ -32,103 +32,133 @@ export interface MirrorOptions {
   readonly blobs: Blobs;
   readonly fills: Fills;
   readonly catalog: Catalog;
-  /** Told of every manifest that is asked for while it is held. */
+  /** Called for every manifest that is asked for while it is held. */
   readonly used: (repository: Repository, digest: Digest) => void;
   readonly reconciler: Reconciler;
-  /** Finds a place for blobs that are to come in. */
+  /** Finds space for blobs that are to come in. */
   readonly intake: Intake;
   readonly health: Health;
-  readonly freshness: QuotaPolicy;
+  readonly freshness: FreshnessPolicy;
   readonly metrics: Metrics;
   readonly policy: PolicySettings;
-  /** What each client may have asked of upstreams. */
+  /** How often each client may miss. */
   readonly misses: MissLimits;
-  /** Aborted when the process is to end: from then on nothing is asked of upstreams any more. */
+  /** Aborted when the process is to end: from then on nothing is requested from upstreams. */
   readonly draining: AbortSignal;
-  readonly now?: () => number;
-  /** Who may pull what; without it everybody may pull everything. */
-  readonly access?: Omit<AccessOptions, "requests" | "now" | "staleIfErrorMs">;
+  readonly clock: Clock;
+  /** Called when a manifest that was served could not be stored, and the disk is not to blame. */
+  readonly failed: (error: unknown) => void;
+  /** Which client may pull what; without it all may pull everything. */
+  readonly access?: Omit<AccessOptions, "requests" | "clock" | "staleIfErrorMs">;
 }
 
 /** Answers pulls. Every method throws a RegistryError when there is nothing to serve. */
 export class Mirror {
   readonly #upstreams: ReadonlyMap<string, MirrorUpstream>;
   readonly #metrics: Metrics;
-  /** What stands before manifests and blobs. */
+  /** Every manifest and blob passes it. */
   readonly #policy: Policy;
-  readonly #listings: ListPulls;
+  readonly #lists: ListPulls;
+  readonly #manifestIntake: ManifestIntake;
   readonly #explanations: Explanations;
   readonly #access: Access | undefined;
 
-  constructor({
-    upstreams,
-    metrics,
-    policy,
-    misses,
-    draining,
-    now = Date.now,
-    access,
-    ...rooms
-  }: MirrorOptions) {
+  constructor({ upstreams, metrics, policy, misses, draining, access, ...rest }: MirrorOptions) {
+    const { catalog, blobs, reconciler, health, clock, freshness, failed } = rest;
+    const now = (): number => clock.now();
+    const fetched = (upstream: string, bytes: number): void => metrics.fetchedBytes.inc({ upstream }, bytes);
+    const bypassed = (upstream: string, reason: string): void => metrics.bypasses.inc({ upstream, reason });
+    const fillFailed = (upstream: string, reason: string): void =>
+      metrics.fillFailures.inc({ upstream, reason });
+    const requests = new UpstreamRequests(draining, clock, new MissLimiter(misses, clock));
+    const manifestIntake = new ManifestIntake({ catalog, blobs, reconciler, health, bypassed, failed });
+    const manifestPulls = new ManifestPulls({ ...rest, intake: manifestIntake, requests, fetched });
+    const blobPulls = new BlobPulls({ ...rest, requests, fetched, failed: fillFailed, bypassed });
     this.#upstreams = upstreams;
     this.#metrics = metrics;
-    const inquiries = new UpstreamRequests(draining, now, new MissLimiter(misses, now));
-    const fetched = (upstream: string, bytes: number): void => metrics.fetchedBytes.inc({ upstream }, bytes);
-    const failed = (upstream: string, reason: string): void => metrics.fillFailures.inc({ upstream, reason });
-    const bypassed = (upstream: string, reason: string): void => metrics.bypasses.inc({ upstream, reason });
-    const manifests = new ManifestPulls({ ...rooms, requests: inquiries, now, fetched, bypassed });
-    const layers = new BlobPulls({ ...rooms, requests: inquiries, fetched, failed, bypassed });
+    this.#manifestIntake = manifestIntake;
     this.#policy = new Policy({
-      ...rooms,
+      ...rest,
       ...policy,
-      manifestPulls: manifests,
-      blobPulls: layers,
-      requests: inquiries,
+      manifestIntake,
+      manifestPulls,
+      blobPulls,
+      requests,
       now,
     });
-    this.#listings = new ListPulls({ ...rooms, requests: inquiries, now });
-    const { staleIfErrorMs } = rooms.freshness;
-    this.#access = access && new Access({ ...access, requests: inquiries, now, staleIfErrorMs });
-    this.#explanations = new Explanations({ ...rooms, now });
-    metrics.beforeReading(() => metrics.fills.set(rooms.fills.count));
+    this.#lists = new ListPulls({ catalog, requests, freshness, clock });
+    const { staleIfErrorMs } = freshness;
+    this.#access = access && new Access({ ...access, requests, clock, staleIfErrorMs });
+    this.#explanations = new Explanations({ catalog, blobs, freshness, now });
+    metrics.beforeReading(() => metrics.fills.set(rest.fills.count));
   }
 
-  manifest(repository: Repository, reference: Reference, ask: PullContext): Promise<ManifestResult> {
-    const wanted = { kind: "manifest", reference } as const;
-    return this.#answer(repository, wanted, ask, "MANIFEST_UNKNOWN", (served) =>
-      this.#policy.manifest(served, repository, reference, ask),
-    );
+  async manifest(
+    repository: Repository,
+    reference: Reference,
+    request: PullRequest,
+  ): Promise<ManifestResult> {
+    const pull = this.#begin(repository, request);
+    try {
+      await this.#access?.check(pull, { kind: "manifest", reference });
+      return this.#counted(pull, await this.#policy.manifest(pull, reference));
+    } catch (error) {
+      throw toRegistryError(error, "MANIFEST_UNKNOWN", pull.upstream.whenExhausted);
+    }
   }
 
-  blob(repository: Repository, digest: Digest, ask: PullContext): Promise<BlobResult> {
-    return this.#answer(repository, { kind: "blob", digest }, ask, "BLOB_UNKNOWN", (served) =>
-      this.#policy.blob(served, repository, digest, ask),
-    );
+  async blob(repository: Repository, digest: Digest, request: PullRequest): Promise<BlobResult> {
+    const pull = this.#begin(repository, request);
+    try {
+      await this.#access?.check(pull, { kind: "blob", digest });
+      return this.#counted(pull, await this.#policy.blob(pull, digest));
+    } catch (error) {
+      throw toRegistryError(error, "BLOB_UNKNOWN", pull.upstream.whenExhausted);
+    }
   }
 
-  tags(repository: Repository, ask: PullContext): Promise<ListResult<string>> {
-    return this.#answer(repository, { kind: "tags" }, ask, "NAME_UNKNOWN", (served) =>
-      this.#policy.list(repository, () => this.#listings.tags(served, repository, ask)),
-    );
+  async tags(repository: Repository, request: PullRequest): Promise<ListResult<string>> {
+    const pull = this.#begin(repository, request);
+    try {
+      await this.#access?.check(pull, { kind: "tags" });
+      this.#policy.checkList(repository);
+      return this.#counted(pull, await this.#lists.tags(pull));
+    } catch (error) {
+      throw toRegistryError(error, "NAME_UNKNOWN", pull.upstream.whenExhausted);
+    }
   }
 
-  referrers(repository: Repository, subject: Digest, ask: PullContext): Promise<ListResult<Descriptor>> {
-    return this.#answer(repository, { kind: "referrers", subject }, ask, "NAME_UNKNOWN", (served) =>
-      this.#policy.list(repository, () => this.#listings.referrers(served, repository, subject, ask)),
-    );
+  async referrers(
+    repository: Repository,
+    subject: Digest,
+    request: PullRequest,
+  ): Promise<ListResult<Descriptor>> {
+    const pull = this.#begin(repository, request);
+    try {
+      await this.#access?.check(pull, { kind: "referrers", subject });
+      this.#policy.checkList(repository);
+      return this.#counted(pull, await this.#lists.referrers(pull, subject));
+    } catch (error) {
+      throw toRegistryError(error, "NAME_UNKNOWN", pull.upstream.whenExhausted);
+    }
   }
 
-  /** What a pull of `image` would meet now, told to `asker`. Nothing is asked of the upstream. */
-  async explain(image: Image, asker: ClientIdentity): Promise<Explanation> {
-    const served = this.#serve(image);
-    // What rules have found out is not for everybody either.
-    if (!(await this.mayKnow(asker, image))) return this.#explanations.hidden(served, image);
-    return this.#policy.explain(image, (image) => this.#explanations.of(served, image));
+  /** What a pull of `image` would meet now, as far as `identity` may know. Nothing is requested from the upstream. */
+  async explain(image: Image, identity: ClientIdentity): Promise<Explanation> {
+    const upstream = this.#upstreamOf(image);
+    // What was found out for rules is not for all either.
+    if (!(await this.mayKnow(identity, image))) return this.#explanations.hidden(upstream, image);
+    return this.#policy.explain(image, (image) => this.#explanations.of(upstream, image));
   }
 
-  /** May `asker` be told what is held of `repository`? Nothing is asked of the upstream. */
-  async mayKnow(asker: ClientIdentity, repository: Repository): Promise<boolean> {
-    return !this.#access || this.#access.mayKnow(asker, repository);
+  /** May `identity` know what is held of `repository`? Nothing is requested from the upstream. */
+  async mayKnow(identity: ClientIdentity, repository: Repository): Promise<boolean> {
+    return !this.#access || this.#access.mayKnow(identity, repository);
+  }
+
+  /** Settles when all manifests that were served are stored, or could not be. To be called when no more are served. */
+  close(): Promise<void> {
+    return this.#manifestIntake.close();
   }
 
   /** Forgets what was found out for rules that are gone. */
@@ -136,32 +166,24 @@ export class Mirror {
     return this.#policy.tidy();
   }
 
-  async #answer<A extends PullResult>(
-    repository: Repository,
-    wanted: ProbedContent,
-    ask: PullContext,
-    absent: ErrorCode,
-    decide: (served: MirrorUpstream) => Promise<A>,
-  ): Promise<A> {
-    const served = this.#serve(repository);
-    try {
-      if (this.#access) await this.#access.check(ask.identity ?? anonymousClient, repository, wanted, ask);
-      const answer = await decide(served);
-      const { stale } = answer;
-      if (stale) {
-        const upstream = served.upstream.name;
-        this.#metrics.staleServed.inc({ upstream, reason: stale.reason });
-        this.#metrics.staleAge.observe({ upstream }, stale.age);
-      }
-      return answer;
-    } catch (error) {
-      throw toRegistryError(error, absent, served.whenExhausted);
-    }
+  #begin(repository: Repository, request: PullRequest): PullContext {
+    return { ...request, upstream: this.#upstreamOf(repository), repository };
   }
 
-  #serve({ upstream }: Repository): MirrorUpstream {
-    const served = this.#upstreams.get(upstream);
-    if (!served) throw new RegistryError("NAME_UNKNOWN", undefined, { reason: "host-not-served" });
-    return served;
+  /** Counts `result` if it is stale. */
+  #counted<R extends PullResult>(pull: PullContext, result: R): R {
+    const { stale } = result;
+    if (stale) {
+      const upstream = pull.upstream.registry.name;
+      this.#metrics.staleServed.inc({ upstream, reason: stale.reason });
+      this.#metrics.staleAge.observe({ upstream }, stale.age);
+    }
+    return result;
+  }
+
+  #upstreamOf({ upstream: host }: Repository): MirrorUpstream {
+    const upstream = this.#upstreams.get(host);
+    if (!upstream) throw new RegistryError("NAME_UNKNOWN", undefined, { reason: "host-not-served" });
+    return upstream;
   }
 }

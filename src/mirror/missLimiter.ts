@@ -1,59 +1,59 @@
-/** What each client may have asked of upstreams: a bucket of tokens, so that nobody who makes up names spends for all. */
+/** What each client may have requested of upstreams: a token bucket each, so that one that makes up names does not spend for all. */
+import type { Clock } from "../async/clock.ts";
 import { UpstreamError } from "../upstream/error.ts";
 
 export interface MissLimits {
-  /** How many questions that were answered with "no" a client may cause at once. */
+  /** How many requests that end in "no" a client may cause at once. */
   readonly burst: number;
   /** And how many more each minute. */
   readonly perMinute: number;
-  /** Told of every question that was not asked. */
+  /** Called for every request that was not sent. */
   readonly reached: () => void;
 }
 
-/** What a question costs whose answer is not "no": a node that starts with nothing asks thousands. */
-const otherwise = 0.1;
+/** What a request costs that does not end in "no": a node that starts with nothing sends thousands. */
+const costOtherwise = 0.1;
 
-/** A name is the client's own word, so an address may not speak for more than this many clients. */
+/** A client names itself, so an address may not speak for more than this many. */
 const clientsPerAddress = 32;
 
 /** How many clients are remembered; one that is forgotten has its whole budget. */
 const capacity = 10_000;
 
-interface Purse {
+interface TokenBucket {
   tokens: number;
   at: number;
 }
 
-/** A client's question was not asked, because too much that it asked for is not there. */
+/** A client's request was not sent, because too much of what it asked for does not exist. */
 export class MissLimitError extends UpstreamError {}
 
 export class MissLimiter {
   readonly #limits: MissLimits;
-  readonly #now: () => number;
+  readonly #clock: Pick<Clock, "now">;
   /** In the order of last use. */
-  readonly #purses = new Map<string, Purse>();
+  readonly #buckets = new Map<string, TokenBucket>();
 
-  /** `now` in ms. */
-  constructor(limits: MissLimits, now: () => number) {
+  constructor(limits: MissLimits, clock: Pick<Clock, "now">) {
     this.#limits = limits;
-    this.#now = now;
+    this.#clock = clock;
   }
 
   /** How many clients are remembered. */
   get size(): number {
-    return this.#purses.size;
+    return this.#buckets.size;
   }
 
   /**
-   * Takes what a question of `client` may cost; the returned function, to be called with its error if it has one, gives back
-   * what it did not. @throws OverBudget
+   * Takes what a request of `client` may cost. The returned function is called when it has ended, with its error if there is
+   * one, and gives back what it did not cost. @throws MissLimitError
    */
   spend(client: string, address: string | undefined): (error?: unknown) => void {
     const { burst, reached } = this.#limits;
-    const purses = [this.#purse(client, 1)];
+    const buckets = [this.#bucket(client, 1)];
     if (address !== undefined && address !== client)
-      purses.push(this.#purse(`@${address}`, clientsPerAddress));
-    const least = Math.min(...purses.map(({ tokens }) => tokens));
+      buckets.push(this.#bucket(`@${address}`, clientsPerAddress));
+    const least = Math.min(...buckets.map(({ tokens }) => tokens));
     if (least < 1) {
       reached();
       const retryAfter = Math.max(1, Math.ceil(((1 - least) * 60) / this.#limits.perMinute));
@@ -64,30 +64,30 @@ export class MissLimiter {
         { retryAfter, reason: "client-limit" },
       );
     }
-    for (const purse of purses) purse.tokens -= 1;
+    for (const bucket of buckets) bucket.tokens -= 1;
     return (error) => {
       if (error instanceof UpstreamError && (error.kind === "absent" || error.kind === "denied")) return;
-      for (const purse of purses) purse.tokens += 1 - otherwise;
+      for (const bucket of buckets) bucket.tokens += 1 - costOtherwise;
     };
   }
 
-  #purse(name: string, clients: number): Purse {
+  #bucket(name: string, clients: number): TokenBucket {
     const { burst, perMinute } = this.#limits;
-    const now = this.#now();
+    const now = this.#clock.now();
     const most = burst * clients;
-    const known = this.#purses.get(name);
+    const known = this.#buckets.get(name);
     // A clock that was set back must not take anything away.
     const waited = known ? Math.max(0, now - known.at) : 0;
     const tokens = known ? Math.min(most, known.tokens + (waited * perMinute * clients) / 60_000) : most;
-    const purse = known ?? { tokens, at: now };
-    purse.tokens = tokens;
-    purse.at = now;
-    this.#purses.delete(name);
-    this.#purses.set(name, purse);
-    if (this.#purses.size > capacity) {
-      const oldest = this.#purses.keys().next();
-      if (!oldest.done) this.#purses.delete(oldest.value);
+    const bucket = known ?? { tokens, at: now };
+    bucket.tokens = tokens;
+    bucket.at = now;
+    this.#buckets.delete(name);
+    this.#buckets.set(name, bucket);
+    if (this.#buckets.size > capacity) {
+      const oldest = this.#buckets.keys().next();
+      if (!oldest.done) this.#buckets.delete(oldest.value);
     }
-    return purse;
+    return bucket;
   }
 }

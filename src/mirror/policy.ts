@@ -1,4 +1,4 @@
-/** What may be pulled: the one check that every manifest, blob and list passes, whoever asks and however. */
+/** What may be pulled: the one check that every manifest, blob and list passes, for every client. */
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import { RegistryError } from "../oci/error.ts";
@@ -13,6 +13,7 @@ import type { Health } from "../store/health.ts";
 import type { PullContext } from "./context.ts";
 import type { Explanation } from "./explain.ts";
 import { ImmutableTags, type MovedTag } from "./immutable.ts";
+import type { ManifestIntake } from "./manifestIntake.ts";
 import type { UpstreamRequests } from "./upstreamRequests.ts";
 import type { BlobResult, BlobPulls } from "./blobPull.ts";
 import type { ManifestResult, ManifestPulls } from "./manifestPull.ts";
@@ -24,7 +25,6 @@ import {
   type Decision,
   type VerifyRule,
 } from "./policyRules.ts";
-import type { MirrorUpstream } from "./alternates.ts";
 import { ManifestDecisions } from "./decisions.ts";
 
 /** A pull was refused by a rule. */
@@ -58,6 +58,7 @@ export interface PolicyOptions extends PolicySettings {
   readonly manifestPulls: Pick<ManifestPulls, "get">;
   readonly blobPulls: Pick<BlobPulls, "get">;
   readonly requests: UpstreamRequests;
+  readonly manifestIntake: Pick<ManifestIntake, "idle">;
   readonly now: () => number;
 }
 
@@ -69,31 +70,50 @@ interface Refusal {
   readonly until?: number;
 }
 
-/** May be served · may not · nobody has looked yet. */
+/** May be served · may not · not examined yet. */
 type Outcome = "allowed" | "unknown" | Refusal;
 
 /** How many repositories' rules are kept at hand. */
-const chapters = 1000;
+const rememberedRepositories = 1000;
 
 export class Policy {
   readonly #options: PolicyOptions;
-  readonly #book: PolicyRules;
+  readonly #policyRules: PolicyRules;
   #made: ManifestDecisions | undefined;
   readonly #immutable: ImmutableTags;
-  readonly #chapters = new LRUCache<string, RepositoryRules>({ max: chapters });
+  readonly #rules = new LRUCache<string, RepositoryRules>({ max: rememberedRepositories });
 
   constructor(options: PolicyOptions) {
-    const { rules, verify, immutableTags: patterns, anchors, proof, catalog, now, tell } = options;
+    const {
+      rules,
+      verify,
+      immutableTags: patterns,
+      anchors,
+      proof,
+      catalog,
+      manifestPulls,
+      now,
+      tell,
+    } = options;
     const forgives = (error: unknown): boolean => this.#forgives(error);
     this.#options = options;
-    this.#book = new PolicyRules(rules, verify);
-    this.#immutable = new ImmutableTags({ patterns, anchors, proof, catalog, forgives, moved: tell, now });
+    this.#policyRules = new PolicyRules(rules, verify);
+    this.#immutable = new ImmutableTags({
+      patterns,
+      anchors,
+      proof,
+      catalog,
+      manifestPulls,
+      forgives,
+      moved: tell,
+      now,
+    });
   }
 
   /** Forgets what was found out for rules that are gone. */
   async tidy(): Promise<void> {
     try {
-      await this.#options.verdicts.prune(this.#book.policies);
+      await this.#options.verdicts.prune(this.#policyRules.policies);
       await this.#options.anchors.prune(this.#immutable.covers);
     } catch (error) {
       if (!this.#forgives(error)) throw error;
@@ -101,76 +121,71 @@ export class Policy {
   }
 
   /** The manifest, if it may be pulled. @throws RegistryError "DENIED" */
-  async manifest(
-    served: MirrorUpstream,
-    repository: Repository,
-    reference: Reference,
-    ask: PullContext,
-  ): Promise<ManifestResult> {
-    const get = (reference: Reference, ask: PullContext): Promise<ManifestResult> =>
-      this.#options.manifestPulls.get(served, repository, reference, ask);
-    const chapter = this.#chapter(repository);
-    this.#admit(repository, byName(chapter, reference));
-    if (isDigest(reference)) {
-      const foreseen = chapter.isStrict ? await this.#foresee(chapter, reference) : undefined;
-      if (foreseen) this.#admit(repository, foreseen);
-      const answer = await get(reference, ask);
-      if (!foreseen) return answer;
-      await this.#verdicts.sight(repository, reference, undefined);
-      if (foreseen === "unknown") await this.#examine(served, chapter, answer, undefined, ask);
-      return answer;
-    }
-    const answer = await this.#immutable.get(repository, reference, ask, get);
-    if (chapter.isStrict) {
-      await this.#verdicts.sight(repository, answer.manifest.digest, reference);
-      await this.#examine(served, chapter, answer, reference, ask);
-    }
-    return answer;
+  async manifest(pull: PullContext, reference: Reference): Promise<ManifestResult> {
+    const rules = this.#rulesFor(pull.repository);
+    this.#enforce(pull.repository, byName(rules, reference));
+    if (rules.isStrict) return this.#examined(pull, rules, reference);
+    return this.#pullManifest(pull, reference);
+  }
+
+  /** The manifest, where more than the name of an image decides. */
+  async #examined(pull: PullContext, rules: RepositoryRules, reference: Reference): Promise<ManifestResult> {
+    const { repository } = pull;
+    // Rules ask the catalog which manifest names what.
+    await this.#options.manifestIntake.idle(repository);
+    const tag = isDigest(reference) ? undefined : reference;
+    const foreseen = isDigest(reference) ? await this.#foresee(rules, reference) : "unknown";
+    this.#enforce(repository, foreseen);
+    const result = await this.#pullManifest(pull, reference);
+    await this.#decisions.noteSighting(repository, result.manifest.digest, tag);
+    if (foreseen === "unknown") await this.#examine(pull, rules, result, tag);
+    return result;
+  }
+
+  #pullManifest(pull: PullContext, reference: Reference): Promise<ManifestResult> {
+    return isDigest(reference)
+      ? this.#options.manifestPulls.get(pull, reference)
+      : this.#immutable.get(pull, reference);
   }
 
   /** The blob, if it is part of what may be pulled. @throws RegistryError "DENIED" */
-  async blob(
-    served: MirrorUpstream,
-    repository: Repository,
-    digest: Digest,
-    ask: PullContext,
-  ): Promise<BlobResult> {
-    const chapter = this.#chapter(repository);
-    this.#admit(repository, closed(chapter));
-    if (chapter.isStrict) this.#admit(repository, await this.#partOf(served, chapter, digest, ask));
-    return this.#options.blobPulls.get(served, repository, digest, ask);
+  async blob(pull: PullContext, digest: Digest): Promise<BlobResult> {
+    const rules = this.#rulesFor(pull.repository);
+    this.#enforce(pull.repository, closed(rules));
+    if (rules.isStrict) {
+      await this.#options.manifestIntake.idle(pull.repository);
+      this.#enforce(pull.repository, await this.#partOf(pull, rules, digest));
+    }
+    return this.#options.blobPulls.get(pull, digest);
   }
 
-  /** Lists tell of a repository, so one of which nothing may be pulled has none. @throws RegistryError "DENIED" */
-  async list<T>(repository: Repository, get: () => Promise<T>): Promise<T> {
-    this.#admit(repository, closed(this.#chapter(repository)));
-    return get();
+  /** May lists of a repository be given? Not if nothing of it may be pulled. @throws RegistryError "DENIED" */
+  checkList(repository: Repository): void {
+    this.#enforce(repository, closed(this.#rulesFor(repository)));
   }
 
-  /** What a pull of `image` would meet, by `tell`, and by the rules as far as is known without asking anybody. */
+  /** What a pull of `image` would meet, by `tell`, and by the rules as far as is known without asking the upstream. */
   async explain(image: Image, tell: (image: Image) => Promise<Explanation>): Promise<Explanation> {
     const reference = referenceOf(image);
-    const chapter = this.#chapter(image);
-    const first = isDigest(reference)
-      ? undefined
-      : await this.#immutable.first(chapter.repository, reference);
+    const rules = this.#rulesFor(image);
+    const first = isDigest(reference) ? undefined : await this.#immutable.first(rules.repository, reference);
     const told = { ...(await tell(first ? { ...image, digest: first } : image)), reference };
     const refused = ({ sentence: why }: Refusal): Explanation => ({ ...told, wouldAnswer: "refused", why });
-    const named = byName(chapter, reference);
+    const named = byName(rules, reference);
     if (typeof named === "object") return refused(named);
-    if (!chapter.isStrict || !told.digest) return told;
+    if (!rules.isStrict || !told.digest) return told;
     const tag = isDigest(reference) ? undefined : reference;
-    const rulings = await this.#rulings(chapter, told.digest, tag);
-    const outcome = await this.#weigh(chapter, told.digest, rulings, (ruling) =>
-      this.#verdicts.remembered(chapter.repository, told.digest, ruling.policy),
+    const decisions = await this.#decisionsFor(rules, told.digest, tag);
+    const outcome = await this.#weigh(rules, told.digest, decisions, (decision) =>
+      this.#decisions.remembered(rules.repository, told.digest, decision.policy),
     );
     if (typeof outcome === "object") return refused(outcome);
     if (outcome === "allowed" || told.wouldAnswer === "refused") return told;
-    return { ...told, why: `${told.why}; ${rulings[0]?.name} would have it examined first` };
+    return { ...told, why: `${told.why}; ${decisions[0]?.name} would have it examined first` };
   }
 
-  /** Made when a rule first asks for it: it has room for much, and where nothing is demanded of images nobody needs it. */
-  get #verdicts(): ManifestDecisions {
+  /** Made when a rule first asks for it: it has room for much, and most often no rule does. */
+  get #decisions(): ManifestDecisions {
     return (this.#made ??= new ManifestDecisions({
       ...this.#options,
       forgives: (error) => this.#forgives(error),
@@ -182,64 +197,59 @@ export class Policy {
     return this.#options.health.note(error) !== undefined;
   }
 
-  #chapter({ upstream, name }: Repository): RepositoryRules {
+  #rulesFor({ upstream, name }: Repository): RepositoryRules {
     const key = `${upstream}/${name}`;
-    const known = this.#chapters.get(key);
+    const known = this.#rules.get(key);
     if (known) return known;
-    const chapter = this.#book.rulesFor({ upstream, name });
-    this.#chapters.set(key, chapter);
-    return chapter;
+    const rules = this.#policyRules.rulesFor({ upstream, name });
+    this.#rules.set(key, rules);
+    return rules;
   }
 
   /** What was found out already says of a manifest that is asked for by its digest, so that none is fetched in vain. */
-  async #foresee(chapter: RepositoryRules, digest: Digest): Promise<Outcome> {
-    const rulings = await this.#rulings(chapter, digest, undefined);
-    return this.#weigh(chapter, digest, rulings, (ruling) =>
-      this.#verdicts.foreseen(chapter.repository, digest, ruling),
+  async #foresee(rules: RepositoryRules, digest: Digest): Promise<Outcome> {
+    const decisions = await this.#decisionsFor(rules, digest, undefined);
+    return this.#weigh(rules, digest, decisions, (decision) =>
+      this.#decisions.foreseen(rules.repository, digest, decision),
     );
   }
 
   async #examine(
-    served: MirrorUpstream,
-    chapter: RepositoryRules,
-    { manifest, bytes }: ManifestResult,
+    pull: PullContext,
+    rules: RepositoryRules,
+    { manifest, bytes, parsed }: ManifestResult,
     tag: Tag | undefined,
-    ask: PullContext,
   ): Promise<void> {
-    const { repository } = chapter;
-    const rulings = await this.#rulings(chapter, manifest.digest, tag);
-    const outcome = await this.#weigh(chapter, manifest.digest, rulings, (ruling) =>
+    const { repository } = pull;
+    const whole = bytes && !pull.head ? { manifest, bytes, parsed } : undefined;
+    const decisions = await this.#decisionsFor(rules, manifest.digest, tag);
+    const outcome = await this.#weigh(rules, manifest.digest, decisions, (decision) =>
       // For headers nothing is fetched, so they tell only what is known. They give nothing to run either.
-      bytes && !ask.head
-        ? this.#verdicts.of(served, repository, { manifest, bytes }, ruling, ask)
-        : this.#verdicts.remembered(repository, manifest.digest, ruling.policy),
+      whole
+        ? this.#decisions.of(pull, whole, decision)
+        : this.#decisions.remembered(repository, manifest.digest, decision.policy),
     );
-    this.#admit(repository, outcome);
+    this.#enforce(repository, outcome);
   }
 
   /** Is a blob part of a manifest that may be pulled? Those that are held and were not looked at yet are looked at now. */
-  async #partOf(
-    served: MirrorUpstream,
-    chapter: RepositoryRules,
-    digest: Digest,
-    ask: PullContext,
-  ): Promise<Outcome> {
-    const { repository, policies } = chapter;
+  async #partOf(pull: PullContext, rules: RepositoryRules, digest: Digest): Promise<Outcome> {
+    const { repository, policies } = rules;
     const { verdicts } = this.#options;
-    if (await this.#verdicts.isPart(repository, digest, policies)) return "allowed";
+    if (await this.#decisions.isPart(repository, digest, policies)) return "allowed";
     let found: Outcome = {
       reason: "blob",
       sentence: `${formatImage(repository, digest)} is part of no image that may be pulled and that Hubcap has seen: pull the image by its manifest first`,
     };
     for (const namer of await verdicts.namers(repository, digest)) {
-      const content = await this.#verdicts.held(repository, namer);
+      const content = await this.#decisions.held(repository, namer);
       // Bytes that are gone say nothing for what they named: the next pull of that manifest brings them again.
       if (!content) continue;
-      const rulings = await this.#rulings(chapter, namer, undefined);
-      const outcome = await this.#weigh(chapter, namer, rulings, (ruling) =>
-        ask.head
-          ? this.#verdicts.remembered(repository, namer, ruling.policy)
-          : this.#verdicts.of(served, repository, content, ruling, ask),
+      const decisions = await this.#decisionsFor(rules, namer, undefined);
+      const outcome = await this.#weigh(rules, namer, decisions, (decision) =>
+        pull.head
+          ? this.#decisions.remembered(repository, namer, decision.policy)
+          : this.#decisions.of(pull, content, decision),
       );
       if (typeof outcome === "string") return "allowed";
       found = outcome;
@@ -248,14 +258,14 @@ export class Policy {
   }
 
   /** A tag goes by its own rule. A digest goes by those of the tags that it was seen under, or of none. */
-  async #rulings(
-    chapter: RepositoryRules,
+  async #decisionsFor(
+    rules: RepositoryRules,
     digest: Digest,
     tag: Tag | undefined,
   ): Promise<readonly Decision[]> {
-    const seen = tag ? [tag] : await this.#tagsSeen(chapter.repository, digest);
+    const seen = tag ? [tag] : await this.#tagsSeen(rules.repository, digest);
     const images = seen.length > 0 ? seen.map((tag) => ({ tag, digest })) : [{ digest }];
-    return [...new Set(images.map((image) => chapter.decisionFor(image)))].filter((r) => r !== undecided);
+    return [...new Set(images.map((image) => rules.decisionFor(image)))].filter((r) => r !== undecided);
   }
 
   /** The tags by which this manifest, or an index that names it, was seen; some, if many. */
@@ -264,26 +274,26 @@ export class Policy {
     return sightings.tags(repository, [digest, ...(await verdicts.namersAnywhere(digest))]);
   }
 
-  /** One ruling that lets a manifest through is enough. */
+  /** One decision that lets a manifest through is enough. */
   async #weigh(
     { repository }: RepositoryRules,
     digest: Digest,
-    rulings: readonly Decision[],
-    verdictOf: (ruling: Decision) => ReturnType<ManifestDecisions["remembered"]>,
+    decisions: readonly Decision[],
+    verdictOf: (decision: Decision) => ReturnType<ManifestDecisions["remembered"]>,
   ): Promise<Outcome> {
     const what = formatImage(repository, digest);
     let refusal: Refusal | undefined;
     let isOpen = false;
-    for (const ruling of rulings) {
-      const verdict = ruling.pull === "deny" ? undefined : await verdictOf(ruling);
-      if (ruling.pull === "deny") {
-        refusal ??= denied(ruling, what);
+    for (const decision of decisions) {
+      const verdict = decision.pull === "deny" ? undefined : await verdictOf(decision);
+      if (decision.pull === "deny") {
+        refusal ??= denied(decision, what);
       } else if (!verdict) {
         isOpen = true;
       } else if (verdict.refusal) {
         const { reason, why } = verdict.refusal;
         const name =
-          reason === "signature" ? (ruling.requirements.signature?.name ?? ruling.name) : ruling.name;
+          reason === "signature" ? (decision.requirements.signature?.name ?? decision.name) : decision.name;
         refusal ??= {
           reason,
           sentence: `${name} refuses ${what}: ${why}`,
@@ -296,7 +306,7 @@ export class Policy {
     return isOpen || !refusal ? "unknown" : refusal;
   }
 
-  #admit(repository: Repository, outcome: Outcome): void {
+  #enforce(repository: Repository, outcome: Outcome): void {
     if (typeof outcome === "string") return;
     const { tell, now } = this.#options;
     const { reason, sentence, until } = outcome;
@@ -308,20 +318,20 @@ export class Policy {
 }
 
 /** What can be said of a reference before anything is asked. */
-function byName(chapter: RepositoryRules, reference: Reference): Outcome {
-  if (isDigest(reference)) return chapter.isStrict ? "unknown" : closed(chapter);
-  const ruling = chapter.decisionFor({ tag: reference });
-  if (ruling === undecided) return "unknown";
-  const what = formatImage(chapter.repository, reference);
-  if (ruling.pull === "deny") return denied(ruling, what);
-  if (!ruling.digestOnly) return "allowed";
-  const sentence = `${ruling.name} refuses ${what}: tags can move, so pull it by its digest, as name@sha256:…`;
+function byName(rules: RepositoryRules, reference: Reference): Outcome {
+  if (isDigest(reference)) return rules.isStrict ? "unknown" : closed(rules);
+  const decision = rules.decisionFor({ tag: reference });
+  if (decision === undecided) return "unknown";
+  const what = formatImage(rules.repository, reference);
+  if (decision.pull === "deny") return denied(decision, what);
+  if (!decision.digestOnly) return "allowed";
+  const sentence = `${decision.name} refuses ${what}: tags can move, so pull it by its digest, as name@sha256:…`;
   return { reason: "tag", sentence };
 }
 
-function closed(chapter: RepositoryRules): Outcome {
-  const by = chapter.closedBy;
-  return by ? denied(by, `${chapter.repository.upstream}/${chapter.repository.name}`) : "allowed";
+function closed(rules: RepositoryRules): Outcome {
+  const by = rules.closedBy;
+  return by ? denied(by, `${rules.repository.upstream}/${rules.repository.name}`) : "allowed";
 }
 
 function denied({ name }: Decision, what: string): Refusal {

@@ -2,7 +2,7 @@
 import type { Descriptor } from "../oci/descriptor.ts";
 import { algorithmOf, hexOf, type Digest } from "../oci/digest.ts";
 import { readManifest } from "../oci/manifest.ts";
-import { formatRepository, parseTag, type Reference, type Repository } from "../oci/reference.ts";
+import { formatRepository, parseTag, type Reference } from "../oci/reference.ts";
 import type { Verdict } from "../store/catalog.ts";
 import { signPredicate, type Signature, type SignatureJudge, type Signed } from "../trust/signature.ts";
 import type { PullContext } from "./context.ts";
@@ -10,7 +10,6 @@ import { unlessAbsent } from "./errors.ts";
 import type { UpstreamRequests } from "./upstreamRequests.ts";
 import type { BlobPulls } from "./blobPull.ts";
 import type { ManifestPulls } from "./manifestPull.ts";
-import type { MirrorUpstream } from "./alternates.ts";
 import { readSmall } from "./smallBlobs.ts";
 
 const payloadType = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -49,16 +48,10 @@ export class Signatures {
   }
 
   /** Is `image` signed as `judge` wants it? @throws UpstreamError when that cannot be found out. */
-  async verdict(
-    served: MirrorUpstream,
-    repository: Repository,
-    image: Signed,
-    judge: SignatureJudge,
-    ask: PullContext,
-  ): Promise<Verdict> {
+  async verdict(pull: PullContext, image: Signed, judge: SignatureJudge): Promise<Verdict> {
     const faults = new Set<string>();
     let looked = 0;
-    for await (const signature of this.#all(served, repository, image.digest, ask)) {
+    for await (const signature of this.#all(pull, image.digest)) {
       const fault = judge.judge(signature, image);
       if (fault === undefined) return {};
       faults.add(fault);
@@ -73,34 +66,22 @@ export class Signatures {
     return { refusal: { reason: "signature", why }, until: this.#options.now() + beliefMs };
   }
 
-  async *#all(
-    served: MirrorUpstream,
-    repository: Repository,
-    digest: Digest,
-    ask: PullContext,
-  ): AsyncGenerator<Signature, void, undefined> {
+  async *#all(pull: PullContext, digest: Digest): AsyncGenerator<Signature, void, undefined> {
     const tag = parseTag(`${algorithmOf(digest)}-${hexOf(digest)}.sig`);
     // A tag that does not exist is learnt by HEAD, and a list of referrers is no pull.
-    if (tag) yield* this.#within(served, repository, tag, ask);
-    const referrers = await this.#referrers(served, repository, digest, ask);
+    if (tag) yield* this.#within(pull, tag);
+    const referrers = await this.#referrers(pull, digest);
     for (const referrer of referrers.slice(0, maxReferrers)) {
-      yield* this.#within(served, repository, referrer.digest, ask);
+      yield* this.#within(pull, referrer.digest);
     }
   }
 
-  async #referrers(
-    served: MirrorUpstream,
-    repository: Repository,
-    digest: Digest,
-    ask: PullContext,
-  ): Promise<readonly Descriptor[]> {
-    const { upstream } = served;
+  async #referrers(pull: PullContext, digest: Digest): Promise<readonly Descriptor[]> {
+    const { upstream, repository } = pull;
     const about = `signatures ${formatRepository(repository)}@${digest}`;
-    const reason = ask.warm ? "warm" : "pull";
-    const question = { upstream, about, want: "content", reason } as const;
     const all = await this.#options.requests.share(
-      { ...question, send: (asked) => upstream.referrers(repository, digest, asked) },
-      ask,
+      { about, want: "content", send: (options) => upstream.registry.referrers(repository, digest, options) },
+      pull,
     );
     const signs = all.filter(
       ({ annotations }) => (annotations?.[predicateKey] ?? signPredicate) === signPredicate,
@@ -112,19 +93,14 @@ export class Signatures {
   }
 
   /** The signatures that the manifest of `reference` holds; none when there is no such manifest. The newest come first. */
-  async *#within(
-    served: MirrorUpstream,
-    repository: Repository,
-    reference: Reference,
-    ask: PullContext,
-  ): AsyncGenerator<Signature, void, undefined> {
-    const found = await unlessAbsent(this.#options.manifestPulls.get(served, repository, reference, ask));
+  async *#within(pull: PullContext, reference: Reference): AsyncGenerator<Signature, void, undefined> {
+    const found = await unlessAbsent(this.#options.manifestPulls.get(pull, reference));
     if (!found?.bytes) return;
-    const { layers } = readManifest(found.bytes, found.manifest.mediaType);
+    const { layers } = found.parsed ?? readManifest(found.bytes, found.manifest.mediaType);
     for (const { mediaType, digest, size, annotations } of layers.slice(-maxSignatures).toReversed()) {
       const kind = mediaType === payloadType ? "payload" : bundleType.test(mediaType) ? "bundle" : undefined;
       if (!kind || size > maxSignatureBytes) continue;
-      const asked = this.#options.blobPulls.get(served, repository, digest, ask);
+      const asked = this.#options.blobPulls.get(pull, digest);
       const bytes = await readSmall(asked, maxSignatureBytes);
       if (!bytes) continue;
       yield kind === "bundle"

@@ -1,129 +1,199 @@
-/** Questions to upstreams: each is asked once for all who wait, within a time that a client will wait, and not again after a "no". */
-import type { Reason } from "../quota/quota.ts";
+/**
+ * Requests to upstreams, each sent once for all who want the same answer. What several pulls share is here and nowhere else:
+ * the single flight, the negative cache and the miss limiter.
+ */
+import type { Clock } from "../async/clock.ts";
+import { SingleFlight, unlessAborted } from "../async/singleFlight.ts";
 import { inStep } from "../async/step.ts";
 import { UpstreamError } from "../upstream/error.ts";
-import { SingleFlight, unlessAborted } from "../async/singleFlight.ts";
 import type { RequestOptions, Upstream } from "../upstream/registry.ts";
-import { NegativeCache } from "./negativeCache.ts";
 import { patienceMs, type PullContext } from "./context.ts";
 import type { MissLimiter } from "./missLimiter.ts";
 
-/** How long a question is waited for, in ms, when something stale can be served and the upstream has failed since it last answered. */
+/** How long a request is waited for, in ms, when something stale can be served and the upstream has failed since it last answered. */
 const shortPatienceMs = 2_500;
 
-/** A client waits for what was being asked ahead, and asks for itself now: who asked ahead looks again what there is. */
+/** For how many ms a "no" is believed. A 404 may be pushed soon; an account may be given access sooner. */
+const beliefMs = { absent: 30_000, denied: 10_000 } as const;
+
+/** How many "no"s are remembered: a client that makes names up must not fill the memory. */
+const negativeCapacity = 10_000;
+
+/** A warm request was stopped before it was sent, because a client wants the same and sends its own: try again, it may be held then. */
 export class PromotedError extends Error {
-  override readonly name = "Overtaken";
+  override readonly name = "PromotedError";
 }
 
-/** A question, said so that two that are the same read the same. */
+/** A request to the upstream of a pull. */
 export interface SharedRequest<T> {
-  readonly upstream: Upstream;
-  /** What is asked about, such as `manifest docker.io/library/nginx:1.29`; a "no" is remembered under it. */
+  /** What it is about, such as `manifest docker.io/library/nginx:1.29`; a "no" is remembered under it. */
   readonly about: string;
-  /** What is wanted to be known of it: questions with the same `about` and `want` share one run. */
+  /** What is wanted of it: requests with the same `about` and `want` are one. */
   readonly want: "headers" | "content";
-  readonly reason: Reason;
-  /** Is there an answer to fall back on? */
+  /** Something of it is known already and is only checked. */
+  readonly revalidates?: boolean;
+  /** Something stale can be served if it fails. */
   readonly haveStale?: boolean;
-  /** Asks the upstream. */
-  readonly send: (asked: RequestOptions) => Promise<T>;
+  /** Sends it. May be joined by others, so it must do nothing for one client alone. */
+  readonly send: (options: RequestOptions) => Promise<T>;
 }
 
-/** All questions that are being asked now, and the recent "no"s. */
+type Key = Pick<SharedRequest<unknown>, "about" | "want">;
+
+/** The running requests, and the recent "no"s. */
 export class UpstreamRequests {
-  readonly #flights = new SingleFlight<unknown>();
-  /** Questions that are being asked ahead, by what takes each out of the line. */
-  readonly #ahead = new Map<string, AbortController>();
+  readonly #running = new SingleFlight<unknown>();
+  readonly #negative: NegativeCache;
+  /** What stops a running warm request that was not sent yet. */
+  readonly #warm = new Map<string, AbortController>();
   readonly #draining: AbortSignal;
-  readonly #absences: NegativeCache;
-  readonly #misses: MissLimiter | undefined;
+  readonly #clock: Clock;
+  readonly #missLimiter: MissLimiter | undefined;
 
-  /** Without `misses`, clients may ask as much as they like. */
-  constructor(draining: AbortSignal, now: () => number, misses?: MissLimiter) {
+  /** Once `draining` is aborted, nothing is requested any more. Without a limiter, clients may miss as often as they like. */
+  constructor(draining: AbortSignal, clock: Clock, missLimiter?: MissLimiter) {
     this.#draining = draining;
-    this.#misses = misses;
-    this.#absences = new NegativeCache(now);
+    this.#clock = clock;
+    this.#missLimiter = missLimiter;
+    this.#negative = new NegativeCache(clock);
   }
 
-  /** Is this very question being asked for somebody else? */
-  isRunning(question: Pick<SharedRequest<unknown>, "about" | "want">): boolean {
-    return this.#flights.has(key(question));
+  /** Does this request run for another client? */
+  isRunning(request: Key): boolean {
+    return this.#running.has(keyOf(request));
   }
 
-  /** The upstream's answer. @throws UpstreamError; Overtaken, where it is asked ahead. */
-  async share<T>(question: SharedRequest<T>, ask: PullContext): Promise<T> {
-    const no = this.#absences.get(question.about);
+  /**
+   * The upstream's answer: of a running request of the same kind, or of one that is sent now. An "absent" or "denied" that
+   * was heard lately is thrown without asking again. A client that sends a request pays for it in its miss limit, and waits
+   * until its deadline at most; the request goes on without it.
+   * @throws UpstreamError; MissLimitError; PromotedError, for a warm request alone.
+   */
+  async share<T>(request: SharedRequest<T>, pull: PullContext): Promise<T> {
+    const no = this.#negative.get(request.about);
     if (no) throw no;
     if (this.#draining.aborted)
       throw new UpstreamError("unreachable", "this mirror is shutting down", { reason: "shutting-down" });
-    const started = performance.now();
+    const started = this.#clock.elapsed();
     try {
-      return await this.#answer(question, ask);
+      // Requests of one key are of one type: the key says what is wanted.
+      return (await (pull.warm ? this.#join(request, pull) : this.#joinPromoted(request, pull))) as T;
     } finally {
-      ask.upstreamMs += performance.now() - started;
+      pull.notes.upstreamMs += this.#clock.elapsed() - started;
     }
   }
 
-  async #answer<T>(question: SharedRequest<T>, ask: PullContext): Promise<T> {
+  /** The same as {@link inTime}, counted as a wait for the upstream. */
+  async wait<T>(promise: Promise<T>, pull: PullContext, message: string): Promise<T> {
+    const started = this.#clock.elapsed();
+    try {
+      return await this.inTime(promise, pull, message);
+    } finally {
+      pull.notes.upstreamMs += this.#clock.elapsed() - started;
+    }
+  }
+
+  /** `promise`, or an UpstreamError "unreachable" with `message` once the deadline of `pull` has passed. */
+  inTime<T>(promise: Promise<T>, pull: PullContext, message: string): Promise<T> {
+    return this.#within(Math.max(0, pull.deadline - this.#clock.elapsed()), message, () => promise);
+  }
+
+  /**
+   * Joins for a client. A warm request waits behind all clients and may not spend what they may, so one that still waits is
+   * stopped and sent again by the client, as is one that was refused for its lower priority.
+   */
+  async #joinPromoted(request: SharedRequest<unknown>, pull: PullContext): Promise<unknown> {
     for (;;) {
-      const id = key(question);
-      // What is asked ahead may stand in line behind everybody, and may not spend what a client may.
-      const isBehind = !ask.warm && this.#ahead.has(id);
-      if (isBehind) this.#ahead.get(id)?.abort(new PromotedError("a client waits for this now"));
-      const isBegun = this.isRunning(question);
-      // Whoever begins a question pays for it, before anybody can join.
-      const pay = isBegun || ask.warm ? undefined : this.#misses?.spend(ask.client, ask.address);
-      const run = this.#flights.join(id, () => this.#run(question, ask, pay));
-      const answer = (): Promise<unknown> => inTime(run, ask, late(question.upstream));
+      const warm = this.#warm.get(keyOf(request));
+      warm?.abort(new PromotedError("a client wants this now"));
       try {
-        // The steps of a run are those of the pull that began it; the others only wait.
-        const told = isBegun ? inStep(ask.trace, "wait for another pull", {}, answer) : answer();
-        // Flights of one key are of one type: the key names what is wanted.
-        return (await told) as T;
+        return await this.#join(request, pull);
       } catch (error) {
-        if (ask.warm || !(error instanceof PromotedError || (isBehind && isLimited(error)))) throw error;
+        if (!(error instanceof PromotedError || (warm && isLimited(error)))) throw error;
       }
     }
   }
 
-  async #run<T>(question: SharedRequest<T>, ask: PullContext, pay?: (error?: unknown) => void): Promise<T> {
-    const { upstream, reason, about, send } = question;
-    const patience = question.haveStale && upstream.health.failures > 0 ? shortPatienceMs : patienceMs;
-    const { client, userAgent, trace } = ask;
-    const id = key(question);
-    const overtaking = ask.warm && new AbortController();
-    if (overtaking) this.#ahead.set(id, overtaking);
-    const overtaken = overtaking && { overtaken: overtaking.signal };
-    const purpose = { reason, client, userAgent, ...(trace && { trace }), ...overtaken };
+  #join(request: SharedRequest<unknown>, pull: PullContext): Promise<unknown> {
+    const isRunning = this.isRunning(request);
+    // Paid before anyone can join.
+    const settle = isRunning || pull.warm ? undefined : this.#missLimiter?.spend(pull.client, pull.address);
+    const run = this.#running.join(keyOf(request), () => this.#run(request, pull, settle));
+    const answer = (): Promise<unknown> => this.inTime(run, pull, late(pull.upstream.registry));
+    // The steps of a request belong to the pull that sent it; others only wait.
+    return isRunning ? inStep(pull.trace, "wait for another pull", {}, answer) : answer();
+  }
+
+  async #run(
+    request: SharedRequest<unknown>,
+    pull: PullContext,
+    settle: ((error?: unknown) => void) | undefined,
+  ): Promise<unknown> {
+    const { registry } = pull.upstream;
+    const { client, userAgent, trace, warm } = pull;
+    const patience = request.haveStale && registry.health.failures > 0 ? shortPatienceMs : patienceMs;
+    const reason = warm ? "warm" : request.revalidates ? "revalidate" : "pull";
+    const stop = warm && new AbortController();
+    if (stop) this.#warm.set(keyOf(request), stop);
+    const purpose = {
+      reason,
+      client,
+      userAgent,
+      ...(trace && { trace }),
+      ...(stop && { overtaken: stop.signal }),
+    } as const;
     try {
-      // The run belongs to the house: it goes on for the others when the client that began it leaves.
-      const answer = await within(patience, late(upstream), (signal) => send({ purpose, signal }));
-      pay?.();
+      const answer = await this.#within(patience, late(registry), (signal) =>
+        request.send({ purpose, signal }),
+      );
+      settle?.();
       return answer;
     } catch (error) {
-      pay?.(error);
-      this.#absences.note(about, error);
+      settle?.(error);
+      this.#negative.note(request.about, error);
       throw error;
     } finally {
-      if (overtaking) this.#ahead.delete(id);
+      if (stop) this.#warm.delete(keyOf(request));
+    }
+  }
+
+  async #within<T>(ms: number, message: string, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const controller = new AbortController();
+    const cancel = this.#clock.after(ms, () => controller.abort(new UpstreamError("unreachable", message)));
+    try {
+      return await unlessAborted(run(controller.signal), controller.signal);
+    } finally {
+      cancel();
     }
   }
 }
 
-/** `promise`, or an UpstreamError with `message` once the client of `ask` should not be left waiting any longer. */
-export function inTime<T>(promise: Promise<T>, ask: PullContext, message: string): Promise<T> {
-  return within(Math.max(0, ask.deadline - performance.now()), message, () => promise);
-}
+/** The upstreams' recent "no"s, a bounded number of them. */
+export class NegativeCache {
+  readonly #until = new Map<string, { readonly error: UpstreamError; readonly at: number }>();
+  readonly #clock: Pick<Clock, "now">;
 
-async function within<T>(ms: number, message: string, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const controller = new AbortController();
-  const giveUp = (): void => controller.abort(new UpstreamError("unreachable", message));
-  const timer = setTimeout(giveUp, ms).unref();
-  try {
-    return await unlessAborted(run(controller.signal), controller.signal);
-  } finally {
-    clearTimeout(timer);
+  constructor(clock: Pick<Clock, "now">) {
+    this.#clock = clock;
+  }
+
+  /** The "no" about `about`, if it is still believed. */
+  get(about: string): UpstreamError | undefined {
+    const entry = this.#until.get(about);
+    if (!entry) return undefined;
+    if (entry.at > this.#clock.now()) return entry.error;
+    this.#until.delete(about);
+    return undefined;
+  }
+
+  /** Remembers `error` if it is a "no"; any other says nothing about the content. */
+  note(about: string, error: unknown): void {
+    if (!(error instanceof UpstreamError) || (error.kind !== "absent" && error.kind !== "denied")) return;
+    if (this.#until.size >= negativeCapacity) {
+      const oldest = this.#until.keys().next();
+      if (!oldest.done) this.#until.delete(oldest.value);
+    }
+    this.#until.set(about, { error, at: this.#clock.now() + beliefMs[error.kind] });
   }
 }
 
@@ -135,5 +205,6 @@ function late({ name }: Upstream): string {
   return `${name} did not answer in time`;
 }
 
-const key = (question: Pick<SharedRequest<unknown>, "about" | "want">): string =>
-  `${question.want} ${question.about}`;
+function keyOf({ want, about }: Key): string {
+  return `${want} ${about}`;
+}

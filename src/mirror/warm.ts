@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import type { BucketState } from "../quota/snapshot.ts";
 import type { WarmJobTable } from "../store/state.ts";
-import { isSaving } from "./quotaPolicy.ts";
+import { isSaving } from "./freshness.ts";
 import { Semaphore } from "../async/semaphore.ts";
 import { NoRoomError, setbackOf, type Setback } from "./warmError.ts";
 import type { ImageWarmer } from "./warmImage.ts";

@@ -1,6 +1,7 @@
 /** Fetches one image ahead: its index, the platforms that are wanted, and all that these consist of. */
 import type { Descriptor, Platform } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
+import type { Clock } from "../async/clock.ts";
 import { readManifest, type Manifest } from "../oci/manifest.ts";
 import { childrenFor, formatPlatform } from "../oci/platform.ts";
 import { isDigest, type Reference, type Repository } from "../oci/reference.ts";
@@ -9,8 +10,7 @@ import type { Fill } from "../store/fill/fill.ts";
 import type { Fills } from "../store/fill/fills.ts";
 import type { Room } from "../store/evict/room.ts";
 import { unlessAborted } from "../async/singleFlight.ts";
-import { operator } from "./identity.ts";
-import { patienceMs, type PullContext } from "./context.ts";
+import { operator, patienceMs, type PullRequest } from "./context.ts";
 import { PromotedError } from "./upstreamRequests.ts";
 import type { ManifestResult } from "./manifestPull.ts";
 import type { Mirror } from "./mirror.ts";
@@ -44,6 +44,7 @@ export interface WarmRun {
 }
 
 export interface ImageWarmerOptions {
+  readonly clock: Pick<Clock, "elapsed">;
   readonly mirror: Pick<Mirror, "manifest" | "blob">;
   readonly catalog: Pick<Catalog, "blob" | "blobAnywhere" | "manifest">;
   readonly fills: Pick<Fills, "get">;
@@ -74,54 +75,57 @@ export class ImageWarmer {
    * Settles when all that is wanted is held.
    * @throws RegistryError, FillError, NoRoomError, UncheckedError, WarmError, or the reason of the signal.
    */
-  async warm(wanted: WantedImage, track: WarmProgress, leave: WarmRun): Promise<void> {
+  async warm(wanted: WantedImage, track: WarmProgress, run: WarmRun): Promise<void> {
     const images: Manifest[] = [];
-    await this.#manifest(wanted, wanted.reference, leave, images, 0);
+    await this.#manifest(wanted, wanted.reference, run, images, 0);
     const blobs = new Map<Digest, Descriptor>();
     for (const { config, layers } of images) {
       for (const blob of [...(config ? [config] : []), ...layers]) blobs.set(blob.digest, blob);
     }
-    await this.#blobs(wanted.repository, [...blobs.values()], track, leave);
+    await this.#blobs(wanted.repository, [...blobs.values()], track, run);
   }
 
   /** Holds a manifest and what it names, and puts every image among them into `images`. */
   async #manifest(
     wanted: WantedImage,
     reference: Reference,
-    leave: WarmRun,
+    run: WarmRun,
     images: Manifest[],
     depth: number,
   ): Promise<void> {
-    const { bytes, manifest } = await this.#content(wanted.repository, reference, leave, depth === 0);
-    const read = readManifest(bytes, manifest.mediaType);
+    const found = await this.#content(wanted.repository, reference, run, depth === 0);
+    const read = found.parsed ?? readManifest(found.bytes, found.manifest.mediaType);
     if (read.kind === "image") return void images.push(read);
     if (depth === deepest) throw new WarmError(`it has more than ${deepest} indexes within one another`);
     const { children, missing } = choose(wanted.platforms, read.children);
     for (const child of children) {
-      await this.#manifest(wanted, child.digest, leave, images, depth + 1);
+      await this.#manifest(wanted, child.digest, run, images, depth + 1);
     }
     // Last, so that one wrong platform does not keep the others away.
     if (missing.length > 0) throw new WarmError(lack(missing, read.children));
   }
 
   /** A manifest's bytes. What an upstream's answer says of its quota is heard before a pull is spent. */
-  async #content(repository: Repository, reference: Reference, leave: WarmRun, isRoot: boolean) {
+  async #content(repository: Repository, reference: Reference, run: WarmRun, isRoot: boolean) {
     const { mirror, catalog, room } = this.#options;
-    leave.signal.throwIfAborted();
+    run.signal.throwIfAborted();
     let digest = isDigest(reference) ? reference : undefined;
-    const isAsked = isRoot || leave.refusal !== undefined;
+    const isAsked = isRoot || run.refusal !== undefined;
     if (isAsked || (digest && (await catalog.manifest(repository, digest)))) {
-      const known = await unlessOvertaken(() => mirror.manifest(repository, reference, ask(leave, true)));
+      const known = await unlessOvertaken(() =>
+        mirror.manifest(repository, reference, this.#request(run, true)),
+      );
       if (known.stale) throw new UncheckedError(known.stale);
       if (known.bytes) return { ...known, bytes: known.bytes };
       digest = known.manifest.digest;
     }
-    if (leave.refusal) throw leave.refusal;
+    if (run.refusal) throw run.refusal;
     if ((await room.headroom()) <= this.#planned) throw new NoRoomError();
     const found: ManifestResult = await unlessOvertaken(() =>
-      mirror.manifest(repository, digest ?? reference, ask(leave, false)),
+      mirror.manifest(repository, digest ?? reference, this.#request(run, false)),
     );
-    const { bytes, manifest } = found;
+    const { bytes, manifest, stored } = found;
+    await stored;
     if (!bytes || !(await catalog.manifest(repository, manifest.digest))) {
       throw new WarmError("its manifest could not be stored: the disk is full or failing");
     }
@@ -132,7 +136,7 @@ export class ImageWarmer {
     repository: Repository,
     blobs: readonly Descriptor[],
     track: WarmProgress,
-    leave: WarmRun,
+    run: WarmRun,
   ): Promise<void> {
     const { catalog, room } = this.#options;
     const needed = new Map<Digest, number>();
@@ -155,7 +159,7 @@ export class ImageWarmer {
             planned = 0;
           };
           try {
-            await this.#blob(repository, digest, track, leave, begun);
+            await this.#blob(repository, digest, track, run, begun);
           } finally {
             begun();
           }
@@ -174,14 +178,14 @@ export class ImageWarmer {
     repository: Repository,
     digest: Digest,
     track: WarmProgress,
-    leave: WarmRun,
+    run: WarmRun,
     begun: () => void,
   ): Promise<void> {
     const { mirror, fills } = this.#options;
     for (let tries = 0; tries < mostTries; tries += 1) {
-      leave.signal.throwIfAborted();
+      run.signal.throwIfAborted();
       const { content, outcome } = await unlessOvertaken(() =>
-        mirror.blob(repository, digest, ask(leave, false)),
+        mirror.blob(repository, digest, this.#request(run, false)),
       );
       begun();
       // The download is the house's: it goes on without a reader.
@@ -190,9 +194,16 @@ export class ImageWarmer {
       if (content?.fromStart)
         throw new WarmError("there is no place for its blobs: the disk or the cache is full");
       const fill = fills.get(digest);
-      if (fill) await follow(fill, track, leave.signal);
+      if (fill) await follow(fill, track, run.signal);
     }
     throw new WarmError(`its blob ${digest} came in but is not held`);
+  }
+
+  #request({ client }: WarmRun, head: boolean): PullRequest {
+    const deadline = this.#options.clock.elapsed() + patienceMs;
+    const notes = { upstreamMs: 0 };
+    // What is fetched ahead, the operator has ordered.
+    return { identity: operator, client, userAgent: "hubcap", head, warm: true, deadline, notes };
   }
 }
 
@@ -216,19 +227,6 @@ async function follow(fill: Fill, track: WarmProgress, signal: AbortSignal): Pro
   } finally {
     track.running.delete(fill);
   }
-}
-
-function ask({ client }: WarmRun, head: boolean): PullContext {
-  return {
-    // What is fetched ahead, the operator has ordered.
-    identity: operator,
-    client,
-    userAgent: "hubcap",
-    head,
-    warm: true,
-    deadline: performance.now() + patienceMs,
-    upstreamMs: 0,
-  };
 }
 
 /** The children that are wanted, each once, and the platforms that are not among them. */

@@ -105,6 +105,8 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
     policy,
     misses: { ...config.limits.misses, reached: () => metrics.limited.inc({ limit: "misses" }) },
     draining,
+    clock,
+    failed: (error) => log.error({ err: error }, "a manifest that was served could not be stored"),
     ...(access && { access }),
   });
   await mirror.tidy();
@@ -160,6 +162,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
   const { grace } = config.shutdown;
   log.info({ graceMs: grace }, "draining");
   await Promise.all([registry.close(grace), Promise.race([fills.idle(), clock.sleep(grace)])]);
+  await mirror.close();
   await caring;
   await open.disposeAsync();
   log.info("stopped");

@@ -81,7 +81,7 @@ export function mirrorUpstreams(
     [...connected].map(([name, { registry, bucket }]) => {
       const { whenExhausted = "hold", alternates = [] } = config.upstreams[name] ?? {};
       const others = alternates.flatMap((other) => connected.get(other)?.registry ?? []);
-      return [name, { upstream: registry, quota: bucket, whenExhausted, alternates: others }];
+      return [name, { registry, quota: bucket, whenExhausted, alternates: others }];
     }),
   );
 }

@@ -278,8 +278,7 @@ export class Registry implements Upstream {
       // Mostly there is no such tag, and to learn that by HEAD costs no pull.
       const { digest } = await this.headManifest(repository, tag, options);
       const reply = await this.#fetchManifest("GET", repository, digest ?? tag, options);
-      const { bytes } = await fetchedManifest(reply, digest ?? tag);
-      return [...readAs(reply, bytes).children];
+      return [...(await fetchedManifest(reply, digest ?? tag)).parsed.children];
     } catch (error) {
       if (error instanceof UpstreamError && error.kind === "absent") return [];
       throw error;

@@ -12,6 +12,8 @@ export interface FetchedManifest {
   readonly bytes: Buffer;
   readonly mediaType: string;
   readonly digest: Digest;
+  /** What the bytes say. */
+  readonly parsed: Manifest;
 }
 
 /** What the headers of a manifest say, proven by nothing. */
@@ -55,8 +57,9 @@ export async function fetchedManifest(reply: Reply, reference: Reference): Promi
     const found = digestOf(bytes, algorithmOf(digest));
     if (found !== digest) throw mismatch(url, digest, found);
   }
-  const { mediaType } = readAs(reply, bytes);
-  return { bytes, mediaType, digest: isDigest(reference) ? reference : (claimed ?? digestOf(bytes)) };
+  const parsed = readAs(reply, bytes);
+  const { mediaType } = parsed;
+  return { bytes, mediaType, parsed, digest: isDigest(reference) ? reference : (claimed ?? digestOf(bytes)) };
 }
 
 /** The manifest that a whole body is. @throws UpstreamError "corrupt" when it is none. */

@@ -1,6 +1,7 @@
 /** An upstream in memory for model tests: repositories whose one tag moves from version to version. */
 import { ociManifest } from "../../src/oci/descriptor.ts";
 import { digestOf, type Digest } from "../../src/oci/digest.ts";
+import { readManifest } from "../../src/oci/manifest.ts";
 import { parseTag, type Repository, type RepositoryName, type Tag } from "../../src/oci/reference.ts";
 import { UpstreamError } from "../../src/upstream/error.ts";
 import type { Upstream } from "../../src/upstream/registry.ts";
@@ -60,7 +61,7 @@ export class ShelfUpstream implements Upstream {
   async getManifest(repository: Repository, reference: string) {
     const { digest, bytes } = this.#find(repository, reference);
     this.sent.push(digest);
-    return { mediaType: ociManifest, digest, bytes };
+    return { mediaType: ociManifest, digest, bytes, parsed: readManifest(bytes, ociManifest) };
   }
 
   async headBlob(repository: Repository, digest: Digest) {

@@ -1,7 +1,7 @@
 /** What the admin token allows in the status API: changes, and to see repositories that not all clients may pull. */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
-import { anonymousClient, operator, type ClientIdentity } from "../../mirror/identity.ts";
+import { anonymousClient, operator, type ClientIdentity } from "../../mirror/context.ts";
 import type { Mirror } from "../../mirror/mirror.ts";
 import type { MayRead } from "../redact.ts";
 import { failure } from "./failure.ts";

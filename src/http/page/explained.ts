@@ -2,7 +2,7 @@
 import { html } from "hono/html";
 import type { Explanation } from "../../mirror/explain.ts";
 import type { Mirror } from "../../mirror/mirror.ts";
-import { anonymousClient } from "../../mirror/identity.ts";
+import { anonymousClient } from "../../mirror/context.ts";
 import { RegistryError } from "../../oci/error.ts";
 import { parseImage } from "../../oci/image.ts";
 import { formatImage } from "../../oci/reference.ts";

@@ -1,6 +1,6 @@
 /** What clients and repositories spent, and when; read from the ledger again only when something was spent. */
 import type { Clock } from "../../async/clock.ts";
-import { anonymousClient } from "../../mirror/identity.ts";
+import { anonymousClient } from "../../mirror/context.ts";
 import type { Mirror } from "../../mirror/mirror.ts";
 import type { QuotaBucket } from "../../quota/bucket.ts";
 import type { Ledger, SpendRow, SpendSlice } from "../../quota/ledger.ts";

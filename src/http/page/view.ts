@@ -1,6 +1,6 @@
 /** Everything that the page shows, at one moment. */
 import type { Clock } from "../../async/clock.ts";
-import { anonymousClient } from "../../mirror/identity.ts";
+import { anonymousClient } from "../../mirror/context.ts";
 import type { Mirror } from "../../mirror/mirror.ts";
 import type { Repository } from "../../oci/reference.ts";
 import type { Routing } from "../../oci/routing.ts";

@@ -3,7 +3,7 @@ import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { patienceMs, type PullContext } from "../../../src/mirror/context.ts";
+import { systemClock } from "../../../src/async/clock.ts";
 import { UpstreamRequests } from "../../../src/mirror/upstreamRequests.ts";
 import { BlobPulls } from "../../../src/mirror/blobPull.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
@@ -13,6 +13,7 @@ import { Fills } from "../../../src/store/fill/fills.ts";
 import { disk } from "../../../src/store/disk/files.ts";
 import { Health } from "../../../src/store/health.ts";
 import { Intake } from "../../../src/store/fill/intake.ts";
+import { pullOf } from "../../support/pullContext.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";
 import { FakeCatalog } from "../../support/fakeCatalog.ts";
 import { shelf, ShelfUpstream, versionOf } from "../../support/shelfUpstream.ts";
@@ -23,16 +24,6 @@ class FullCatalog extends FakeCatalog {
     if (repository.name === shelf(1).name) throw new Error("database or disk is full");
     await super.link(repository, digest);
   }
-}
-
-function ask(): PullContext {
-  return {
-    client: "node",
-    userAgent: "",
-    head: false,
-    deadline: performance.now() + patienceMs,
-    upstreamMs: 0,
-  };
 }
 
 /** Layers in front of two repositories that share a layer. */
@@ -54,17 +45,15 @@ async function open(catalog: FakeCatalog, adopt?: (fills: Fills) => Promise<unde
       recheck: (digest, size) => custody.recheck(digest, size),
     },
     intake: new Intake({ blobs, fills, health, room: { reserve: async () => ({ release: () => {} }) } }),
-    requests: new UpstreamRequests(new AbortController().signal, Date.now),
+    requests: new UpstreamRequests(new AbortController().signal, systemClock),
     fetched: () => {},
     failed: () => {},
     bypassed: () => {},
   });
-  const quota = { state: "unlimited", rehearsal: undefined, worthAsking: () => false } as const;
-  const served = { upstream, quota, whenExhausted: "hold", alternates: [] } as const;
   const [shared] = versionOf(0, 0).blobs.keys();
   if (!shared) throw new Error("no layer is shared");
   const pull = async (repository: number): Promise<number> => {
-    const { content } = await layers.get(served, shelf(repository), shared, ask());
+    const { content } = await layers.get(pullOf(upstream, shelf(repository)), shared);
     if (!content) throw new Error("no content");
     return (await bytesOf(content)).length;
   };

@@ -1,6 +1,5 @@
 /** Verdicts: come to once for all who wait, kept while they hold, and come to again when they do not. */
 import { beforeEach, expect, it } from "vitest";
-import { patienceMs, type PullContext } from "../../../src/mirror/context.ts";
 import { ManifestDecisions } from "../../../src/mirror/decisions.ts";
 import { UpstreamRequests } from "../../../src/mirror/upstreamRequests.ts";
 import { PolicyRules, undecided } from "../../../src/mirror/policyRules.ts";
@@ -11,6 +10,7 @@ import { SqliteSightings } from "../../../src/store/sqlite/state.ts";
 import { SqliteVerdicts } from "../../../src/store/sqlite/verdicts.ts";
 import { UpstreamError } from "../../../src/upstream/error.ts";
 import { FakeCatalog } from "../../support/fakeCatalog.ts";
+import { clockAt, pullOf } from "../../support/pullContext.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";
 import { shelf, ShelfUpstream, versionOf } from "../../support/shelfUpstream.ts";
 import { SqliteFile } from "../../../src/store/sqlite/file.ts";
@@ -38,18 +38,6 @@ class SigningUpstream extends ShelfUpstream {
 }
 
 const upstream = new SigningUpstream();
-const quota = { state: "unlimited", rehearsal: undefined, worthAsking: () => false } as const;
-const served = { upstream, quota, whenExhausted: "hold", alternates: [] } as const;
-
-function ask(): PullContext {
-  return {
-    client: "node",
-    userAgent: "",
-    head: false,
-    deadline: performance.now() + patienceMs,
-    upstreamMs: 0,
-  };
-}
 
 async function* pieces(bytes: Buffer): AsyncGenerator<Buffer> {
   yield bytes;
@@ -64,7 +52,10 @@ function open(database = openDatabase(":memory:", catalogSchema)) {
     .rulesFor(repository)
     .decisionFor({ digest: version.digest });
   if (ruling === undecided) throw new Error("undecided");
-  const inquiries = new UpstreamRequests(new AbortController().signal, () => now);
+  const inquiries = new UpstreamRequests(
+    new AbortController().signal,
+    clockAt(() => now),
+  );
   const payload = Buffer.from("{}");
   const signature = { ...version, bytes: Buffer.from(version.bytes) };
   const verdicts = new ManifestDecisions({
@@ -95,7 +86,7 @@ function open(database = openDatabase(":memory:", catalogSchema)) {
     forgives: () => false,
     now: () => now,
   });
-  return { database, verdict: () => verdicts.of(served, repository, whole, ruling, ask()) };
+  return { database, verdict: () => verdicts.of(pullOf(upstream, repository), whole, ruling) };
 }
 
 beforeEach(() => {

@@ -1,23 +1,29 @@
-/** What a disk that does not take a manifest does to its pull: nothing. */
+/** Manifests are sent once they are proven and stored behind that, and a disk that does not take one does nothing to its pull. */
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { patienceMs } from "../../../src/mirror/context.ts";
+import { systemClock } from "../../../src/async/clock.ts";
+import { ManifestIntake } from "../../../src/mirror/manifestIntake.ts";
 import { UpstreamRequests } from "../../../src/mirror/upstreamRequests.ts";
 import { ManifestPulls } from "../../../src/mirror/manifestPull.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { Reconciler } from "../../../src/store/repair/reconcile.ts";
 import { disk } from "../../../src/store/disk/files.ts";
 import { Health } from "../../../src/store/health.ts";
+import { pullOf } from "../../support/pullContext.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";
 import { FakeCatalog } from "../../support/fakeCatalog.ts";
 import { shelf, ShelfUpstream, tag, versionOf } from "../../support/shelfUpstream.ts";
 
-class FailingBlobs extends FakeBlobs {
+class SlowBlobs extends FakeBlobs {
+  /** What the disk fails with. */
   code: string | undefined;
+  /** Settles when the disk has taken what it is given. */
+  written: Promise<void> = Promise.resolve();
 
   override async put(digest: Digest, bytes: Uint8Array): Promise<void> {
+    await this.written;
     const { code } = this;
     if (code) throw Object.assign(new Error(code), { code });
     await super.put(digest, bytes);
@@ -26,38 +32,81 @@ class FailingBlobs extends FakeBlobs {
 
 async function open() {
   const upstream = new ShelfUpstream();
-  upstream.push(0, versionOf(0, 0));
-  const [blobs, catalog, bypassed] = [new FailingBlobs(), new FakeCatalog(), [] as string[]];
+  for (const number of [0, 1]) upstream.push(number, versionOf(0, 0));
+  const [blobs, catalog, bypassed] = [new SlowBlobs(), new FakeCatalog(), [] as string[]];
+  const failures: unknown[] = [];
   const root = await mkdtemp(join(tmpdir(), "hubcap-manifests-"));
+<<<<<<< HEAD
   const health = new Health({ root, minFree: 0, changed: () => {}, files: disk });
   const manifests = new ManifestPulls({
+=======
+  const health = new Health({ root, minFree: 0, changed: () => {} });
+  const reconciler = new Reconciler({ blobs, catalog });
+  const intake = new ManifestIntake({
+>>>>>>> 4f8504f (Pull with one context value, and send a manifest once it is proven while the disk takes it)
     catalog,
     blobs,
+    reconciler,
     health,
-    reconciler: new Reconciler({ blobs, catalog }),
-    requests: new UpstreamRequests(new AbortController().signal, Date.now),
+    bypassed: (_upstream, reason) => void bypassed.push(reason),
+    failed: (error) => void failures.push(error),
+  });
+  const pulls = new ManifestPulls({
+    catalog,
+    blobs,
+    reconciler,
+    intake,
+    requests: new UpstreamRequests(new AbortController().signal, systemClock),
     freshness: { tagTtlMs: 60_000, staleIfErrorMs: 0, lowTtlFactor: 1 },
-    now: Date.now,
+    clock: systemClock,
     used: () => {},
     fetched: () => {},
-    bypassed: (_upstream, reason) => void bypassed.push(reason),
   });
-  const quota = { state: "unlimited", rehearsal: undefined, worthAsking: () => false } as const;
-  const served = { upstream, quota, whenExhausted: "hold", alternates: [] } as const;
-  const pull = () => {
-    const until = performance.now() + patienceMs;
-    return manifests.get(served, shelf(0), tag, {
-      client: "",
-      userAgent: "",
-      head: false,
-      deadline: until,
-      upstreamMs: 0,
-    });
-  };
-  return { blobs, catalog, health, bypassed, pull };
+  const pull = (repository = 0) => pulls.get(pullOf(upstream, shelf(repository)), tag);
+  return { upstream, blobs, catalog, health, intake, bypassed, failures, pull };
 }
 
 const version = versionOf(0, 0);
+
+it("a manifest is sent before the disk has taken it, to all who want it, and fetched once", async () => {
+  const { upstream, blobs, catalog, intake, pull } = await open();
+  const disk = Promise.withResolvers<void>();
+  blobs.written = disk.promise;
+  const first = await Promise.all([pull(), pull()]);
+  expect(first.map(({ outcome }) => outcome)).toEqual(["miss", "join"]);
+  expect(await pull()).toMatchObject({ outcome: "join", bytes: version.bytes });
+  expect(await catalog.manifest(shelf(0), version.digest)).toBeUndefined();
+  disk.resolve();
+  await intake.close();
+  expect(await pull()).toMatchObject({ outcome: "hit", bytes: version.bytes });
+  expect(upstream.sent).toEqual([version.digest]);
+});
+
+it("another repository waits for bytes that are being stored, and does not fetch them again", async () => {
+  const { upstream, blobs, pull } = await open();
+  const disk = Promise.withResolvers<void>();
+  blobs.written = disk.promise;
+  await pull(0);
+  const other = pull(1);
+  await new Promise(setImmediate);
+  disk.resolve();
+  expect(await other).toMatchObject({ bytes: version.bytes });
+  expect(upstream.sent).toEqual([version.digest]);
+});
+
+it("shutting down waits for what is being stored", async () => {
+  const { blobs, catalog, intake, pull } = await open();
+  const disk = Promise.withResolvers<void>();
+  blobs.written = disk.promise;
+  await pull();
+  let isClosed = false;
+  const closed = intake.close().then(() => (isClosed = true));
+  await new Promise(setImmediate);
+  expect(isClosed).toBe(false);
+  disk.resolve();
+  await closed;
+  expect(await catalog.manifest(shelf(0), version.digest)).toBeDefined();
+});
 
 it.each([
   ["EIO", "failing"],
@@ -68,21 +117,26 @@ it.each([
 ] as const)(
   "a manifest that the disk refuses by %s is served, and held with the next pull",
   async (code, trouble) => {
-    const { blobs, catalog, health, bypassed, pull } = await open();
+    const { blobs, catalog, health, intake, bypassed, pull } = await open();
     blobs.code = code;
     expect(await pull()).toMatchObject({ outcome: "miss", bytes: version.bytes });
+    await intake.close();
     expect(bypassed).toEqual([trouble]);
     expect(health.trouble).toBe(trouble);
     expect(await catalog.manifest(shelf(0), version.digest)).toBeUndefined();
     blobs.code = undefined;
     expect(await pull()).toMatchObject({ outcome: "miss" });
+    await intake.close();
     expect(await pull()).toMatchObject({ outcome: "hit", bytes: version.bytes });
   },
 );
 
-it("an error that is not the disk's is not taken for one", async () => {
-  const { blobs, health, pull } = await open();
+it("an error that is not the disk's is not taken for one, and is reported", async () => {
+  const { blobs, health, intake, bypassed, failures, pull } = await open();
   blobs.code = "ERR_INTERNAL_ASSERTION";
-  await expect(pull()).rejects.toMatchObject({ code: "ERR_INTERNAL_ASSERTION" });
+  expect(await pull()).toMatchObject({ outcome: "miss", bytes: version.bytes });
+  await intake.close();
+  expect(failures).toMatchObject([{ code: "ERR_INTERNAL_ASSERTION" }]);
+  expect(bypassed).toEqual([]);
   expect(health.trouble).toBeUndefined();
 });

@@ -8,7 +8,10 @@ const no = new UpstreamError("absent", "not there");
 function budget(burst = 10, perMinute = 6) {
   const clock = { now: 1_000_000 };
   let reached = 0;
-  const misses = new MissLimiter({ burst, perMinute, reached: () => (reached += 1) }, () => clock.now);
+  const misses = new MissLimiter(
+    { burst, perMinute, reached: () => (reached += 1) },
+    { now: () => clock.now },
+  );
   /** How many questions that end like this a client gets through at once. */
   const through = (client: string, address: string | undefined, end: unknown, most = 1000): number => {
     for (let count = 0; count < most; count += 1) {

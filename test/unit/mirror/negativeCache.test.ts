@@ -1,6 +1,6 @@
 /** What upstreams said no to: believed for a while, and never more of it than fits. */
 import { expect, test } from "vitest";
-import { NegativeCache } from "../../../src/mirror/negativeCache.ts";
+import { NegativeCache } from "../../../src/mirror/upstreamRequests.ts";
 import { UpstreamError } from "../../../src/upstream/error.ts";
 
 const absent = new UpstreamError("absent", "there is no such image");
@@ -8,7 +8,7 @@ const denied = new UpstreamError("denied", "not for you");
 
 test("a no is believed for as long as its kind allows, and nothing else is remembered", () => {
   let now = 0;
-  const absences = new NegativeCache(() => now);
+  const absences = new NegativeCache({ now: () => now });
   absences.note("absent", absent);
   absences.note("denied", denied);
   for (const kind of ["limited", "unreachable", "corrupt"] as const) {
@@ -28,7 +28,7 @@ test("a no is believed for as long as its kind allows, and nothing else is remem
 });
 
 test("who makes up names without end fills no memory: the oldest no goes for the newest", () => {
-  const absences = new NegativeCache(() => 0);
+  const absences = new NegativeCache({ now: () => 0 });
   for (let number = 0; number <= 10_000; number += 1) absences.note(`made up ${number}`, absent);
   expect(absences.get("made up 0")).toBeUndefined();
   expect(absences.get("made up 1")).toBe(absent);

@@ -1,42 +1,29 @@
 /** Who is asked first when a client wants what is being asked ahead, and how often in all. */
 import { expect, test } from "vitest";
-import { patienceMs, type PullContext } from "../../../src/mirror/context.ts";
+import { systemClock } from "../../../src/async/clock.ts";
 import { UpstreamRequests, PromotedError, type SharedRequest } from "../../../src/mirror/upstreamRequests.ts";
 import { UpstreamError } from "../../../src/upstream/error.ts";
 import type { RequestOptions } from "../../../src/upstream/registry.ts";
-import { ShelfUpstream } from "../../support/shelfUpstream.ts";
-
-function ask(ahead: boolean): PullContext {
-  const until = performance.now() + patienceMs;
-  return {
-    client: "node",
-    userAgent: "",
-    head: false,
-    deadline: until,
-    upstreamMs: 0,
-    ...(ahead && { warm: ahead }),
-  };
-}
+import { pullOf } from "../../support/pullContext.ts";
+import { shelf, ShelfUpstream } from "../../support/shelfUpstream.ts";
 
 /** Questions whose answers `send` gives, and the reasons of those that were sent. */
 function house(send: (asked: RequestOptions) => Promise<string>) {
-  const inquiries = new UpstreamRequests(new AbortController().signal, Date.now);
+  const requests = new UpstreamRequests(new AbortController().signal, systemClock);
   const upstream = new ShelfUpstream();
   const sent: string[] = [];
-  const question = (reason: "pull" | "warm"): SharedRequest<string> => ({
-    upstream,
+  const request: SharedRequest<string> = {
     about: "manifest docker.io/library/nginx:1",
     want: "content",
-    reason,
     send: (asked) => {
       sent.push(asked.purpose.reason);
       return send(asked);
     },
-  });
+  };
   return {
     sent,
-    warm: () => inquiries.share(question("warm"), ask(true)),
-    pull: () => inquiries.share(question("pull"), ask(false)),
+    warm: () => requests.share(request, pullOf(upstream, shelf(0), { warm: true })),
+    pull: () => requests.share(request, pullOf(upstream, shelf(0))),
   };
 }
 
