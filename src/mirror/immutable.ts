@@ -87,6 +87,7 @@ export class ImmutableTags {
       );
     }
     const answer = await manifestPulls.get(pull, tag);
+    await answer.stored;
     const { digest } = answer.manifest;
     // An alternate may lag behind: what it says is not to be held on to.
     const record = await this.#options.catalog.tag(repository, tag);

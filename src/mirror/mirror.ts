@@ -156,8 +156,8 @@ export class Mirror {
     return !this.#access || this.#access.mayKnow(identity, repository);
   }
 
-  /** Settles when all manifests that were served are stored, or could not be. To be called when no more are served. */
-  close(): Promise<void> {
+  /** Settles when the manifests that were served are stored, or could not be. */
+  stored(): Promise<void> {
     return this.#manifestIntake.close();
   }
 

@@ -162,7 +162,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
   const { grace } = config.shutdown;
   log.info({ graceMs: grace }, "draining");
   await Promise.all([registry.close(grace), Promise.race([fills.idle(), clock.sleep(grace)])]);
-  await mirror.close();
+  await mirror.stored();
   await caring;
   await open.disposeAsync();
   log.info("stopped");

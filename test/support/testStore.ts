@@ -12,6 +12,7 @@ import { Health } from "../../src/store/health.ts";
 import { openStore, type Store } from "../../src/store/open.ts";
 import { Reconciler } from "../../src/store/repair/reconcile.ts";
 import { Metrics } from "../../src/telemetry/metrics.ts";
+import { clockAt, unlimited } from "./pullContext.ts";
 import type { ShelfUpstream } from "./shelfUpstream.ts";
 
 export interface TestStoreOptions {
@@ -74,11 +75,8 @@ export function testMirror({ store, upstream, capacity, now }: TestMirrorOptions
   });
   const health = new Health({ root, minFree: 0, changed: () => {}, files: store.files });
   const reconciler = new Reconciler({ blobs, catalog });
-  const quota = { state: "unlimited", rehearsal: undefined, worthAsking: () => false } as const;
   const mirror = new Mirror({
-    upstreams: new Map([
-      [upstream.name, { upstream, quota, whenExhausted: "hold", alternates: [] } as const],
-    ]),
+    upstreams: new Map([[upstream.name, unlimited(upstream)]]),
     blobs,
     fills,
     catalog,
@@ -91,7 +89,10 @@ export function testMirror({ store, upstream, capacity, now }: TestMirrorOptions
     misses: { burst: 1_000_000, perMinute: 1, reached: () => {} },
     policy: { rules: [], verify: [], immutableTags: [], verdicts, anchors, sightings, proof, tell: () => {} },
     draining: new AbortController().signal,
-    now,
+    clock: clockAt(now),
+    failed: (error) => {
+      throw error;
+    },
   });
   return { mirror, fills, reconciler, eviction };
 }

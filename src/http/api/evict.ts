@@ -1,5 +1,6 @@
 /** `DELETE /api/v1/cache/images` and `POST /api/v1/cache/evict`: evict images, or only show which. */
 import { createRoute, z, type OpenAPIHono } from "@hono/zod-openapi";
+import type { Mirror } from "../../mirror/mirror.ts";
 import { formatRepository } from "../../oci/reference.ts";
 import type { Eviction } from "../../store/evict/eviction.ts";
 import { changing, withoutToken, type AdminToken } from "./authorization.ts";
@@ -63,15 +64,18 @@ type Each = Parameters<Eviction["evict"]>[0];
 
 export interface EvictOptions {
   readonly eviction: Pick<Eviction, "evict" | "remove">;
+  readonly mirror: Pick<Mirror, "stored">;
   readonly adminToken: AdminToken | undefined;
 }
 
-export function addEvict(api: OpenAPIHono, { eviction, adminToken }: EvictOptions): void {
+export function addEvict(api: OpenAPIHono, { eviction, mirror, adminToken }: EvictOptions): void {
   const { remove, evict } = routesFor(adminToken);
 
   api.openapi(remove, async (c) => {
     const { image, dryRun } = c.req.valid("query");
     const rehearse = dryRun === "true";
+    // What a client has just pulled may not be held yet.
+    await mirror.stored();
     return c.json(await collect(rehearse, (each) => eviction.remove(image, each, rehearse)), 200);
   });
 

@@ -8,12 +8,6 @@ import { open, readdir, rm, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import fc from "fast-check";
 import { expect, it } from "vitest";
-<<<<<<< HEAD
-import { patienceMs } from "../../../src/mirror/context.ts";
-import type { PullContext } from "../../../src/mirror/context.ts";
-=======
-import { Mirror } from "../../../src/mirror/mirror.ts";
->>>>>>> 4f8504f (Pull with one context value, and send a manifest once it is proven while the disk takes it)
 import { digestOf, hexOf, type Digest } from "../../../src/oci/digest.ts";
 import { blobPath } from "../../../src/oci/layout.ts";
 import { parsePattern, type Pattern } from "../../../src/oci/pattern.ts";
@@ -21,7 +15,7 @@ import { graceMs } from "../../../src/store/evict/eviction.ts";
 import { systemClock } from "../../../src/async/clock.ts";
 import { Scrub } from "../../../src/store/repair/scrub.ts";
 import { ShelfUpstream, shelf, tag, versionOf, type Version } from "../../support/shelfUpstream.ts";
-import { clockAt, requestOf, unlimited } from "../../support/pullContext.ts";
+import { requestOf } from "../../support/pullContext.ts";
 import { bytesOf } from "../../support/pieces.ts";
 import { testMirror, testStore, type TestMirror, type TestStore } from "../../support/testStore.ts";
 
@@ -81,73 +75,7 @@ class Model {
   }
 }
 
-<<<<<<< HEAD
 /** The real thing: a folder that outlives what is in memory. */
-=======
-/** What is in memory. */
-interface Rooms {
-  readonly database: Database.Database;
-  readonly blobs: DiskBlobs;
-  readonly custody: Reconciler;
-  readonly fills: Fills;
-  readonly keeper: Eviction;
-  readonly mirror: Mirror;
-}
-
-async function openRooms(root: string, upstream: ShelfUpstream, now: () => number): Promise<Rooms> {
-  const database = openDatabase(join(root, "catalog.sqlite"), catalogSchema);
-  const blobs = await DiskBlobs.at(root);
-  const fills = new Fills();
-  const keeper = new Eviction({
-    inventory: new SqliteInventory(new SqliteFile(database)),
-    blobs,
-    hearsay: new SqliteMetadataExpiry(new SqliteFile(database)),
-    listAgeMs: 0,
-    marks: { capacity, high: capacity, low: capacity },
-    leftovers: () => blobs.keptInAll(),
-    pins: new Pins(new SqlitePins(SqliteFile.inMemory(stateSchema)), [], now),
-    retention: [],
-    rest: async () => {},
-    evicted: () => {},
-    failed: () => {},
-    now,
-  });
-  const catalog = new SqliteCatalog(new SqliteFile(database), now);
-  const health = new Health({ root, minFree: 0, changed: () => {} });
-  const custody = new Reconciler({ blobs, catalog });
-  const mirror = new Mirror({
-    upstreams: new Map([[upstream.name, unlimited(upstream)]]),
-    blobs,
-    fills,
-    catalog,
-    reconciler: custody,
-    intake: new Intake({ blobs, fills, health, room: keeper.room }),
-    health,
-    used: (repository, digest) => keeper.uses.note(repository, digest),
-    freshness: { tagTtlMs: 0, staleIfErrorMs: 0, lowTtlFactor: 1 },
-    metrics: new Metrics(),
-    misses: { burst: 1_000_000, perMinute: 1, reached: () => {} },
-    policy: {
-      rules: [],
-      verify: [],
-      immutableTags: [],
-      verdicts: new SqliteVerdicts(new SqliteFile(database)),
-      anchors: new SqliteAnchors(SqliteFile.inMemory(stateSchema)),
-      sightings: new SqliteSightings(SqliteFile.inMemory(stateSchema)),
-      proof: new SqliteProof(SqliteFile.inMemory(stateSchema)),
-      tell: () => {},
-    },
-    draining: new AbortController().signal,
-    clock: clockAt(now),
-    failed: (error) => {
-      throw error;
-    },
-  });
-  return { database, blobs, custody, fills, keeper, mirror };
-}
-
-/** The real thing: a folder that outlives its memory. */
->>>>>>> 4f8504f (Pull with one context value, and send a manifest once it is proven while the disk takes it)
 class Setup {
   now = 1_000_000_000;
   readonly upstream = new ShelfUpstream();
@@ -240,19 +168,11 @@ function pull(number: number): Step {
         (digest === version.digest && model.rotten.has(digest)),
     );
     setup.upstream.sent.length = 0;
-<<<<<<< HEAD
-    const answer = await setup.parts.mirror.manifest(shelf(number), tag, setup.ask());
-=======
-    const answer = await setup.rooms.mirror.manifest(shelf(number), tag, requestOf());
->>>>>>> 4f8504f (Pull with one context value, and send a manifest once it is proven while the disk takes it)
+    const answer = await setup.parts.mirror.manifest(shelf(number), tag, requestOf());
     expect(answer.bytes).toEqual(version.bytes);
     await answer.stored;
     for (const [digest, bytes] of version.blobs) {
-<<<<<<< HEAD
-      const { content } = await setup.parts.mirror.blob(shelf(number), digest, setup.ask());
-=======
-      const { content } = await setup.rooms.mirror.blob(shelf(number), digest, requestOf());
->>>>>>> 4f8504f (Pull with one context value, and send a manifest once it is proven while the disk takes it)
+      const { content } = await setup.parts.mirror.blob(shelf(number), digest, requestOf());
       const served = await bytesOf(content);
       // Of what has rotted since it was last scrubbed, a client gets all, and refuses it for its digest.
       if (model.rotten.has(digest)) expect(served && digestOf(served)).not.toBe(digest);

@@ -63,7 +63,7 @@ export async function openApiSetup(
     policyEvents: { on: () => () => {} },
     buckets,
     ledger,
-    mirror: { explain: breakDown, mayKnow: () => Promise.resolve(true) },
+    mirror: { explain: breakDown, mayKnow: () => Promise.resolve(true), stored: () => Promise.resolve() },
     routing,
     eviction: { ...emptyEviction(now), ...kept },
     hitRatio: () => Promise.resolve(undefined),

@@ -36,14 +36,9 @@ async function open() {
   const [blobs, catalog, bypassed] = [new SlowBlobs(), new FakeCatalog(), [] as string[]];
   const failures: unknown[] = [];
   const root = await mkdtemp(join(tmpdir(), "hubcap-manifests-"));
-<<<<<<< HEAD
   const health = new Health({ root, minFree: 0, changed: () => {}, files: disk });
-  const manifests = new ManifestPulls({
-=======
-  const health = new Health({ root, minFree: 0, changed: () => {} });
   const reconciler = new Reconciler({ blobs, catalog });
   const intake = new ManifestIntake({
->>>>>>> 4f8504f (Pull with one context value, and send a manifest once it is proven while the disk takes it)
     catalog,
     blobs,
     reconciler,

@@ -1,0 +1,33 @@
+/** Pulls over a store whose every call yields to the event loop: nothing relies on two of them happening in one turn. */
+import { expect, it } from "vitest";
+import { slowStore } from "../../support/slowStore.ts";
+import { bytesOf } from "../../support/pieces.ts";
+import { requestOf } from "../../support/pullContext.ts";
+import { shelf, ShelfUpstream, tag, versionOf } from "../../support/shelfUpstream.ts";
+import { testMirror, testStore } from "../../support/testStore.ts";
+
+const clients = Array.from({ length: 20 });
+
+it("fetches a manifest and each of its blobs once, however many clients come at any moment", async () => {
+  const upstream = new ShelfUpstream();
+  const version = versionOf(0, 0);
+  upstream.push(0, version);
+  const inner = await testStore();
+  const store = { ...inner, ...slowStore(inner) };
+  const { mirror, fills } = testMirror({ store, upstream, capacity: 100_000, now: Date.now });
+  await Promise.all(
+    clients.map(async (_, turns) => {
+      // Each client comes a few turns after the one before.
+      for (let turn = 0; turn < turns; turn += 1) await new Promise(setImmediate);
+      const { bytes } = await mirror.manifest(shelf(0), tag, requestOf());
+      expect(bytes).toEqual(version.bytes);
+      for (const [digest, expected] of version.blobs) {
+        const { content } = await mirror.blob(shelf(0), digest, requestOf());
+        expect(content && (await bytesOf(content))).toEqual(expected);
+      }
+    }),
+  );
+  await Promise.all([mirror.stored(), fills.idle()]);
+  expect(upstream.sent.toSorted()).toEqual([version.digest, ...version.blobs.keys()].toSorted());
+  await store.close();
+});
