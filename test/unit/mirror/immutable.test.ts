@@ -1,6 +1,5 @@
 /** Tags that never move, when the state that knew them was restored. */
 import { describe, expect, it } from "vitest";
-import type { PullContext } from "../../../src/mirror/context.ts";
 import { ImmutableTags } from "../../../src/mirror/immutable.ts";
 import { ociManifest } from "../../../src/oci/descriptor.ts";
 import { digestOf, type Digest } from "../../../src/oci/digest.ts";
@@ -9,7 +8,8 @@ import { isDigest, type Reference } from "../../../src/oci/reference.ts";
 import { StoreUnavailableError } from "../../../src/store/error.ts";
 import type { State } from "../../../src/store/state.ts";
 import { memoryStore } from "../../support/memoryStore.ts";
-import { shelf, tag } from "../../support/shelfUpstream.ts";
+import { pullOf } from "../../support/pullContext.ts";
+import { shelf, ShelfUpstream, tag } from "../../support/shelfUpstream.ts";
 
 const repository = shelf(0);
 const [first, moved] = ["first", "moved"].map((text) => digestOf(Buffer.from(text))) as [Digest, Digest];
@@ -25,19 +25,20 @@ function open(more: Partial<Pick<State, "anchors" | "proof">> = {}, isProven = f
     proof: isProven ? proof : { unprovenSince: async () => 1 },
     catalog,
     forgives: (error) => error instanceof StoreUnavailableError,
+    manifestPulls: {
+      // The upstream has moved the tag.
+      get: async (_pull, reference) => {
+        asked.push(reference);
+        const digest = isDigest(reference) ? reference : moved;
+        return { outcome: "miss", manifest: manifest(digest), bytes: Buffer.from("bytes") };
+      },
+    },
     moved: () => {},
     now: () => 1,
     ...more,
   });
-  /** What the mirror gives; its upstream has moved the tag. */
-  const pull = async (): Promise<Digest> => {
-    const answer = await tags.get(repository, tag, { head: false } as PullContext, async (reference) => {
-      asked.push(reference);
-      const digest = isDigest(reference) ? reference : moved;
-      return { outcome: "miss", manifest: manifest(digest), bytes: Buffer.from("bytes") };
-    });
-    return answer.manifest.digest;
-  };
+  const pull = async (): Promise<Digest> =>
+    (await tags.get(pullOf(new ShelfUpstream(), repository), tag)).manifest.digest;
   return { catalog, anchors, pull, asked };
 }
 
