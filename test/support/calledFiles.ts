@@ -11,18 +11,19 @@ await session.post("Profiler.enable");
 await session.post("Profiler.startPreciseCoverage", { callCount: true, detailed: false });
 let count = 0;
 
-process.on("SIGUSR2", () => {
-  void session.post("Profiler.takePreciseCoverage").then(({ result }) => {
-    const files = result.flatMap(({ url, functions }) => {
-      const [, file] = /\/src\/(.*)$/.exec(url) ?? [];
-      // A file's own body runs when it is loaded, which is no call.
-      const isCalled = functions.some(
-        ({ functionName, ranges }) => functionName !== "" && ranges.some((range) => range.count > 0),
-      );
-      return file !== undefined && isCalled && !url.includes("/node_modules/") ? [file] : [];
-    });
-    writeFileSync(process.env["CALLED_FILES"] ?? "", files.toSorted().join("\n"));
-    count += 1;
-    process.stderr.write(`called files ${count}\n`);
+async function write(): Promise<void> {
+  const { result } = await session.post("Profiler.takePreciseCoverage");
+  const files = result.flatMap(({ url, functions }) => {
+    const [, file] = /\/src\/(.*)$/.exec(url) ?? [];
+    // A file's own body runs when it is loaded, which is no call.
+    const isCalled = functions.some(
+      ({ functionName, ranges }) => functionName !== "" && ranges.some((range) => range.count > 0),
+    );
+    return file !== undefined && isCalled && !url.includes("/node_modules/") ? [file] : [];
   });
-});
+  writeFileSync(process.env["CALLED_FILES"] ?? "", files.toSorted().join("\n"));
+  count += 1;
+  process.stderr.write(`called files ${count}\n`);
+}
+
+process.on("SIGUSR2", () => void write());
