@@ -71,7 +71,7 @@ export class Access {
     throw new UpstreamError("absent", `${upstream} has no ${described(wanted, name)}`);
   }
 
-  /** May `identity` be told of `repository`, as far as that is known? Asks nobody. */
+  /** May `identity` know of `repository`, as far as that is known? Sends no request. */
   async mayKnow(identity: ClientIdentity, repository: Repository): Promise<boolean> {
     const ruled = this.#ruled(identity, repository);
     if (ruled) return ruled === "pull";
@@ -111,7 +111,7 @@ export class Access {
     try {
       return await this.#probe(probe, pull, wanted, known !== undefined);
     } catch (error) {
-      // It was public when it was fetched, and nobody says that this has changed.
+      // It was public when it was fetched, and nothing says that this has changed.
       if (age <= staleIfErrorMs && error instanceof UpstreamError && isSilence(error)) return true;
       throw error;
     }

@@ -20,19 +20,19 @@ export interface AccessRule {
   readonly allow: "pull" | "deny";
 }
 
-/** Is `who` the asker? */
-export function matchesIdentity(who: AccessSubject, asker: ClientIdentity): boolean {
+/** Does a client of this `identity` belong to `who`? */
+export function matchesIdentity(who: AccessSubject, identity: ClientIdentity): boolean {
   switch (who.kind) {
     case "everybody":
       return true;
     case "token":
-      return asker.token === who.name;
+      return identity.token === who.name;
     case "user":
-      return asker.user === who.name;
+      return identity.user === who.name;
     case "certificate":
-      return asker.certificate?.some((name) => who.name.test(name)) ?? false;
+      return identity.certificate?.some((name) => who.name.test(name)) ?? false;
     case "network":
-      return isWithin(asker.address, who.members);
+      return isWithin(identity.address, who.members);
   }
 }
 

@@ -142,20 +142,20 @@ export class ManifestDecisions {
     return this.#options.verdicts.isNamedByAllowed(repository, digest, policies, "any");
   }
 
-  /** What `ruling` says of a manifest. @throws UpstreamError and others, when that cannot be found out now. */
-  async of(pull: PullContext, whole: WholeManifest, ruling: Decision): Promise<Verdict> {
+  /** What `decision` says of a manifest. @throws UpstreamError and others, when that cannot be found out now. */
+  async of(pull: PullContext, whole: WholeManifest, decision: Decision): Promise<Verdict> {
     const { repository } = pull;
     const { digest } = whole.manifest;
-    const known = await this.remembered(repository, digest, ruling.policy);
+    const known = await this.remembered(repository, digest, decision.policy);
     if (known) return known;
     // Warm requests wait behind all others, so no client waits for one.
-    const key = `${pull.warm ? "warm " : ""}${keyOf(repository, digest, ruling.policy)}`;
-    const run = this.#running.join(key, () => this.#judge({ ...pull, head: false }, whole, ruling));
+    const key = `${pull.warm ? "warm " : ""}${keyOf(repository, digest, decision.policy)}`;
+    const run = this.#running.join(key, () => this.#judge({ ...pull, head: false }, whole, decision));
     const late = `${pull.upstream.registry.name} did not answer in time what the policy has to know`;
     return this.#options.requests.wait(run, pull, late);
   }
 
-  async #judge(pull: PullContext, whole: WholeManifest, ruling: Decision): Promise<Verdict> {
+  async #judge(pull: PullContext, whole: WholeManifest, decision: Decision): Promise<Verdict> {
     const { repository } = pull;
     const {
       manifest: { digest },
@@ -163,8 +163,8 @@ export class ManifestDecisions {
     } = whole;
     const { verdicts, forgives } = this.#options;
     const manifest = parsedOf(whole);
-    const verdict = await this.#look(pull, { digest, bytes }, manifest, ruling);
-    const { policy } = ruling;
+    const verdict = await this.#look(pull, { digest, bytes }, manifest, decision);
+    const { policy } = decision;
     if (!verdict.refusal) {
       const { children, layers, config } = manifest;
       for (const child of children) this.#parts.set(keyOf(repository, child.digest, policy), "child");

@@ -7,11 +7,11 @@ import { ageSeconds } from "./freshness.ts";
 import { MissLimitError } from "./missLimiter.ts";
 import type { MirrorUpstream } from "./alternates.ts";
 
-/** When a client should try again if nobody knows better, in seconds. */
+/** When a client should try again if nothing better is known, in seconds. */
 const tryAgain = 5;
 
 /**
- * The error that a client is told. `absent` is the code for content that the upstream does not have, `whenExhausted`
+ * The error for a client. `absent` is the code for content that the upstream does not have, `whenExhausted`
  * what a client should do when there is nothing left to spend.
  */
 export function toRegistryError(

@@ -1,4 +1,4 @@
-/** What a pull would meet now, told without asking upstream: what is held, how fresh, at what cost, and why. */
+/** What a pull would meet now, worked out without a request to the upstream: what is held, how fresh, at what cost, and why. */
 import type { Digest } from "../oci/digest.ts";
 import { referenceOf, type Image } from "../oci/image.ts";
 import { readManifest } from "../oci/manifest.ts";
@@ -49,21 +49,21 @@ export class Explanations {
     this.#options = options;
   }
 
-  async of(served: MirrorUpstream, image: Image): Promise<Explanation> {
+  async of(upstream: MirrorUpstream, image: Image): Promise<Explanation> {
     const reference = referenceOf(image);
     const repository = { upstream: image.upstream, name: image.name };
     const standing = isDigest(reference)
       ? await this.#digest(repository, reference)
-      : await this.#tag(served, repository, reference);
-    return explained(served, repository, reference, standing);
+      : await this.#tag(upstream, repository, reference);
+    return explained(upstream, repository, reference, standing);
   }
 
-  /** What is told to who must not know what is held: the same as of what is not. */
-  hidden(served: MirrorUpstream, image: Image): Explanation {
+  /** The explanation for a client that may not know what is held: as if nothing were. */
+  hidden(upstream: MirrorUpstream, image: Image): Explanation {
     const reference = referenceOf(image);
     const repository = { upstream: image.upstream, name: image.name };
     const digest = isDigest(reference) ? reference : undefined;
-    return explained(served, repository, reference, { digest, freshness: "absent", lacking: all });
+    return explained(upstream, repository, reference, { digest, freshness: "absent", lacking: all });
   }
 
   async #digest(repository: Repository, digest: Digest): Promise<Standing> {
@@ -71,11 +71,11 @@ export class Explanations {
     return { digest, freshness: lacking === all ? "absent" : "fresh", lacking };
   }
 
-  async #tag(served: MirrorUpstream, repository: Repository, tag: Tag): Promise<Standing> {
+  async #tag(upstream: MirrorUpstream, repository: Repository, tag: Tag): Promise<Standing> {
     const { catalog, now, freshness } = this.#options;
     const record = await catalog.tag(repository, tag);
     if (!record) return { digest: undefined, freshness: "absent", lacking: all };
-    const believed = isBelieved(record, now(), served.quota.state, freshness);
+    const believed = isBelieved(record, now(), upstream.quota.state, freshness);
     // While nothing may be checked, it is the manifest that was held before a tag moved that is served.
     const { digest } = believed ? record.descriptor : (record.held ?? record.descriptor);
     const lacking = await this.#lacking(repository, digest);
@@ -95,14 +95,14 @@ export class Explanations {
 }
 
 function explained(
-  served: MirrorUpstream,
+  upstream: MirrorUpstream,
   repository: Repository,
   reference: Reference,
   standing: Standing,
 ): Explanation {
   const { digest, freshness, lacking } = standing;
   const held = lacking === 0;
-  return { repository, reference, digest, held, freshness, cost: lacking, ...verdict(served, standing) };
+  return { repository, reference, digest, held, freshness, cost: lacking, ...verdict(upstream, standing) };
 }
 
 function verdict(

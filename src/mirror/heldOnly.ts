@@ -1,4 +1,4 @@
-/** What can be answered from catalog and disk alone, by who may neither change them nor ask anybody: everything else is absent. */
+/** What can be answered from catalog and disk alone, by a process that may neither change them nor send requests: everything else is absent. */
 import type { Digest } from "../oci/digest.ts";
 import { isDigest, type Reference, type Repository } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
@@ -13,7 +13,7 @@ export interface HeldOnlyOptions {
   /** For how many ms a tag is believed, however much quota is left. */
   readonly tagTtlMs: number;
   readonly now: () => number;
-  /** Told of every manifest that is given. */
+  /** Called for every manifest that is given. */
   readonly used: (repository: Repository, digest: Digest) => void;
 }
 

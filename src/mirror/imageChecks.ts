@@ -1,4 +1,4 @@
-/** What a rule demands of one image, held against its manifest and its config. */
+/** What a rule requires of one image, held against its manifest and its config. */
 import type { Platform } from "../oci/descriptor.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import { formatPlatform, isPlatform } from "../oci/platform.ts";
@@ -41,7 +41,7 @@ export function isDocument(bytes: Buffer): boolean {
   return /^\s*\{/.test(bytes.toString("latin1", 0, 64)) && !bytes.includes(0);
 }
 
-/** What `demands` but for signatures say of an image. An index is served as it is: what it names is looked at when it is asked for. */
+/** What the requirements but for signatures say of an image. An index is served as it is: what it names is looked at when it is asked for. */
 export async function checkImage(
   manifest: Manifest,
   { maxSize, platforms, minAge }: ImageRequirements,

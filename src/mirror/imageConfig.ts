@@ -1,4 +1,4 @@
-/** What an image's config says of it (image-spec config.md), read from bytes that anybody may have written. */
+/** What an image's config says of it (image-spec config.md), read from bytes that anyone may have written. */
 import type { ImageConfig } from "./imageChecks.ts";
 
 /** What `bytes` say, as far as they are a config. */

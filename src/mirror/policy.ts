@@ -169,19 +169,23 @@ export class Policy {
     const reference = referenceOf(image);
     const rules = this.#rulesFor(image);
     const first = isDigest(reference) ? undefined : await this.#immutable.first(rules.repository, reference);
-    const told = { ...(await tell(first ? { ...image, digest: first } : image)), reference };
-    const refused = ({ sentence: why }: Refusal): Explanation => ({ ...told, wouldAnswer: "refused", why });
+    const explained = { ...(await tell(first ? { ...image, digest: first } : image)), reference };
+    const refused = ({ sentence: why }: Refusal): Explanation => ({
+      ...explained,
+      wouldAnswer: "refused",
+      why,
+    });
     const named = byName(rules, reference);
     if (typeof named === "object") return refused(named);
-    if (!rules.isStrict || !told.digest) return told;
+    if (!rules.isStrict || !explained.digest) return explained;
     const tag = isDigest(reference) ? undefined : reference;
-    const decisions = await this.#decisionsFor(rules, told.digest, tag);
-    const outcome = await this.#weigh(rules, told.digest, decisions, (decision) =>
-      this.#decisions.remembered(rules.repository, told.digest, decision.policy),
+    const decisions = await this.#decisionsFor(rules, explained.digest, tag);
+    const outcome = await this.#weigh(rules, explained.digest, decisions, (decision) =>
+      this.#decisions.remembered(rules.repository, explained.digest, decision.policy),
     );
     if (typeof outcome === "object") return refused(outcome);
-    if (outcome === "allowed" || told.wouldAnswer === "refused") return told;
-    return { ...told, why: `${told.why}; ${decisions[0]?.name} would have it examined first` };
+    if (outcome === "allowed" || explained.wouldAnswer === "refused") return explained;
+    return { ...explained, why: `${explained.why}; ${decisions[0]?.name} would have it examined first` };
   }
 
   /** Made when a rule first asks for it: it has room for much, and most often no rule does. */

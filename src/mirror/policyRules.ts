@@ -44,7 +44,7 @@ export interface Decision {
   readonly pull: "allow" | "deny";
   readonly digestOnly: boolean;
   readonly requirements: ImageRequirements;
-  /** The hash of the demands. */
+  /** The hash of the requirements. */
   readonly policy: PolicyName;
 }
 
@@ -53,7 +53,7 @@ export const undecided = Symbol("undecided");
 
 interface Entry {
   readonly match: readonly Pattern[];
-  readonly ruling: Decision;
+  readonly decision: Decision;
 }
 
 /** The rules that may have a say in one repository. */
@@ -69,27 +69,27 @@ export class RepositoryRules {
     this.repository = repository;
     this.#entries = entries;
     this.#otherwise = otherwise;
-    const rulings = [...entries.map(({ ruling }) => ruling), otherwise];
+    const decisions = [...entries.map(({ decision }) => decision), otherwise];
     const isDeny = ({ pull }: Decision): boolean => pull === "deny";
     const selects = (wanted: "tag" | "digest") => (entry: Entry) =>
       entry.match.some((pattern) => pattern[wanted] !== undefined);
     this.isStrict =
-      rulings.some((ruling) => !isDeny(ruling) && Object.keys(ruling.requirements).length > 0) ||
-      (rulings.some(isDeny) && entries.some(selects("digest"))) ||
-      (rulings.some(isDeny) && entries.filter(selects("tag")).some(({ ruling }) => !isDeny(ruling)));
+      decisions.some((decision) => !isDeny(decision) && Object.keys(decision.requirements).length > 0) ||
+      (decisions.some(isDeny) && entries.some(selects("digest"))) ||
+      (decisions.some(isDeny) && entries.filter(selects("tag")).some(({ decision }) => !isDeny(decision)));
   }
 
   /** The rule that denies all of the repository, whatever it is asked for. */
   get closedBy(): Decision | undefined {
-    const rulings = this.#entries.map(({ ruling }) => ruling);
-    const isOpen = this.#hasOtherwise || rulings.some(({ pull }) => pull === "allow");
-    return isOpen ? undefined : rulings.at(-1);
+    const decisions = this.#entries.map(({ decision }) => decision);
+    const isOpen = this.#hasOtherwise || decisions.some(({ pull }) => pull === "allow");
+    return isOpen ? undefined : decisions.at(-1);
   }
 
   /** The policies that let something of this repository be served. */
   get policies(): PolicyName[] {
-    const rulings = [...this.#entries.map(({ ruling }) => ruling), this.#otherwise];
-    return rulings.filter(({ pull }) => pull === "allow").map(({ policy }) => policy);
+    const decisions = [...this.#entries.map(({ decision }) => decision), this.#otherwise];
+    return decisions.filter(({ pull }) => pull === "allow").map(({ policy }) => policy);
   }
 
   /** What the rules say of an image by what is known of it. */
@@ -100,8 +100,8 @@ export class RepositoryRules {
       tags: tag === undefined ? [] : [tag],
       ...(digest && { digest }),
     };
-    for (const { match, ruling } of this.#entries) {
-      if (match.some((pattern) => matches(pattern, candidate))) return ruling;
+    for (const { match, decision } of this.#entries) {
+      if (match.some((pattern) => matches(pattern, candidate))) return decision;
       if (!digest && match.some((pattern) => pattern.digest && mayMatch(pattern, this.repository)))
         return undecided;
     }
@@ -128,7 +128,9 @@ export class PolicyRules {
   get policies(): PolicyName[] {
     const judges = [undefined, ...this.#verify.map(({ judge }) => judge)];
     const rules = [...this.#rules, unruled];
-    return [...new Set(rules.flatMap((rule) => judges.map((judge) => policyOf(demandsOf(rule, judge)))))];
+    return [
+      ...new Set(rules.flatMap((rule) => judges.map((judge) => policyOf(requirementsOf(rule, judge))))),
+    ];
   }
 
   rulesFor(repository: Repository): RepositoryRules {
@@ -139,28 +141,28 @@ export class PolicyRules {
       const match = rule.match.filter(isHere);
       if (match.length === 0) continue;
       const shown = match.map(({ text }) => text).join(", ");
-      entries.push({ match, ruling: rulingOf(`policy.rules.${index} (${shown})`, rule, judge) });
+      entries.push({ match, decision: decisionBy(`policy.rules.${index} (${shown})`, rule, judge) });
       // Nothing that comes after it is ever looked at.
       if (match.some((pattern) => isUnconditional(pattern, repository))) break;
     }
-    return new RepositoryRules(repository, entries, rulingOf("verify", unruled, judge));
+    return new RepositoryRules(repository, entries, decisionBy("verify", unruled, judge));
   }
 }
 
 const unruled: PolicyRule = { match: [], pull: "allow", digestOnly: false };
 
-function rulingOf(name: string, rule: PolicyRule, judge: SignatureJudge | undefined): Decision {
-  const demands = demandsOf(rule, judge);
+function decisionBy(name: string, rule: PolicyRule, judge: SignatureJudge | undefined): Decision {
+  const requirements = requirementsOf(rule, judge);
   return {
     name,
     pull: rule.pull,
     digestOnly: rule.digestOnly,
-    requirements: demands,
-    policy: policyOf(demands),
+    requirements: requirements,
+    policy: policyOf(requirements),
   };
 }
 
-function demandsOf(
+function requirementsOf(
   { minAge, maxSize, platforms }: PolicyRule,
   judge: SignatureJudge | undefined,
 ): ImageRequirements {
@@ -172,8 +174,8 @@ function demandsOf(
   };
 }
 
-function policyOf({ signature, ...demands }: ImageRequirements): PolicyName {
-  const text = JSON.stringify([demands, signature?.key ?? ""]);
+function policyOf({ signature, ...requirements }: ImageRequirements): PolicyName {
+  const text = JSON.stringify([requirements, signature?.key ?? ""]);
   return createHash("sha256").update(text).digest("hex").slice(0, 32);
 }
 
