@@ -37,23 +37,27 @@ async function statusesOf(setup: AccessSetup, name: string, ...all: readonly Hea
 
 /** The rows of what is known of repositories: name, public, when. */
 function visibility({ hubcap }: AccessSetup): { repository: string; public: number; checked_at: number }[] {
-  const catalog = new Database(join(hubcap.root, "catalog.sqlite"), { readonly: true });
+  const state = new Database(join(hubcap.root, "state.sqlite"), { readonly: true });
   try {
-    return catalog.prepare("SELECT * FROM visibility ORDER BY repository").all() as ReturnType<
+    return state.prepare("SELECT * FROM visibility ORDER BY repository").all() as ReturnType<
       typeof visibility
     >;
   } finally {
-    catalog.close();
+    state.close();
   }
 }
 
 /** Makes everything that is known of repositories this old. */
 async function age(setup: AccessSetup, ms: number): Promise<void> {
   await setup.hubcap.stop();
-  const catalog = new Database(join(setup.hubcap.root, "catalog.sqlite"));
-  catalog.prepare("UPDATE visibility SET checked_at = checked_at - ?").run(ms);
-  catalog.prepare("UPDATE tag SET checked_at = checked_at - ?").run(ms);
-  catalog.close();
+  for (const [file, table] of [
+    ["state.sqlite", "visibility"],
+    ["catalog.sqlite", "tag"],
+  ] as const) {
+    const database = new Database(join(setup.hubcap.root, file));
+    database.prepare(`UPDATE ${table} SET checked_at = checked_at - ?`).run(ms);
+    database.close();
+  }
   await setup.hubcap.start();
 }
 
