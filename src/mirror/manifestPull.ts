@@ -112,13 +112,14 @@ export class ManifestPulls {
   /** STALE: what the tag meant when it was last confirmed, unless `error` is an answer. */
   async #stale(
     pull: PullContext,
-    { checkedAt, held }: TagRecord,
+    { checkedAt, held, descriptor }: TagRecord,
     error: unknown,
   ): Promise<ManifestResult | undefined> {
     const now = this.#options.clock.now();
     const stale = staleness(error, checkedAt, now);
-    if (!stale || !held || !mayServeStale(checkedAt, now, this.#options.freshness)) return undefined;
-    const found = await this.#held(pull, held.digest);
+    if (!stale || !mayServeStale(checkedAt, now, this.#options.freshness)) return undefined;
+    // Where nothing was held, it may be on its way to the disk.
+    const found = await this.#held(pull, (held ?? descriptor).digest);
     return found && { ...found, outcome: "stale", stale, age: stale.age };
   }
 

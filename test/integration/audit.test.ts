@@ -53,6 +53,8 @@ it("says who pulled what, and how that ended, in the order of the ends", async (
   const layer = image.platforms.get("linux/amd64")?.layers[0];
   await ask(`${hubcap.url}/v2/`);
   await pull("1");
+  // A client has a manifest a little before it is held.
+  await expect.poll(() => hubcap.metric("hubcap_cache_manifests")).toBe(1);
   await pull("1");
   await ask(`${hubcap.url}/v2/library/app/blobs/${layer?.digest}`);
   await pull("nothing");

@@ -76,7 +76,10 @@ it("keeps no lists for digests that clients make up", async () => {
     const { status } = await ask(`${hubcap.url}/v2/library/listed/referrers/${digest}`);
     expect(status).toBe(200);
   }
+  const before = await hubcap.metric("hubcap_cache_manifests");
   await ask(`${hubcap.url}/v2/library/listed/manifests/1`);
+  // A client has a manifest a little before it is held.
+  await expect.poll(() => hubcap.metric("hubcap_cache_manifests")).toBe(before + 1);
   await ask(`${hubcap.url}/v2/library/listed/referrers/${image.root.digest}`);
   await ask(`${hubcap.url}/v2/library/listed/tags/list`);
   const catalog = new Database(join(hubcap.root, "catalog.sqlite"), { readonly: true });

@@ -111,6 +111,8 @@ it("a hit is the opening of a file, and a failure says why", async () => {
   const { url } = await start({ endpoint: collector.url });
   const path = `${url}/v2/library/app/manifests/${image.root.digest}`;
   await ask(path);
+  // A client has a manifest a little before it is held.
+  await expect.poll(() => hubcap?.metric("hubcap_cache_manifests")).toBe(1);
   await ask(path);
   const hit = await traceOf({ "hubcap.outcome": "hit" });
   expect(names(hit.parts)).toEqual(["open on disk"]);

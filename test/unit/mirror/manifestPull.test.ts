@@ -2,7 +2,7 @@
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import { systemClock } from "../../../src/async/clock.ts";
 import { ManifestIntake } from "../../../src/mirror/manifestIntake.ts";
 import { UpstreamRequests } from "../../../src/mirror/upstreamRequests.ts";
@@ -15,6 +15,7 @@ import { pullOf } from "../../support/pullContext.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";
 import { FakeCatalog } from "../../support/fakeCatalog.ts";
 import { shelf, ShelfUpstream, tag, versionOf } from "../../support/shelfUpstream.ts";
+import { UpstreamError } from "../../../src/upstream/error.ts";
 
 class SlowBlobs extends FakeBlobs {
   /** What the disk fails with. */
@@ -30,7 +31,7 @@ class SlowBlobs extends FakeBlobs {
   }
 }
 
-async function open() {
+async function open(freshness = { tagTtlMs: 60_000, staleIfErrorMs: 0, lowTtlFactor: 1 }) {
   const upstream = new ShelfUpstream();
   for (const number of [0, 1]) upstream.push(number, versionOf(0, 0));
   const [blobs, catalog, bypassed] = [new SlowBlobs(), new FakeCatalog(), [] as string[]];
@@ -52,7 +53,7 @@ async function open() {
     reconciler,
     intake,
     requests: new UpstreamRequests(new AbortController().signal, systemClock),
-    freshness: { tagTtlMs: 60_000, staleIfErrorMs: 0, lowTtlFactor: 1 },
+    freshness,
     clock: systemClock,
     used: () => {},
     fetched: () => {},
@@ -75,6 +76,21 @@ it("a manifest is sent before the disk has taken it, to all who want it, and fet
   await intake.close();
   expect(await pull()).toMatchObject({ outcome: "hit", bytes: version.bytes });
   expect(upstream.sent).toEqual([version.digest]);
+});
+
+it("a manifest that is being stored is served stale when its upstream goes down", async () => {
+  const { upstream, blobs, intake, pull } = await open({
+    tagTtlMs: 0,
+    staleIfErrorMs: 60_000,
+    lowTtlFactor: 1,
+  });
+  const disk = Promise.withResolvers<void>();
+  blobs.written = disk.promise;
+  await pull();
+  vi.spyOn(upstream, "headManifest").mockRejectedValue(new UpstreamError("unreachable", "it is down"));
+  expect(await pull()).toMatchObject({ outcome: "stale", bytes: version.bytes });
+  disk.resolve();
+  await intake.close();
 });
 
 it("another repository waits for bytes that are being stored, and does not fetch them again", async () => {

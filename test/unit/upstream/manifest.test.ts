@@ -58,6 +58,7 @@ describe("getManifest", () => {
       bytes: manifest,
       mediaType: ociManifest,
       digest,
+      parsed: expect.objectContaining({ kind: "image" }),
     });
   });
 
