@@ -34,27 +34,27 @@ export async function clientConfig(names: readonly string[], options: ClientConf
     throw new UsageError(`--remove and --stay need --write DIR. ${help}`);
   }
   if (options.remove && folder !== undefined) return remove(runtime, folder);
-  const wish = readWish(name, options);
-  const reason = runtime.cannot(wish);
+  const client = readClientSettings(name, options);
+  const reason = runtime.cannot(client);
   if (reason !== undefined) throw new UsageError(`${name} ${reason}. ${help}`);
-  if (folder === undefined) print(runtime, wish);
-  else await write(runtime, wish, folder, options.stay ?? false);
+  if (folder === undefined) print(runtime, client);
+  else await write(runtime, client, folder, options.stay ?? false);
 }
 
-function print(runtime: Runtime, wish: ClientSettings): void {
-  for (const { path, text } of runtime.files(wish)) {
+function print(runtime: Runtime, client: ClientSettings): void {
+  for (const { path, text } of runtime.files(client)) {
     // JSON takes no comment, and what is printed shall be the file.
     if (!text.startsWith("#")) console.error(`# ${placeOf(runtime.folder, path)}`);
     console.log(text.trimEnd());
   }
-  for (const line of runtime.advice(wish)) console.error(`# ${line}`);
+  for (const line of runtime.advice(client)) console.error(`# ${line}`);
 }
 
-async function write(runtime: Runtime, wish: ClientSettings, folder: string, stay: boolean): Promise<void> {
+async function write(runtime: Runtime, client: ClientSettings, folder: string, stay: boolean): Promise<void> {
   // Listening comes first: whoever ends us while we write wants the files gone, too.
   const ended = stay ? endAsked() : undefined;
-  tell(await done(folder, writeFiles(runtime, folder, runtime.files(wish), wish.token)), folder);
-  for (const line of runtime.advice(wish)) console.log(line);
+  tell(await done(folder, writeFiles(runtime, folder, runtime.files(client), client.token)), folder);
+  for (const line of runtime.advice(client)) console.log(line);
   if (!ended) return;
   console.log("staying until SIGTERM, then removing what was written");
   // A signal keeps no process alive; a timer does.
@@ -89,7 +89,7 @@ function endAsked(): Promise<void> {
   });
 }
 
-function readWish(runtime: string, options: ClientConfigOptions): ClientSettings {
+function readClientSettings(runtime: string, options: ClientConfigOptions): ClientSettings {
   const { upstream, node, tokenFile, ca, noFallback } = options;
   if (node !== undefined && !/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(node)) {
     throw new UsageError(`--node takes a node's name as Kubernetes writes it, such as worker-1. ${help}`);

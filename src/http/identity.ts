@@ -53,11 +53,11 @@ export class Identities {
   }
 
   /** Should `/v2/` respond that a credential is needed? A wrong one is refused there unless the setting is `never`. */
-  challengesPing({ headers }: IncomingMessage, asker: ClientIdentity): boolean {
+  challengesPing({ headers }: IncomingMessage, identity: ClientIdentity): boolean {
     const { challenges } = this.#options;
-    if (challenges === "never" || asker.token !== undefined || asker.user !== undefined) return false;
+    if (challenges === "never" || identity.token !== undefined || identity.user !== undefined) return false;
     if (headers.authorization !== undefined) return true;
-    return challenges === "always" && asker.certificate === undefined;
+    return challenges === "always" && identity.certificate === undefined;
   }
 
   #named(token: string): Pick<ClientIdentity, "token"> | undefined {

@@ -188,7 +188,7 @@ export class ImageWarmer {
         mirror.blob(repository, digest, this.#request(run, false)),
       );
       begun();
-      // The download is the house's: it goes on without a reader.
+      // The download goes on without a reader.
       await content?.close();
       if (outcome === "hit") return;
       if (content?.fromStart)

@@ -64,7 +64,7 @@ const asked = { purpose };
 class StraightWay {
   readonly #options: StraightWayOptions;
   readonly #url: URL;
-  readonly #witness: WatchingBucket;
+  readonly #bucket: WatchingBucket;
   #registry: Registry | undefined;
   #credential: Credential | undefined;
   unread = false;
@@ -72,7 +72,7 @@ class StraightWay {
 
   constructor(options: StraightWayOptions) {
     this.#options = options;
-    this.#witness = new WatchingBucket(({ headers }) => options.clock.learn(headers["date"]));
+    this.#bucket = new WatchingBucket(({ headers }) => options.clock.learn(headers["date"]));
     const { upstream } = options.wanted.repository;
     this.#url = new URL(options.settings?.url ?? knownRegistry(upstream)?.url ?? `https://${upstream}`);
   }
@@ -87,7 +87,7 @@ class StraightWay {
     const common = { journal, way: "straight", source: this.#source(registry) } as const;
     if (layer) {
       await touch(common, layer);
-    } else if (this.#witness.rate === undefined) {
+    } else if (this.#bucket.rate === undefined) {
       await inspect({ ...common, reference, name, platform });
     } else {
       this.unread = true;
@@ -149,7 +149,7 @@ class StraightWay {
       ...(ca !== undefined && { ca }),
       credential: this.#credential,
       timeouts: this.#timeouts,
-      bucket: this.#witness,
+      bucket: this.#bucket,
       observe: () => undefined,
       clock: systemClock,
     });
@@ -169,8 +169,8 @@ class StraightWay {
       failure = error;
     }
     const account = this.#account;
-    const ping = this.#witness.first("ping");
-    const token = this.#witness.first("token");
+    const ping = this.#bucket.first("ping");
+    const token = this.#bucket.first("token");
     if (ping)
       journal.note({
         way: "straight",
@@ -199,7 +199,7 @@ class StraightWay {
   }
 
   #limit(): string {
-    const { rate } = this.#witness;
+    const { rate } = this.#bucket;
     const { upstream } = this.#options.wanted.repository;
     if (!rate) return `${upstream} says nothing of a limit`;
     const { limit, remaining, source } = rate;
@@ -217,7 +217,7 @@ class StraightWay {
       wanted,
       host: this.#url.host,
       account: this.#account,
-      witness: this.#witness,
+      bucket: this.#bucket,
       tags: () => registry.listTags(wanted.repository, asked),
     };
   }

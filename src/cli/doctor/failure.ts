@@ -15,14 +15,14 @@ export interface Straight {
   /** The account, `anonymous` for none. */
   readonly account: string;
   /** What was answered. */
-  readonly witness: WatchingBucket;
+  readonly bucket: WatchingBucket;
   /** All tags of the repository. @throws what the registry is asked in vain with */
   readonly tags: () => ReturnType<Registry["listTags"]>;
 }
 
 /** The finding for a 200 that is about no manifest. */
-export function untold({ witness, host }: Straight): Finding {
-  const seen = witness.first("manifest-head");
+export function untold({ bucket, host }: Straight): Finding {
+  const seen = bucket.first("manifest-head");
   if (String(seen?.headers["content-type"]).startsWith("text/html")) {
     const cause = `a web page comes in place of ${host}'s answer, so something between here and there answers for it`;
     return new Finding("proxy", cause, {
@@ -63,10 +63,10 @@ export async function failureOf(error: unknown, straight: Straight): Promise<Fin
 }
 
 /** Whether it is the account itself that is refused: by the token service, or where Basic is asked for. */
-function isLoginRefused({ account, witness }: Straight): boolean {
+function isLoginRefused({ account, bucket }: Straight): boolean {
   if (account === "anonymous") return false;
-  const token = witness.first("token");
+  const token = bucket.first("token");
   if (token) return token.status !== 200;
-  const answer = witness.first("manifest-head");
+  const answer = bucket.first("manifest-head");
   return answer?.status === 401 && /^basic\b/i.test(String(answer.headers["www-authenticate"]));
 }

@@ -15,14 +15,18 @@ const path = "buildkitd.toml";
 export const buildkit: Runtime = {
   folder,
   owns: /^(?:buildkitd\.toml|hubcap-ca\.crt)$/,
-  cannot(wish) {
-    if (!wish.fallback)
+  cannot(client) {
+    if (!client.fallback)
       return "always goes to the registry when a mirror fails, so there is no --no-fallback";
     return (
-      cannotNameNode(wish) ?? cannotShowToken(wish, `who builds logs in: docker login ${wish.mirror.host}`)
+      cannotNameNode(client) ??
+      cannotShowToken(client, `who builds logs in: docker login ${client.mirror.host}`)
     );
   },
-  files: (wish) => [signed(folder, path, registries(wish)), ...authorityAt(folder, authorityFile, wish)],
+  files: (client) => [
+    signed(folder, path, registries(client)),
+    ...authorityAt(folder, authorityFile, client),
+  ],
   advice: () => ["buildkitd reads it when it starts; docker buildx create takes it as --buildkitd-config"],
 };
 

@@ -30,10 +30,10 @@ export interface Runtime {
   /** The paths that its files may have. */
   readonly owns: RegExp;
   /** Why it cannot do what is wished, as the end of a sentence that begins with its name. */
-  readonly cannot: (wish: ClientSettings) => string | undefined;
-  readonly files: (wish: ClientSettings) => readonly NodeFile[];
+  readonly cannot: (client: ClientSettings) => string | undefined;
+  readonly files: (client: ClientSettings) => readonly NodeFile[];
   /** What the one who writes the files must know or do, in one line each. */
-  readonly advice: (wish: ClientSettings) => readonly string[];
+  readonly advice: (client: ClientSettings) => readonly string[];
 }
 
 const signature = "written by hubcap client-config";

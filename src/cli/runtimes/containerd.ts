@@ -20,26 +20,26 @@ export const containerd: Runtime = {
   folder,
   owns: /^(?:[^/]+\/hosts\.toml|hubcap-ca\.crt)$/,
   cannot: () => undefined,
-  files: (wish) => [
-    ...authorityAt(folder, authorityFile, wish),
-    ...wish.upstreams.map((upstream) => hostsFile(upstream, wish)),
+  files: (client) => [
+    ...authorityAt(folder, authorityFile, client),
+    ...client.upstreams.map((upstream) => hostsFile(upstream, client)),
   ],
   advice: () => [],
 };
 
-function hostsFile(upstream: string, wish: ClientSettings): NodeFile {
-  const mirror = wish.mirror.origin;
+function hostsFile(upstream: string, client: ClientSettings): NodeFile {
+  const mirror = client.mirror.origin;
   const table = `host.${quoted(mirror)}`;
   // Hosts are asked in their order and `server` last. As the server, the mirror is the only one that is asked.
-  const lines = wish.fallback
+  const lines = client.fallback
     ? [
         `server = ${quoted(serverOf(upstream))}`,
         "",
         `[${table}]`,
-        ...settings(wish),
-        ...headers(`${table}.header`, wish),
+        ...settings(client),
+        ...headers(`${table}.header`, client),
       ]
-    : [`server = ${quoted(mirror)}`, ...settings(wish), ...headers("header", wish)];
+    : [`server = ${quoted(mirror)}`, ...settings(client), ...headers("header", client)];
   return signed(folder, `${upstream}/hosts.toml`, lines);
 }
 

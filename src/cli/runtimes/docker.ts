@@ -7,19 +7,20 @@ const folder = "/etc/docker";
 export const docker: Runtime = {
   folder,
   owns: /^(?:daemon\.json|certs\.d\/[^/]+\/hubcap-ca\.crt)$/,
-  cannot(wish) {
-    if (wish.upstreams.some((upstream) => upstream !== "docker.io")) {
+  cannot(client) {
+    if (client.upstreams.some((upstream) => upstream !== "docker.io")) {
       return "asks mirrors for docker.io only, so --upstream can name nothing else";
     }
-    if (!wish.fallback) return "always goes to Docker Hub when a mirror fails, so there is no --no-fallback";
-    return cannotNameNode(wish) ?? cannotShowToken(wish, "let it in by its network");
+    if (!client.fallback)
+      return "always goes to Docker Hub when a mirror fails, so there is no --no-fallback";
+    return cannotNameNode(client) ?? cannotShowToken(client, "let it in by its network");
   },
-  files(wish) {
-    const { mirror } = wish;
+  files(client) {
+    const { mirror } = client;
     const text = `{ "labels": ["${dockerLabel}"],\n  "registry-mirrors": ["${mirror.origin}"]\n}\n`;
     return [
       { path: "daemon.json", text },
-      ...authorityAt(folder, `certs.d/${mirror.host}/${authorityFile}`, wish),
+      ...authorityAt(folder, `certs.d/${mirror.host}/${authorityFile}`, client),
     ];
   },
   advice: () => [

@@ -24,17 +24,17 @@ function rancher(folder: string, advice: string): Runtime {
     folder,
     owns: /^(?:registries\.yaml|hubcap-ca\.crt|config\.yaml\.d\/50-hubcap\.yaml)$/,
     cannot: cannotNameNode,
-    files: (wish) => [
+    files: (client) => [
       signed(folder, "registries.yaml", [
         "mirrors:",
-        ...wish.upstreams.flatMap((name) => endpoint(name, wish)),
-        ...trust(wish, folder),
+        ...client.upstreams.flatMap((name) => endpoint(name, client)),
+        ...trust(client, folder),
       ]),
       // Whether there is a way round the mirrors is a flag of the node.
-      ...(wish.fallback
+      ...(client.fallback
         ? []
         : [signed(folder, "config.yaml.d/50-hubcap.yaml", ["disable-default-registry-endpoint: true"])]),
-      ...authorityAt(folder, authorityFile, wish),
+      ...authorityAt(folder, authorityFile, client),
     ],
     advice: () => [advice],
   };

@@ -15,14 +15,15 @@ const path = "registries.conf.d/50-hubcap.conf";
 export const podman: Runtime = {
   folder,
   owns: /^(?:registries\.conf\.d\/50-hubcap\.conf|certs\.d\/[^/]+\/hubcap-ca\.crt)$/,
-  cannot: (wish) => cannotNameNode(wish) ?? cannotShowToken(wish, `log in: podman login ${wish.mirror.host}`),
-  files: (wish) => [
+  cannot: (client) =>
+    cannotNameNode(client) ?? cannotShowToken(client, `log in: podman login ${client.mirror.host}`),
+  files: (client) => [
     signed(
       folder,
       path,
-      wish.upstreams.flatMap((name) => registry(name, wish)),
+      client.upstreams.flatMap((name) => registry(name, client)),
     ),
-    ...authorityAt(folder, `certs.d/${wish.mirror.host}/${authorityFile}`, wish),
+    ...authorityAt(folder, `certs.d/${client.mirror.host}/${authorityFile}`, client),
   ],
   advice: () => [],
 };

@@ -8,13 +8,13 @@ export const talos: Runtime = {
   folder: undefined,
   owns: /^hubcap-talos\.yaml$/,
   cannot: cannotNameNode,
-  files: (wish) => [
+  files: (client) => [
     signed(undefined, path, [
       "machine:",
       "  registries:",
       "    mirrors:",
-      ...wish.upstreams.flatMap((upstream) => mirror(upstream, wish)),
-      ...trust(wish),
+      ...client.upstreams.flatMap((upstream) => mirror(upstream, client)),
+      ...trust(client),
     ]),
   ],
   advice: () => [`apply it: talosctl patch machineconfig --nodes NODE --patch @${path}`],
