@@ -64,7 +64,7 @@ export async function collect(
     );
   }
   const own = new Set(children.map((child) => child.digest));
-  for (const referrer of await inventory.belongings(repository, digest)) {
+  for (const referrer of await inventory.parts(repository, digest)) {
     if (own.has(referrer.digest) || into.blobs.has(referrer.digest)) continue;
     await collect(shelves, repository, referrer, into);
     into.referrers.push(await describe(blobs, referrer));

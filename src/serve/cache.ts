@@ -1,4 +1,5 @@
-/** The part of the composition that keeps the cache: what goes when room is short, what never does, and who hears of it. */
+/** Opens eviction: what is evicted when there is too much, and what never is. */
+import type { Clock } from "../async/clock.ts";
 import type { Config } from "../config/load.ts";
 import type { Routing } from "../oci/routing.ts";
 import { Eviction } from "../store/evict/eviction.ts";
@@ -9,7 +10,7 @@ import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { pinsOf } from "./warming.ts";
 
-/** Opens the keeper of what is in `storage`, which closes with `open`. It does nothing by itself before it is started. */
+/** Opens the eviction of what is in the store, which closes with `open`. It does nothing by itself before it is started. */
 export async function openEviction(
   config: Config,
   { inventory, expiry, state, blobs, checkpoint }: Store,
@@ -18,27 +19,29 @@ export async function openEviction(
   open: AsyncDisposableStack,
   log: Log,
   metrics: Metrics,
+  clock: Clock,
 ): Promise<Eviction> {
   const { capacity, highWater, lowWater, retention, pins } = config.storage;
-  const own = new Pins(state.pins, [...pins, ...pinsOf(config.warm, routing)], Date.now);
-  await own.load();
-  const keeper = new Eviction({
+  const allPins = new Pins(state.pins, [...pins, ...pinsOf(config.warm, routing)], () => clock.now());
+  await allPins.load();
+  const eviction = new Eviction({
     inventory,
     blobs: reconciler,
-    hearsay: expiry,
+    metadata: expiry,
     listAgeMs: config.freshness.staleIfError,
     leftovers: () => blobs.keptInAll(),
     marks: { capacity, high: capacity * highWater, low: capacity * lowWater },
-    pins: own,
+    pins: allPins,
     retention,
     rest: checkpoint,
     evicted: (reason, bytes) => {
       metrics.evictedBytes.inc({ reason }, bytes);
       log.debug({ reason, bytes }, "evicted");
     },
-    failed: (error) => log.error({ err: error }, "housekeeping failed"),
+    failed: (error) => log.error({ err: error }, "looking after the cache failed; it is tried again"),
+    clock,
   });
-  open.defer(() => keeper.close());
-  metrics.watchCache(() => keeper.totals(), capacity);
-  return keeper;
+  open.defer(() => eviction.close());
+  metrics.watchCache(() => eviction.totals(), capacity);
+  return eviction;
 }

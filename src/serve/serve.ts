@@ -72,7 +72,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
   open.defer(upkeep.backUp);
   const { blobs, ledger, state } = store;
   const { catalog, fills, health, reconciler } = upkeep;
-  const eviction = await openEviction(config, store, reconciler, routing, open, log, metrics);
+  const eviction = await openEviction(config, store, reconciler, routing, open, log, metrics, clock);
 
   // Upstreams and their quota
   const connected = await openUpstreams(config, ledger, log, metrics, clock);

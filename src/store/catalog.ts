@@ -103,20 +103,27 @@ export interface Use {
   readonly count: number;
 }
 
-/** A blob that was let go of: its bytes are to be removed. */
-export interface Discarded {
+/** A blob as its row says it is. */
+export interface BlobRow {
   readonly digest: Digest;
   readonly size: number;
 }
 
-/** No call holds up a request: each does a small, bounded piece of work, or one after the other with turns for everybody else. */
+/** A blob that is held though no held manifest names it, and since when (ms since the epoch; 0: since what named it was dropped). */
+export interface Orphan extends BlobRow {
+  readonly since: number;
+}
+
+/** No call holds up a request: each does a small, bounded piece of work, or several with turns of the event loop between them. */
 export interface Inventory {
   totals(): Promise<Totals>;
   /** When the image that was unused for longest was asked for last. */
   oldestUse(): Promise<number | undefined>;
+  /** When this image was asked for last; undefined when the repository does not hold it. */
+  lastUse(repository: Repository, digest: Digest): Promise<number | undefined>;
   /**
-   * Notes some of these uses, the first ones, in one transaction; how many, at least one. An image that was let go of meanwhile is passed over. No image becomes older by it
-   * but one that was used after `now`, while the clock was ahead.
+   * Notes some of these uses, the first ones, in one transaction; how many, at least one. Images that are not held any more
+   * are passed over. No image becomes older by it but one that was used after `now`, while the clock was ahead.
    */
   use(uses: readonly Use[], now: number): Promise<number>;
   /** Images by last use, oldest first, after `after`; at most `limit`, and none only at the end. */
@@ -124,34 +131,28 @@ export interface Inventory {
   /** The same by upstream, repository and digest. */
   byName(after: Pick<HeldImage, "repository" | "digest"> | undefined, limit: number): Promise<HeldImage[]>;
   tagsOf(repository: Repository, digest: Digest): Promise<Tag[]>;
-  /** What this repository holds that keeps an image: an index that names it, the subject that it refers to. Some, if many. */
-  keepers(repository: Repository, digest: Digest): Promise<Digest[]>;
-  /** What this repository holds of an image's children and referrers. */
-  belongings(repository: Repository, digest: Digest): Promise<HeldImage[]>;
+  /** What this image is a part of in its repository, an index that names it or its subject, but for `except`. Some, if many. */
+  parents(repository: Repository, digest: Digest, except?: ReadonlySet<Digest>): Promise<Digest[]>;
+  /** The image's children and referrers that this repository holds. */
+  parts(repository: Repository, digest: Digest): Promise<HeldImage[]>;
+  /** The repositories that hold this manifest. */
+  holders(digest: Digest): Promise<Repository[]>;
   /** The blobs that are held and that a manifest is or names. */
-  contents(manifest: Digest): Promise<Discarded[]>;
-  /** Is every manifest that names this digest among `gone`? */
-  namedOnlyBy(digest: Digest, gone: ReadonlySet<Digest>): Promise<boolean>;
-  /** Does another repository hold this manifest? */
-  heldElsewhere(repository: Repository, digest: Digest): Promise<boolean>;
+  contents(manifest: Digest): Promise<BlobRow[]>;
+  /** Is every manifest that this blob is, or that names it, among `manifests`? */
+  neededOnlyBy(digest: Digest, manifests: ReadonlySet<Digest>): Promise<boolean>;
   /**
-   * Takes one step towards this repository not holding the image any more; true when that is done. What nobody names
-   * then is an orphan that may go at once.
+   * Takes one step towards this repository not holding the image any more; true when that is done. What no manifest names
+   * then is an orphan since 0.
    */
   drop(repository: Repository, digest: Digest): Promise<boolean>;
+  /** Orphans since `before` or earlier, or since later than `ahead`, in the order of `since` and digest; at most `limit`, after `after`. */
+  orphans(before: number, ahead: number, after: Orphan | undefined, limit: number): Promise<Orphan[]>;
   /**
-   * Forgets some orphans, at least one if there is one, since `before`, or since after `ahead`, when the clock was; at most `limit`. Their bytes are the
-   * caller's to remove.
+   * Forgets those of these blobs that are orphans, as many as one step allows; their bytes are the caller's to remove.
+   * `rest` has not been looked at yet.
    */
-  discard(before: number, ahead: number, limit: number): Promise<Discarded[]>;
-  /** The same without forgetting them. */
-  orphans(before: number, ahead: number, limit: number): Promise<Discarded[]>;
-}
-
-/** A blob as its row says it is. */
-export interface BlobRow {
-  readonly digest: Digest;
-  readonly size: number;
+  discard(digests: readonly Digest[]): Promise<{ discarded: readonly BlobRow[]; rest: readonly Digest[] }>;
 }
 
 /** Where the scrub stands: the last blob it has seen, and when (ms since the epoch) it saw the first of this round. */

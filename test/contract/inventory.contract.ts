@@ -4,7 +4,7 @@ import { ociIndex, ociManifest } from "../../src/oci/descriptor.ts";
 import { digestOf, type Digest } from "../../src/oci/digest.ts";
 import { parseRepositoryName, parseTag, type Repository, type Tag } from "../../src/oci/reference.ts";
 import type { Catalog } from "../../src/store/catalog.ts";
-import type { Discarded, HeldImage, Inventory } from "../../src/store/catalog.ts";
+import type { BlobRow, HeldImage, Inventory, Orphan } from "../../src/store/catalog.ts";
 
 /** The two views of one store. */
 export interface Shelves {
@@ -38,19 +38,26 @@ async function all(next: (after?: HeldImage) => Promise<HeldImage[]>): Promise<H
   return found;
 }
 
-/** What is discarded until there is nothing more. */
-async function discardAll(
-  inventory: Inventory,
-  before: number,
-  ahead: number,
-  limit: number,
-): Promise<Discarded[]> {
-  const found: Discarded[] = [];
+/** All orphans, page by page. */
+async function allOrphans(inventory: Inventory, before: number, ahead: number): Promise<Orphan[]> {
+  const found: Orphan[] = [];
   for (;;) {
-    const some = await inventory.discard(before, ahead, limit);
-    if (some.length === 0) return found;
-    found.push(...some);
+    const page = await inventory.orphans(before, ahead, found.at(-1), 2);
+    if (page.length === 0) return found;
+    found.push(...page);
   }
+}
+
+/** Discards these blobs, as far as they are orphans. */
+async function discardAll(inventory: Inventory, digests: readonly Digest[]): Promise<BlobRow[]> {
+  const found: BlobRow[] = [];
+  for (let left = digests; left.length > 0;) {
+    const { discarded, rest } = await inventory.discard(left);
+    expect(rest.length).toBeLessThan(left.length);
+    found.push(...discarded);
+    left = rest;
+  }
+  return found;
 }
 
 async function dropAll({ inventory }: Shelves, place: Repository, what: Digest): Promise<void> {
@@ -110,6 +117,8 @@ export function inventoryContract(make: (now: () => number) => Promise<Shelves>)
     await catalog.holdManifest(here, manifest, []);
     await inventory.use([{ repository: here, digest: manifest.digest, at: 10, count: 1 }], 5000);
     expect(await inventory.oldestUse()).toBe(1000);
+    expect(await inventory.lastUse(here, manifest.digest)).toBe(1000);
+    expect(await inventory.lastUse(there, manifest.digest)).toBeUndefined();
   });
 
   it("believes no time in the future: the next use of an image brings it back, an orphan may go", async () => {
@@ -119,8 +128,10 @@ export function inventoryContract(make: (now: () => number) => Promise<Shelves>)
     await catalog.holdBlob(here, layer, 100);
     await inventory.use([{ repository: here, digest: manifest.digest, at: 800_000, count: 1 }], 2000);
     expect(await inventory.oldestUse()).toBe(2000);
-    expect(await inventory.orphans(1000, 900_000, 10)).toEqual([]);
-    expect(await discardAll(inventory, 1000, 899_999, 10)).toEqual([{ digest: layer, size: 100 }]);
+    expect(await allOrphans(inventory, 1000, 900_000)).toEqual([]);
+    expect(await allOrphans(inventory, 1000, 899_999)).toEqual([
+      { digest: layer, size: 100, since: 900_000 },
+    ]);
   });
 
   it("lists images by name, page by page, with their tags", async () => {
@@ -143,13 +154,14 @@ export function inventoryContract(make: (now: () => number) => Promise<Shelves>)
     await catalog.holdManifest(here, manifest, [layer]);
     await catalog.holdManifest(here, signature, [], index.digest);
     await catalog.holdManifest(there, sibling, [layer]);
-    expect(names(await inventory.belongings(here, index.digest)).toSorted()).toEqual(
+    expect(names(await inventory.parts(here, index.digest)).toSorted()).toEqual(
       [manifest.digest, signature.digest].toSorted(),
     );
-    expect(await inventory.keepers(here, manifest.digest)).toEqual([index.digest]);
-    expect(await inventory.keepers(here, signature.digest)).toEqual([index.digest]);
-    expect(await inventory.keepers(here, index.digest)).toEqual([]);
-    expect(await inventory.keepers(there, sibling.digest)).toEqual([]);
+    expect(await inventory.parents(here, manifest.digest)).toEqual([index.digest]);
+    expect(await inventory.parents(here, signature.digest)).toEqual([index.digest]);
+    expect(await inventory.parents(here, index.digest)).toEqual([]);
+    expect(await inventory.parents(here, manifest.digest, new Set([index.digest]))).toEqual([]);
+    expect(await inventory.parents(there, sibling.digest)).toEqual([]);
   });
 
   it("keeps a blob that any held manifest of any repository still names (R15)", async () => {
@@ -160,15 +172,18 @@ export function inventoryContract(make: (now: () => number) => Promise<Shelves>)
     await catalog.holdBlob(here, layer, 100);
     await catalog.holdBlob(here, other, 50);
     await dropAll(shelves, here, manifest.digest);
-    const gone = await discardAll(inventory, 0, Infinity, 10);
-    expect(gone.map((blob) => blob.digest).toSorted()).toEqual([manifest.digest, other].toSorted());
+    const orphans = await allOrphans(inventory, 0, Infinity);
+    expect(orphans.map((blob) => blob.digest)).toEqual([manifest.digest, other].toSorted());
+    const discarded = await discardAll(inventory, [layer, other, manifest.digest]);
+    expect(discarded).toEqual([
+      { digest: other, size: 50 },
+      { digest: manifest.digest, size: 10 },
+    ]);
     expect(await catalog.manifest(here, manifest.digest)).toBeUndefined();
     expect(await catalog.blob(here, other)).toBeUndefined();
     expect(await catalog.blobAnywhere(layer)).toBe(100);
     await dropAll(shelves, there, sibling.digest);
-    expect((await discardAll(inventory, 0, Infinity, 10)).map((blob) => blob.digest).toSorted()).toEqual(
-      [sibling.digest, layer].toSorted(),
-    );
+    expect(await discardAll(inventory, [sibling.digest, layer])).toHaveLength(2);
     expect(await inventory.totals()).toEqual({ bytes: 0, blobs: 0, manifests: 0 });
   });
 
@@ -177,12 +192,12 @@ export function inventoryContract(make: (now: () => number) => Promise<Shelves>)
     const { catalog, inventory } = shelves;
     await catalog.holdManifest(here, manifest, [layer]);
     await catalog.holdManifest(there, manifest, [layer]);
-    expect(await inventory.heldElsewhere(here, manifest.digest)).toBe(true);
+    expect(new Set(await inventory.holders(manifest.digest))).toEqual(new Set([here, there]));
     await dropAll(shelves, here, manifest.digest);
     expect(await catalog.manifest(here, manifest.digest)).toBeUndefined();
     expect(await catalog.manifest(there, manifest.digest)).toEqual(manifest);
-    expect(await inventory.heldElsewhere(there, manifest.digest)).toBe(false);
-    expect(await discardAll(inventory, now, Infinity, 10)).toEqual([]);
+    expect(await inventory.holders(manifest.digest)).toEqual([there]);
+    expect(await allOrphans(inventory, now, Infinity)).toEqual([]);
   });
 
   it("drops the tags of an image with it, and only in its repository", async () => {
@@ -206,7 +221,7 @@ export function inventoryContract(make: (now: () => number) => Promise<Shelves>)
     expect(await inventory.drop(here, manifest.digest)).toBe(false);
     expect(await catalog.manifest(here, manifest.digest)).toEqual(manifest);
     await dropAll(shelves, here, manifest.digest);
-    expect(await discardAll(inventory, 0, Infinity, 2000)).toHaveLength(1001);
+    expect(await discardAll(inventory, [manifest.digest, ...layers])).toHaveLength(1001);
   });
 
   it("knows orphans since when they came, and forgets them once they are named", async () => {
@@ -214,10 +229,10 @@ export function inventoryContract(make: (now: () => number) => Promise<Shelves>)
     await catalog.holdBlob(here, layer, 100);
     await catalog.holdManifest(here, manifest, [other]);
     await catalog.holdBlob(here, other, 50);
-    expect(await inventory.orphans(999, Infinity, 10)).toEqual([]);
-    expect(await inventory.orphans(1000, Infinity, 10)).toEqual([{ digest: layer, size: 100 }]);
+    expect(await allOrphans(inventory, 999, Infinity)).toEqual([]);
+    expect(await allOrphans(inventory, 1000, Infinity)).toEqual([{ digest: layer, size: 100, since: 1000 }]);
     await catalog.holdManifest(here, sibling, [layer]);
-    expect(await inventory.orphans(1000, Infinity, 10)).toEqual([]);
+    expect(await allOrphans(inventory, 1000, Infinity)).toEqual([]);
   });
 
   it("does not take the layers of a lost manifest for orphans that may go at once (R17)", async () => {
@@ -225,9 +240,9 @@ export function inventoryContract(make: (now: () => number) => Promise<Shelves>)
     await catalog.holdManifest(here, manifest, [layer]);
     await catalog.holdBlob(here, layer, 100);
     await catalog.forget(manifest.digest);
-    expect(await inventory.orphans(0, Infinity, 10)).toEqual([]);
+    expect(await allOrphans(inventory, 0, Infinity)).toEqual([]);
     await catalog.holdManifest(here, manifest, [layer]);
-    expect(await inventory.orphans(Date.now(), Infinity, 10)).toEqual([]);
+    expect(await allOrphans(inventory, Date.now(), Infinity)).toEqual([]);
   });
 
   it("tells what would come free", async () => {
@@ -237,8 +252,10 @@ export function inventoryContract(make: (now: () => number) => Promise<Shelves>)
     await catalog.holdBlob(here, layer, 100);
     const contents = await inventory.contents(manifest.digest);
     expect(new Set(contents.map((blob) => blob.size))).toEqual(new Set([10, 100]));
-    expect(await inventory.namedOnlyBy(layer, new Set([manifest.digest]))).toBe(false);
-    expect(await inventory.namedOnlyBy(layer, new Set([manifest.digest, sibling.digest]))).toBe(true);
+    expect(await inventory.neededOnlyBy(layer, new Set([manifest.digest]))).toBe(false);
+    expect(await inventory.neededOnlyBy(layer, new Set([manifest.digest, sibling.digest]))).toBe(true);
+    expect(await inventory.neededOnlyBy(manifest.digest, new Set([sibling.digest]))).toBe(false);
+    expect(await inventory.neededOnlyBy(manifest.digest, new Set([manifest.digest]))).toBe(true);
   });
 
   it("passes over uses of what it does not hold", async () => {

@@ -35,7 +35,7 @@ it("lets other work run while it looks up what a large index has", async () => {
   await catalog.holdManifest(repository, { digest: index, mediaType: ociIndex, size: 1 }, children);
   for (const digest of children)
     await catalog.holdManifest(repository, { digest, mediaType: ociManifest, size: 1 }, []);
-  for (const look of [() => inventory.belongings(repository, index), () => inventory.contents(index)]) {
+  for (const look of [() => inventory.parts(repository, index), () => inventory.contents(index)]) {
     let turns = 0;
     setImmediate(() => (turns += 1));
     expect((await look()).length).toBeGreaterThan(1);

@@ -62,7 +62,7 @@ export function testMirror({ store, upstream, capacity, now }: TestMirrorOptions
   const eviction = new Eviction({
     inventory: store.inventory,
     blobs,
-    hearsay: store.expiry,
+    metadata: store.expiry,
     listAgeMs: 0,
     marks: { capacity, high: capacity, low: capacity },
     leftovers: () => blobs.keptInAll(),
@@ -71,7 +71,7 @@ export function testMirror({ store, upstream, capacity, now }: TestMirrorOptions
     rest: async () => {},
     evicted: () => {},
     failed: () => {},
-    now,
+    clock: clockAt(now),
   });
   const health = new Health({ root, minFree: 0, changed: () => {}, files: store.files });
   const reconciler = new Reconciler({ blobs, catalog });

@@ -73,15 +73,15 @@ export function addEvict(api: OpenAPIHono, { eviction, mirror, adminToken }: Evi
 
   api.openapi(remove, async (c) => {
     const { image, dryRun } = c.req.valid("query");
-    const rehearse = dryRun === "true";
+    const isDryRun = dryRun === "true";
     // What a client has just pulled may not be held yet.
     await mirror.stored();
-    return c.json(await collect(rehearse, (each) => eviction.remove(image, each, rehearse)), 200);
+    return c.json(await collect(isDryRun, (each) => eviction.remove(image, each, isDryRun)), 200);
   });
 
   api.openapi(evict, async (c) => {
-    const rehearse = c.req.valid("query").dryRun === "true";
-    return c.json(await collect(rehearse, (each) => eviction.evict(each, rehearse)), 200);
+    const isDryRun = c.req.valid("query").dryRun === "true";
+    return c.json(await collect(isDryRun, (each) => eviction.evict(each, isDryRun)), 200);
   });
 }
 
@@ -93,8 +93,10 @@ async function collect(
   let count = 0;
   let sum = 0;
   await evict(({ image, tags, reason, bytes }) => {
-    count += 1;
     sum += bytes;
+    // Orphans are no image.
+    if (!image) return;
+    count += 1;
     if (images.length === mostListed) return;
     const { repository, digest } = image;
     images.push({ repository: formatRepository(repository), digest, tags: [...tags], reason, bytes });

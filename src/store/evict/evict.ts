@@ -1,101 +1,185 @@
-/** Eviction: passes that let go of images until enough room is there, or until the rules are kept. */
+/** Eviction: plans and applies step by step. A dry run only plans. */
 import type { Pattern } from "../../oci/pattern.ts";
-import type { Candidates, EvictionCandidate } from "./candidates.ts";
-import type { Inventory } from "../catalog.ts";
-import type { Remover } from "./remover.ts";
+import type { Repository } from "../../oci/reference.ts";
+import type { Digest } from "../../oci/digest.ts";
+import type { Blobs } from "../blobs.ts";
+import type { HeldImage, Inventory } from "../catalog.ts";
+import type { Candidates, EvictionReason } from "./candidates.ts";
+import { EvictionPlan, type EvictionStep } from "./plan.ts";
+import type { CapacityMarks } from "./room.ts";
 
-/** An image that went, or would go, and the bytes that came free with it. */
-export interface Evicted extends EvictionCandidate {
-  readonly bytes: number;
-}
+/** What was evicted, or in a dry run would be: an image and the bytes that this freed, or orphans. */
+export type Evicted = Pick<EvictionStep, "reason" | "tags" | "bytes"> & {
+  readonly image: Pick<HeldImage, "repository" | "digest"> | undefined;
+};
 
 export interface EvictorOptions {
   readonly inventory: Inventory;
+  readonly blobs: Pick<Blobs, "remove">;
   readonly candidates: Candidates;
-  readonly hand: Remover;
-  /** Brings the use counts up to date. */
-  readonly settle: () => Promise<void>;
+  readonly uses: {
+    flush(): Promise<void>;
+    isNoted(repository: Repository, digest: Digest): boolean;
+  };
+  /** Waits until the disk has taken what was written so far. */
+  readonly rest: () => Promise<void>;
+  /** Called for every batch of bytes that was freed. */
+  readonly freed: (reason: EvictionReason, bytes: number) => void;
   readonly now: () => number;
-  /** For how many ms a blob that no manifest names is kept: its manifest may be about to be asked for. */
+  /** For how many ms a blob that no manifest names is kept: its manifest may be about to be pulled. */
   readonly graceMs: number;
+  /** Stops the work, between two images or two batches. */
+  readonly signal: AbortSignal;
 }
 
-/** For how long a pass that found too little to let go of is not repeated, in ms. */
+/** For how long a pass that could not free enough is not repeated, in ms. */
 const pauseMs = 10_000;
+
+/** How many steps are taken before the disk is waited for. */
+const stepsPerRest = 32;
+
+type Steps = (plan: EvictionPlan, held: () => Promise<number>) => AsyncIterable<EvictionStep>;
 
 export class Evictor {
   readonly #options: EvictorOptions;
   #running: Promise<void> | undefined;
   #goal = Infinity;
   #fruitlessUntil = 0;
+  #steps = 0;
 
   constructor(options: EvictorOptions) {
     this.#options = options;
   }
 
-  /** Lets go of what was unused for longest until no more than `goal` bytes are held. One pass runs for all who ask. */
-  makeRoom(goal: number, each: (gone: Evicted) => void = () => {}): Promise<void> {
+  /** Evicts orphans and the least recently used until at most `goal` bytes are held. All callers share one pass, to the lowest goal. */
+  makeRoom(goal: number): Promise<void> {
     this.#goal = Math.min(this.#goal, goal);
-    this.#running ??= this.#makeRoom(each).finally(() => {
+    this.#running ??= this.#makeRoom().finally(() => {
       this.#running = undefined;
       this.#goal = Infinity;
     });
     return this.#running;
   }
 
-  /** Lets go of what the retention rules and the grace of orphans do not keep. */
-  async tidy(each: (gone: Evicted) => void = () => {}, hand = this.#options.hand): Promise<void> {
-    await this.#options.settle();
-    await hand.orphans(...this.#orphansOutside());
-    await take(this.#options.candidates.expired(), hand, each);
+  /** Evicts what the retention rules and the grace of orphans do not keep. */
+  tidy(): Promise<void> {
+    return this.#pass((plan) => this.#overdue(plan), false);
   }
 
-  /** Lets go of the images that `pattern` names. */
-  async remove(pattern: Pattern, each: (gone: Evicted) => void, hand = this.#options.hand): Promise<void> {
-    await take(this.#options.candidates.matching(pattern), hand, each);
+  /** {@link tidy}, and then down to the low mark if more than the high one is held. */
+  evict(marks: CapacityMarks, dryRun: boolean, each: (evicted: Evicted) => void): Promise<void> {
+    return this.#pass((plan, held) => this.#overdueAndOver(marks, plan, held), dryRun, each);
   }
 
-  /** What {@link makeRoom} would let go of, as `hand` counts it. */
-  async rehearse(goal: number, each: (gone: Evicted) => void, hand: Remover): Promise<void> {
-    await this.#options.settle();
-    let { bytes } = await this.#options.inventory.totals();
-    bytes -= await hand.orphans(...this.#orphansOutside());
-    for await (const going of this.#options.candidates.leastUsed()) {
-      if (bytes <= goal) return;
-      const freed = await hand.image(going.image, going.reason);
-      bytes -= freed;
-      each({ ...going, bytes: freed });
-    }
+  /** Evicts the images that `pattern` names and no pin keeps. */
+  remove(pattern: Pattern, dryRun: boolean, each: (evicted: Evicted) => void): Promise<void> {
+    return this.#pass(
+      (plan) => plan.images(this.#options.candidates.matching(pattern, plan.dropped)),
+      dryRun,
+      each,
+    );
   }
 
-  async #makeRoom(each: (gone: Evicted) => void): Promise<void> {
-    const { candidates, hand, settle, now } = this.#options;
-    if (now() < this.#fruitlessUntil || (await this.#excess()) <= 0) return;
-    await settle();
-    await hand.orphans(...this.#orphansOutside(), await this.#excess());
-    if ((await this.#excess()) <= 0) return;
-    for await (const going of candidates.leastUsed()) {
-      each({ ...going, bytes: await hand.image(going.image, going.reason) });
-      if ((await this.#excess()) <= 0) return;
-    }
-    this.#fruitlessUntil = now() + pauseMs;
+  async #makeRoom(): Promise<void> {
+    const { inventory, now } = this.#options;
+    const isEnough = async (): Promise<boolean> => (await inventory.totals()).bytes <= this.#goal;
+    if (now() < this.#fruitlessUntil || (await isEnough())) return;
+    await this.#pass((plan) => this.#leastUsed(plan, isEnough), false);
+    if (!(await isEnough())) this.#fruitlessUntil = now() + pauseMs;
   }
 
-  async #excess(): Promise<number> {
-    return (await this.#options.inventory.totals()).bytes - this.#goal;
+  async *#overdue(plan: EvictionPlan): AsyncGenerator<EvictionStep> {
+    yield* plan.orphans(...this.#orphansOutside());
+    yield* plan.images(this.#options.candidates.expired(plan.dropped));
   }
 
-  /** Within these times an orphan may still be waited for; those after the second come from a clock that was ahead. */
+  async *#overdueAndOver(
+    { high, low }: CapacityMarks,
+    plan: EvictionPlan,
+    held: () => Promise<number>,
+  ): AsyncGenerator<EvictionStep> {
+    yield* this.#overdue(plan);
+    if ((await held()) <= high) return;
+    yield* plan.images(this.#options.candidates.leastUsed(plan.dropped), async () => (await held()) <= low);
+  }
+
+  async *#leastUsed(plan: EvictionPlan, isEnough: () => Promise<boolean>): AsyncGenerator<EvictionStep> {
+    yield* plan.orphans(...this.#orphansOutside(), isEnough);
+    yield* plan.images(this.#options.candidates.leastUsed(plan.dropped), isEnough);
+  }
+
+  /** Within these times an orphan's manifest may still come; times after the second are of a clock that was ahead. */
   #orphansOutside(): [before: number, ahead: number] {
     const { now, graceMs } = this.#options;
     return [now() - graceMs, now() + graceMs];
   }
-}
 
-async function take(
-  images: AsyncIterable<EvictionCandidate>,
-  hand: Remover,
-  each: (gone: Evicted) => void,
-): Promise<void> {
-  for await (const going of images) each({ ...going, bytes: await hand.image(going.image, going.reason) });
+  /** Applies each step as soon as it is planned. In a dry run nothing is applied, and `held` is what would be held then. */
+  async #pass(steps: Steps, dryRun: boolean, each: (evicted: Evicted) => void = () => {}): Promise<void> {
+    const { inventory, candidates, uses } = this.#options;
+    await uses.flush();
+    let planned = 0;
+    const held = async (): Promise<number> => (await inventory.totals()).bytes - planned;
+    for await (const step of steps(new EvictionPlan(inventory, candidates), held)) {
+      if (dryRun) planned += step.bytes;
+      const bytes = dryRun ? step.bytes : await this.#apply(step);
+      if (bytes !== undefined) each({ ...step, bytes });
+    }
+  }
+
+  /** The bytes that were freed, or undefined when the image is to stay because of what has changed since it was planned. */
+  async #apply(step: EvictionStep): Promise<number | undefined> {
+    const { inventory, signal } = this.#options;
+    signal.throwIfAborted();
+    if (step.image && !(await this.#mayStillGo(step.image, step))) return undefined;
+    for (const manifest of step.manifests) {
+      if (manifest !== step.image && (await this.#isKept(manifest))) continue;
+      while (!(await inventory.drop(manifest.repository, manifest.digest))) await this.#turn();
+      await this.#turn();
+    }
+    return this.#remove(step);
+  }
+
+  /** Is it still held, not pinned and, where its last use is why it is evicted, not used again? */
+  async #mayStillGo(image: HeldImage, { reason, manifests }: EvictionStep): Promise<boolean> {
+    const { inventory, candidates, uses } = this.#options;
+    const usedAt = await inventory.lastUse(image.repository, image.digest);
+    if (usedAt === undefined || (await candidates.isPinned(image))) return false;
+    if (reason !== "capacity" && reason !== "unused") return true;
+    return (
+      usedAt === image.usedAt && !manifests.some(({ repository, digest }) => uses.isNoted(repository, digest))
+    );
+  }
+
+  /** Has something else, or a pin, come to keep a part since it was planned? */
+  async #isKept(part: HeldImage): Promise<boolean> {
+    const { inventory, candidates } = this.#options;
+    const parents = await inventory.parents(part.repository, part.digest);
+    return parents.length > 0 || candidates.isPinned(part);
+  }
+
+  async #remove({ reason, blobs: planned }: EvictionStep): Promise<number> {
+    const { inventory, blobs, freed, signal } = this.#options;
+    let sum = 0;
+    for (let left: readonly Digest[] = planned.map(({ digest }) => digest); left.length > 0;) {
+      signal.throwIfAborted();
+      const { discarded, rest } = await inventory.discard(left);
+      // Without a row no one opens them any more; a reader has its file open and finishes. A crash here leaves files without
+      // a row, which are found again at the start.
+      for (const { digest } of discarded) await blobs.remove(digest);
+      const bytes = discarded.reduce((total, { size }) => total + size, 0);
+      if (bytes > 0) freed(reason, bytes);
+      sum += bytes;
+      left = rest;
+      await this.#turn();
+    }
+    return sum;
+  }
+
+  /** Gives others a turn, and now and then lets the disk catch up, so that the database's log does not grow without end. */
+  async #turn(): Promise<void> {
+    this.#steps += 1;
+    if (this.#steps % stepsPerRest === 0) await this.#options.rest();
+    else await new Promise(setImmediate);
+  }
 }

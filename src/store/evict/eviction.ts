@@ -1,12 +1,17 @@
-/** The keeper of the cache: counts uses, makes room, tidies up, and tells what is held. Works in the background until closed. */
+/** Keeps the cache within its capacity: use counts, room for fills, eviction, old metadata. Works in the background until closed. */
+import type { Clock } from "../../async/clock.ts";
 import type { Pattern } from "../../oci/pattern.ts";
 import type { Blobs } from "../blobs.ts";
+import {
+  metadataLimits,
+  type HeldImage,
+  type Inventory,
+  type MetadataExpiry,
+  type Totals,
+} from "../catalog.ts";
 import { Candidates, type EvictionReason, type ShownImage } from "./candidates.ts";
 import { Evictor, type Evicted } from "./evict.ts";
-import { metadataLimits, type MetadataExpiry } from "../catalog.ts";
-import type { HeldImage, Inventory, Totals } from "../catalog.ts";
 import type { Pins } from "./pins.ts";
-import { DryRun, Removal } from "./remover.ts";
 import { Room, type CapacityMarks } from "./room.ts";
 import type { RetentionRule } from "./retention.ts";
 import { LastUses } from "./uses.ts";
@@ -14,21 +19,21 @@ import { LastUses } from "./uses.ts";
 export interface EvictionOptions {
   readonly inventory: Inventory;
   readonly blobs: Pick<Blobs, "remove">;
-  readonly hearsay: MetadataExpiry;
+  readonly metadata: MetadataExpiry;
   /** How long lists may be served that their upstream cannot confirm, in ms. */
   readonly listAgeMs: number;
   readonly marks: CapacityMarks;
-  /** Bytes of blobs that an earlier process had begun. */
+  /** Bytes of fills that an earlier process did not finish. */
   readonly leftovers: () => number;
   readonly pins: Pins;
   readonly retention: readonly RetentionRule[];
   /** Waits until the disk has taken what was written so far. */
   readonly rest: () => Promise<void>;
-  /** Told of every batch of bytes that was let go of. */
+  /** Called for every batch of bytes that was evicted. */
   readonly evicted: (reason: EvictionReason, bytes: number) => void;
-  /** Told why work in the background came to nothing; it is tried again. */
+  /** Called when work in the background failed; it is tried again. */
   readonly failed: (error: unknown) => void;
-  readonly now?: () => number;
+  readonly clock: Clock;
 }
 
 /** How long an image is kept after its last use, and a blob that no manifest names, in ms: longer than a pull takes. */
@@ -47,15 +52,17 @@ export class Eviction {
   readonly #candidates: Candidates;
   readonly #rest: () => Promise<void>;
   readonly #failed: (error: unknown) => void;
-  readonly #timers: NodeJS.Timeout[] = [];
-  readonly #sweep: () => Promise<number>;
+  readonly #clock: Clock;
+  readonly #expireSome: () => Promise<number>;
+  /** Stops the timers. */
+  readonly #stops: (() => void)[] = [];
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
 
   constructor({
     inventory,
     blobs,
-    hearsay,
+    metadata,
     listAgeMs,
     marks,
     leftovers,
@@ -64,40 +71,33 @@ export class Eviction {
     rest,
     evicted,
     failed,
-    now = Date.now,
+    clock,
   }: EvictionOptions) {
+    const now = (): number => clock.now();
+    const { signal } = this.#closing;
+    this.#clock = clock;
     this.inventory = inventory;
     this.uses = new LastUses(inventory, now);
     this.pins = pins;
     this.#marks = marks;
     this.#failed = failed;
     this.#rest = rest;
-    this.#sweep = () => hearsay.sweep(now(), { ...metadataLimits, listAgeMs });
-    this.#candidates = new Candidates({
-      inventory,
-      pins: () => pins.patterns(),
-      retention,
-      now,
-      graceMs,
-      signal: this.#closing.signal,
-    });
+    this.#expireSome = () => metadata.sweep(now(), { ...metadataLimits, listAgeMs });
+    const patterns = (): Iterable<Pattern> => pins.patterns();
+    this.#candidates = new Candidates({ inventory, pins: patterns, retention, now, graceMs, signal });
     this.#evictor = new Evictor({
       inventory,
+      blobs,
       candidates: this.#candidates,
-      hand: new Removal({
-        inventory,
-        blobs,
-        candidates: this.#candidates,
-        rest,
-        evicted: (reason, bytes) => {
-          evicted(reason, bytes);
-          this.room.freed().catch(failed);
-        },
-        signal: this.#closing.signal,
-      }),
-      settle: () => this.uses.flush(),
+      uses: this.uses,
+      rest,
+      freed: (reason, bytes) => {
+        evicted(reason, bytes);
+        this.room.freed().catch(failed);
+      },
       now,
       graceMs,
+      signal,
     });
     this.room = new Room({
       marks,
@@ -119,70 +119,55 @@ export class Eviction {
     return this.inventory.oldestUse();
   }
 
-  /** Images that are no part of another, by name, after `after`; with all that goes with each. */
+  /** Images that are no part of another, by name, after `after`. */
   images(after: Pick<HeldImage, "repository" | "digest"> | undefined): AsyncIterable<ShownImage> {
-    return this.#candidates.wholes(after);
+    return this.#candidates.list(after);
   }
 
-  /** Begins to work in the background. */
+  /** Begins the work in the background. */
   start(): void {
     this.#every(flushEveryMs, async () => {
       await this.uses.flush();
-      await this.room.ebb();
+      await this.room.trim();
     });
-    // On its own: a disk that takes no more writes is one whose log should not stay long.
+    // By itself: the database's log must be checkpointed even when nothing else can be written.
     this.#every(flushEveryMs, () => this.#rest());
     this.#every(tidyEveryMs, () => this.#evictor.tidy());
-    this.#every(tidyEveryMs, () => this.forgetHearsay());
+    this.#every(tidyEveryMs, () => this.#expireMetadata());
   }
 
-  /** Does now what would be done in the background; or, as a rehearsal, only tells what that would be. */
-  evict(each: (gone: Evicted) => void, rehearse: boolean): Promise<void> {
-    return this.#run(() => this.#evict(each, rehearse));
+  /** Evicts now what would be evicted in the background; a dry run only reports what that would be. */
+  evict(each: (evicted: Evicted) => void, dryRun: boolean): Promise<void> {
+    return this.#run(() => this.#evictor.evict(this.#marks, dryRun, each));
   }
 
-  async #evict(each: (gone: Evicted) => void, rehearse: boolean): Promise<void> {
-    const hand = rehearse ? this.#rehearsal() : undefined;
-    await this.#evictor.tidy(each, hand);
-    const { high, low } = this.#marks;
-    if ((await this.totals()).bytes <= high) return;
-    if (hand) await this.#evictor.rehearse(low, each, hand);
-    else await this.#evictor.makeRoom(low, each);
-  }
-
-  /** Lets go of the images that `pattern` names and no pin keeps; or only tells which they are. */
-  async remove(pattern: Pattern, each: (gone: Evicted) => void, rehearse: boolean): Promise<void> {
-    const hand = rehearse ? this.#rehearsal() : undefined;
-    await this.#run(() => this.#evictor.remove(pattern, each, hand));
-  }
-
-  /** Lets go of what upstreams have only said, as far as it is too old or too much. */
-  async forgetHearsay(): Promise<void> {
-    while ((await this.#sweep()) > 0) {
-      this.#closing.signal.throwIfAborted();
-      await new Promise(setImmediate);
-    }
+  /** Evicts the images that `pattern` names and no pin keeps; a dry run only reports which they are. */
+  remove(pattern: Pattern, each: (evicted: Evicted) => void, dryRun: boolean): Promise<void> {
+    return this.#run(() => this.#evictor.remove(pattern, dryRun, each));
   }
 
   /** Stops all work, waits until it has stopped, and writes what was noted. */
   async close(): Promise<void> {
-    for (const timer of this.#timers) clearInterval(timer);
+    for (const stop of this.#stops) stop();
     this.#closing.abort();
     await Promise.allSettled(this.#running);
     await this.uses.flush().catch(this.#failed);
   }
 
-  #rehearsal(): DryRun {
-    return new DryRun({ inventory: this.inventory, candidates: this.#candidates });
+  async #expireMetadata(): Promise<void> {
+    while ((await this.#expireSome()) > 0) {
+      this.#closing.signal.throwIfAborted();
+      await new Promise(setImmediate);
+    }
   }
 
   #every(ms: number, work: () => Promise<void>): void {
-    const turn = (): void => {
+    const run = (): void => {
       this.#run(work).catch((error: unknown) => {
         if (!this.#closing.signal.aborted) this.#failed(error);
       });
     };
-    this.#timers.push(setInterval(turn, ms).unref());
+    this.#stops.push(this.#clock.every(ms, run));
   }
 
   /** Work that closing waits for. */

@@ -1,8 +1,8 @@
-/** Pins: patterns of images that are never evicted: of the configuration, added while running, or of what the cluster uses. */
+/** Pins: patterns of images that are never evicted. They come from the configuration, from the API, or from what the cluster uses. */
 import { parsePattern, type Pattern } from "../../oci/pattern.ts";
 import type { PinOwner, PinTable } from "../state.ts";
 
-/** A pin, and who made it. */
+/** A pin and where it comes from. */
 export interface Pin {
   readonly pattern: Pattern;
   readonly origin: "configuration" | "api" | PinOwner;
@@ -13,9 +13,9 @@ export class Pins {
   readonly #configured: readonly Pattern[];
   readonly #now: () => number;
   #added = new Map<string, Pattern>();
-  /** The cluster's. */
+  /** Those of what the cluster uses. */
   #used: ReadonlyMap<string, Pattern> = new Map();
-  /** Settles when the last change has been written: changes are made one after the other. */
+  /** Settles when the last change is written. Changes are made one after the other. */
   #changed: Promise<unknown> = Promise.resolve();
 
   constructor(table: PinTable, configured: readonly Pattern[], now: () => number) {

@@ -1,8 +1,8 @@
-/** What may go and what must stay: pins and retention rules, by image. */
+/** Whether a pin or a retention rule keeps an image. */
 import { matches, type Candidate, type Pattern } from "../../oci/pattern.ts";
 import type { HeldImage } from "../catalog.ts";
 
-/** The first rule whose pattern matches an image says how long it is kept. Durations are ms. */
+/** The first rule whose pattern matches an image applies to it. Durations are ms. */
 export interface RetentionRule {
   readonly match: Pattern;
   /** Since it was fetched. */
@@ -11,14 +11,14 @@ export interface RetentionRule {
   readonly unusedFor?: number;
 }
 
-/** Is one of the pins for this image? */
+/** Does one of the pins match this image? */
 export function isPinned(pins: Iterable<Pattern>, candidate: Candidate): boolean {
   for (const pin of pins) if (matches(pin, candidate)) return true;
   return false;
 }
 
-/** Why the rules let an image go at `now`, or undefined when they do not. Times in the future, from a clock that was ahead, are as old as they are far. */
-export function expiry(
+/** Which limit of its rule an image has passed at `now`; undefined when none. Times in the future, of a clock that was ahead, count as if as far in the past. */
+export function overdue(
   rules: readonly RetentionRule[],
   candidate: Candidate & Pick<HeldImage, "heldAt" | "usedAt">,
   now: number,

@@ -1,18 +1,18 @@
-/** Room on the disk: how many bytes may be held, and the part of them that is promised to fills. */
+/** Room on the disk: how many bytes may be held, and how many of them are reserved for fills. */
 
 /** How full the cache may be, in bytes. */
 export interface CapacityMarks {
-  /** More is never promised. */
+  /** More is never held and reserved. */
   readonly capacity: number;
   /** Above this, eviction begins. */
   readonly high: number;
-  /** And it ends here. */
+  /** Here it ends. */
   readonly low: number;
 }
 
 /** Bytes that are kept free for one fill. */
 export interface RoomReservation {
-  /** Gives them back: the fill is held, and counted as such, or has failed. */
+  /** The fill's blob is held, and counted as such, or the fill has failed. */
   release(): void;
 }
 
@@ -20,23 +20,23 @@ export interface RoomOptions {
   readonly marks: CapacityMarks;
   /** Bytes that are held now. */
   readonly held: () => Promise<number>;
-  /** Bytes of blobs that an earlier process had begun, and that wait to be gone on with. */
+  /** Bytes of fills that an earlier process did not finish and no fill has resumed. */
   readonly leftovers: () => number;
-  /** Lets go of content until no more than `goal` bytes are held, as far as it may. */
+  /** Evicts until at most `goal` bytes are held, or nothing more may be evicted. */
   readonly makeRoom: (goal: number) => Promise<void>;
 }
 
-/** A fill that waits until others have gone. */
+/** A fill that waits for an eviction. */
 interface Waiter {
   readonly size: number;
-  /** Its size without what is counted already, in bytes. */
+  /** Its size without its leftover, in bytes. */
   readonly need: number;
   readonly settle: (reservation: RoomReservation | undefined) => void;
 }
 
 export class Room {
   readonly #options: RoomOptions;
-  #promised = 0;
+  #reserved = 0;
   readonly #waiting = new Set<Waiter>();
 
   constructor(options: RoomOptions) {
@@ -44,16 +44,16 @@ export class Room {
   }
 
   /**
-   * Room for a blob of `size` bytes, for which others may have to go; undefined when there is none to be had. `kept` of
-   * them are here already, as a leftover.
+   * Reserves room for a blob of `size` bytes, evicting others if it must; undefined when there is none. `kept` bytes of the blob
+   * are on disk already, as a leftover.
    */
   async reserve(size: number, kept = 0): Promise<RoomReservation | undefined> {
     if (size > this.#options.marks.capacity) return undefined;
-    // What a leftover takes is counted as such until the fill goes on with it, and not twice.
+    // A leftover is counted as such until the fill resumes it.
     const need = size - kept;
     const held = await this.#options.held();
-    // Nothing may come between these two, here and below: others reserve as well.
-    if (this.#waiting.size === 0 && this.#isFree(held, need)) return this.#promise(size);
+    // No await between the check and the reservation, here and below.
+    if (this.#waiting.size === 0 && this.#isFree(held, need)) return this.#grant(size);
     const { promise, resolve: settle, reject } = Promise.withResolvers<RoomReservation | undefined>();
     const waiter = { size, need, settle };
     this.#waiting.add(waiter);
@@ -64,7 +64,7 @@ export class Room {
     return promise;
   }
 
-  /** Bytes have come free. Those who wait go on as soon as there is enough for them, in the order in which they came. */
+  /** Bytes were freed: serves those who wait as far as there is enough, first come, first served. */
   async freed(): Promise<void> {
     for (const first of this.#waiting) {
       const held = await this.#options.held();
@@ -75,35 +75,35 @@ export class Room {
     }
   }
 
-  /** Bytes that can still come in before anything has to go. */
+  /** Bytes that can still come in before anything is evicted. */
   async headroom(): Promise<number> {
     const { marks, held } = this.#options;
-    return Math.max(0, marks.high - (await held()) - this.#promised);
+    return Math.max(0, marks.high - (await held()) - this.#reserved);
   }
 
-  /** Makes room down to the low water mark when what is held and promised stands above the high one. */
-  async ebb(): Promise<void> {
+  /** Evicts down to the low mark when more than the high one is held and reserved. */
+  async trim(): Promise<void> {
     const { marks, held, makeRoom } = this.#options;
     if ((await held()) + this.#taken > marks.high) await makeRoom(marks.low - this.#taken);
   }
 
-  /** Bytes that are not held, but not free either. */
+  /** Bytes that are neither held nor free. */
   get #taken(): number {
-    return this.#promised + this.#options.leftovers();
+    return this.#reserved + this.#options.leftovers();
   }
 
   #isFree(held: number, bytes: number): boolean {
     return held + this.#taken + bytes <= this.#options.marks.capacity;
   }
 
-  /** A pass that ends when there is enough for all who wait, and not above the low water mark. */
+  /** Evicts until there is enough for all who wait, and at least down to the low mark. */
   async #makeRoom(): Promise<void> {
     const { marks, makeRoom } = this.#options;
     const need = this.#waiting.values().reduce((sum, waiter) => sum + waiter.need, 0);
     await makeRoom(Math.min(marks.low, marks.capacity - this.#taken - need));
   }
 
-  /** No more will come free for `waiter` now; there may be enough for it all the same. */
+  /** The eviction for `waiter` is over: serves or refuses it. */
   async #end(waiter: Waiter): Promise<void> {
     const held = await this.#options.held();
     if (!this.#waiting.has(waiter)) return;
@@ -113,18 +113,18 @@ export class Room {
 
   #serve(waiter: Waiter): void {
     this.#waiting.delete(waiter);
-    waiter.settle(this.#promise(waiter.size));
+    waiter.settle(this.#grant(waiter.size));
   }
 
-  #promise(size: number): RoomReservation {
-    this.#promised += size;
+  #grant(size: number): RoomReservation {
+    this.#reserved += size;
     let released = false;
     return {
       release: () => {
         if (released) return;
         released = true;
-        this.#promised -= size;
-        // Those who wait have a pass of their own to tell them what goes wrong.
+        this.#reserved -= size;
+        // Who waits hears of errors from the eviction it waits for.
         this.freed().catch(() => {});
       },
     };

@@ -1,8 +1,8 @@
-/** The catalog as seen by those who make room: what is held, how long it was not asked for, and letting go of it. */
+/** What is held, when it was used, and how it is dropped, in SQLite. */
 import type Database from "better-sqlite3";
 import type { Digest } from "../../oci/digest.ts";
 import { parseTag, type Repository, type RepositoryName, type Tag } from "../../oci/reference.ts";
-import type { Discarded, HeldImage, Inventory, Totals, Use } from "../catalog.ts";
+import type { BlobRow, HeldImage, Inventory, Orphan, Totals, Use } from "../catalog.ts";
 import type { Run, SqliteFile } from "./file.ts";
 import { TimeSlice, someOf, usualSliceMs } from "../../async/slices.ts";
 
@@ -26,11 +26,13 @@ interface ImageRow {
   uses: number;
 }
 
+const none: ReadonlySet<Digest> = new Set();
+
 /** How many names of a manifest one step of {@link Inventory.drop} takes away at most. */
 const namesPerStep = 200;
 
-/** How many orphans are looked up at once. */
-const orphansPerLook = 8;
+/** How many images that another is a part of are looked up at most. */
+const mostParents = 16;
 
 /** Every statement that the inventory puts to SQLite, prepared once for each database. */
 function prepareInventory(database: Database.Database, sliceMs: number) {
@@ -43,6 +45,9 @@ function prepareInventory(database: Database.Database, sliceMs: number) {
   const sql = {
     totals: database.prepare<[], Totals>("SELECT bytes, blobs, manifests FROM total"),
     oldestUse: database.prepare<[], number | null>("SELECT min(used_at) FROM image").pluck(),
+    lastUse: database
+      .prepare<[...Place, string], number>(`SELECT used_at FROM image WHERE ${here} AND digest = ?`)
+      .pluck(),
     // Who asks for a child asks for its index too, and the other way round: an image is as old as its newest part.
     use: database.prepare<{
       upstream: string;
@@ -68,25 +73,32 @@ function prepareInventory(database: Database.Database, sliceMs: number) {
     tags: database
       .prepare<[...Place, string], string>(`SELECT tag FROM tag WHERE ${here} AND digest = ? ORDER BY tag`)
       .pluck(),
-    keepers: database
+    parents: database
       .prepare<[string, string, ...Place], Digest>(
         `SELECT digest FROM (SELECT manifest AS digest FROM named WHERE digest = ?
            UNION ALL SELECT subject FROM manifest WHERE digest = ? AND subject IS NOT NULL)
-         CROSS JOIN image USING (digest) WHERE ${here} LIMIT 16`,
+         CROSS JOIN image USING (digest) WHERE ${here}`,
       )
       .pluck(),
-    belongings: database.prepare<Repository & Rest, ImageRow>(
+    parts: database.prepare<Repository & Rest, ImageRow>(
       `${image} WHERE upstream = @upstream AND repository = @name AND digest IN (${named} UNION ALL ${referring})
        ORDER BY digest`,
     ),
-    contents: database.prepare<Rest, Discarded>(
+    contents: database.prepare<Rest, BlobRow>(
       `SELECT digest, size FROM blob WHERE digest IN (${named} UNION ALL SELECT @whole WHERE @whole > @after)
        ORDER BY digest`,
     ),
-    names: database.prepare<[string], Digest>("SELECT manifest FROM named WHERE digest = ?").pluck(),
+    needs: database
+      .prepare<[string, string], Digest>(
+        "SELECT digest FROM manifest WHERE digest = ? UNION ALL SELECT manifest FROM named WHERE digest = ?",
+      )
+      .pluck(),
     someNamed: database
       .prepare<[string, number], Digest>("SELECT digest FROM named WHERE manifest = ? LIMIT ?")
       .pluck(),
+    holders: database.prepare<[string], Repository>(
+      "SELECT upstream, repository AS name FROM image WHERE digest = ?",
+    ),
     elsewhere: database
       .prepare<[string, ...Place], number>(
         "SELECT 1 FROM image WHERE digest = ? AND NOT (upstream = ? AND repository = ?) LIMIT 1",
@@ -102,11 +114,12 @@ function prepareInventory(database: Database.Database, sliceMs: number) {
     ),
     dropListing: database.prepare<[...Place, string]>(`DELETE FROM listing WHERE ${here} AND subject = ?`),
     dropManifest: database.prepare<[string]>("DELETE FROM manifest WHERE digest = ?"),
-    orphans: database.prepare<[number, number], Discarded>(
-      "SELECT digest, size FROM orphan CROSS JOIN blob USING (digest) WHERE since <= ? ORDER BY since LIMIT ?",
+    orphans: database.prepare<[number, string, number, number, number], Orphan>(
+      `SELECT digest, size, since FROM orphan CROSS JOIN blob USING (digest)
+       WHERE (since, digest) > (?, ?) AND (since <= ? OR since > ?) ORDER BY since, digest LIMIT ?`,
     ),
-    orphansAhead: database.prepare<[number, number], Discarded>(
-      "SELECT digest, size FROM orphan CROSS JOIN blob USING (digest) WHERE since > ? ORDER BY since LIMIT ?",
+    orphan: database.prepare<[string], BlobRow>(
+      "SELECT digest, size FROM orphan CROSS JOIN blob USING (digest) WHERE digest = ?",
     ),
     discardHeld: database.prepare<[string]>("DELETE FROM held WHERE digest = ?"),
     discardBlob: database.prepare<[string]>("DELETE FROM blob WHERE digest = ?"),
@@ -143,25 +156,23 @@ function prepareInventory(database: Database.Database, sliceMs: number) {
     sql.dropListing.run(...here);
     return true;
   });
-  const someOrphans = (before: number, ahead: number, limit: number): Discarded[] => {
-    const old = sql.orphans.all(before, limit);
-    return [...old, ...sql.orphansAhead.all(ahead, limit - old.length)];
-  };
-  const discard = database.transaction((before: number, ahead: number, limit: number): Discarded[] => {
+  const discard = database.transaction((digests: readonly Digest[]) => {
     const slice = new TimeSlice(sliceMs);
-    const discarded: Discarded[] = [];
-    for (;;) {
-      const some = someOrphans(before, ahead, Math.min(orphansPerLook, limit - discarded.length));
-      if (some.length === 0) return discarded;
-      for (const orphan of some) {
-        sql.discardHeld.run(orphan.digest);
-        sql.discardBlob.run(orphan.digest);
+    const discarded: BlobRow[] = [];
+    let looked = 0;
+    for (const digest of digests) {
+      const orphan = sql.orphan.get(digest);
+      if (orphan) {
+        sql.discardHeld.run(digest);
+        sql.discardBlob.run(digest);
         discarded.push(orphan);
-        if (slice.isOver) return discarded;
       }
+      looked += 1;
+      if (slice.isOver) break;
     }
+    return { discarded, rest: digests.slice(looked) };
   });
-  return { ...sql, useInOne: use, dropInOne: drop, discardInOne: discard, someOrphans };
+  return { ...sql, useInOne: use, dropInOne: drop, discardInOne: discard };
 }
 
 /** {@link Inventory} in SQLite. */
@@ -181,6 +192,10 @@ export class SqliteInventory implements Inventory {
 
   oldestUse(): Promise<number | undefined> {
     return this.#run((sql) => sql.oldestUse.get() ?? undefined);
+  }
+
+  lastUse(repository: Repository, digest: Digest): Promise<number | undefined> {
+    return this.#run((sql) => sql.lastUse.get(...place(repository), digest));
   }
 
   use(uses: readonly Use[], now: number): Promise<number> {
@@ -209,42 +224,50 @@ export class SqliteInventory implements Inventory {
     );
   }
 
-  keepers(repository: Repository, digest: Digest): Promise<Digest[]> {
-    return this.#run((sql) => sql.keepers.all(digest, digest, ...place(repository)));
+  parents(repository: Repository, digest: Digest, except: ReadonlySet<Digest> = none): Promise<Digest[]> {
+    return this.#run((sql) => {
+      const parents: Digest[] = [];
+      for (const parent of sql.parents.iterate(digest, digest, ...place(repository))) {
+        if (!except.has(parent)) parents.push(parent);
+        if (parents.length === mostParents) break;
+      }
+      return parents;
+    });
   }
 
-  async belongings(repository: Repository, digest: Digest): Promise<HeldImage[]> {
+  async parts(repository: Repository, digest: Digest): Promise<HeldImage[]> {
     const rows = await this.#inTurns((sql, after) =>
-      sql.belongings.iterate({ ...repository, whole: digest, after }),
+      sql.parts.iterate({ ...repository, whole: digest, after }),
     );
     return rows.map(toImage);
   }
 
-  async contents(manifest: Digest): Promise<Discarded[]> {
+  holders(digest: Digest): Promise<Repository[]> {
+    return this.#run((sql) => sql.holders.all(digest));
+  }
+
+  async contents(manifest: Digest): Promise<BlobRow[]> {
     return this.#inTurns((sql, after) => sql.contents.iterate({ whole: manifest, after }));
   }
 
-  namedOnlyBy(digest: Digest, gone: ReadonlySet<Digest>): Promise<boolean> {
+  neededOnlyBy(digest: Digest, manifests: ReadonlySet<Digest>): Promise<boolean> {
     return this.#run((sql) => {
-      for (const manifest of sql.names.iterate(digest)) if (!gone.has(manifest)) return false;
+      for (const manifest of sql.needs.iterate(digest, digest)) if (!manifests.has(manifest)) return false;
       return true;
     });
-  }
-
-  heldElsewhere(repository: Repository, digest: Digest): Promise<boolean> {
-    return this.#run((sql) => sql.elsewhere.get(digest, ...place(repository)) !== undefined);
   }
 
   drop(repository: Repository, digest: Digest): Promise<boolean> {
     return this.#run((sql) => sql.dropInOne(repository, digest));
   }
 
-  discard(before: number, ahead: number, limit: number): Promise<Discarded[]> {
-    return this.#run((sql) => sql.discardInOne(before, ahead, limit));
+  orphans(before: number, ahead: number, after: Orphan | undefined, limit: number): Promise<Orphan[]> {
+    const { since, digest } = after ?? { since: -1, digest: "" };
+    return this.#run((sql) => sql.orphans.all(since, digest, before, ahead, limit));
   }
 
-  orphans(before: number, ahead: number, limit: number): Promise<Discarded[]> {
-    return this.#run((sql) => sql.someOrphans(before, ahead, limit));
+  discard(digests: readonly Digest[]): ReturnType<Inventory["discard"]> {
+    return this.#run((sql) => sql.discardInOne(digests));
   }
 
   /** All rows that `from` gives after a digest, read by the slice. */

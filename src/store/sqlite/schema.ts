@@ -185,7 +185,7 @@ const warming = `
 `;
 
 /** The age and the size of what upstreams have only said. */
-const hearsay = `
+const expiry = `
   -- What upstreams have only said is let go of by age: tags that nothing can be served for, and lists, whose bytes are summed.
   CREATE INDEX tag_unheld ON tag (checked_at) WHERE last_held IS NULL;
   CREATE INDEX tag_last_held ON tag (upstream, repository, last_held) WHERE last_held IS NOT NULL;
@@ -231,7 +231,7 @@ const parted = `
 
 /** The catalog's file while it held everything. */
 export const oldCatalogSchema: Schema = {
-  steps: [content, use, scrub, policies, warming, hearsay, visibility],
+  steps: [content, use, scrub, policies, warming, expiry, visibility],
   finish: migrateLedger,
 };
 

@@ -17,20 +17,20 @@ const start = 1_000_000;
 
 let catalog: SqliteCatalog;
 let inventory: SqliteInventory;
-let hearsay: SqliteMetadataExpiry;
+let expiry: SqliteMetadataExpiry;
 
 beforeEach(() => {
   const database = openDatabase(":memory:", catalogSchema);
   catalog = new SqliteCatalog(new SqliteFile(database), () => start);
   inventory = new SqliteInventory(new SqliteFile(database));
-  hearsay = new SqliteMetadataExpiry(new SqliteFile(database));
+  expiry = new SqliteMetadataExpiry(new SqliteFile(database));
 });
 
 const manifest = (seed: string) => ({ digest: digestOf(Buffer.from(seed)), mediaType: ociManifest, size: 1 });
 const tagOf = (name: number): Tag => parseTag(`v${name}`) as Tag;
 
 async function sweep(now: number): Promise<void> {
-  while ((await hearsay.sweep(now, limits)) > 0);
+  while ((await expiry.sweep(now, limits)) > 0);
 }
 
 /** A list of `length` bytes, which are fewer characters. */

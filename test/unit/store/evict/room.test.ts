@@ -1,0 +1,123 @@
+/** Room for fills, and the uses that decide what is evicted for it. */
+import { describe, expect, it } from "vitest";
+import { graceMs } from "../../../../src/store/evict/eviction.ts";
+import { openEviction, repository } from "../../../support/evictionSetup.ts";
+
+describe("room", () => {
+  it("is made before a fill is promised it", async () => {
+    const setup = await openEviction({ capacity: 3300 });
+    for (const letter of ["a", "b", "c"]) await setup.image(letter, [letter]);
+    setup.now += graceMs;
+    const reservation = await setup.eviction.room.reserve(1500);
+    expect(reservation).toBeDefined();
+    expect(await setup.bytes()).toBeLessThanOrEqual(3300 - 1500);
+    // What is promised to one is not promised to another.
+    expect(await setup.eviction.room.reserve(3000)).toBeUndefined();
+    reservation?.release();
+    reservation?.release();
+    expect(await setup.eviction.room.reserve(3300)).toBeDefined();
+    expect(await setup.bytes()).toBe(0);
+  });
+
+  it("is refused when nothing may go, and to what is larger than all of it", async () => {
+    const setup = await openEviction({ capacity: 3000 });
+    await setup.image("a", ["a", "b"]);
+    expect(await setup.eviction.room.reserve(3001)).toBeUndefined();
+    expect(await setup.eviction.room.reserve(1000)).toBeUndefined();
+    expect(await setup.bytes()).toBe(2100);
+    expect(await setup.eviction.room.reserve(900)).toBeDefined();
+  });
+
+  it("is never promised twice to those who ask at the same moment", async () => {
+    const setup = await openEviction({ capacity: 3000 });
+    const all = await Promise.all([1, 2, 3, 4].map(() => setup.eviction.room.reserve(1000)));
+    expect(all.filter((one) => one !== undefined)).toHaveLength(3);
+  });
+});
+
+/** A store without room, and what happens in it, in its order. */
+async function full(images: number) {
+  const order: string[] = [];
+  const setup = await openEviction({ capacity: images * 1100 });
+  for (let image = 0; image < images; image++) await setup.image(`team/${image}`, [`layer ${image}`]);
+  setup.now += graceMs;
+  const reserve = (name: string, bytes: number, kept?: number) =>
+    setup.eviction.room.reserve(bytes, kept).then((reservation) => {
+      order.push(reservation ? name : `${name} refused`);
+      return reservation;
+    });
+  setup.whenEvicted = () => void order.push("evicted");
+  return { setup, order, reserve };
+}
+
+describe("a fill that waits for room", () => {
+  it("goes on as soon as there is enough for it, and eviction goes on to the low water mark", async () => {
+    const { setup, order, reserve } = await full(20);
+    await reserve("small", 1000);
+    expect(order).toEqual(["evicted", "small"]);
+    await setup.eviction.room.trim();
+    expect(await setup.bytes()).toBeLessThanOrEqual(20 * 1100 * 0.8 - 1000);
+  });
+
+  it("is served in the order of coming, and none passes a large one by", async () => {
+    const { order, reserve } = await full(10);
+    const large = reserve("large", 3000);
+    const small = reserve("small", 100);
+    await Promise.all([large, small]);
+    expect(order.filter((what) => what !== "evicted")).toEqual(["large", "small"]);
+  });
+
+  it("is served by what another gives back", async () => {
+    const { setup, order, reserve } = await full(2);
+    const first = await reserve("first", 2200);
+    expect(await setup.bytes()).toBe(0);
+    const second = reserve("second", 2000);
+    first?.release();
+    await second;
+    expect(order.at(-1)).toBe("second");
+  });
+
+  it("is counted beside leftovers, but not twice what its own has brought", async () => {
+    const { setup, reserve } = await full(2);
+    setup.leftovers = 1500;
+    expect(await reserve("other", 800)).toBeUndefined();
+    expect(await setup.bytes()).toBe(0);
+    const own = await reserve("own", 2200, 1500);
+    expect(own).toBeDefined();
+    // The fill has gone on with it.
+    setup.leftovers = 0;
+    expect(await reserve("more", 1)).toBeUndefined();
+    own?.release();
+    expect(await reserve("other", 2200)).toBeDefined();
+  });
+});
+
+describe("use counts", () => {
+  it("are neither lost nor counted twice when they are noted and written at the same time", async () => {
+    const setup = await openEviction();
+    const digest = await setup.image("a", ["a"]);
+    const note = (): void => setup.eviction.uses.note(repository("a"), digest);
+    note();
+    const flushes = [setup.eviction.uses.flush(), setup.eviction.uses.flush()];
+    note();
+    await Promise.resolve();
+    note();
+    await Promise.all(flushes);
+    await setup.eviction.uses.flush();
+    const [image] = await setup.eviction.inventory.byUse(undefined, 1);
+    expect(image?.uses).toBe(3);
+    expect(setup.eviction.uses.isNoted(repository("a"), digest)).toBe(false);
+  });
+
+  it("are written on closing, so that a restart remembers them", async () => {
+    const setup = await openEviction();
+    const digest = await setup.image("a", ["a"]);
+    setup.now += 5000;
+    for (let hit = 0; hit < 1000; hit++) setup.eviction.uses.note(repository("a"), digest);
+    const [before] = await setup.eviction.inventory.byUse(undefined, 1);
+    expect(before?.uses).toBe(0);
+    await setup.eviction.close();
+    const [after] = await setup.eviction.inventory.byUse(undefined, 1);
+    expect([after?.uses, after?.usedAt]).toEqual([1000, setup.now]);
+  });
+});
