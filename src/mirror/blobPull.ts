@@ -1,11 +1,12 @@
 /** Pulling blobs: from disk, from a running fill, or by beginning one. */
+import type { Clock } from "../async/clock.ts";
 import { inStep } from "../async/step.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatRepository } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
 import type { Health } from "../store/health.ts";
 import { FillError, IntegrityError } from "../store/error.ts";
-import { Passthrough, type PassthroughReason } from "../store/fill/bypass.ts";
+import { Passthrough, type PassthroughReason } from "../store/fill/passthrough.ts";
 import type { Content } from "../store/fill/content.ts";
 import { heldBack, type Fill, type FillSource } from "../store/fill/fill.ts";
 import type { Fills } from "../store/fill/fills.ts";
@@ -42,6 +43,7 @@ export interface BlobPullsOptions {
   readonly failed: (upstream: string, reason: FillFailure) => void;
   /** Called when a blob could not be stored, and why. */
   readonly bypassed: (upstream: string, reason: PassthroughReason) => void;
+  readonly clock: Clock;
 }
 
 /** A blob that an upstream was asked for and has not answered yet. */
@@ -180,7 +182,7 @@ export class BlobPulls {
     digest: Digest,
     options: RequestOptions,
   ): Promise<Fill | Passthrough | undefined> {
-    const { catalog, fills, intake, fetched, failed, health } = this.#options;
+    const { catalog, fills, intake, fetched, failed, health, clock } = this.#options;
     // Nothing else begins a fill of this digest now: one that has ended left its row.
     if (fills.get(digest) || (await catalog.blob(pull.repository, digest)) !== undefined) return undefined;
     const { name } = pull.upstream.registry;
@@ -220,6 +222,7 @@ export class BlobPulls {
         reason: space,
         first: whole,
         again: () => get(0, { purpose }),
+        clock,
       });
     }
     const hold = (size: number): Promise<void> => catalog.holdBlob(pull.repository, digest, size);

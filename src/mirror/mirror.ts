@@ -73,7 +73,7 @@ export class Mirror {
     const requests = new UpstreamRequests(draining, clock, new MissLimiter(misses, clock));
     const manifestIntake = new ManifestIntake({ catalog, blobs, reconciler, health, bypassed, failed });
     const manifestPulls = new ManifestPulls({ ...rest, intake: manifestIntake, requests, fetched });
-    const blobPulls = new BlobPulls({ ...rest, requests, fetched, failed: fillFailed, bypassed });
+    const blobPulls = new BlobPulls({ ...rest, requests, fetched, failed: fillFailed, bypassed, clock });
     this.#upstreams = upstreams;
     this.#metrics = metrics;
     this.#manifestIntake = manifestIntake;

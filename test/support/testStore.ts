@@ -58,7 +58,7 @@ export interface TestMirror {
 export function testMirror({ store, upstream, capacity, now }: TestMirrorOptions): TestMirror {
   const { root, blobs, catalog, verdicts } = store;
   const { anchors, sightings, proof } = store.state;
-  const fills = new Fills();
+  const fills = new Fills(clockAt(now));
   const eviction = new Eviction({
     inventory: store.inventory,
     blobs,

@@ -2,7 +2,7 @@
 import { mkdir, open, opendir, stat, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { algorithmOf, digestOf, hexOf, parseDigest, type Algorithm, type Digest } from "../../oci/digest.ts";
-import { lend, type Content, type Sendfile } from "../fill/content.ts";
+import { pooledPieces, type Content, type Sendfile } from "../fill/content.ts";
 import { disk, type Files } from "./files.ts";
 import { isUnreadable } from "../error.ts";
 import { DiskIngest } from "./ingest.ts";
@@ -134,7 +134,7 @@ async function* piecesOf(
   sendfile: Sendfile | undefined,
 ): AsyncGenerator<Buffer> {
   try {
-    yield* lend(
+    yield* pooledPieces(
       async (buffer, length, at) => (await file.read(buffer, 0, length, at)).bytesRead,
       start,
       end,

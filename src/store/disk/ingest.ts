@@ -1,7 +1,7 @@
 /** A blob that is being written, under a name of its own until it is committed. */
 import { dirname } from "node:path";
 import { algorithmOf, finish, hashFor, type Digest } from "../../oci/digest.ts";
-import { lend } from "../fill/content.ts";
+import { pooledPieces } from "../fill/content.ts";
 import { IntegrityError } from "../error.ts";
 import type { Ingest } from "../blobs.ts";
 import type { Files, OpenFile } from "./files.ts";
@@ -37,7 +37,7 @@ export class DiskIngest implements Ingest {
   }
 
   async recall(): Promise<void> {
-    const kept = lend((buffer, length, at) => this.read(buffer, length, at), 0, this.kept);
+    const kept = pooledPieces((buffer, length, at) => this.read(buffer, length, at), 0, this.kept);
     for await (const piece of kept) this.#hash.update(piece);
   }
 

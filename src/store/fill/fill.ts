@@ -1,8 +1,8 @@
 /** A fill: a blob on its way in. It belongs to no client, and every client reads the growing file at its own offset. */
-import { setTimeout as pause } from "node:timers/promises";
+import type { Clock } from "../../async/clock.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/reference.ts";
-import { lend, type Content, type Sendfile } from "./content.ts";
+import { pooledPieces, type Content, type Sendfile } from "./content.ts";
 import { FillError } from "../error.ts";
 import type { Ingest } from "../blobs.ts";
 import { Tail } from "./tail.ts";
@@ -13,10 +13,10 @@ import { Tail } from "./tail.ts";
  */
 export const heldBack = 64 * 1024;
 
-/** How many bytes of a file are read for a reader, before it is asked again whether it takes them by sendfile. */
+/** How many bytes of a file are read for a reader before sendfile is tried again. */
 const stretch = 1024 * 1024;
 
-/** How long is waited, in ms, after each try in a row that brought nothing. After the last one the fill gives up. */
+/** The pause in ms after each try in a row that brought nothing. The try after the last pause fails the fill if it brings nothing either. */
 const pauses = [500, 2_000] as const;
 
 /** A blob's bytes as an upstream sends them. */
@@ -27,22 +27,23 @@ export interface FillSource {
   readonly size: number | undefined;
   /** The bytes; iterating throws when the upstream breaks off or stalls. */
   readonly body: AsyncIterable<Uint8Array>;
-  /** Lets go of a body that is not read to its end. */
+  /** Closes a body that is not read to its end. */
   cancel(): void;
 }
 
-/** Runs work on a blob and its row when it is its turn. */
+/** Runs work on a blob and its row while nothing else changes either. */
 export type SerializeByDigest = (digest: Digest, work: () => Promise<void>) => Promise<void>;
 
 /** What a fill needs besides its first bytes. */
 export interface FillOptions {
-  /** Asks the upstream again, from `offset` on. The answer may begin earlier, and is then read past. */
+  /** Requests the rest from the upstream, from `offset` on. The answer may begin earlier; those bytes are skipped. */
   readonly resume: (offset: number) => Promise<FillSource>;
   /** Writes the catalog's row, once the bytes are safe under their name. */
   readonly hold: (size: number) => Promise<void>;
-  /** Runs the commit (name and row) while no one else changes either. */
-  readonly keep?: SerializeByDigest;
-  /** Whose client asked first, for people to see. */
+  /** Runs the commit: the blob's name and its row. */
+  readonly serialize?: SerializeByDigest;
+  readonly clock: Clock;
+  /** Whose client asked first, for the status page. */
   readonly repository?: Repository;
   /** Called for every chunk that was written, with its length. */
   readonly progress?: (bytes: number) => void;
@@ -56,7 +57,7 @@ export class Fill {
   /** Whose client asked first. */
   readonly repository: Repository | undefined;
   /** When it began, in ms since the epoch. */
-  readonly startedAt = Date.now();
+  readonly startedAt: number;
   /** Settles when the bytes are proven: readers have them all, though they may not be safe on disk yet. */
   readonly proven: Promise<void>;
   /** Settles when the blob is held, or when the fill has failed. */
@@ -71,13 +72,14 @@ export class Fill {
   /** Wakes the readers that have all there is. */
   #waiting: (() => void)[] = [];
   #over = false;
-  /** Who holds the file open: the fill itself, and each reader. */
+  /** How many hold the file open: the fill itself, and each reader. */
   #holders = 1;
 
   constructor(digest: Digest, ingest: Ingest, first: FillSource, options: FillOptions) {
     this.digest = digest;
     this.size = first.size;
     this.repository = options.repository;
+    this.startedAt = options.clock.now();
     this.#ingest = ingest;
     this.#options = options;
     this.#written = ingest.kept;
@@ -99,14 +101,14 @@ export class Fill {
     return Math.max(0, this.#holders - 1);
   }
 
-  /** A reader of its own for one client, or undefined when the file is closed already. Its pieces end with an error when the fill fails. */
+  /** Content for one client, or undefined when the file is closed already. Its pieces end with an error when the fill fails. */
   open(): Content | undefined {
     if (this.#holders === 0) return undefined;
     this.#holders++;
     return {
       size: this.size,
       pieces: (span, left, sendfile) => this.#pieces(span?.start ?? 0, span?.end ?? Infinity, left, sendfile),
-      close: () => this.#letGo(),
+      close: () => this.#release(),
     };
   }
 
@@ -136,18 +138,18 @@ export class Fill {
             at += newest.bytes.length;
             yield newest.bytes;
           } finally {
-            newest.letGo();
+            newest.release();
           }
           continue;
         }
         const limit = Math.min(until, at + stretch, this.#tail.start > at ? this.#tail.start : Infinity);
-        for await (const piece of lend(readAt, at, limit)) {
+        for await (const piece of pooledPieces(readAt, at, limit)) {
           at += piece.length;
           yield piece;
         }
       }
     } finally {
-      await this.#letGo();
+      await this.#release();
     }
   }
 
@@ -182,7 +184,7 @@ export class Fill {
           if (fruitless > pauses.length) {
             throw new FillError("broken", `the upstream broke off ${fruitless} times`, { cause: error });
           }
-          await pause(pauses[fruitless - 1] ?? 0);
+          await this.#options.clock.sleep(pauses[fruitless - 1] ?? 0);
         } finally {
           source?.cancel();
           source = undefined;
@@ -214,20 +216,20 @@ export class Fill {
         if (chunk.length > 0) await this.#gather(chunk, source);
       }
     } finally {
-      // Whatever has come counts, and the next answer begins after it.
+      // All that has come is kept: the next answer begins after it.
       await (this.#writing ?? this.#writeOn());
     }
   }
 
-  /** Has `chunk` written with what else comes while the disk is busy, and waits when that is too much. */
+  /** Copies `chunk` to what waits for the disk, and waits while there is no room for it. */
   async #gather(chunk: Uint8Array, source: FillSource): Promise<void> {
     for (let done = 0; ;) {
       done += this.#tail.append(chunk.subarray(done), this.#written);
-      // The first bytes do not wait for the disk, whose word that it has them comes after much that came meanwhile.
+      // The first bytes are shown at once: until the disk has confirmed them, many more have come.
       if (this.#visible === 0 && !this.#ingest.isReadOnce) this.#show(this.#tail.end);
       if (!this.#writing) {
         this.#writing = this.#writeOn();
-        // Readers get it now or later; the body, which may take long, is not waited for.
+        // A failure is thrown to whoever awaits the writing; cancelling ends a body that may take long.
         this.#writing.catch(() => source.cancel());
       }
       if (done === chunk.length) return;
@@ -235,7 +237,7 @@ export class Fill {
     }
   }
 
-  /** Writes what has been gathered, and what comes meanwhile. @throws FillError */
+  /** Writes what waits, and what comes meanwhile. @throws FillError */
   async #writeOn(): Promise<void> {
     for (;;) {
       const next = this.#tail.take(this.#written, this.#tail.end);
@@ -243,11 +245,11 @@ export class Fill {
         this.#writing = undefined;
         return;
       }
-      const { bytes, letGo } = next;
+      const { bytes, release } = next;
       try {
         await this.#ingest.write(bytes).catch(onDisk);
       } finally {
-        letGo();
+        release();
       }
       this.#written += bytes.length;
       this.#options.progress?.(bytes.length);
@@ -258,18 +260,18 @@ export class Fill {
   async #settle(): Promise<void> {
     try {
       await this.proven;
-      const { hold, keep = (_digest, work) => work() } = this.#options;
-      await keep(this.digest, async () => {
+      const { hold, serialize = (_digest, work) => work() } = this.#options;
+      await serialize(this.digest, async () => {
         await this.#ingest.commit().catch(onDisk);
         await hold(this.#written);
       });
     } finally {
       this.#tail.close();
-      await this.#letGo();
+      await this.#release();
     }
   }
 
-  /** Lets readers have what there is up to `end`, but for the blob's last bytes. */
+  /** Gives readers what there is up to `end`, but for the bytes that are held back. */
   #show(end: number): void {
     this.#grow(Math.min(end, (this.size ?? end) - heldBack));
   }
@@ -282,7 +284,7 @@ export class Fill {
     for (const wake of waiting) wake();
   }
 
-  async #letGo(): Promise<void> {
+  async #release(): Promise<void> {
     if (--this.#holders === 0) await this.#ingest.close();
   }
 }

@@ -1,25 +1,29 @@
 /** The running fills, at most one for a digest. */
 import type { Digest } from "../../oci/digest.ts";
+import type { Clock } from "../../async/clock.ts";
 import { Fill, type FillOptions, type SerializeByDigest, type FillSource } from "./fill.ts";
 import type { Ingest } from "../blobs.ts";
 
-/** All downloads that run now. */
 export class Fills {
   readonly #running = new Map<Digest, Fill>();
-  readonly #keep: SerializeByDigest | undefined;
+  readonly #common: Pick<FillOptions, "clock" | "serialize">;
 
-  /** `keep`: see {@link FillOptions.keep}. */
-  constructor(keep?: SerializeByDigest) {
-    this.#keep = keep;
+  constructor(clock: Clock, serialize?: SerializeByDigest) {
+    this.#common = { clock, ...(serialize && { serialize }) };
   }
 
   get(digest: Digest): Fill | undefined {
     return this.#running.get(digest);
   }
 
-  /** Takes over `first` and keeps the fill until its blob is held or has failed. */
-  begin(digest: Digest, ingest: Ingest, first: FillSource, options: FillOptions): Fill {
-    const fill = new Fill(digest, ingest, first, { ...options, ...(this.#keep && { keep: this.#keep }) });
+  /** Begins a fill with `first`, which it closes. @returns the fill, which is known here until its blob is held or it has failed */
+  begin(
+    digest: Digest,
+    ingest: Ingest,
+    first: FillSource,
+    options: Omit<FillOptions, "clock" | "serialize">,
+  ): Fill {
+    const fill = new Fill(digest, ingest, first, { ...options, ...this.#common });
     this.#running.set(digest, fill);
     const leave = (): void => {
       if (this.#running.get(digest) === fill) this.#running.delete(digest);
@@ -32,7 +36,7 @@ export class Fills {
     return this.#running.size;
   }
 
-  /** All of them, the one that began first at the front. */
+  /** Oldest first. */
   get running(): Iterable<Fill> {
     return this.#running.values();
   }

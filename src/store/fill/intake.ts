@@ -1,7 +1,7 @@
-/** Whether a blob that is to come in can be stored, and if so, where. */
+/** Whether a blob can be stored, and if so, where. */
 import type { Digest } from "../../oci/digest.ts";
 import type { Blobs } from "../blobs.ts";
-import type { PassthroughReason } from "./bypass.ts";
+import type { PassthroughReason } from "./passthrough.ts";
 import type { Fills } from "./fills.ts";
 import type { Health } from "../health.ts";
 import type { Ingest } from "../blobs.ts";
@@ -14,10 +14,10 @@ export interface IntakeOptions {
   readonly health: Pick<Health, "note" | "refusal">;
 }
 
-/** A place for one blob. */
+/** Room for one blob. */
 export interface Space {
   readonly ingest: Ingest;
-  /** The blob is held and counted as such, or did not come in: nothing needs to be kept free for it any more. */
+  /** The blob is held, and counted as such, or its fill has failed. */
   release(): void;
 }
 
@@ -28,12 +28,12 @@ export class Intake {
     this.#options = options;
   }
 
-  /** How many bytes of a blob are here already. */
+  /** The size of the blob's leftover, in bytes. */
   kept(digest: Digest): number {
     return this.#options.blobs.kept(digest);
   }
 
-  /** A place for a blob, or why there is none. One of unknown size is let in: what it takes is seen as it comes. */
+  /** Room for a blob, or why there is none. For one of unknown size nothing is reserved. */
   async open(digest: Digest, size: number | undefined): Promise<Space | PassthroughReason> {
     const { blobs, fills, room, health } = this.#options;
     const kept = this.kept(digest);

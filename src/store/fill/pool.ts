@@ -1,19 +1,18 @@
-/** Memory that blobs are read into, again and again: a fresh buffer for each read costs more CPU than the read itself. */
+/** Buffers that are used again and again: to allocate one for each read costs more CPU than the read itself. */
 
-/** How large a buffer is. Reads of 1 MiB cost a third less CPU than those of 256 KiB. */
+/** In bytes. Reads of 1 MiB cost a third less CPU than those of 256 KiB. */
 const large = 1024 * 1024;
 
-/** How large those are that are lent when all large ones are out: stalled readers keep theirs for as long as they may. */
+/** In bytes: what is given out while all large ones are in use, since stalled readers keep theirs for a while. */
 const small = 64 * 1024;
 
-/** Buffers there are at most of the large ones, and kept at most of the small ones. */
+/** How many large buffers there are, and how many small ones are kept. */
 const most = { large: 32, small: 256 } as const;
 
-/** A buffer until it is given back. */
-export interface Loan {
+export interface PooledBuffer {
   readonly buffer: Buffer;
-  /** The buffer must not be used any more: it is filled again for another reader. A second call does nothing. */
-  giveBack(): void;
+  /** Gives the buffer back, which must not be used any more. A second call does nothing. */
+  release(): void;
 }
 
 /** A bounded number of large buffers, and small ones for as many as come beyond that. */
@@ -22,20 +21,20 @@ export class Pool {
   readonly #small: Buffer[] = [];
   #made = 0;
 
-  /** Bytes are whatever was there before. */
-  take(): Loan {
-    let buffer: Buffer | undefined = this.#buffer();
+  /** A buffer with whatever bytes it had before. */
+  take(): PooledBuffer {
+    let buffer: Buffer | undefined = this.#get();
     return {
       buffer,
-      giveBack: () => {
-        if (buffer) this.#shelve(buffer);
+      release: () => {
+        if (buffer) this.#put(buffer);
         buffer = undefined;
       },
     };
   }
 
-  #buffer(): Buffer {
-    // Those given back last first: the processor still has them at hand.
+  #get(): Buffer {
+    // The last one first: it is still in the processor's cache.
     const again = this.#large.pop();
     if (again) return again;
     if (this.#made === most.large) return this.#small.pop() ?? Buffer.allocUnsafeSlow(small);
@@ -43,11 +42,11 @@ export class Pool {
     return Buffer.allocUnsafeSlow(large);
   }
 
-  #shelve(buffer: Buffer): void {
+  #put(buffer: Buffer): void {
     if (buffer.length === large) this.#large.push(buffer);
     else if (this.#small.length < most.small) this.#small.push(buffer);
   }
 }
 
-/** The process's one pool, which bounds what all readers together hold. */
+/** The process's only pool, which bounds what all readers together hold. */
 export const pool = new Pool();

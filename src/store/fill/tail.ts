@@ -1,5 +1,5 @@
-/** The newest bytes of a fill, in memory: gathered until the disk takes them, and kept a while for those who read along. */
-import { pool, type Loan } from "./pool.ts";
+/** The newest bytes of a fill, in memory: they wait there for the disk, and stay a while for readers. */
+import { pool, type PooledBuffer } from "./pool.ts";
 
 /** Blocks kept beside the one that is being filled. */
 const kept = 2;
@@ -7,7 +7,7 @@ const kept = 2;
 /** Consecutive bytes, in a buffer that is returned when the fill and all readers are done with it. */
 class Block {
   readonly start: number;
-  readonly #loan: Loan = pool.take();
+  readonly #memory: PooledBuffer = pool.take();
   #filled = 0;
   #holders = 1;
 
@@ -21,7 +21,7 @@ class Block {
 
   /** Copies as much as fits. @returns the number of bytes */
   append(bytes: Uint8Array): number {
-    const { buffer } = this.#loan;
+    const { buffer } = this.#memory;
     const part = bytes.subarray(0, buffer.length - this.#filled);
     buffer.set(part, this.#filled);
     this.#filled += part.length;
@@ -29,7 +29,7 @@ class Block {
   }
 
   bytes(from: number, to: number): Buffer {
-    return this.#loan.buffer.subarray(from - this.start, Math.min(to, this.end) - this.start);
+    return this.#memory.buffer.subarray(from - this.start, Math.min(to, this.end) - this.start);
   }
 
   hold(): void {
@@ -38,7 +38,7 @@ class Block {
 
   release(): void {
     this.#holders -= 1;
-    if (this.#holders === 0) this.#loan.giveBack();
+    if (this.#holders === 0) this.#memory.release();
   }
 }
 
@@ -77,20 +77,20 @@ export class Tail {
     return done;
   }
 
-  /** Bytes from `at` on, at most to `end`, and what lets go of them; undefined when they are not here, or not any more. */
-  take(at: number, end: number): { readonly bytes: Buffer; readonly letGo: () => void } | undefined {
+  /** Bytes from `at` on, at most to `end`, valid until they are released; undefined when they are not in memory. */
+  take(at: number, end: number): { readonly bytes: Buffer; readonly release: () => void } | undefined {
     const block = this.#blocks.find(({ start, end }) => start <= at && at < end);
     if (!block) return undefined;
     block.hold();
-    return { bytes: block.bytes(at, end), letGo: () => block.release() };
+    return { bytes: block.bytes(at, end), release: () => block.release() };
   }
 
-  /** Where the oldest bytes are that are still here. */
+  /** Where in the blob the oldest bytes in memory are. */
   get start(): number {
     return this.#blocks[0]?.start ?? this.#end;
   }
 
-  /** Nothing more will come or be read along. */
+  /** Nothing more will be appended or taken. */
   close(): void {
     for (const block of this.#blocks.splice(0)) block.release();
   }

@@ -65,7 +65,7 @@ export class Upkeep {
     this.catalog = new TolerantCatalog(store.catalog, this.health);
     const condemned = (digest: Digest, flaw: Flaw): void => events.condemned(digest, flaw);
     this.reconciler = new Reconciler({ blobs: store.blobs, catalog: this.catalog, forgives, condemned });
-    this.fills = new Fills((digest, work) => this.reconciler.keep(digest, work));
+    this.fills = new Fills(options.clock, (digest, work) => this.reconciler.keep(digest, work));
   }
 
   /** Gives blobs without a row one, scrubs, backs up and watches the disk, until `signal` is aborted. */

@@ -1,4 +1,5 @@
 /** Blobs that go from their file to the connection by sendfile(2): which do, which must not, and that all bytes arrive. */
+import { systemClock } from "../../../src/async/clock.ts";
 import { execFileSync } from "node:child_process";
 import { randomFillSync } from "node:crypto";
 import { once } from "node:events";
@@ -161,6 +162,7 @@ onSuchFileSystems(() => {
     const fill = new Fill(digest, ingest, source, {
       resume: () => Promise.reject(new Error("nothing breaks off here")),
       hold: async () => {},
+      clock: systemClock,
     });
     const { port, sent } = await serve(undefined, async () => fill.open());
     const incoming = await ask(port);

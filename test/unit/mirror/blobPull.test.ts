@@ -31,7 +31,7 @@ async function open(catalog: FakeCatalog, adopt?: (fills: Fills) => Promise<unde
   const upstream = new ShelfUpstream();
   upstream.push(0, versionOf(0, 0));
   upstream.push(1, versionOf(1, 0));
-  const [blobs, fills] = [new FakeBlobs(), new Fills()];
+  const [blobs, fills] = [new FakeBlobs(), new Fills(systemClock)];
   const root = await mkdtemp(join(tmpdir(), "hubcap-layers-"));
   const health = new Health({ root, minFree: 0, changed: () => {}, files: disk });
   const custody = new Reconciler({ blobs, catalog });
@@ -49,6 +49,7 @@ async function open(catalog: FakeCatalog, adopt?: (fills: Fills) => Promise<unde
     fetched: () => {},
     failed: () => {},
     bypassed: () => {},
+    clock: systemClock,
   });
   const [shared] = versionOf(0, 0).blobs.keys();
   if (!shared) throw new Error("no layer is shared");

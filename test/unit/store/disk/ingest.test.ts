@@ -1,3 +1,4 @@
+import { systemClock } from "../../../../src/async/clock.ts";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
@@ -70,7 +71,7 @@ async function fill(files: Files): Promise<void> {
     yield bytes;
   })();
   const source = { offset: 0, size: bytes.length, body, cancel: () => {} };
-  const running = new Fills().begin(digest, await blobs.ingest(digest), source, {
+  const running = new Fills(systemClock).begin(digest, await blobs.ingest(digest), source, {
     resume: () => Promise.reject(new Error("nothing more is needed")),
     hold: async () => void steps.push("row"),
   });

@@ -1,3 +1,4 @@
+import { systemClock } from "../../../../src/async/clock.ts";
 import { open, mkdtemp, readdir, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -71,7 +72,7 @@ describe("what a crash has left behind", () => {
       })(),
       cancel: () => {},
     };
-    const fill = new Fills().begin(digest, ingest, source, {
+    const fill = new Fills(systemClock).begin(digest, ingest, source, {
       resume: () => Promise.reject(new Error("nothing more is needed")),
       hold: async () => {},
     });

@@ -4,6 +4,7 @@ import { mkdtemp, readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
+import { systemClock } from "../../../../src/async/clock.ts";
 import { digestOf, type Digest } from "../../../../src/oci/digest.ts";
 import { DiskBlobs } from "../../../../src/store/disk/blobs.ts";
 import { FillError, IntegrityError } from "../../../../src/store/error.ts";
@@ -15,6 +16,9 @@ import { bytesOf } from "../../../support/pieces.ts";
 const bytes = randomBytes(300_000);
 const digest = digestOf(bytes);
 
+/** On which a pause is over at once. */
+const clock = { ...systemClock, sleep: async () => {} };
+
 let root: string;
 let blobs: DiskBlobs;
 let fills: Fills;
@@ -23,7 +27,7 @@ let held: number[];
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), "hubcap-fill-"));
   blobs = await DiskBlobs.at(root);
-  fills = new Fills();
+  fills = new Fills(clock);
   held = [];
 });
 

@@ -30,6 +30,6 @@ it("puts nothing else where somebody still reads, however much has come since", 
   const reading = tail.take(0, 1000);
   for (let number = 2; number < 40; number++) tail.append(chunk(number, mib), tail.end);
   expect(reading?.bytes).toEqual(chunk(1, 1000));
-  reading?.letGo();
+  reading?.release();
   tail.close();
 });

@@ -1,3 +1,4 @@
+import { systemClock } from "../../../../src/async/clock.ts";
 import { mkdir, mkdtemp, readdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -124,7 +125,7 @@ describe("reconciler", () => {
   it("gives a fill its turn like everybody else", async () => {
     const digest = digestOf(layer);
     const seen: (number | undefined)[] = [];
-    const fills = new Fills((of, work) =>
+    const fills = new Fills(systemClock, (of, work) =>
       reconciler.keep(of, async () => {
         seen.push(await blobs.size(of));
         await work();
