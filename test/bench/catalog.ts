@@ -111,7 +111,7 @@ async function timeEviction() {
   const { inventory, longest } = timed(new SqliteInventory(new SqliteFile(database)));
   const { bytes } = await inventory.totals();
   let evictedBlobs = 0;
-  const checkpointer = new Checkpointer(path);
+  const checkpointer = new Checkpointer([path]);
   const eviction = new Eviction({
     inventory,
     blobs: {

@@ -26,7 +26,7 @@ export interface Pushed {
   readonly bytes: Buffer;
 }
 
-/** How long something that is bound to happen is waited for. */
+/** A Hubcap in front of a stand-in for Docker Hub, and the clock of both. */
 export class Setup {
   readonly hub: Hub;
   readonly hubcap: Hubcap;

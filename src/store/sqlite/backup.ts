@@ -1,9 +1,9 @@
 /** Copies of the state's file: made in a thread of their own, and put in place of a file that is damaged or lost. */
 import { once } from "node:events";
-import { copyFileSync, existsSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import type Database from "better-sqlite3";
-import { checkWhole, isDamage, moveForGood, openDatabase, setAside } from "./database.ts";
+import { checkWhole, isDamage, moveForGood, openDatabase, removeDatabase, setAside } from "./database.ts";
 import { stateSchema } from "./stateSchema.ts";
 
 /** Where the backup of the file at `path` lies. */
@@ -34,7 +34,7 @@ export function replaceState(path: string, now: number): Replacement {
   let isRestored = existsSync(backup);
   let state: Database.Database;
   try {
-    clear(partial);
+    removeDatabase(partial);
     if (isRestored) copyFileSync(backup, partial);
     state = openDatabase(partial, stateSchema);
     if (isRestored) checkWhole(state);
@@ -42,7 +42,7 @@ export function replaceState(path: string, now: number): Replacement {
     if (!isRestored || !isDamage(error)) throw error;
     setAside(backup, now);
     isRestored = false;
-    clear(partial);
+    removeDatabase(partial);
     state = openDatabase(partial, stateSchema);
   }
   try {
@@ -58,8 +58,4 @@ export function replaceState(path: string, now: number): Replacement {
   }
   moveForGood(partial, path);
   return { aside, isRestored };
-}
-
-function clear(path: string): void {
-  for (const part of ["", "-wal", "-shm"]) rmSync(path + part, { force: true });
 }

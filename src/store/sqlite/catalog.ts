@@ -4,6 +4,7 @@ import { dockerList, ociIndex } from "../../oci/descriptor.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { formatImage, type Repository, type RepositoryName, type Tag } from "../../oci/reference.ts";
 import type { Catalog, HeldManifest, Listing, ManifestNature, TagRecord } from "../catalog.ts";
+import { repositoryKey, type RepositoryKey } from "./database.ts";
 import type { Run, SqliteFile } from "./file.ts";
 import { QueryCache } from "./queryCache.ts";
 
@@ -12,9 +13,6 @@ import { QueryCache } from "./queryCache.ts";
  * less and less, and go, as all others do. No client can ask for a repository of this name.
  */
 const found: Repository = { upstream: "(found)", name: "(found)" as RepositoryName };
-
-type Place = [upstream: string, repository: string];
-const place = (repository: Repository): Place => [repository.upstream, repository.name];
 
 interface ManifestRow {
   digest: Digest;
@@ -43,25 +41,25 @@ function prepareCatalog(database: Database.Database, now: () => number) {
           AND child.upstream = tag.upstream AND child.repository = tag.repository)))`;
   const sql = {
     blob: database
-      .prepare<[...Place, string], number>(
+      .prepare<[...RepositoryKey, string], number>(
         `SELECT size FROM held JOIN blob USING (digest) WHERE ${here} AND digest = ?`,
       )
       .pluck(),
     blobAnywhere: database.prepare<[string], number>("SELECT size FROM blob WHERE digest = ?").pluck(),
-    manifest: database.prepare<[...Place, string], ManifestRow>(
+    manifest: database.prepare<[...RepositoryKey, string], ManifestRow>(
       `SELECT digest, media_type AS mediaType, size
        FROM held JOIN manifest USING (digest) JOIN blob USING (digest) WHERE ${here} AND digest = ?`,
     ),
     manifestAnywhere: database.prepare<[string], ManifestRow>(
       "SELECT digest, media_type AS mediaType, size FROM manifest JOIN blob USING (digest) WHERE digest = ?",
     ),
-    tag: database.prepare<[...Place, string], TagRow>(
+    tag: database.prepare<[...RepositoryKey, string], TagRow>(
       `SELECT tag.digest, tag.media_type AS mediaType, tag.size, checked_at AS checkedAt, alternate,
          blob.digest AS heldDigest, manifest.media_type AS heldMediaType, blob.size AS heldSize
        FROM tag LEFT JOIN (blob JOIN manifest USING (digest)) ON blob.digest = COALESCE(last_held, tag.digest)
        WHERE ${here} AND tag = ?`,
     ),
-    listing: database.prepare<[...Place, string], Listing>(
+    listing: database.prepare<[...RepositoryKey, string], Listing>(
       `SELECT body, checked_at AS checkedAt FROM listing WHERE ${here} AND subject = ?`,
     ),
     addBlob: database.prepare<[string, number, number]>(
@@ -73,26 +71,28 @@ function prepareCatalog(database: Database.Database, now: () => number) {
        DO UPDATE SET media_type = excluded.media_type, subject = excluded.subject`,
     ),
     addNamed: database.prepare<[string, string]>("INSERT OR IGNORE INTO named VALUES (?, ?)"),
-    link: database.prepare<[...Place, string]>("INSERT OR IGNORE INTO held VALUES (?, ?, ?)"),
-    addImage: database.prepare<[number, number, ...Place, string]>(
+    link: database.prepare<[...RepositoryKey, string]>("INSERT OR IGNORE INTO held VALUES (?, ?, ?)"),
+    addImage: database.prepare<[number, number, ...RepositoryKey, string]>(
       `INSERT OR IGNORE INTO image SELECT upstream, repository, digest, ?, ?, 0
        FROM held JOIN manifest USING (digest) WHERE ${here} AND digest = ?`,
     ),
-    tagHeld: database.prepare<[...Place, string, string]>(
+    tagHeld: database.prepare<[...RepositoryKey, string, string]>(
       `UPDATE tag SET last_held = digest WHERE ${here}
        AND digest IN (SELECT ? UNION SELECT manifest FROM named WHERE digest = ?) AND ${servable}`,
     ),
-    resolve: database.prepare<[...Place, string, string, string, number, number, string | null]>(
+    resolve: database.prepare<[...RepositoryKey, string, string, string, number, number, string | null]>(
       `INSERT INTO tag VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)
        ON CONFLICT DO UPDATE SET digest = excluded.digest, media_type = excluded.media_type,
          size = excluded.size, checked_at = excluded.checked_at, alternate = excluded.alternate`,
     ),
-    resolveHeld: database.prepare<[...Place, string]>(
+    resolveHeld: database.prepare<[...RepositoryKey, string]>(
       `UPDATE tag SET last_held = digest WHERE ${here} AND tag = ? AND ${servable}`,
     ),
-    forgetTag: database.prepare<[...Place, string]>(`DELETE FROM tag WHERE ${here} AND tag = ?`),
-    forgetTagsOf: database.prepare<[...Place, string]>(`DELETE FROM tag WHERE ${here} AND digest = ?`),
-    keepListing: database.prepare<[...Place, string, string, number]>(
+    forgetTag: database.prepare<[...RepositoryKey, string]>(`DELETE FROM tag WHERE ${here} AND tag = ?`),
+    forgetTagsOf: database.prepare<[...RepositoryKey, string]>(
+      `DELETE FROM tag WHERE ${here} AND digest = ?`,
+    ),
+    keepListing: database.prepare<[...RepositoryKey, string, string, number]>(
       `INSERT INTO listing VALUES (?, ?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET body = excluded.body, checked_at = excluded.checked_at`,
     ),
@@ -111,9 +111,9 @@ function prepareCatalog(database: Database.Database, now: () => number) {
   };
   const link = (repository: Repository, digest: Digest): void => {
     const at = now();
-    sql.link.run(...place(repository), digest);
-    sql.addImage.run(at, at, ...place(repository), digest);
-    sql.tagHeld.run(...place(repository), digest, digest);
+    sql.link.run(...repositoryKey(repository), digest);
+    sql.addImage.run(at, at, ...repositoryKey(repository), digest);
+    sql.tagHeld.run(...repositoryKey(repository), digest, digest);
   };
   return {
     ...sql,
@@ -131,7 +131,7 @@ function prepareCatalog(database: Database.Database, now: () => number) {
     ),
     holdBlob: database.transaction((repository: Repository, digest: Digest, size: number) => {
       sql.addBlob.run(digest, size, now());
-      sql.link.run(...place(repository), digest);
+      sql.link.run(...repositoryKey(repository), digest);
     }),
     linkInOne: database.transaction(link),
     resolveInOne: database.transaction(
@@ -142,8 +142,16 @@ function prepareCatalog(database: Database.Database, now: () => number) {
         checkedAt: number,
         alternate: string | undefined,
       ) => {
-        sql.resolve.run(...place(repository), tag, digest, mediaType, size, checkedAt, alternate ?? null);
-        sql.resolveHeld.run(...place(repository), tag);
+        sql.resolve.run(
+          ...repositoryKey(repository),
+          tag,
+          digest,
+          mediaType,
+          size,
+          checkedAt,
+          alternate ?? null,
+        );
+        sql.resolveHeld.run(...repositoryKey(repository), tag);
       },
     ),
     forget: database.transaction((digest: Digest) => {
@@ -165,7 +173,7 @@ export class SqliteCatalog implements Catalog {
   }
 
   blob(repository: Repository, digest: Digest): Promise<number | undefined> {
-    return this.#run((sql) => sql.blob.get(...place(repository), digest));
+    return this.#run((sql) => sql.blob.get(...repositoryKey(repository), digest));
   }
 
   blobAnywhere(digest: Digest): Promise<number | undefined> {
@@ -174,7 +182,9 @@ export class SqliteCatalog implements Catalog {
 
   manifest(repository: Repository, digest: Digest): Promise<HeldManifest | undefined> {
     return this.#run((sql) =>
-      sql.cache.answer(formatImage(repository, digest), () => sql.manifest.get(...place(repository), digest)),
+      sql.cache.answer(formatImage(repository, digest), () =>
+        sql.manifest.get(...repositoryKey(repository), digest),
+      ),
     );
   }
 
@@ -185,14 +195,14 @@ export class SqliteCatalog implements Catalog {
   tag(repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
     return this.#run((sql) =>
       sql.cache.answer(formatImage(repository, tag), () => {
-        const row = sql.tag.get(...place(repository), tag);
+        const row = sql.tag.get(...repositoryKey(repository), tag);
         return row && recordOf(row);
       }),
     );
   }
 
   listing(repository: Repository, subject: string): Promise<Listing | undefined> {
-    return this.#run((sql) => sql.listing.get(...place(repository), subject));
+    return this.#run((sql) => sql.listing.get(...repositoryKey(repository), subject));
   }
 
   holdBlob(repository: Repository, digest: Digest, size: number): Promise<void> {
@@ -223,15 +233,17 @@ export class SqliteCatalog implements Catalog {
   }
 
   forgetTag(repository: Repository, tag: Tag): Promise<void> {
-    return this.#run((sql) => void sql.forgetTag.run(...place(repository), tag));
+    return this.#run((sql) => void sql.forgetTag.run(...repositoryKey(repository), tag));
   }
 
   forgetTagsOf(repository: Repository, digest: Digest): Promise<void> {
-    return this.#run((sql) => void sql.forgetTagsOf.run(...place(repository), digest));
+    return this.#run((sql) => void sql.forgetTagsOf.run(...repositoryKey(repository), digest));
   }
 
   keepListing(repository: Repository, subject: string, { body, checkedAt }: Listing): Promise<void> {
-    return this.#run((sql) => void sql.keepListing.run(...place(repository), subject, body, checkedAt));
+    return this.#run(
+      (sql) => void sql.keepListing.run(...repositoryKey(repository), subject, body, checkedAt),
+    );
   }
 
   adopt(digest: Digest, size: number, as?: ManifestNature): Promise<void> {

@@ -1,13 +1,13 @@
-/** The thread of {@link Checkpointer}: for each message, one checkpoint of the database that it was started for. */
+/** The thread of {@link Checkpointer}: for each message, one checkpoint of the database at that path. */
 import { statSync } from "node:fs";
-import { parentPort, workerData } from "node:worker_threads";
+import { parentPort } from "node:worker_threads";
 import Database from "better-sqlite3";
 import { logLimit } from "./database.ts";
 
-parentPort?.on("message", () => {
+parentPort?.on("message", (path: string) => {
   try {
     // Opened each time: a damaged file is set aside, and another one has its name then.
-    const database = new Database(workerData as string, { fileMustExist: true, timeout: 0 });
+    const database = new Database(path, { fileMustExist: true, timeout: 0 });
     try {
       // Passive: brings in what it can, and makes nobody wait.
       database.pragma("wal_checkpoint(PASSIVE)");

@@ -2,6 +2,7 @@
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import Database from "better-sqlite3";
+import type { Repository } from "../../oci/reference.ts";
 
 /** Older SQLite can lose committed pages when several connections write and checkpoint (sqlite.org, "The WAL-reset bug"). */
 const oldestSqlite = [3, 51, 3] as const;
@@ -28,6 +29,13 @@ export function isDamage(error: unknown): boolean {
   return (
     error instanceof DamagedError || (typeof code === "string" && /^SQLITE_(?:CORRUPT|NOTADB)/.test(code))
   );
+}
+
+/** A repository as the columns that name it in every table. */
+export type RepositoryKey = [upstream: string, repository: string];
+
+export function repositoryKey({ upstream, name }: Repository): RepositoryKey {
+  return [upstream, name];
 }
 
 /** What a file consists of. */
@@ -87,11 +95,19 @@ export function checkWhole(database: Database.Database): void {
   if (found !== "ok") throw new DamagedError(`${database.name} is damaged: ${String(found)}`);
 }
 
-/** Moves a database with its log out of the way, and gives its new path. The log goes last: alone, it is dropped. */
+/** A database and what lies beside it. The log comes last: alone, it is dropped. */
+const suffixes = ["", "-wal", "-shm"] as const;
+
+/** Removes what a crash left of a database that was being made, if anything. */
+export function removeDatabase(path: string): void {
+  for (const suffix of suffixes) rmSync(path + suffix, { force: true });
+}
+
+/** Moves a database out of the way, and gives its new path. */
 export function setAside(path: string, now: number): string {
   const aside = `${path}.corrupt-${new Date(now).toISOString().replaceAll(/[-:]|\.\d+/g, "")}`;
-  for (const part of ["", "-wal", "-shm"]) {
-    if (existsSync(path + part)) renameSync(path + part, aside + part);
+  for (const suffix of suffixes) {
+    if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix);
   }
   return aside;
 }

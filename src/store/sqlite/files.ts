@@ -66,13 +66,13 @@ export function openFiles(
     const state = openState(isLost ? new Error(`${statePath} is missing`) : undefined);
     markParted(state);
     const files = { catalog: new SqliteFile(catalog, openCatalog), state: new SqliteFile(state, openState) };
-    const checkpointers = [new Checkpointer(catalogPath), new Checkpointer(statePath)];
+    const checkpointer = new Checkpointer([catalogPath, statePath]);
     return {
       ...files,
-      checkpoint: async () => void (await Promise.all(checkpointers.map((each) => each.run()))),
+      checkpoint: () => checkpointer.run(),
       backUp: () => backUpInThread(statePath),
       async close() {
-        await Promise.all(checkpointers.map((each) => each.close()));
+        await checkpointer.close();
         files.catalog.close();
         files.state.close();
       },

@@ -3,11 +3,9 @@ import type Database from "better-sqlite3";
 import type { Digest } from "../../oci/digest.ts";
 import { parseTag, type Repository, type RepositoryName, type Tag } from "../../oci/reference.ts";
 import type { BlobRow, HeldImage, Inventory, Orphan, Totals, Use } from "../catalog.ts";
+import { repositoryKey, type RepositoryKey } from "./database.ts";
 import type { Run, SqliteFile } from "./file.ts";
 import { TimeSlice, someOf, usualSliceMs } from "../../async/slices.ts";
-
-type Place = [upstream: string, repository: string];
-const place = ({ upstream, name }: Repository): Place => [upstream, name];
 
 /** What of a manifest's names or parts is yet to be read. */
 interface Rest {
@@ -46,7 +44,7 @@ function prepareInventory(database: Database.Database, sliceMs: number) {
     totals: database.prepare<[], Totals>("SELECT bytes, blobs, manifests FROM total"),
     oldestUse: database.prepare<[], number | null>("SELECT min(used_at) FROM image").pluck(),
     lastUse: database
-      .prepare<[...Place, string], number>(`SELECT used_at FROM image WHERE ${here} AND digest = ?`)
+      .prepare<[...RepositoryKey, string], number>(`SELECT used_at FROM image WHERE ${here} AND digest = ?`)
       .pluck(),
     // Who asks for a child asks for its index too, and the other way round: an image is as old as its newest part.
     use: database.prepare<{
@@ -63,18 +61,20 @@ function prepareInventory(database: Database.Database, sliceMs: number) {
          UNION SELECT digest FROM named WHERE manifest = @digest
          UNION SELECT subject FROM manifest WHERE digest = @digest)`,
     ),
-    byUse: database.prepare<[number, ...Place, string, number], ImageRow>(
+    byUse: database.prepare<[number, ...RepositoryKey, string, number], ImageRow>(
       `${image} WHERE (used_at, upstream, repository, digest) > (?, ?, ?, ?)
        ORDER BY used_at, upstream, repository, digest LIMIT ?`,
     ),
-    byName: database.prepare<[...Place, string, number], ImageRow>(
+    byName: database.prepare<[...RepositoryKey, string, number], ImageRow>(
       `${image} WHERE (upstream, repository, digest) > (?, ?, ?) ORDER BY upstream, repository, digest LIMIT ?`,
     ),
     tags: database
-      .prepare<[...Place, string], string>(`SELECT tag FROM tag WHERE ${here} AND digest = ? ORDER BY tag`)
+      .prepare<[...RepositoryKey, string], string>(
+        `SELECT tag FROM tag WHERE ${here} AND digest = ? ORDER BY tag`,
+      )
       .pluck(),
     parents: database
-      .prepare<[string, string, ...Place], Digest>(
+      .prepare<[string, string, ...RepositoryKey], Digest>(
         `SELECT digest FROM (SELECT manifest AS digest FROM named WHERE digest = ?
            UNION ALL SELECT subject FROM manifest WHERE digest = ? AND subject IS NOT NULL)
          CROSS JOIN image USING (digest) WHERE ${here}`,
@@ -100,19 +100,21 @@ function prepareInventory(database: Database.Database, sliceMs: number) {
       "SELECT upstream, repository AS name FROM image WHERE digest = ?",
     ),
     elsewhere: database
-      .prepare<[string, ...Place], number>(
+      .prepare<[string, ...RepositoryKey], number>(
         "SELECT 1 FROM image WHERE digest = ? AND NOT (upstream = ? AND repository = ?) LIMIT 1",
       )
       .pluck(),
     unname: database.prepare<[string, string]>("DELETE FROM named WHERE manifest = ? AND digest = ?"),
     release: database.prepare<[string]>("UPDATE orphan SET since = 0 WHERE digest = ?"),
-    dropImage: database.prepare<[...Place, string]>(`DELETE FROM image WHERE ${here} AND digest = ?`),
-    dropHeld: database.prepare<[...Place, string]>(`DELETE FROM held WHERE ${here} AND digest = ?`),
-    dropTags: database.prepare<[...Place, string]>(`DELETE FROM tag WHERE ${here} AND digest = ?`),
-    dropLastHeld: database.prepare<[...Place, string]>(
+    dropImage: database.prepare<[...RepositoryKey, string]>(`DELETE FROM image WHERE ${here} AND digest = ?`),
+    dropHeld: database.prepare<[...RepositoryKey, string]>(`DELETE FROM held WHERE ${here} AND digest = ?`),
+    dropTags: database.prepare<[...RepositoryKey, string]>(`DELETE FROM tag WHERE ${here} AND digest = ?`),
+    dropLastHeld: database.prepare<[...RepositoryKey, string]>(
       `UPDATE tag SET last_held = NULL WHERE ${here} AND last_held = ?`,
     ),
-    dropListing: database.prepare<[...Place, string]>(`DELETE FROM listing WHERE ${here} AND subject = ?`),
+    dropListing: database.prepare<[...RepositoryKey, string]>(
+      `DELETE FROM listing WHERE ${here} AND subject = ?`,
+    ),
     dropManifest: database.prepare<[string]>("DELETE FROM manifest WHERE digest = ?"),
     orphans: database.prepare<[number, string, number, number, number], Orphan>(
       `SELECT digest, size, since FROM orphan CROSS JOIN blob USING (digest)
@@ -135,8 +137,8 @@ function prepareInventory(database: Database.Database, sliceMs: number) {
     return noted;
   });
   const drop = database.transaction((repository: Repository, digest: Digest): boolean => {
-    const here = [...place(repository), digest] as const;
-    if (!sql.elsewhere.get(digest, ...place(repository))) {
+    const here = [...repositoryKey(repository), digest] as const;
+    if (!sql.elsewhere.get(digest, ...repositoryKey(repository))) {
       // The manifest's own row goes last: until then it is held, and what it has lost is fetched again.
       const slice = new TimeSlice(sliceMs);
       const names = sql.someNamed.all(digest, namesPerStep);
@@ -195,7 +197,7 @@ export class SqliteInventory implements Inventory {
   }
 
   lastUse(repository: Repository, digest: Digest): Promise<number | undefined> {
-    return this.#run((sql) => sql.lastUse.get(...place(repository), digest));
+    return this.#run((sql) => sql.lastUse.get(...repositoryKey(repository), digest));
   }
 
   use(uses: readonly Use[], now: number): Promise<number> {
@@ -203,8 +205,8 @@ export class SqliteInventory implements Inventory {
   }
 
   byUse(after: HeldImage | undefined, limit: number): Promise<HeldImage[]> {
-    const from: [number, ...Place, string] = after
-      ? [after.usedAt, ...place(after.repository), after.digest]
+    const from: [number, ...RepositoryKey, string] = after
+      ? [after.usedAt, ...repositoryKey(after.repository), after.digest]
       : [-1, "", "", ""];
     return this.#run((sql) =>
       someOf(sql.byUse.iterate(...from, limit), new TimeSlice(this.#sliceMs)).map(toImage),
@@ -212,7 +214,9 @@ export class SqliteInventory implements Inventory {
   }
 
   byName(after: Pick<HeldImage, "repository" | "digest"> | undefined, limit: number): Promise<HeldImage[]> {
-    const from: [...Place, string] = after ? [...place(after.repository), after.digest] : ["", "", ""];
+    const from: [...RepositoryKey, string] = after
+      ? [...repositoryKey(after.repository), after.digest]
+      : ["", "", ""];
     return this.#run((sql) =>
       someOf(sql.byName.iterate(...from, limit), new TimeSlice(this.#sliceMs)).map(toImage),
     );
@@ -220,14 +224,14 @@ export class SqliteInventory implements Inventory {
 
   tagsOf(repository: Repository, digest: Digest): Promise<Tag[]> {
     return this.#run((sql) =>
-      sql.tags.all(...place(repository), digest).flatMap((tag) => parseTag(tag) ?? []),
+      sql.tags.all(...repositoryKey(repository), digest).flatMap((tag) => parseTag(tag) ?? []),
     );
   }
 
   parents(repository: Repository, digest: Digest, except: ReadonlySet<Digest> = none): Promise<Digest[]> {
     return this.#run((sql) => {
       const parents: Digest[] = [];
-      for (const parent of sql.parents.iterate(digest, digest, ...place(repository))) {
+      for (const parent of sql.parents.iterate(digest, digest, ...repositoryKey(repository))) {
         if (!except.has(parent)) parents.push(parent);
         if (parents.length === mostParents) break;
       }

@@ -11,7 +11,7 @@ type Bounds = [before: number, ahead: number, limit: number];
 
 function prepareMetadataExpiry(database: Database.Database) {
   const old = "checked_at <= ? OR checked_at >= ?";
-  const sql = {
+  return {
     tooManyTags: database
       .prepare<[number], number>(
         "SELECT checked_at FROM tag WHERE last_held IS NULL ORDER BY checked_at DESC LIMIT 1 OFFSET ?",
@@ -30,7 +30,6 @@ function prepareMetadataExpiry(database: Database.Database) {
          SELECT upstream, repository, subject FROM listing WHERE ${old} ORDER BY checked_at LIMIT ?)`,
     ),
   };
-  return sql;
 }
 
 /** {@link MetadataExpiry} in the catalog's file. */

@@ -12,10 +12,9 @@ import type {
   Visibility,
   WarmJobTable,
 } from "../state.ts";
+import { repositoryKey, type RepositoryKey } from "./database.ts";
 import type { Run, SqliteFile } from "./file.ts";
 
-type Place = [upstream: string, repository: string];
-const place = ({ upstream, name }: Repository): Place => [upstream, name];
 const here = "upstream = ? AND repository = ?";
 
 function preparePins(database: Database.Database) {
@@ -67,20 +66,24 @@ export class SqlitePins implements PinTable {
 function prepareAnchors(database: Database.Database) {
   const sql = {
     of: database
-      .prepare<[...Place, string], Digest>(`SELECT digest FROM immutable_tag WHERE ${here} AND tag = ?`)
+      .prepare<[...RepositoryKey, string], Digest>(
+        `SELECT digest FROM immutable_tag WHERE ${here} AND tag = ?`,
+      )
       .pluck(),
     all: database.prepare<[], { upstream: string; name: Repository["name"]; tag: string }>(
       "SELECT upstream, repository AS name, tag FROM immutable_tag",
     ),
-    keep: database.prepare<[...Place, string, string, number]>(
+    keep: database.prepare<[...RepositoryKey, string, string, number]>(
       "INSERT OR IGNORE INTO immutable_tag VALUES (?, ?, ?, ?, ?)",
     ),
-    forget: database.prepare<[...Place, string]>(`DELETE FROM immutable_tag WHERE ${here} AND tag = ?`),
+    forget: database.prepare<[...RepositoryKey, string]>(
+      `DELETE FROM immutable_tag WHERE ${here} AND tag = ?`,
+    ),
   };
   const prune = database.transaction((immutable: (repository: Repository, tag: Tag) => boolean) => {
     for (const { tag: text, ...repository } of sql.all.all()) {
       const tag = parseTag(text);
-      if (!tag || !immutable(repository, tag)) sql.forget.run(...place(repository), text);
+      if (!tag || !immutable(repository, tag)) sql.forget.run(...repositoryKey(repository), text);
     }
   });
   return { ...sql, pruneInOne: prune };
@@ -94,13 +97,13 @@ export class SqliteAnchors implements Anchors {
   }
 
   of(repository: Repository, tag: Tag): Promise<Digest | undefined> {
-    return this.#run((sql) => sql.of.get(...place(repository), tag));
+    return this.#run((sql) => sql.of.get(...repositoryKey(repository), tag));
   }
 
   keep(repository: Repository, tag: Tag, digest: Digest, at: number): Promise<Digest> {
     return this.#run((sql) => {
-      sql.keep.run(...place(repository), tag, digest, at);
-      const kept = sql.of.get(...place(repository), tag);
+      sql.keep.run(...repositoryKey(repository), tag, digest, at);
+      const kept = sql.of.get(...repositoryKey(repository), tag);
       if (!kept) throw new Error(`${formatImage(repository, tag)} was kept and is not there`);
       return kept;
     });
@@ -113,22 +116,21 @@ export class SqliteAnchors implements Anchors {
 
 function prepareSightings(database: Database.Database) {
   const digests = "digest IN (SELECT value FROM json_each(?))";
-  const sql = {
-    note: database.prepare<[...Place, string, string, number]>(
+  return {
+    note: database.prepare<[...RepositoryKey, string, string, number]>(
       "INSERT OR IGNORE INTO sighting VALUES (?, ?, ?, ?, ?)",
     ),
     since: database
-      .prepare<[...Place, string], number | null>(
+      .prepare<[...RepositoryKey, string], number | null>(
         `SELECT min(first_at) FROM sighting WHERE ${here} AND ${digests}`,
       )
       .pluck(),
     tags: database
-      .prepare<[...Place, string], string>(
+      .prepare<[...RepositoryKey, string], string>(
         `SELECT DISTINCT tag FROM sighting WHERE ${here} AND ${digests} AND tag <> '' ORDER BY tag LIMIT 64`,
       )
       .pluck(),
   };
-  return sql;
 }
 
 export class SqliteSightings implements Sightings {
@@ -139,29 +141,32 @@ export class SqliteSightings implements Sightings {
   }
 
   note(repository: Repository, digest: Digest, tag: Tag | undefined, at: number): Promise<void> {
-    return this.#run((sql) => void sql.note.run(...place(repository), digest, tag ?? "", at));
+    return this.#run((sql) => void sql.note.run(...repositoryKey(repository), digest, tag ?? "", at));
   }
 
   since(repository: Repository, digests: readonly Digest[]): Promise<number | undefined> {
-    return this.#run((sql) => sql.since.get(...place(repository), JSON.stringify(digests)) ?? undefined);
+    return this.#run(
+      (sql) => sql.since.get(...repositoryKey(repository), JSON.stringify(digests)) ?? undefined,
+    );
   }
 
   async tags(repository: Repository, digests: readonly Digest[]): Promise<readonly Tag[]> {
-    const found = await this.#run((sql) => sql.tags.all(...place(repository), JSON.stringify(digests)));
+    const found = await this.#run((sql) =>
+      sql.tags.all(...repositoryKey(repository), JSON.stringify(digests)),
+    );
     return found.flatMap((tag) => parseTag(tag) ?? []);
   }
 }
 
 function prepareVisibilities(database: Database.Database) {
-  const sql = {
-    of: database.prepare<[...Place], { readonly isPublic: 0 | 1; readonly checkedAt: number }>(
+  return {
+    of: database.prepare<[...RepositoryKey], { readonly isPublic: 0 | 1; readonly checkedAt: number }>(
       `SELECT public AS isPublic, checked_at AS checkedAt FROM visibility WHERE ${here}`,
     ),
-    mark: database.prepare<[...Place, 0 | 1, number]>(
+    mark: database.prepare<[...RepositoryKey, 0 | 1, number]>(
       "INSERT OR REPLACE INTO visibility VALUES (?, ?, ?, ?)",
     ),
   };
-  return sql;
 }
 
 export class SqliteVisibilities implements Visibilities {
@@ -172,22 +177,21 @@ export class SqliteVisibilities implements Visibilities {
   }
 
   async of(repository: Repository): Promise<Visibility | undefined> {
-    const row = await this.#run((sql) => sql.of.get(...place(repository)));
+    const row = await this.#run((sql) => sql.of.get(...repositoryKey(repository)));
     return row && { isPublic: row.isPublic === 1, checkedAt: row.checkedAt };
   }
 
   async mark(repository: Repository, { isPublic, checkedAt }: Visibility): Promise<void> {
-    await this.#run((sql) => sql.mark.run(...place(repository), isPublic ? 1 : 0, checkedAt));
+    await this.#run((sql) => sql.mark.run(...repositoryKey(repository), isPublic ? 1 : 0, checkedAt));
   }
 }
 
 function prepareWarmJobs(database: Database.Database) {
-  const sql = {
+  return {
     all: database.prepare<[], string>("SELECT body FROM warm_job ORDER BY created_at, id").pluck(),
     keep: database.prepare<[string, number, string]>("INSERT OR REPLACE INTO warm_job VALUES (?, ?, ?)"),
     remove: database.prepare<[string]>("DELETE FROM warm_job WHERE id = ?"),
   };
-  return sql;
 }
 
 export class SqliteWarmJobs implements WarmJobTable {

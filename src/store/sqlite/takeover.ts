@@ -2,9 +2,9 @@
  * A data root of the version before, which had one file for everything, is taken over: what cannot be rebuilt is copied into a
  * file of its own, and only then dropped from the catalog. After a crash at any point the next start goes on.
  */
-import { existsSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import Database from "better-sqlite3";
-import { isDamage, moveForGood, openDatabase, setAside, versionOf } from "./database.ts";
+import { isDamage, moveForGood, openDatabase, removeDatabase, setAside, versionOf } from "./database.ts";
 import { oldCatalogSchema } from "./schema.ts";
 import { movedTables, stateSchema } from "./stateSchema.ts";
 
@@ -51,7 +51,7 @@ function isParted(statePath: string): boolean {
 
 function copy(catalogPath: string, statePath: string): void {
   const partial = `${statePath}.partial`;
-  for (const part of ["", "-wal", "-shm"]) rmSync(partial + part, { force: true });
+  removeDatabase(partial);
   const state = openDatabase(partial, stateSchema);
   try {
     state.prepare("ATTACH ? AS old").run(catalogPath);

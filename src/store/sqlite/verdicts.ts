@@ -4,10 +4,8 @@ import { dockerList, manifestTypes, ociIndex } from "../../oci/descriptor.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/reference.ts";
 import type { PolicyName, RefusalReason, Verdict, Verdicts } from "../catalog.ts";
+import { repositoryKey, type RepositoryKey } from "./database.ts";
 import type { Run, SqliteFile } from "./file.ts";
-
-type Place = [upstream: string, repository: string];
-const place = ({ upstream, name }: Repository): Place => [upstream, name];
 
 interface VerdictRow {
   reason: RefusalReason | null;
@@ -17,15 +15,15 @@ interface VerdictRow {
 
 function prepareVerdicts(database: Database.Database) {
   const here = "upstream = ? AND repository = ?";
-  const sql = {
-    of: database.prepare<[...Place, string, string], VerdictRow>(
+  return {
+    of: database.prepare<[...RepositoryKey, string, string], VerdictRow>(
       `SELECT reason, why, until FROM verdict WHERE ${here} AND digest = ? AND policy = ?`,
     ),
-    keep: database.prepare<[...Place, string, string, string | null, string | null, number | null]>(
+    keep: database.prepare<[...RepositoryKey, string, string, string | null, string | null, number | null]>(
       "INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?, ?, ?, ?)",
     ),
     namedByAllowed: database
-      .prepare<[string, ...Place, string, string], number>(
+      .prepare<[string, ...RepositoryKey, string, string], number>(
         `SELECT 1 FROM named JOIN verdict ON verdict.digest = named.manifest
          JOIN manifest ON manifest.digest = named.manifest
          WHERE named.digest = ? AND ${here} AND reason IS NULL
@@ -34,7 +32,7 @@ function prepareVerdicts(database: Database.Database) {
       )
       .pluck(),
     namers: database
-      .prepare<[string, ...Place], Digest>(
+      .prepare<[string, ...RepositoryKey], Digest>(
         `SELECT manifest FROM named JOIN held ON held.digest = named.manifest
          WHERE named.digest = ? AND ${here} LIMIT 16`,
       )
@@ -46,7 +44,6 @@ function prepareVerdicts(database: Database.Database) {
       "DELETE FROM verdict WHERE policy NOT IN (SELECT value FROM json_each(?))",
     ),
   };
-  return sql;
 }
 
 /** {@link Verdicts} in SQLite. */
@@ -58,7 +55,7 @@ export class SqliteVerdicts implements Verdicts {
   }
 
   async of(repository: Repository, digest: Digest, policy: PolicyName): Promise<Verdict | undefined> {
-    const row = await this.#run((sql) => sql.of.get(...place(repository), digest, policy));
+    const row = await this.#run((sql) => sql.of.get(...repositoryKey(repository), digest, policy));
     if (!row) return undefined;
     const { reason, why, until } = row;
     return { ...(reason && { refusal: { reason, why: why ?? "" } }), ...(until !== null && { until }) };
@@ -72,7 +69,7 @@ export class SqliteVerdicts implements Verdicts {
   ): Promise<void> {
     const { reason = null, why = null } = refusal ?? {};
     return this.#run(
-      (sql) => void sql.keep.run(...place(repository), digest, policy, reason, why, until ?? null),
+      (sql) => void sql.keep.run(...repositoryKey(repository), digest, policy, reason, why, until ?? null),
     );
   }
 
@@ -85,12 +82,13 @@ export class SqliteVerdicts implements Verdicts {
     const types = JSON.stringify(by === "any" ? manifestTypes : [ociIndex, dockerList]);
     return this.#run(
       (sql) =>
-        sql.namedByAllowed.get(digest, ...place(repository), JSON.stringify(policies), types) !== undefined,
+        sql.namedByAllowed.get(digest, ...repositoryKey(repository), JSON.stringify(policies), types) !==
+        undefined,
     );
   }
 
   namers(repository: Repository, digest: Digest): Promise<Digest[]> {
-    return this.#run((sql) => sql.namers.all(digest, ...place(repository)));
+    return this.#run((sql) => sql.namers.all(digest, ...repositoryKey(repository)));
   }
 
   namersAnywhere(digest: Digest): Promise<Digest[]> {
