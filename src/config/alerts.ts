@@ -5,7 +5,7 @@ import type { Report } from "./issue.ts";
 import { duration, secret } from "./values.ts";
 
 /** The events that can be sent to a webhook; docs/operations.md says when. */
-export const alertNames = [
+const alertNames = [
   "quota-low",
   "quota-exhausted",
   "quota-forecast",

@@ -45,7 +45,7 @@ const healthEveryMs = 5_000;
 const sweepEveryMs = 60 * 60_000;
 
 /** How often the state and the ledger are backed up, in ms. */
-export const backUpEveryMs = 15 * 60_000;
+const backUpEveryMs = 15 * 60_000;
 
 export class Upkeep {
   /** The store's own, but for a store that does not answer: what it does not say is not known then. */

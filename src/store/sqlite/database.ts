@@ -19,7 +19,7 @@ export class DatabaseError extends Error {
 }
 
 /** The file is damaged, or is no database at all. */
-export class DamagedError extends Error {
+class DamagedError extends Error {
   override readonly name = "DamagedError";
 }
 
