@@ -1,10 +1,10 @@
 /** `hubcap cache`: what a running Hubcap holds, and what it is to let go of or to keep. */
 import { UsageError } from "./exit.ts";
 import { StatusApi, type ApiAnswer } from "./statusApi.ts";
-import { bytesText } from "../telemetry/bytes.ts";
-import { table } from "./text.ts";
+import { bytesText } from "../async/text.ts";
+import { table } from "./quotaTable.ts";
 
-/** The command's options as they were typed. */
+/** The command's options as they were given. */
 export interface CacheOptions {
   readonly status: string | undefined;
   readonly tokenFile: string | undefined;

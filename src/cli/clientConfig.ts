@@ -1,13 +1,18 @@
 /** `hubcap client-config`: the files that make a container runtime pull through this mirror. */
-import { canonicalHost, sourceHostGrammar } from "../oci/routing.ts";
+import { canonicalHost, sourceHostGrammar } from "../oci/target.ts";
 import { shippedUpstreams } from "./configuration.ts";
 import { UsageError } from "./exit.ts";
-import { removeFiles, writeFiles, type Deed } from "./nodeFiles.ts";
-import { runtimes } from "./runtimes/runtimes.ts";
+import { removeFiles, writeFiles, type FileChange } from "./nodeFiles.ts";
 import { placeOf, type Runtime, type ClientSettings } from "./runtimes/clientSettings.ts";
 import { parseOrigin, readText } from "./typed.ts";
+import { buildkit } from "./runtimes/buildkit.ts";
+import { containerd } from "./runtimes/containerd.ts";
+import { docker } from "./runtimes/docker.ts";
+import { k3s, rke2 } from "./runtimes/k3s.ts";
+import { crio, podman } from "./runtimes/podman.ts";
+import { talos } from "./runtimes/talos.ts";
 
-/** The command's options as they were typed. */
+/** The command's options as they were given. */
 export interface ClientConfigOptions {
   readonly mirror?: string | undefined;
   readonly upstream?: readonly string[] | undefined;
@@ -68,8 +73,8 @@ async function remove(runtime: Runtime, folder: string): Promise<void> {
   tell(await done(folder, removeFiles(runtime, folder)), folder);
 }
 
-/** What was done, or one line that says where it failed: the system's own words name no folder that was typed. */
-async function done(folder: string, work: Promise<Deed[]>): Promise<Deed[]> {
+/** What was done, or one line that says where it failed: the system's own words name no folder that was given. */
+async function done(folder: string, work: Promise<FileChange[]>): Promise<FileChange[]> {
   try {
     return await work;
   } catch (error) {
@@ -78,9 +83,9 @@ async function done(folder: string, work: Promise<Deed[]>): Promise<Deed[]> {
   }
 }
 
-function tell(deeds: readonly Deed[], folder: string): void {
-  for (const { deed, path } of deeds) console.log(`${deed} ${path}`);
-  if (deeds.length === 0) console.log(`nothing below ${folder} was written by hubcap client-config`);
+function tell(changes: readonly FileChange[], folder: string): void {
+  for (const { change, path } of changes) console.log(`${change} ${path}`);
+  if (changes.length === 0) console.log(`nothing below ${folder} was written by hubcap client-config`);
 }
 
 function endAsked(): Promise<void> {
@@ -131,3 +136,7 @@ function readAuthority(file: string): string {
   if (text.includes("-----BEGIN CERTIFICATE-----")) return `${text.trimEnd()}\n`;
   throw new UsageError(`--ca ${file} does not hold a certificate in PEM`);
 }
+
+export const runtimes: ReadonlyMap<string, Runtime> = new Map(
+  Object.entries({ containerd, crio, podman, docker, buildkit, k3s, rke2, talos }),
+);

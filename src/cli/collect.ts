@@ -5,11 +5,10 @@ import { listedAs, readManifest } from "../oci/manifest.ts";
 import { formatPlatform, isPlatform } from "../oci/platform.ts";
 import { formatRepository, type Repository } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
-import type { Catalog, HeldManifest } from "../store/catalog.ts";
-import type { Inventory } from "../store/catalog.ts";
+import type { Catalog, HeldManifest, Inventory } from "../store/catalog.ts";
 
 /** The store, as far as it is read. */
-export interface Shelves {
+export interface StoreParts {
   readonly catalog: Catalog;
   readonly inventory: Inventory;
   readonly blobs: Pick<Blobs, "open" | "read">;
@@ -31,13 +30,13 @@ export function emptyCollection(): Collection {
 
 /** Adds a manifest and what it reaches to `into`; of an index, only the platform that is wanted. @throws Error when a part is lost. */
 export async function collect(
-  shelves: Shelves,
+  store: StoreParts,
   repository: Repository,
   manifest: HeldManifest,
   into: Collection,
   wanted?: Platform,
 ): Promise<void> {
-  const { catalog, inventory, blobs } = shelves;
+  const { catalog, inventory, blobs } = store;
   const { digest, size, mediaType } = manifest;
   if (into.blobs.has(digest)) return;
   const bytes = await blobs.read(digest, size);
@@ -48,7 +47,7 @@ export async function collect(
   for (const child of children) {
     if (wanted && !(child.platform && isPlatform(child.platform, wanted))) continue;
     const held = await catalog.manifest(repository, child.digest);
-    if (held) await collect(shelves, repository, held, into, wanted);
+    if (held) await collect(store, repository, held, into, wanted);
     else into.missing.push(platformName(child));
   }
   const lacking = [];
@@ -66,7 +65,7 @@ export async function collect(
   const own = new Set(children.map((child) => child.digest));
   for (const referrer of await inventory.parts(repository, digest)) {
     if (own.has(referrer.digest) || into.blobs.has(referrer.digest)) continue;
-    await collect(shelves, repository, referrer, into);
+    await collect(store, repository, referrer, into);
     into.referrers.push(await describe(blobs, referrer));
   }
 }

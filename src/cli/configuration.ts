@@ -8,7 +8,7 @@ import { knownRegistry } from "../upstream/presets.ts";
 /** The shipped configuration, for a command line that names none. */
 const shipped = fileURLToPath(new URL("../../config/hubcap.yaml", import.meta.url));
 
-/** What the configuration may ask of the upstream room. */
+/** What the configuration may ask of the upstream module. */
 const known = { knownRegistry, isPrivateAddress, readDockerLogin };
 
 /** The source hosts of the shipped configuration, whatever the environment says. */

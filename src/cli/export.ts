@@ -18,13 +18,13 @@ import {
 } from "../oci/layout.ts";
 import { parsePlatform, platformExpected } from "../oci/platform.ts";
 import { formatImage, isDigest } from "../oci/reference.ts";
-import type { Routing } from "../oci/routing.ts";
+import type { Routing } from "../oci/target.ts";
 import type { HeldManifest } from "../store/catalog.ts";
 import { openStoreBeside } from "../store/open.ts";
-import { collect, emptyCollection, type Collection, type Shelves } from "./collect.ts";
+import { collect, emptyCollection, type Collection, type StoreParts } from "./collect.ts";
 import { UsageError } from "./exit.ts";
 import { Progress } from "./progress.ts";
-import { bytesText } from "../telemetry/bytes.ts";
+import { bytesText } from "../async/text.ts";
 
 export interface ExportOptions {
   readonly images: readonly string[];
@@ -45,22 +45,22 @@ interface Named {
 export async function exportImages(options: ExportOptions): Promise<void> {
   const { file, root } = options;
   const platform = readPlatform(options.platform);
-  const shelves = openStoreBeside(root);
+  const store = openStoreBeside(root);
   try {
     const named = [];
     const collection = emptyCollection();
     for (const text of options.images) {
       const image = parseImage(text, options.routing);
-      const manifest = await find(shelves, image);
-      await collect(shelves, image, manifest, collection, platform);
+      const manifest = await find(store, image);
+      await collect(store, image, manifest, collection, platform);
       named.push({ image, manifest });
     }
     for (const platform of collection.missing) console.error(`not held, so left out: ${platform}`);
-    await write(shelves, file, indexOf(named, collection), collection.blobs);
+    await write(store, file, indexOf(named, collection), collection.blobs);
     const bytes = collection.blobs.values().reduce((sum, size) => sum + size, 0);
     console.log(`${named.length} images, ${collection.blobs.size} blobs, ${bytesText(bytes)} in ${file}`);
   } finally {
-    await shelves.close();
+    await store.close();
   }
 }
 
@@ -70,7 +70,7 @@ function readPlatform(text: string | undefined): Platform | undefined {
   throw new UsageError(`--platform takes ${platformExpected}. See hubcap export --help`);
 }
 
-async function find({ catalog }: Shelves, image: Image): Promise<HeldManifest> {
+async function find({ catalog }: StoreParts, image: Image): Promise<HeldManifest> {
   const reference = referenceOf(image);
   const manifest = isDigest(reference)
     ? await catalog.manifest(image, reference)
@@ -101,7 +101,7 @@ function indexOf(named: readonly Named[], { referrers }: Collection): Descriptor
 }
 
 async function write(
-  { blobs }: Shelves,
+  { blobs }: StoreParts,
   file: string,
   index: readonly Descriptor[],
   sizes: ReadonlyMap<Digest, number>,
@@ -137,7 +137,7 @@ async function write(
 /** Adds a blob, and proves it on the way: what has rotted on the disk must not travel. */
 async function add(
   archive: Pack,
-  blobs: Shelves["blobs"],
+  blobs: StoreParts["blobs"],
   digest: Digest,
   size: number,
   progress: Progress,

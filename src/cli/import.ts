@@ -1,4 +1,4 @@
-/** `hubcap import`: takes the images of an OCI image layout, as one tar archive, into a store that nobody else has open. */
+/** `hubcap import`: takes the images of an OCI image layout, as one tar archive, into a store that no one else has open. */
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { buffer } from "node:stream/consumers";
@@ -9,7 +9,7 @@ import type { Digest } from "../oci/digest.ts";
 import { parseImage, referenceOf } from "../oci/image.ts";
 import { digestAt, indexFile, nameOf, readLayoutIndex, refAnnotation } from "../oci/layout.ts";
 import { isDigest } from "../oci/reference.ts";
-import type { Routing } from "../oci/routing.ts";
+import type { Routing } from "../oci/target.ts";
 import type { Blobs } from "../store/blobs.ts";
 import { openStore } from "../store/open.ts";
 import { StoreWriter } from "./storeWriter.ts";

@@ -6,8 +6,8 @@ import { makeFolder } from "../store/folder.ts";
 import { isOurs, type NodeFile, type Runtime } from "./runtimes/clientSettings.ts";
 
 /** What was done to a file. */
-export interface Deed {
-  readonly deed: "wrote" | "kept" | "removed";
+export interface FileChange {
+  readonly change: "wrote" | "kept" | "removed";
   readonly path: string;
 }
 
@@ -21,7 +21,7 @@ export async function writeFiles(
   folder: string,
   files: readonly NodeFile[],
   secret?: string,
-): Promise<Deed[]> {
+): Promise<FileChange[]> {
   const there = await Promise.all(files.map(({ path }) => textOf(join(folder, path))));
   const strangers = files.filter((_, at) => !isOurs(there[at] ?? files[at]?.text ?? ""));
   if (strangers.length > 0) {
@@ -30,19 +30,19 @@ export async function writeFiles(
       `${names} was not written by hubcap client-config and is left as it is: move it away, or add by hand what is printed without --write`,
     );
   }
-  const deeds: Deed[] = [];
+  const changes: FileChange[] = [];
   for (const [at, file] of files.entries()) {
     const path = join(folder, file.path);
     if (there[at] === file.text) {
-      deeds.push({ deed: "kept", path });
+      changes.push({ change: "kept", path });
       continue;
     }
     const isSecret = secret !== undefined && file.text.includes(secret);
     await put(path, file.text, isSecret ? 0o600 : 0o644);
-    deeds.push({ deed: "wrote", path });
+    changes.push({ change: "wrote", path });
   }
   const wanted = new Set(files.map(({ path }) => path));
-  return [...deeds, ...(await removeFiles(runtime, folder, (path) => !wanted.has(path)))];
+  return [...changes, ...(await removeFiles(runtime, folder, (path) => !wanted.has(path)))];
 }
 
 /** Removes what we wrote below `folder`, and folders that are empty then. */
@@ -50,17 +50,17 @@ export async function removeFiles(
   runtime: Runtime,
   folder: string,
   fits: (path: string) => boolean = () => true,
-): Promise<Deed[]> {
-  const deeds: Deed[] = [];
+): Promise<FileChange[]> {
+  const changes: FileChange[] = [];
   for (const path of await namesBelow(folder)) {
     if (!runtime.owns.test(path) || !fits(path)) continue;
     const whole = join(folder, path);
     if (!isOurs((await textOf(whole)) ?? "")) continue;
     await unlink(whole);
-    deeds.push({ deed: "removed", path: whole });
+    changes.push({ change: "removed", path: whole });
     await removeEmpty(dirname(whole), folder);
   }
-  return deeds;
+  return changes;
 }
 
 async function put(path: string, text: string, mode: number): Promise<void> {
@@ -91,7 +91,7 @@ async function textOf(path: string): Promise<string | undefined> {
   }
 }
 
-/** How deep below its folder a runtime's file lies at most. What is deeper is nobody's of ours, and may be a whole disk. */
+/** How deep below its folder a runtime's file lies at most. What is deeper is not ours, and may be a whole disk. */
 const deepest = 3;
 
 async function namesBelow(folder: string, depth = deepest): Promise<string[]> {

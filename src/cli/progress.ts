@@ -1,5 +1,5 @@
 /** How far a long command is: a bar in a terminal, plain lines elsewhere. Both go to standard error. */
-import { bytesText } from "../telemetry/bytes.ts";
+import { bytesText } from "../async/text.ts";
 
 const width = 30;
 /** A bar of less says nothing. */
@@ -63,9 +63,9 @@ export class Progress {
     const counted = this.#total === 0 ? bytes : `${bytes} of ${bytesText(this.#total)}`;
     // A line that the terminal wraps could not be drawn over any more.
     const columns = (this.#out.columns ?? 80) - 1;
-    const room = Math.min(width, columns - `${this.#verb} [] ${counted}`.length);
-    const bar = "#".repeat(Math.round(share * Math.max(0, room))).padEnd(room, ".");
-    const text = this.#total === 0 || room < narrowest ? counted : `[${bar}] ${counted}`;
+    const space = Math.min(width, columns - `${this.#verb} [] ${counted}`.length);
+    const bar = "#".repeat(Math.round(share * Math.max(0, space))).padEnd(space, ".");
+    const text = this.#total === 0 || space < narrowest ? counted : `[${bar}] ${counted}`;
     this.#out.write(`\r\u001b[K${`${this.#verb} ${text}`.slice(0, columns)}`);
   }
 }

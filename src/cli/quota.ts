@@ -4,7 +4,7 @@ import { UsageError } from "./exit.ts";
 import { quotaTable } from "./quotaTable.ts";
 import { StatusApi } from "./statusApi.ts";
 
-/** The command's options as they were typed. */
+/** The command's options as they were given. */
 export interface QuotaOptions {
   readonly status?: string | undefined;
   readonly upstream?: string | undefined;

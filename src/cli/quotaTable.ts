@@ -1,9 +1,7 @@
 /** The quotas as a table for people. */
 import { styleText } from "node:util";
-import { duration } from "../async/timeText.ts";
+import { duration, bytesText } from "../async/text.ts";
 import type { Snapshot, BucketState } from "../quota/snapshot.ts";
-import { bytesText } from "../telemetry/bytes.ts";
-import { table } from "./text.ts";
 
 const heads = ["UPSTREAM", "ACCOUNT", "STATE", "LEFT", "SPENT", "PER HOUR", "EMPTY IN", "MORE IN", "SAVED"];
 const stateColumn = heads.indexOf("STATE");
@@ -46,4 +44,18 @@ function leftOf({ state, remaining, limit }: Snapshot): string {
 
 function until(time: string | null, now: number): string {
   return time === null ? "-" : duration(Math.max(1000, Date.parse(time) - now));
+}
+
+/** Rows under their heads, each column as wide as it must be. `paint` colours a row's cell, padded as it is. */
+export function table(
+  heads: readonly string[],
+  rows: readonly (readonly string[])[],
+  paint: (text: string, row: number, column: number) => string = (text) => text,
+): string {
+  const widths = heads.map((head, at) => Math.max(head.length, ...rows.map((row) => row[at]?.length ?? 0)));
+  const padded = [heads, ...rows].map((row) => widths.map((width, at) => (row[at] ?? "").padEnd(width)));
+  return padded
+    .map((cells, line) => (line === 0 ? cells : cells.map((text, at) => paint(text, line - 1, at))))
+    .map((cells) => cells.join("  ").trimEnd())
+    .join("\n");
 }

@@ -68,7 +68,7 @@ export class StoreWriter {
       subject?.digest,
     );
     this.#places.set(digest, repository);
-    // An index may list platforms that nobody has pulled.
+    // An index may list platforms that no one has pulled.
     for (const child of children) if (sizes.has(child.digest)) await this.#manifest(repository, child);
   }
 

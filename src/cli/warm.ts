@@ -3,15 +3,13 @@ import { setTimeout as pause } from "node:timers/promises";
 import { imagesUsed } from "../cluster/imageUse.ts";
 import { listUsedImages } from "../cluster/pods.ts";
 import { parsePlatform, platformExpected } from "../oci/platform.ts";
-import { duration } from "../async/timeText.ts";
+import { duration, bytesText } from "../async/text.ts";
 import { UsageError } from "./exit.ts";
 import { readImageFile, type ListedImage } from "./imageList.ts";
 import { Progress } from "./progress.ts";
 import { Refusal, StatusApi } from "./statusApi.ts";
-import { bytesText } from "../telemetry/bytes.ts";
-import type { Job, JobImage } from "./warmJob.ts";
 
-/** The command's options as they were typed. */
+/** The command's options as they were given. */
 export interface WarmOptions {
   readonly status: string | undefined;
   readonly tokenFile: string | undefined;
@@ -110,13 +108,13 @@ async function submit(api: StatusApi, order: object, listed: readonly ListedImag
 async function follow(api: StatusApi, begun: Job): Promise<Job> {
   const path = `/api/v1/warm/${begun.id}`;
   const progress = new Progress("warming", 0);
-  const told = new Set<string>();
+  const printed = new Set<string>();
   const cancel = (): void => void api.ask<Job>(path, "images", "DELETE").catch(() => {});
   process.once("SIGINT", cancel);
   let job = begun;
   try {
     for (let seenAt = performance.now(); ;) {
-      tell(job, told, progress);
+      tell(job, printed, progress);
       if (job.endedAt !== null) return job;
       await pause(lookEveryMs);
       try {
@@ -133,16 +131,16 @@ async function follow(api: StatusApi, begun: Job): Promise<Job> {
 }
 
 /** Writes what is new. */
-function tell(job: Job, told: Set<string>, progress: Progress): void {
+function tell(job: Job, printed: Set<string>, progress: Progress): void {
   for (const image of job.images) {
     const line = lineOf(image, job);
-    if (line === undefined || told.has(line)) continue;
-    told.add(line);
+    if (line === undefined || printed.has(line)) continue;
+    printed.add(line);
     progress.line(line);
   }
   const isWaiting = job.state === "waiting";
-  if (isWaiting && job.goOnAt !== null && !told.has(job.goOnAt)) {
-    told.add(job.goOnAt);
+  if (isWaiting && job.goOnAt !== null && !printed.has(job.goOnAt)) {
+    printed.add(job.goOnAt);
     progress.line(`waiting for quota, at the latest until ${job.goOnAt}; ${count(job.left, "image")} left`);
   }
   progress.reach(job.bytes, job.totalBytes);
@@ -191,4 +189,23 @@ function count(number: number, what: string): string {
 
 function wrong(reason: string): UsageError {
   return new UsageError(`${reason}. See hubcap warm --help`);
+}
+
+export interface JobImage {
+  readonly image: string;
+  readonly state: string;
+  readonly error: string | null;
+  readonly retryAt: string | null;
+  readonly totalBytes: number;
+}
+
+export interface Job {
+  readonly id: string;
+  readonly state: string;
+  readonly endedAt: string | null;
+  readonly goOnAt: string | null;
+  readonly left: number;
+  readonly bytes: number;
+  readonly totalBytes: number;
+  readonly images: readonly JobImage[];
 }

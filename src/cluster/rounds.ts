@@ -1,5 +1,5 @@
 /**
- * Lists again and again what the cluster uses. A list, not a watch: a few minutes' delay harms nobody where an image stays
+ * Lists again and again what the cluster uses. A list, not a watch: a few minutes' delay harms no one where an image stays
  * for ten after its last use, and a list holds no connection, no copy of all pods, and cannot miss an event.
  */
 import { setTimeout as wait } from "node:timers/promises";
@@ -9,9 +9,9 @@ export interface RoundsOptions {
   /** Whole lists only. */
   readonly list: () => Promise<readonly UsedImage[]>;
   readonly everyMs: number;
-  /** Told of each list. */
+  /** Called with each list. */
   readonly listed: (used: readonly UsedImage[]) => Promise<void> | void;
-  /** Told why there is none this time; what the last one said stands. */
+  /** Called with why there is none this time; the last one still holds. */
   readonly failed: (error: unknown) => void;
 }
 

@@ -8,7 +8,6 @@ import type { Glob } from "../oci/glob.ts";
 import type { Secret } from "./secret.ts";
 import { settingAt } from "./settings.ts";
 import { settle } from "./settle.ts";
-import { shown } from "./shown.ts";
 import { hostsIn, isTree, valueAt, type Tree } from "./tree.ts";
 import { completeUpstream, type Known, type UpstreamConfig } from "./upstream.ts";
 import { readYaml } from "./yaml.ts";
@@ -97,4 +96,23 @@ function complete({ upstreams, admin, ...settings }: Settings, known: Known, rep
 function freeze<T>(value: T): T {
   if (typeof value === "object" && value !== null) Object.values(Object.freeze(value)).forEach(freeze);
   return value;
+}
+
+/**
+ * How a value may be shown. Only single values of known settings that are not secrets are, since a secret can stand
+ * under a misspelt key or where a section belongs.
+ */
+export function shown(path: readonly string[], value: unknown): string {
+  if (value === undefined || value === null) return "nothing";
+  if (Array.isArray(value)) return "a list";
+  if (typeof value === "object") return "a mapping";
+  const type = settingAt(path)?.type ?? "section";
+  // A token that was written where a list of mappings belongs is a secret too.
+  if (type === "section" || type === "list of sections")
+    return typeof value === "string" ? "text" : `a ${typeof value}`;
+  if (type === "secret") return "***";
+  // A URL may carry a password before its host, or a token in its query.
+  return JSON.stringify(value)
+    .replace(/\/\/.*@/, "//***@")
+    .replace(/\?.*(?=")/, "?***");
 }

@@ -5,8 +5,7 @@
 import { z } from "zod";
 import { access, identities } from "./access.ts";
 import { alerts } from "./alerts.ts";
-import { audit } from "./audit.ts";
-import { folder, secretFile } from "./files.ts";
+import { folder, secretFile, outputFile } from "./files.ts";
 import { limits } from "./limits.ts";
 import { policy } from "./policy.ts";
 import { tls } from "./tls.ts";
@@ -24,6 +23,16 @@ const retention = z.strictObject({
   unusedFor: duration({ min: "1m" })
     .exactOptional()
     .describe("How long after its last use an image is evicted."),
+});
+
+const audit = z.strictObject({
+  file: outputFile()
+    .exactOptional()
+    .describe("The file to which lines are appended; reopened when it was renamed, and on SIGHUP."),
+  stdout: z
+    .boolean()
+    .prefault(false)
+    .describe("Writes the lines to standard output instead, among those of the log."),
 });
 
 /** The configuration as it is written. `z.output` of it is what `load.ts` completes. */

@@ -3,7 +3,7 @@ import { isIP } from "node:net";
 import { z } from "zod";
 import { parsePattern, parseRepositoryGlob, patternExpected } from "../oci/pattern.ts";
 import { parsePlatform, platformExpected, platformGrammar } from "../oci/platform.ts";
-import { sourceHostGrammar } from "../oci/routing.ts";
+import { sourceHostGrammar } from "../oci/target.ts";
 import { Secret } from "./secret.ts";
 import { durationGrammar, parseDuration, parseShare, parseSize, shareGrammar, sizeGrammar } from "./units.ts";
 

@@ -3,7 +3,7 @@ import { Cron } from "croner";
 import { z } from "zod";
 import { parseImage } from "../oci/image.ts";
 import { RegistryError } from "../oci/error.ts";
-import type { Routing } from "../oci/routing.ts";
+import type { Routing } from "../oci/target.ts";
 import type { Report } from "./issue.ts";
 import { duration, platform, written } from "./values.ts";
 

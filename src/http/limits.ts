@@ -2,7 +2,7 @@
 import type { Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { RegistryError } from "../oci/error.ts";
-import { bytesBySendfile } from "./send.ts";
+import { cutWhenStalled } from "./reply.ts";
 
 /** Why a connection was ended. */
 export type ConnectionLimit = "connections" | "address" | "stalled";
@@ -62,23 +62,6 @@ export function limitConnections(
     outgoing.on("prefinish", () => {
       if (outgoing.writableLength > 0) cutWhenStalled(outgoing, stallMs, () => reached("stalled"));
     });
-  });
-}
-
-/** Cuts the connection of a client that reads nothing for `stallMs` although bytes wait for it; calls `cut` before. */
-export function cutWhenStalled(outgoing: ServerResponse, stallMs: number, cut: () => void = () => {}): void {
-  let before = 0;
-  outgoing.setTimeout(stallMs, () => {
-    if (outgoing.destroyed || outgoing.writableLength === 0) return;
-    const sent = bytesBySendfile(outgoing);
-    if (sent > before) {
-      // Node's timer does not see these bytes, so that a slow client needs another one.
-      before = sent;
-      outgoing.setTimeout(stallMs);
-      return;
-    }
-    cut();
-    outgoing.destroy();
   });
 }
 

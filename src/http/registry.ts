@@ -7,8 +7,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from "node:http
 import type { Mirror } from "../mirror/mirror.ts";
 import { ociIndex, type Descriptor } from "../oci/descriptor.ts";
 import { RegistryError } from "../oci/error.ts";
-import type { Routing } from "../oci/routing.ts";
-import { isRead, parseTarget, type Target } from "../oci/target.ts";
+import { type Routing, isRead, parseTarget, type Target } from "../oci/target.ts";
 import type { QuotaBucket } from "../quota/bucket.ts";
 import type { Identities } from "./identity.ts";
 import type { StreamLimit } from "./limits.ts";

@@ -1,7 +1,7 @@
 /** The registry listener of a worker: it serves what is held, and forwards everything else to the owner. */
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import type { HeldOnly } from "../mirror/heldOnly.ts";
-import type { Routing } from "../oci/routing.ts";
+import type { Routing } from "../oci/target.ts";
 import type { StreamLimit } from "./limits.ts";
 import { isUnambiguous, targetReader, type ReadTarget } from "./registry.ts";
 import { commonHeaders, sendBlob, sendManifest } from "./reply.ts";

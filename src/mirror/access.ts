@@ -7,8 +7,7 @@ import type { Visibilities } from "../store/state.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { RequestOptions, Upstream } from "../upstream/registry.ts";
 import type { ProbedContent } from "../upstream/visibilityProbe.ts";
-import type { PullContext } from "./context.ts";
-import type { ClientIdentity } from "./context.ts";
+import type { PullContext, ClientIdentity } from "./context.ts";
 import type { UpstreamRequests } from "./upstreamRequests.ts";
 import { matchesIdentity, type AccessRule } from "./accessRules.ts";
 

@@ -15,9 +15,8 @@ import type { Reconciler } from "../store/repair/reconcile.ts";
 import type { Catalog } from "../store/catalog.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { RequestOptions } from "../upstream/registry.ts";
-import { withAlternates } from "./alternates.ts";
 import type { Outcome, PullContext, PullResult } from "./context.ts";
-import type { UpstreamRequests } from "./upstreamRequests.ts";
+import { withAlternates, type UpstreamRequests } from "./upstreamRequests.ts";
 
 /** A blob for a client. The content must be streamed or closed. */
 export interface BlobResult extends PullResult {

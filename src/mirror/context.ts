@@ -1,7 +1,8 @@
 /** A client's request on its way through the mirror, and how it was answered. */
 import type { TraceStep } from "../async/step.ts";
 import type { Repository } from "../oci/reference.ts";
-import type { MirrorUpstream } from "./alternates.ts";
+import type { BucketState, Rehearsal } from "../quota/snapshot.ts";
+import type { Upstream } from "../upstream/registry.ts";
 
 /** Clients are answered within 20 s: containerd gives up on headers after 30 s, and a mirror that hangs is worse than none. */
 export const patienceMs = 18_000;
@@ -51,6 +52,24 @@ export interface PullRequest {
   /** Where its steps are traced. */
   readonly trace?: TraceStep | undefined;
   readonly notes: PullNotes;
+}
+
+/** What the mirror needs to know of a bucket. */
+export interface QuotaView {
+  readonly state: BucketState;
+  /** The outage that an operator rehearses. */
+  readonly rehearsal: Rehearsal | undefined;
+  /** May a free request show that a pull is available again? True at most once in a while. */
+  worthAsking(): boolean;
+}
+
+export interface MirrorUpstream {
+  readonly registry: Upstream;
+  readonly quota: QuotaView;
+  /** With nothing left: 429 for clients to wait, or 503 so that runtimes go to the registry themselves. */
+  readonly whenExhausted: "hold" | "fallback";
+  /** Other upstreams with the same content, which are asked before a client is refused. */
+  readonly alternates: readonly Upstream[];
 }
 
 /** A request with the upstream that its repository is pulled from: what every step of a pull is given. */

@@ -4,8 +4,7 @@ import type { Digest } from "../oci/digest.ts";
 import { readManifest, type Manifest } from "../oci/manifest.ts";
 import { formatImage, type Repository, type Tag } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
-import type { Catalog, HeldManifest } from "../store/catalog.ts";
-import type { PolicyName, Verdict, Verdicts } from "../store/catalog.ts";
+import type { Catalog, HeldManifest, PolicyName, Verdict, Verdicts } from "../store/catalog.ts";
 import type { Sightings } from "../store/state.ts";
 import type { Signed } from "../trust/signature.ts";
 import { SingleFlight } from "../async/singleFlight.ts";
@@ -17,8 +16,8 @@ import {
   isDocument,
   isWanted,
   type ImageConfig,
+  readImageConfig,
 } from "./imageChecks.ts";
-import { readImageConfig } from "./imageConfig.ts";
 import type { UpstreamRequests } from "./upstreamRequests.ts";
 import type { BlobPulls } from "./blobPull.ts";
 import type { ManifestPulls } from "./manifestPull.ts";
@@ -34,8 +33,8 @@ export interface ManifestDecisionsOptions {
   readonly manifestPulls: Pick<ManifestPulls, "get">;
   readonly blobPulls: Pick<BlobPulls, "get">;
   readonly requests: UpstreamRequests;
-  /** Is a disk to blame that does not take what is to be remembered? */
-  readonly forgives: (error: unknown) => boolean;
+  /** Does this error mean that the store does not answer? Then what it should remember is not remembered, and the pull goes on. */
+  readonly isStoreTrouble: (error: unknown) => boolean;
   readonly now: () => number;
 }
 
@@ -77,13 +76,13 @@ export class ManifestDecisions {
 
   /** Notes that a manifest was seen, by `tag` or by itself. */
   async noteSighting(repository: Repository, digest: Digest, tag: Tag | undefined): Promise<void> {
-    const { sightings, forgives, now } = this.#options;
+    const { sightings, isStoreTrouble, now } = this.#options;
     const key = `${formatImage(repository, digest)} ${tag ?? ""}`;
     if (this.#sighted.has(key)) return;
     try {
       await sightings.note(repository, digest, tag, now());
     } catch (error) {
-      if (!forgives(error)) throw error;
+      if (!isStoreTrouble(error)) throw error;
     }
     this.#sighted.set(key, true);
   }
@@ -161,7 +160,7 @@ export class ManifestDecisions {
       manifest: { digest },
       bytes,
     } = whole;
-    const { verdicts, forgives } = this.#options;
+    const { verdicts, isStoreTrouble } = this.#options;
     const manifest = parsedOf(whole);
     const verdict = await this.#look(pull, { digest, bytes }, manifest, decision);
     const { policy } = decision;
@@ -174,7 +173,7 @@ export class ManifestDecisions {
     try {
       await verdicts.keep(repository, digest, policy, verdict);
     } catch (error) {
-      if (!forgives(error)) throw error;
+      if (!isStoreTrouble(error)) throw error;
     }
     this.#known.set(keyOf(repository, digest, policy), verdict);
     return verdict;

@@ -2,10 +2,9 @@
 import { RegistryError, type ErrorCode } from "../oci/error.ts";
 import { FillError, IntegrityError } from "../store/error.ts";
 import { UpstreamError } from "../upstream/error.ts";
-import type { Staleness } from "./context.ts";
+import type { Staleness, MirrorUpstream } from "./context.ts";
 import { ageSeconds } from "./freshness.ts";
-import { MissLimitError } from "./missLimiter.ts";
-import type { MirrorUpstream } from "./alternates.ts";
+import { MissLimitError } from "./upstreamRequests.ts";
 
 /** When a client should try again if nothing better is known, in seconds. */
 const tryAgain = 5;

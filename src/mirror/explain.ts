@@ -6,7 +6,7 @@ import { isDigest, type Reference, type Repository, type Tag } from "../oci/refe
 import type { Blobs } from "../store/blobs.ts";
 import type { Catalog } from "../store/catalog.ts";
 import { isBelieved, refusalToRevalidate, type FreshnessPolicy } from "./freshness.ts";
-import type { MirrorUpstream } from "./alternates.ts";
+import type { MirrorUpstream } from "./context.ts";
 
 /** The answer to "what would happen if a node pulled this now?". */
 export interface Explanation {
@@ -32,7 +32,7 @@ export interface ExplanationsOptions {
 }
 
 /** What is held of a reference. */
-interface Standing {
+interface HeldImage {
   readonly digest: Digest | undefined;
   readonly freshness: Explanation["freshness"];
   /** Manifests that a pull for one platform still lacks. */
@@ -52,10 +52,10 @@ export class Explanations {
   async of(upstream: MirrorUpstream, image: Image): Promise<Explanation> {
     const reference = referenceOf(image);
     const repository = { upstream: image.upstream, name: image.name };
-    const standing = isDigest(reference)
+    const found = isDigest(reference)
       ? await this.#digest(repository, reference)
       : await this.#tag(upstream, repository, reference);
-    return explained(upstream, repository, reference, standing);
+    return explained(upstream, repository, reference, found);
   }
 
   /** The explanation for a client that may not know what is held: as if nothing were. */
@@ -66,12 +66,12 @@ export class Explanations {
     return explained(upstream, repository, reference, { digest, freshness: "absent", lacking: all });
   }
 
-  async #digest(repository: Repository, digest: Digest): Promise<Standing> {
+  async #digest(repository: Repository, digest: Digest): Promise<HeldImage> {
     const lacking = await this.#lacking(repository, digest);
     return { digest, freshness: lacking === all ? "absent" : "fresh", lacking };
   }
 
-  async #tag(upstream: MirrorUpstream, repository: Repository, tag: Tag): Promise<Standing> {
+  async #tag(upstream: MirrorUpstream, repository: Repository, tag: Tag): Promise<HeldImage> {
     const { catalog, now, freshness } = this.#options;
     const record = await catalog.tag(repository, tag);
     if (!record) return { digest: undefined, freshness: "absent", lacking: all };
@@ -98,16 +98,16 @@ function explained(
   upstream: MirrorUpstream,
   repository: Repository,
   reference: Reference,
-  standing: Standing,
+  found: HeldImage,
 ): Explanation {
-  const { digest, freshness, lacking } = standing;
+  const { digest, freshness, lacking } = found;
   const held = lacking === 0;
-  return { repository, reference, digest, held, freshness, cost: lacking, ...verdict(upstream, standing) };
+  return { repository, reference, digest, held, freshness, cost: lacking, ...verdict(upstream, found) };
 }
 
 function verdict(
   { registry: upstream, quota, alternates }: MirrorUpstream,
-  { freshness, lacking }: Standing,
+  { freshness, lacking }: HeldImage,
 ): Pick<Explanation, "wouldAnswer" | "why"> {
   const { name } = upstream;
   const isDown = upstream.health.knownDown || quota.rehearsal?.mode === "down";

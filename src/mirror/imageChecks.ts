@@ -99,3 +99,24 @@ function refuse(reason: "age" | "size" | "platform", why: string, until?: number
 }
 
 const iso = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z$/, "Z");
+
+/** What `bytes` say, as far as they are a config. */
+export function readImageConfig(bytes: Uint8Array): ImageConfig {
+  let document: unknown;
+  try {
+    document = JSON.parse(Buffer.from(bytes).toString("utf8"));
+  } catch {
+    return {};
+  }
+  if (typeof document !== "object" || document === null) return {};
+  const { created, os, architecture, variant } = document as Readonly<Record<string, unknown>>;
+  const isNamed = isText(os) && isText(architecture);
+  return {
+    ...(isText(created) && { created }),
+    ...(isNamed && { platform: { os, architecture, ...(isText(variant) && { variant }) } }),
+  };
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string" && value !== "";
+}

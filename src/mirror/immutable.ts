@@ -25,8 +25,8 @@ export interface ImmutableTagsOptions {
   readonly anchors: Pick<Anchors, "of" | "keep">;
   readonly proof: Pick<Proof, "unprovenSince">;
   readonly catalog: Pick<Catalog, "tag">;
-  /** Is a disk to blame that does not take what is to be remembered? */
-  readonly forgives: (error: unknown) => boolean;
+  /** Does this error mean that the store does not answer? Then what it should remember is not remembered, and the pull goes on. */
+  readonly isStoreTrouble: (error: unknown) => boolean;
   readonly manifestPulls: Pick<ManifestPulls, "get">;
   readonly moved: (event: MovedTag) => void;
   readonly now: () => number;
@@ -101,7 +101,7 @@ export class ImmutableTags {
     try {
       return await this.#options.anchors.of(repository, tag);
     } catch (error) {
-      if (!this.#options.forgives(error)) throw error;
+      if (!this.#options.isStoreTrouble(error)) throw error;
       return undefined;
     }
   }
@@ -111,19 +111,19 @@ export class ImmutableTags {
     try {
       return (await this.#options.proof.unprovenSince()) === undefined;
     } catch (error) {
-      if (!this.#options.forgives(error)) throw error;
+      if (!this.#options.isStoreTrouble(error)) throw error;
       return false;
     }
   }
 
   async #keep(repository: Repository, tag: Tag, digest: Digest): Promise<Digest> {
-    const { anchors, forgives, now } = this.#options;
+    const { anchors, isStoreTrouble, now } = this.#options;
     const name = formatImage(repository, tag);
     let kept = this.#firsts.get(name) ?? digest;
     try {
       kept = await anchors.keep(repository, tag, kept, now());
     } catch (error) {
-      if (!forgives(error)) throw error;
+      if (!isStoreTrouble(error)) throw error;
     }
     this.#firsts.set(name, kept);
     return kept;

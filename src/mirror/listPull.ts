@@ -7,9 +7,8 @@ import type { Catalog } from "../store/catalog.ts";
 import type { RequestOptions } from "../upstream/registry.ts";
 import type { PullResult, PullContext } from "./context.ts";
 import { staleness } from "./errors.ts";
-import { isFresh, mayServeStale } from "./freshness.ts";
+import { isFresh, mayServeStale, policyAt, type FreshnessPolicy } from "./freshness.ts";
 import type { UpstreamRequests } from "./upstreamRequests.ts";
-import { policyAt, type FreshnessPolicy } from "./freshness.ts";
 
 /** A whole list for a client; paging and filtering are the listener's. */
 export interface ListResult<T> extends PullResult {

@@ -13,18 +13,15 @@ import type { Health } from "../store/health.ts";
 import type { Intake } from "../store/fill/intake.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { Access, type AccessOptions } from "./access.ts";
-import type { ClientIdentity, PullContext, PullRequest, PullResult } from "./context.ts";
+import type { ClientIdentity, PullContext, PullRequest, PullResult, MirrorUpstream } from "./context.ts";
 import { Explanations, type Explanation } from "./explain.ts";
 import { toRegistryError } from "./errors.ts";
-import { UpstreamRequests } from "./upstreamRequests.ts";
+import { UpstreamRequests, MissLimiter, type MissLimits } from "./upstreamRequests.ts";
 import type { FreshnessPolicy } from "./freshness.ts";
 import { BlobPulls, type BlobResult } from "./blobPull.ts";
 import { ListPulls, type ListResult } from "./listPull.ts";
-import { MissLimiter, type MissLimits } from "./missLimiter.ts";
-import { ManifestIntake } from "./manifestIntake.ts";
-import { ManifestPulls, type ManifestResult } from "./manifestPull.ts";
+import { ManifestIntake, ManifestPulls, type ManifestResult } from "./manifestPull.ts";
 import { Policy, type PolicySettings } from "./policy.ts";
-import type { MirrorUpstream } from "./alternates.ts";
 
 export interface MirrorOptions {
   /** By source host. */
@@ -56,8 +53,10 @@ export interface MirrorOptions {
 export class Mirror {
   readonly #upstreams: ReadonlyMap<string, MirrorUpstream>;
   readonly #metrics: Metrics;
-  /** Every manifest and blob passes it. */
+  /** Every manifest and blob passes it, if there is a rule. */
   readonly #policy: Policy;
+  readonly #manifestPulls: ManifestPulls;
+  readonly #blobPulls: BlobPulls;
   readonly #lists: ListPulls;
   readonly #manifestIntake: ManifestIntake;
   readonly #explanations: Explanations;
@@ -72,8 +71,8 @@ export class Mirror {
       metrics.fillFailures.inc({ upstream, reason });
     const requests = new UpstreamRequests(draining, clock, new MissLimiter(misses, clock));
     const manifestIntake = new ManifestIntake({ catalog, blobs, reconciler, health, bypassed, failed });
-    const manifestPulls = new ManifestPulls({ ...rest, intake: manifestIntake, requests, fetched });
-    const blobPulls = new BlobPulls({ ...rest, requests, fetched, failed: fillFailed, bypassed, clock });
+    this.#manifestPulls = new ManifestPulls({ ...rest, intake: manifestIntake, requests, fetched });
+    this.#blobPulls = new BlobPulls({ ...rest, requests, fetched, failed: fillFailed, bypassed, clock });
     this.#upstreams = upstreams;
     this.#metrics = metrics;
     this.#manifestIntake = manifestIntake;
@@ -81,8 +80,8 @@ export class Mirror {
       ...rest,
       ...policy,
       manifestIntake,
-      manifestPulls,
-      blobPulls,
+      manifestPulls: this.#manifestPulls,
+      blobPulls: this.#blobPulls,
       requests,
       now,
     });
@@ -101,7 +100,10 @@ export class Mirror {
     const pull = this.#begin(repository, request);
     try {
       await this.#access?.check(pull, { kind: "manifest", reference });
-      return this.#counted(pull, await this.#policy.manifest(pull, reference));
+      const found = await (this.#policy.hasRules
+        ? this.#policy.manifest(pull, reference)
+        : this.#manifestPulls.get(pull, reference));
+      return this.#counted(pull, found);
     } catch (error) {
       throw toRegistryError(error, "MANIFEST_UNKNOWN", pull.upstream.whenExhausted);
     }
@@ -111,7 +113,10 @@ export class Mirror {
     const pull = this.#begin(repository, request);
     try {
       await this.#access?.check(pull, { kind: "blob", digest });
-      return this.#counted(pull, await this.#policy.blob(pull, digest));
+      const found = await (this.#policy.hasRules
+        ? this.#policy.blob(pull, digest)
+        : this.#blobPulls.get(pull, digest));
+      return this.#counted(pull, found);
     } catch (error) {
       throw toRegistryError(error, "BLOB_UNKNOWN", pull.upstream.whenExhausted);
     }

@@ -6,17 +6,15 @@ import { referenceOf, type Image } from "../oci/image.ts";
 import type { Pattern } from "../oci/pattern.ts";
 import { formatImage, isDigest, type Reference, type Repository, type Tag } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
-import type { Catalog } from "../store/catalog.ts";
-import type { RefusalReason, Verdicts } from "../store/catalog.ts";
+import type { Catalog, RefusalReason, Verdicts } from "../store/catalog.ts";
 import type { Anchors, Proof, Sightings } from "../store/state.ts";
 import type { Health } from "../store/health.ts";
 import type { PullContext } from "./context.ts";
 import type { Explanation } from "./explain.ts";
 import { ImmutableTags, type MovedTag } from "./immutable.ts";
-import type { ManifestIntake } from "./manifestIntake.ts";
+import type { ManifestIntake, ManifestResult, ManifestPulls } from "./manifestPull.ts";
 import type { UpstreamRequests } from "./upstreamRequests.ts";
 import type { BlobResult, BlobPulls } from "./blobPull.ts";
-import type { ManifestResult, ManifestPulls } from "./manifestPull.ts";
 import {
   PolicyRules,
   undecided,
@@ -77,6 +75,8 @@ type Outcome = "allowed" | "unknown" | Refusal;
 const rememberedRepositories = 1000;
 
 export class Policy {
+  /** Is there any rule? Without one, a pull need not ask. */
+  readonly hasRules: boolean;
   readonly #options: PolicyOptions;
   readonly #policyRules: PolicyRules;
   #made: ManifestDecisions | undefined;
@@ -95,8 +95,9 @@ export class Policy {
       now,
       tell,
     } = options;
-    const forgives = (error: unknown): boolean => this.#forgives(error);
+    const isStoreTrouble = (error: unknown): boolean => this.#isStoreTrouble(error);
     this.#options = options;
+    this.hasRules = rules.length > 0 || verify.length > 0 || patterns.length > 0;
     this.#policyRules = new PolicyRules(rules, verify);
     this.#immutable = new ImmutableTags({
       patterns,
@@ -104,7 +105,7 @@ export class Policy {
       proof,
       catalog,
       manifestPulls,
-      forgives,
+      isStoreTrouble,
       moved: tell,
       now,
     });
@@ -116,7 +117,7 @@ export class Policy {
       await this.#options.verdicts.prune(this.#policyRules.policies);
       await this.#options.anchors.prune(this.#immutable.covers);
     } catch (error) {
-      if (!this.#forgives(error)) throw error;
+      if (!this.#isStoreTrouble(error)) throw error;
     }
   }
 
@@ -188,16 +189,16 @@ export class Policy {
     return { ...explained, why: `${explained.why}; ${decisions[0]?.name} would have it examined first` };
   }
 
-  /** Made when a rule first asks for it: it has room for much, and most often no rule does. */
+  /** Made when a rule first asks for it: it has space for much, and most often no rule does. */
   get #decisions(): ManifestDecisions {
     return (this.#made ??= new ManifestDecisions({
       ...this.#options,
-      forgives: (error) => this.#forgives(error),
+      isStoreTrouble: (error) => this.#isStoreTrouble(error),
     }));
   }
 
-  /** Is a disk to blame that does not take what is to be remembered? */
-  #forgives(error: unknown): boolean {
+  /** Does this error mean that the store does not answer? Then what it should remember is not remembered, and the pull goes on. */
+  #isStoreTrouble(error: unknown): boolean {
     return this.#options.health.note(error) !== undefined;
   }
 

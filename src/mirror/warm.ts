@@ -4,7 +4,7 @@ import type { BucketState } from "../quota/snapshot.ts";
 import type { WarmJobTable } from "../store/state.ts";
 import { isSaving } from "./freshness.ts";
 import { Semaphore } from "../async/semaphore.ts";
-import { NoRoomError, setbackOf, type Setback } from "./warmError.ts";
+import { NoSpaceError, setbackOf, type Setback } from "./warmError.ts";
 import type { ImageWarmer } from "./warmImage.ts";
 import { WarmJob, type WarmItem, type WarmOrder } from "./warmJob.ts";
 
@@ -23,11 +23,11 @@ export interface WarmerOptions {
   readonly table: WarmJobTable;
   /** Images that are fetched at once, over all jobs. */
   readonly concurrency: number;
-  /** Told how each image ended. */
+  /** Called with how each image ended. */
   readonly ended: (upstream: string, result: "held" | "failed" | "left") => void;
-  /** Told how each job ended. */
+  /** Called with how each job ended. */
   readonly over: (end: WarmEnd) => void;
-  /** Told what must not happen, such as a table that cannot be written; the work goes on. */
+  /** Called with an error that must not happen, such as of a table that cannot be written; the work goes on. */
   readonly trouble: (error: unknown) => void;
   /** Aborted when the process is to end. Jobs that have not ended go on in the next one. */
   readonly draining: AbortSignal;
@@ -43,7 +43,7 @@ const mostRemembered = 50;
 /** How often a waiting job looks whether there is quota again, in ms. */
 const lookEveryMs = 5_000;
 
-/** How long is waited, in ms, where nobody can say when there will be quota again. */
+/** How long is waited, in ms, where no one can say when there will be quota again. */
 const unknownMs = 60_000;
 
 /** There are too many jobs under way. */
@@ -148,9 +148,9 @@ export class Warmer {
 
   /** Tries every image that has not ended, once. */
   async #pass(job: WarmJob, signal: AbortSignal): Promise<void> {
-    // What one image has been told, the others of its upstream need not ask again.
+    // What one image was answered, the others of its upstream need not ask again.
     const refusals = new Map<string, Error>();
-    let full: NoRoomError | undefined;
+    let full: NoSpaceError | undefined;
     const warm = async (item: WarmItem): Promise<void> => {
       if (signal.aborted) return;
       item.state = "running";
@@ -169,7 +169,7 @@ export class Warmer {
         // Cancelled, or to be begun anew by the next process.
         if (signal.aborted) return;
         const setback = this.#setback(error);
-        if (error instanceof NoRoomError) full = error;
+        if (error instanceof NoSpaceError) full = error;
         else if (setback.state === "waiting" && error instanceof Error)
           refusals.set(repository.upstream, error);
         this.#settle(item, setback);
@@ -208,7 +208,7 @@ export class Warmer {
       try {
         await this.#options.pause(lookEveryMs, signal);
       } catch {
-        break; // Nobody waits any more.
+        break; // No one waits any more.
       }
     }
     job.goOnAt = undefined;

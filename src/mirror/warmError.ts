@@ -10,11 +10,11 @@ export class WarmError extends Error {
 }
 
 /** To go on, images that pulls have used would have to be evicted. */
-export class NoRoomError extends WarmError {
-  override readonly name = "NoRoomError";
+export class NoSpaceError extends WarmError {
+  override readonly name = "NoSpaceError";
 
   constructor() {
-    super("the store is at its high-water mark, and nothing is evicted for what nobody has asked for yet");
+    super("the store is at its high-water mark, and nothing is evicted for what no one has asked for yet");
   }
 }
 
@@ -35,7 +35,7 @@ export interface Setback {
   readonly state: "waiting" | "failed";
   /** One sentence for people. */
   readonly error: string;
-  /** When asking again makes sense, in ms since the epoch; undefined when nobody knows. */
+  /** When asking again makes sense, in ms since the epoch; undefined when no one knows. */
   readonly retryAt?: number;
 }
 

@@ -8,14 +8,14 @@ import { isDigest, type Reference, type Repository } from "../oci/reference.ts";
 import type { Catalog } from "../store/catalog.ts";
 import type { Fill } from "../store/fill/fill.ts";
 import type { Fills } from "../store/fill/fills.ts";
-import type { Room } from "../store/evict/room.ts";
+import type { DiskSpace } from "../store/evict/space.ts";
 import { unlessAborted } from "../async/singleFlight.ts";
 import { operator, patienceMs, type PullRequest } from "./context.ts";
 import { PromotedError } from "./upstreamRequests.ts";
 import type { ManifestResult } from "./manifestPull.ts";
 import type { Mirror } from "./mirror.ts";
 import { Semaphore } from "../async/semaphore.ts";
-import { NoRoomError, UncheckedError, WarmError } from "./warmError.ts";
+import { NoSpaceError, UncheckedError, WarmError } from "./warmError.ts";
 
 /** What is to be fetched ahead. */
 export interface WantedImage {
@@ -48,8 +48,8 @@ export interface ImageWarmerOptions {
   readonly mirror: Pick<Mirror, "manifest" | "blob">;
   readonly catalog: Pick<Catalog, "blob" | "blobAnywhere" | "manifest">;
   readonly fills: Pick<Fills, "get">;
-  readonly room: Pick<Room, "headroom">;
-  /** Told of bytes that came in. */
+  readonly space: Pick<DiskSpace, "headroom">;
+  /** Called with the number of bytes that came in. */
   readonly fetched: (upstream: string, bytes: number) => void;
 }
 
@@ -59,7 +59,7 @@ const blobsAtOnce = 3;
 /** After a download has ended its blob is held, unless the disk did not take it or it was evicted at once. */
 const mostTries = 3;
 
-/** Indexes within indexes: nobody nests deeper. */
+/** Indexes within indexes: no real one nests deeper. */
 const deepest = 4;
 
 export class ImageWarmer {
@@ -73,7 +73,7 @@ export class ImageWarmer {
 
   /**
    * Settles when all that is wanted is held.
-   * @throws RegistryError, FillError, NoRoomError, UncheckedError, WarmError, or the reason of the signal.
+   * @throws RegistryError, FillError, NoSpaceError, UncheckedError, WarmError, or the reason of the signal.
    */
   async warm(wanted: WantedImage, track: WarmProgress, run: WarmRun): Promise<void> {
     const images: Manifest[] = [];
@@ -107,7 +107,7 @@ export class ImageWarmer {
 
   /** A manifest's bytes. What an upstream's answer says of its quota is heard before a pull is spent. */
   async #content(repository: Repository, reference: Reference, run: WarmRun, isRoot: boolean) {
-    const { mirror, catalog, room } = this.#options;
+    const { mirror, catalog, space } = this.#options;
     run.signal.throwIfAborted();
     let digest = isDigest(reference) ? reference : undefined;
     const isAsked = isRoot || run.refusal !== undefined;
@@ -120,7 +120,7 @@ export class ImageWarmer {
       digest = known.manifest.digest;
     }
     if (run.refusal) throw run.refusal;
-    if ((await room.headroom()) <= this.#planned) throw new NoRoomError();
+    if ((await space.headroom()) <= this.#planned) throw new NoSpaceError();
     const found: ManifestResult = await unlessOvertaken(() =>
       mirror.manifest(repository, digest ?? reference, this.#request(run, false)),
     );
@@ -138,13 +138,13 @@ export class ImageWarmer {
     track: WarmProgress,
     run: WarmRun,
   ): Promise<void> {
-    const { catalog, room } = this.#options;
+    const { catalog, space } = this.#options;
     const needed = new Map<Digest, number>();
     for (const { digest, size } of blobs) {
       if ((await catalog.blobAnywhere(digest)) === undefined) needed.set(digest, size);
     }
     const sum = needed.values().reduce((bytes, size) => bytes + size, 0);
-    if (sum > 0 && sum + this.#planned > (await room.headroom())) throw new NoRoomError();
+    if (sum > 0 && sum + this.#planned > (await space.headroom())) throw new NoSpaceError();
     track.total += sum;
     this.#planned += sum;
     const turns = new Semaphore(blobsAtOnce);
@@ -173,7 +173,7 @@ export class ImageWarmer {
     if (failed) throw failed.reason;
   }
 
-  /** Holds one blob. `begun` is called when room is promised for it. */
+  /** Holds one blob. `begun` is called when space is promised for it. */
   async #blob(
     repository: Repository,
     digest: Digest,

@@ -2,7 +2,7 @@
 import { parseDigest, type Digest } from "./digest.ts";
 import { RegistryError } from "./error.ts";
 import { parseTag, type Reference, type Repository, type Tag } from "./reference.ts";
-import { repositoryAt, upstreamWithin, type Routing } from "./routing.ts";
+import { repositoryAt, upstreamWithin, type Routing } from "./target.ts";
 
 /** A repository with a tag, a digest, both, or neither; then the caller chooses a default. */
 export interface Image extends Repository {

@@ -1,7 +1,6 @@
 /** The OCI image layout (image-spec image-layout.md): paths of its parts, and the images that its index names. */
-import type { Descriptor } from "./descriptor.ts";
+import { type Descriptor, ociIndex } from "./descriptor.ts";
 import { algorithmOf, hexOf, parseDigest, type Digest } from "./digest.ts";
-import { ociIndex } from "./descriptor.ts";
 import { ManifestError, readManifest } from "./manifest.ts";
 
 /** Marks a folder or archive as a layout. */

@@ -90,9 +90,9 @@ function priorityOf({ kind, purpose }: QuotaRequest): number {
 }
 
 /** What takes `request` out of the queue before its turn. */
-function endOf({ kind, purpose: { overtaken } }: QuotaRequest, signal: AbortSignal | undefined) {
-  if (kind === "token" || !overtaken) return signal;
-  return signal ? AbortSignal.any([signal, overtaken]) : overtaken;
+function endOf({ kind, purpose: { promoted } }: QuotaRequest, signal: AbortSignal | undefined) {
+  if (kind === "token" || !promoted) return signal;
+  return signal ? AbortSignal.any([signal, promoted]) : promoted;
 }
 
 /** A bucket that keeps to its limit over restarts. */

@@ -13,7 +13,7 @@ export interface Purpose {
   /** The pull, or the part of it, that requests and waiting are steps of, while it is traced. */
   readonly trace?: TraceStep;
   /** Aborted when a client waits for what was to be fetched ahead: the request leaves the queue with this signal's reason. */
-  readonly overtaken?: AbortSignal;
+  readonly promoted?: AbortSignal;
 }
 
 export type RequestKind = "ping" | "token" | "manifest-get" | "manifest-head" | "blob" | "tags" | "referrers";

@@ -1,5 +1,5 @@
 /** The errors of requests that may not be sent: one sentence each, since kubelet shows it in ImagePullBackOff. */
-import { duration, timestamp } from "../async/timeText.ts";
+import { duration, timestamp } from "../async/text.ts";
 import { QuotaError, type QuotaErrorKind } from "./quota.ts";
 import type { Allowance } from "./slidingWindow.ts";
 

@@ -3,7 +3,7 @@ import type { Clock } from "../async/clock.ts";
 import { LedgerClock, keepMs, type CarriedAnswer } from "./slidingWindow.ts";
 import type { CarriedRow } from "./windowRows.ts";
 import type { Ledger, SpentRow, SavedBucket } from "./ledger.ts";
-import type { SavedPauses } from "./pauses.ts";
+import type { SavedPauses } from "./balance.ts";
 
 export interface Restored {
   readonly clock: LedgerClock;

@@ -1,5 +1,5 @@
 /** A bucket as the status API shows it. */
-import { timestamp } from "../async/timeText.ts";
+import { timestamp } from "../async/text.ts";
 import type { LedgerClock, WindowView } from "./slidingWindow.ts";
 import { burnPerHour, emptyAt, fullAt } from "./forecast.ts";
 import type { LearntFrom } from "./ledger.ts";

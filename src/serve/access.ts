@@ -14,7 +14,6 @@ import { parseRepositoryGlob } from "../oci/pattern.ts";
 import { openFreeBucket, type QuotaBucket } from "../quota/bucket.ts";
 import type { Visibilities } from "../store/state.ts";
 import type { Log } from "../telemetry/log.ts";
-import { anonymous } from "../upstream/auth/credential.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import { isVisible } from "../upstream/visibilityProbe.ts";
 
@@ -81,7 +80,7 @@ function visibilityOf(
   { registry, bucket }: OpenUpstream,
   free: QuotaBucket,
 ): Omit<UpstreamVisibility, "hasSecrets"> {
-  const anonymousRegistry = registry.as(anonymous, free);
+  const anonymousRegistry = registry.as(undefined, free);
   return {
     upstream: anonymousRegistry,
     async isPublic(repository, wanted, asked) {

@@ -1,7 +1,7 @@
 /** Opens eviction: what is evicted when there is too much, and what never is. */
 import type { Clock } from "../async/clock.ts";
 import type { Config } from "../config/load.ts";
-import type { Routing } from "../oci/routing.ts";
+import type { Routing } from "../oci/target.ts";
 import { Eviction } from "../store/evict/eviction.ts";
 import { Pins } from "../store/evict/pins.ts";
 import type { Store } from "../store/open.ts";

@@ -93,7 +93,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
     fills,
     catalog,
     reconciler,
-    intake: new Intake({ blobs, fills, health, room: eviction.room }),
+    intake: new Intake({ blobs, fills, health, space: eviction.space }),
     health,
     used: (repository, digest) => eviction.uses.note(repository, digest),
     freshness: {
@@ -115,7 +115,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
     mirror,
     catalog,
     fills,
-    room: eviction.room,
+    space: eviction.space,
     routing,
     buckets,
     pins: eviction.pins,

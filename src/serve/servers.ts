@@ -8,11 +8,11 @@ import { StreamLimit, type ConnectionLimit, type ConnectionLimits } from "../htt
 import { listen, type Listener, type Tls } from "../http/listen.ts";
 import { statusPage } from "../http/page/page.ts";
 import { registryListener } from "../http/registry.ts";
-import { inTurns, requestSums } from "../http/requestSums.ts";
+import { inTurns, requestSums } from "../http/requestRecord.ts";
 import { handlerOf, statusListener } from "../http/status.ts";
 import type { Mirror } from "../mirror/mirror.ts";
 import type { Warmer } from "../mirror/warm.ts";
-import type { Routing } from "../oci/routing.ts";
+import type { Routing } from "../oci/target.ts";
 import type { QuotaBucket } from "../quota/bucket.ts";
 import type { Ledger } from "../quota/ledger.ts";
 import type { Eviction } from "../store/evict/eviction.ts";

@@ -1,13 +1,12 @@
 /** Opens the configured upstreams, each with its credential, its bucket and its alternates. */
 import type { Clock } from "../async/clock.ts";
 import type { Config } from "../config/load.ts";
-import type { MirrorUpstream } from "../mirror/alternates.ts";
+import type { MirrorUpstream } from "../mirror/context.ts";
 import { openBucket, type QuotaBucket } from "../quota/bucket.ts";
 import type { Ledger } from "../quota/ledger.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { openCredential } from "../upstream/auth/credentials.ts";
-import { anonymous } from "../upstream/auth/credential.ts";
 import { Registry } from "../upstream/registry.ts";
 import type { QuotaEvent } from "../quota/events.ts";
 import { stateMeanings, type RehearsalMode, type Snapshot, type BucketState } from "../quota/snapshot.ts";
@@ -29,11 +28,11 @@ export async function openUpstreams(
   const connected = new Map<string, OpenUpstream>();
   for (const [name, settings] of Object.entries(config.upstreams)) {
     const { url, tokenRealms, allowPrivateAddresses, ca, timeouts, quota } = settings;
-    const credential = await openCredential(settings.credential, url, clock);
+    const credential = settings.credential && (await openCredential(settings.credential, url, clock));
     const { limit, window: windowMs } = quota;
     const bucket = await openBucket({
       upstream: name,
-      ...(credential !== anonymous && { account: credential.account }),
+      ...(credential && { account: credential.account }),
       ...(limit !== undefined && windowMs !== undefined && { quota: { limit, windowMs } }),
       ...(quota.minInterval !== undefined && { minIntervalMs: quota.minInterval }),
       reserve: quota.reserve,

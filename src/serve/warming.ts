@@ -11,7 +11,7 @@ import type { WarmJobState, WarmOrder } from "../mirror/warmJob.ts";
 import { parseImage, referenceOf } from "../oci/image.ts";
 import { parsePattern, type Pattern } from "../oci/pattern.ts";
 import { formatImage } from "../oci/reference.ts";
-import type { Routing } from "../oci/routing.ts";
+import type { Routing } from "../oci/target.ts";
 import type { QuotaBucket } from "../quota/bucket.ts";
 import type { Pins } from "../store/evict/pins.ts";
 import type { WarmJobTable } from "../store/state.ts";

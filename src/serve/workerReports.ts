@@ -1,7 +1,7 @@
 /** Reports of a worker to its owner: what happened in it, collected and sent a few times a second. */
 import type { Clock } from "../async/clock.ts";
 import type { ConnectionLimit } from "../http/limits.ts";
-import { Subtotals, type EndedRequests, type RequestSums } from "../http/requestSums.ts";
+import { Subtotals, type EndedRequests, type RequestSums } from "../http/requestRecord.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatImage, type Repository } from "../oci/reference.ts";
 import type { Audit, AuditedPull } from "../telemetry/audit.ts";

@@ -7,7 +7,7 @@ export interface Ingest {
   /** Bytes that are here before the first write: what an earlier process had fetched of a large blob. */
   readonly kept: number;
   /** Hashes the bytes that were kept. Called once, before the first write. */
-  recall(): Promise<void>;
+  rehash(): Promise<void>;
   /** Set when what was read cannot be read again. */
   readonly isReadOnce?: true;
   /** Appends `chunk`, all of it, whose memory is the caller's again then. */

@@ -74,7 +74,7 @@ export interface Catalog {
   keepListing(repository: Repository, subject: string, listing: Listing): Promise<void>;
   /** Bytes that lie under blobs/ have a row again, a manifest `as` what it is. By that alone no repository may have them. */
   adopt(digest: Digest, size: number, as?: ManifestNature): Promise<void>;
-  /** The bytes are gone: nobody holds this digest any more. */
+  /** The bytes are gone: no one holds this digest any more. */
   forget(digest: Digest): Promise<void>;
 }
 

@@ -27,7 +27,7 @@ export class FillError extends Error {
   }
 }
 
-/** The store has no room for more, or does not work. */
+/** The store has no space for more, or does not work. */
 export type Trouble = "full" | "failing";
 
 /**

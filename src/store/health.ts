@@ -7,7 +7,7 @@ export interface HealthOptions {
   readonly root: string;
   /** Bytes that blobs leave free. */
   readonly minFree: number;
-  /** Told when a trouble begins, turns into the other, or is over. */
+  /** Called when a trouble begins, turns into the other, or is over. */
   readonly changed: (trouble: Trouble | undefined) => void;
   readonly files: Files;
 }
@@ -57,7 +57,7 @@ export class Health {
     }
   }
 
-  /** Looks whether there is room, and after a trouble, whether a file can be written again. */
+  /** Looks whether there is space, and after a trouble, whether a file can be written again. */
   async check(): Promise<void> {
     try {
       if ((await this.#free()) < 0) return this.#set("full");
@@ -79,7 +79,7 @@ export class Health {
     await this.#files.remove(path).catch(() => {});
     const file = await this.#files.create(path);
     try {
-      // As much as a block, which a file system may not have when it still has room for a name.
+      // As much as a block, which a file system may not have when it still has space for a name.
       const { bytesWritten } = await file.write(Buffer.alloc(4096), 0, 4096, 0);
       if (bytesWritten < 4096) throw Object.assign(new Error("a short write"), { code: "ENOSPC" });
       await file.sync();

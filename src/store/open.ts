@@ -9,7 +9,7 @@ import { disk, type Files } from "./disk/files.ts";
 import { findLeftovers } from "./disk/leftovers.ts";
 import { withMemoryCache } from "./disk/memoryCache.ts";
 import { SqliteCatalog } from "./sqlite/catalog.ts";
-import type { SqliteFile } from "./sqlite/file.ts";
+import type { SqliteFile } from "./sqlite/database.ts";
 import { lookAtFiles, repairFiles, type DatabaseFlaw } from "./sqlite/checkedFiles.ts";
 import { openCatalogBeside, openFiles, type FileEvents } from "./sqlite/files.ts";
 import { SqliteInventory } from "./sqlite/inventory.ts";

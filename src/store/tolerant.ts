@@ -7,7 +7,7 @@ import type { Visibilities, Visibility } from "./state.ts";
 
 type Noted = Pick<Health, "note">;
 
-/** What `asked` gives; undefined when the store does not answer, which its health is told. */
+/** What `asked` gives; undefined when the store does not answer, which its health notes. */
 async function known<T>(health: Noted, asked: Promise<T>): Promise<T | undefined> {
   try {
     return await asked;

@@ -1,4 +1,4 @@
-/** What happens to the store, told to operators: one log line and one metric each. */
+/** What happens to the store, for operators: one log line and one metric each. */
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 

@@ -16,7 +16,9 @@ import {
   unknownManifest,
   type FetchedManifest,
   type ManifestHead,
-} from "./replies.ts";
+  Exchange,
+  type UpstreamRequest,
+} from "./exchange.ts";
 import {
   watchCertificates,
   blobConnections,
@@ -27,7 +29,6 @@ import {
 } from "./net/httpClient.ts";
 import { type Credential, Lockout } from "./auth/credential.ts";
 import { UpstreamError } from "./error.ts";
-import { Exchange, type UpstreamRequest } from "./exchange.ts";
 import { Gate, type Observation, Health } from "./gate.ts";
 import { pages, tagsIn, type Page } from "./pages.ts";
 import { ConnectionPool } from "./net/connectionPool.ts";
@@ -77,7 +78,8 @@ export interface RegistryOptions {
   readonly url: string;
   /** The only origins that may see the credential, besides the registry itself when it asks for Basic. */
   readonly tokenRealms: readonly string[];
-  readonly credential: Credential;
+  /** The account that all requests use; without one they are anonymous. */
+  readonly credential: Credential | undefined;
   /** Needed for http, and for any address that is not public. */
   readonly allowPrivateAddresses: boolean;
   /** Certificates (PEM) that are trusted besides the system's. */
@@ -125,7 +127,7 @@ export class Registry implements Upstream {
     const userAgent = `hubcap/${packageJson.version}`;
     const timeouts = { ...defaultTimeouts, ...options.timeouts };
     const gate = new Gate({ name, bucket, health: this.health, observe, clock });
-    const lockout = new Lockout(name, credential.account, clock);
+    const lockout = new Lockout(name, credential?.account ?? "anonymous", clock);
     const onCertificate =
       options.onCertificate && watchCertificates([this.#base.origin, ...tokenRealms], options.onCertificate);
     const { tokenMs, connectionMs } = timeouts;
@@ -248,7 +250,7 @@ export class Registry implements Upstream {
   }
 
   /** The same registry as another account sees it, over the same connections, which end with this one. */
-  as(credential: Credential, bucket: Bucket): Registry {
+  as(credential: Credential | undefined, bucket: Bucket): Registry {
     return new Registry({ ...this.#options, credential, bucket }, this.#shared);
   }
 

@@ -16,13 +16,12 @@ import { digestOf, type Digest } from "../../src/oci/digest.ts";
 import { parseTag, type Repository, type RepositoryName, type Tag } from "../../src/oci/reference.ts";
 import { SqliteCatalog } from "../../src/store/sqlite/catalog.ts";
 import { Checkpointer } from "../../src/store/sqlite/checkpoint.ts";
-import { openDatabase } from "../../src/store/sqlite/database.ts";
+import { openDatabase, SqliteFile } from "../../src/store/sqlite/database.ts";
 import { SqliteMetadataExpiry } from "../../src/store/sqlite/metadataExpiry.ts";
 import { SqliteInventory } from "../../src/store/sqlite/inventory.ts";
 import { graceMs, Eviction } from "../../src/store/evict/eviction.ts";
 import { Pins } from "../../src/store/evict/pins.ts";
 import { SqlitePins } from "../../src/store/sqlite/state.ts";
-import { SqliteFile } from "../../src/store/sqlite/file.ts";
 import { catalogSchema } from "../../src/store/sqlite/schema.ts";
 import { stateSchema } from "../../src/store/sqlite/stateSchema.ts";
 
@@ -140,7 +139,7 @@ async function timeEviction() {
   delay.reset();
   delay.enable();
   const start = performance.now();
-  await eviction.room.trim();
+  await eviction.space.trim();
   const evictionMs = performance.now() - start;
   delay.disable();
   await checkpointer.close();

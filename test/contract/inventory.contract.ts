@@ -3,11 +3,10 @@ import { expect, it } from "vitest";
 import { ociIndex, ociManifest } from "../../src/oci/descriptor.ts";
 import { digestOf, type Digest } from "../../src/oci/digest.ts";
 import { parseRepositoryName, parseTag, type Repository, type Tag } from "../../src/oci/reference.ts";
-import type { Catalog } from "../../src/store/catalog.ts";
-import type { BlobRow, HeldImage, Inventory, Orphan } from "../../src/store/catalog.ts";
+import type { Catalog, BlobRow, HeldImage, Inventory, Orphan } from "../../src/store/catalog.ts";
 
 /** The two views of one store. */
-export interface Shelves {
+export interface StoreParts {
   readonly catalog: Catalog;
   readonly inventory: Inventory;
 }
@@ -60,14 +59,14 @@ async function discardAll(inventory: Inventory, digests: readonly Digest[]): Pro
   return found;
 }
 
-async function dropAll({ inventory }: Shelves, place: Repository, what: Digest): Promise<void> {
+async function dropAll({ inventory }: StoreParts, place: Repository, what: Digest): Promise<void> {
   while (!(await inventory.drop(place, what)));
 }
 
 /** Runs the contract; `make` gives an empty store each time, whose clock is `now`. */
-export function inventoryContract(make: (now: () => number) => Promise<Shelves>): void {
+export function inventoryContract(make: (now: () => number) => Promise<StoreParts>): void {
   let now = 0;
-  const open = (): Promise<Shelves> => {
+  const open = (): Promise<StoreParts> => {
     now = 1000;
     return make(() => now);
   };
@@ -165,13 +164,13 @@ export function inventoryContract(make: (now: () => number) => Promise<Shelves>)
   });
 
   it("keeps a blob that any held manifest of any repository still names (R15)", async () => {
-    const shelves = await open();
-    const { catalog, inventory } = shelves;
+    const store = await open();
+    const { catalog, inventory } = store;
     await catalog.holdManifest(here, manifest, [layer, other]);
     await catalog.holdManifest(there, sibling, [layer]);
     await catalog.holdBlob(here, layer, 100);
     await catalog.holdBlob(here, other, 50);
-    await dropAll(shelves, here, manifest.digest);
+    await dropAll(store, here, manifest.digest);
     const orphans = await allOrphans(inventory, 0, Infinity);
     expect(orphans.map((blob) => blob.digest)).toEqual([manifest.digest, other].toSorted());
     const discarded = await discardAll(inventory, [layer, other, manifest.digest]);
@@ -182,18 +181,18 @@ export function inventoryContract(make: (now: () => number) => Promise<Shelves>)
     expect(await catalog.manifest(here, manifest.digest)).toBeUndefined();
     expect(await catalog.blob(here, other)).toBeUndefined();
     expect(await catalog.blobAnywhere(layer)).toBe(100);
-    await dropAll(shelves, there, sibling.digest);
+    await dropAll(store, there, sibling.digest);
     expect(await discardAll(inventory, [sibling.digest, layer])).toHaveLength(2);
     expect(await inventory.totals()).toEqual({ bytes: 0, blobs: 0, manifests: 0 });
   });
 
   it("keeps a manifest that another repository holds", async () => {
-    const shelves = await open();
-    const { catalog, inventory } = shelves;
+    const store = await open();
+    const { catalog, inventory } = store;
     await catalog.holdManifest(here, manifest, [layer]);
     await catalog.holdManifest(there, manifest, [layer]);
     expect(new Set(await inventory.holders(manifest.digest))).toEqual(new Set([here, there]));
-    await dropAll(shelves, here, manifest.digest);
+    await dropAll(store, here, manifest.digest);
     expect(await catalog.manifest(here, manifest.digest)).toBeUndefined();
     expect(await catalog.manifest(there, manifest.digest)).toEqual(manifest);
     expect(await inventory.holders(manifest.digest)).toEqual([there]);
@@ -201,26 +200,26 @@ export function inventoryContract(make: (now: () => number) => Promise<Shelves>)
   });
 
   it("drops the tags of an image with it, and only in its repository", async () => {
-    const shelves = await open();
-    const { catalog } = shelves;
+    const store = await open();
+    const { catalog } = store;
     await catalog.holdManifest(here, manifest, []);
     await catalog.holdManifest(there, manifest, []);
     await catalog.resolve(here, tag, manifest, 1);
     await catalog.resolve(there, tag, manifest, 1);
-    await dropAll(shelves, here, manifest.digest);
+    await dropAll(store, here, manifest.digest);
     expect(await catalog.tag(here, tag)).toBeUndefined();
     expect((await catalog.tag(there, tag))?.held).toEqual(manifest);
   });
 
   it("drops a manifest of thousands of layers in steps, and forgets none of them", async () => {
-    const shelves = await open();
-    const { catalog, inventory } = shelves;
+    const store = await open();
+    const { catalog, inventory } = store;
     const layers = Array.from({ length: 1000 }, (_, number) => digest(`layer ${number}`));
     await catalog.holdManifest(here, manifest, layers);
     for (const one of layers) await catalog.holdBlob(here, one, 1);
     expect(await inventory.drop(here, manifest.digest)).toBe(false);
     expect(await catalog.manifest(here, manifest.digest)).toEqual(manifest);
-    await dropAll(shelves, here, manifest.digest);
+    await dropAll(store, here, manifest.digest);
     expect(await discardAll(inventory, [manifest.digest, ...layers])).toHaveLength(1001);
   });
 

@@ -2,11 +2,10 @@ import { describe, expect, it } from "vitest";
 import { ociIndex, ociManifest } from "../../src/oci/descriptor.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { SqliteCatalog } from "../../src/store/sqlite/catalog.ts";
-import { openDatabase } from "../../src/store/sqlite/database.ts";
+import { openDatabase, SqliteFile } from "../../src/store/sqlite/database.ts";
 import { SqliteInventory } from "../../src/store/sqlite/inventory.ts";
 import { testStore } from "../support/testStore.ts";
 import { inventoryContract } from "./inventory.contract.ts";
-import { SqliteFile } from "../../src/store/sqlite/file.ts";
 import { catalogSchema } from "../../src/store/sqlite/schema.ts";
 
 describe("what openStore gives", () => {

@@ -2,8 +2,7 @@
 import { expect, it } from "vitest";
 import { ociManifest } from "../../src/oci/descriptor.ts";
 import { digestOf } from "../../src/oci/digest.ts";
-import type { Catalog } from "../../src/store/catalog.ts";
-import type { Survey } from "../../src/store/catalog.ts";
+import type { Catalog, Survey } from "../../src/store/catalog.ts";
 
 const digests = ["a", "b", "c"].map((text) => digestOf(Buffer.from(text))).toSorted();
 const [first = never(), second = never(), third = never()] = digests;

@@ -1,6 +1,6 @@
 /** The demo's course: every degradation step, from a cold start until all pulls are back. */
 import { stateMeanings } from "../../src/quota/snapshot.ts";
-import { bytesText } from "../../src/telemetry/bytes.ts";
+import { bytesText } from "../../src/async/text.ts";
 import type { Hub } from "../support/hub.ts";
 import { Setup, startDemoHubcap, type Numbers } from "./cluster.ts";
 

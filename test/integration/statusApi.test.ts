@@ -133,8 +133,8 @@ test("a check of an answer that is not as described fails", () => {
 });
 
 test("quota tells what the upstream said, and who it says it counts", async () => {
-  await push("told");
-  await pull("told");
+  await push("pushed");
+  await pull("pushed");
   const { body } = await call("/api/v1/quota");
   expect(body).toMatchObject({
     upstreams: [

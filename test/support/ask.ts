@@ -31,15 +31,15 @@ export interface Reply {
 }
 
 /** What a registry says went wrong. */
-export interface Told {
+export interface ErrorEntry {
   readonly code: string | undefined;
   readonly message: string;
 }
 
 /** The first error that an answer tells, as the distribution specification has it; without a code when it tells none. */
-export function errorOf({ status, body }: Reply): Told {
+export function errorOf({ status, body }: Reply): ErrorEntry {
   const read = status < 400 || body.length === 0 ? "{}" : body.toString();
-  const { errors: [first] = [] } = JSON.parse(read) as { errors?: Told[] };
+  const { errors: [first] = [] } = JSON.parse(read) as { errors?: ErrorEntry[] };
   return first ?? { code: undefined, message: "" };
 }
 

@@ -1,9 +1,8 @@
 /** {@link Blobs} in memory, for tests that need no disk. It keeps the same contract. */
 import { digestOf, algorithmOf, type Digest } from "../../src/oci/digest.ts";
-import type { Blobs } from "../../src/store/blobs.ts";
+import type { Blobs, Ingest } from "../../src/store/blobs.ts";
 import type { Content } from "../../src/store/fill/content.ts";
 import { IntegrityError } from "../../src/store/error.ts";
-import type { Ingest } from "../../src/store/blobs.ts";
 
 export class FakeBlobs implements Blobs {
   readonly #held = new Map<Digest, Buffer>();
@@ -29,7 +28,7 @@ export class FakeBlobs implements Blobs {
     let written = Buffer.alloc(0);
     return {
       kept: 0,
-      recall: async () => {},
+      rehash: async () => {},
       write: async (chunk) => {
         written = Buffer.concat([written, chunk]);
       },

@@ -1,6 +1,6 @@
 /** A store without its blobs, in memory. */
 import { SqliteCatalog } from "../../src/store/sqlite/catalog.ts";
-import { SqliteFile } from "../../src/store/sqlite/file.ts";
+import { SqliteFile } from "../../src/store/sqlite/database.ts";
 import { SqliteInventory } from "../../src/store/sqlite/inventory.ts";
 import { SqliteMetadataExpiry } from "../../src/store/sqlite/metadataExpiry.ts";
 import { catalogSchema } from "../../src/store/sqlite/schema.ts";

@@ -1,7 +1,12 @@
 /** A client's request, and a pull of one repository, as the mirror is given them. */
 import { systemClock, type Clock } from "../../src/async/clock.ts";
-import type { MirrorUpstream } from "../../src/mirror/alternates.ts";
-import { anonymousClient, patienceMs, type PullContext, type PullRequest } from "../../src/mirror/context.ts";
+import {
+  type MirrorUpstream,
+  anonymousClient,
+  patienceMs,
+  type PullContext,
+  type PullRequest,
+} from "../../src/mirror/context.ts";
 import type { Repository } from "../../src/oci/reference.ts";
 import type { Upstream } from "../../src/upstream/registry.ts";
 

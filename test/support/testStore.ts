@@ -81,7 +81,7 @@ export function testMirror({ store, upstream, capacity, now }: TestMirrorOptions
     fills,
     catalog,
     reconciler,
-    intake: new Intake({ blobs, fills, health, room: eviction.room }),
+    intake: new Intake({ blobs, fills, health, space: eviction.space }),
     health,
     used: (repository, digest) => eviction.uses.note(repository, digest),
     freshness: { tagTtlMs: 0, staleIfErrorMs: 0, lowTtlFactor: 1 },

@@ -1,6 +1,5 @@
 /** What a failed connection means, as a finding: DNS, the port, the certificate, or time. */
-import { PrivateAddressError } from "../../upstream/error.ts";
-import { codeOf, isAboutCertificate } from "../../upstream/error.ts";
+import { PrivateAddressError, codeOf, isAboutCertificate } from "../../upstream/error.ts";
 import { Finding, type VerdictCode } from "./verdicts.ts";
 
 const known: Readonly<Record<string, readonly [VerdictCode, string]>> = {

@@ -3,11 +3,11 @@ import { getCACertificates } from "node:tls";
 import type { Config } from "../../config/load.ts";
 import type { Platform } from "../../oci/descriptor.ts";
 import { formatPlatform } from "../../oci/platform.ts";
-import { Clock } from "./clock.ts";
+import { ServerTime } from "./serverTime.ts";
 import { readImage, type Wanted } from "./image.ts";
 import { Journal, type Step } from "./journal.ts";
 import { checkMirrorPath, type MirrorReport } from "./mirrorPath.ts";
-import { checkDirectPath, type StraightReport } from "./directPath.ts";
+import { checkDirectPath, type DirectReport } from "./directPath.ts";
 import { Finding, isHarmless, sentenceOf, type VerdictCode } from "./verdicts.ts";
 
 export interface DiagnoseOptions {
@@ -23,7 +23,7 @@ export interface DiagnoseOptions {
   readonly config: Pick<Config, "upstreams">;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly now: () => number;
-  /** Told of each step when it is done. */
+  /** Called with each step when it is done. */
   readonly tell: (step: Step) => void;
 }
 
@@ -45,7 +45,7 @@ const patienceMs = 30_000;
 export async function diagnose(options: DiagnoseOptions): Promise<Diagnosis> {
   const { image, platform, mirror, status, token, config, env, timeoutMs } = options;
   const journal = new Journal(options.tell);
-  const clock = new Clock(options.now);
+  const clock = new ServerTime(options.now);
   const end = (finding: Finding, spent = 0, name = image): Diagnosis => ({
     image: name,
     platform: formatPlatform(platform),
@@ -89,7 +89,7 @@ function judge(
   { name }: Wanted,
   platform: Platform,
   through: MirrorReport | undefined,
-  straight: StraightReport,
+  straight: DirectReport,
   mirror: URL | undefined,
 ): Finding {
   const { finding } = through ?? straight;

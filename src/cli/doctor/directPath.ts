@@ -1,4 +1,4 @@
-/** The way straight to the registry, with Hubcap's own upstream room and credential. Nothing on it costs a pull. */
+/** The way straight to the registry, with Hubcap's own upstream module and credential. Nothing on it costs a pull. */
 import { systemClock } from "../../async/clock.ts";
 import type { Config } from "../../config/load.ts";
 import type { Descriptor, Platform } from "../../oci/descriptor.ts";
@@ -10,9 +10,9 @@ import { UpstreamError } from "../../upstream/error.ts";
 import { knownRegistry } from "../../upstream/presets.ts";
 import { Registry } from "../../upstream/registry.ts";
 import { defaultTimeouts, type Timeouts } from "../../upstream/net/httpClient.ts";
-import { beginningOf } from "./beginning.ts";
-import type { Clock } from "./clock.ts";
-import { failureOf, untold, type Straight } from "./failure.ts";
+import { firstBytes } from "./mirrorClient.ts";
+import type { ServerTime } from "./serverTime.ts";
+import { failureOf, unnamedManifest, type DirectRequest } from "./failure.ts";
 import type { Wanted } from "./image.ts";
 import { inspect, touch, type Source } from "./inspect.ts";
 import { msSince, type Journal } from "./journal.ts";
@@ -21,9 +21,9 @@ import { reach } from "./reach.ts";
 import { Finding } from "./verdicts.ts";
 import { WatchingBucket } from "./watchingBucket.ts";
 
-export interface StraightWayOptions {
+export interface DirectPathOptions {
   readonly journal: Journal;
-  readonly clock: Clock;
+  readonly clock: ServerTime;
   readonly wanted: Wanted;
   readonly platform: Platform;
   /** As the upstream is configured; undefined when it is not. */
@@ -36,7 +36,7 @@ export interface StraightWayOptions {
 }
 
 /** What was found on the way. */
-export interface StraightReport {
+export interface DirectReport {
   readonly finding: Finding | undefined;
   /** What was not looked at, because that would cost a pull. */
   readonly unread: boolean;
@@ -44,8 +44,8 @@ export interface StraightReport {
 }
 
 /** Walks the way to its end or to what is in it. */
-export async function checkDirectPath(options: StraightWayOptions): Promise<StraightReport> {
-  const way = new StraightWay(options);
+export async function checkDirectPath(options: DirectPathOptions): Promise<DirectReport> {
+  const way = new DirectPath(options);
   let finding: Finding | undefined;
   try {
     await way.walk();
@@ -61,8 +61,8 @@ export async function checkDirectPath(options: StraightWayOptions): Promise<Stra
 const purpose = { reason: "pull", client: "doctor", userAgent: "hubcap-doctor" } as const;
 const asked = { purpose };
 
-class StraightWay {
-  readonly #options: StraightWayOptions;
+class DirectPath {
+  readonly #options: DirectPathOptions;
   readonly #url: URL;
   readonly #bucket: WatchingBucket;
   #registry: Registry | undefined;
@@ -70,7 +70,7 @@ class StraightWay {
   unread = false;
   left: string | undefined;
 
-  constructor(options: StraightWayOptions) {
+  constructor(options: DirectPathOptions) {
     this.#options = options;
     this.#bucket = new WatchingBucket(({ headers }) => options.clock.learn(headers["date"]));
     const { upstream } = options.wanted.repository;
@@ -131,12 +131,13 @@ class StraightWay {
     const { wanted, settings } = this.#options;
     const { upstream } = wanted.repository;
     try {
-      this.#credential = await openCredential(settings?.credential, this.#url.href, systemClock);
+      const options = settings?.credential;
+      this.#credential = options && (await openCredential(options, this.#url.href, systemClock));
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       throw new Finding("credential-refused", why, { cause: error });
     }
-    // Nobody has said of an upstream that is not configured where it may be, and nothing secret is sent to it.
+    // No one has said of an upstream that is not configured where it may be, and nothing secret is sent to it.
     const { tokenRealms, allowPrivateAddresses, ca } = settings ?? {
       tokenRealms: knownRegistry(upstream)?.tokenRealms ?? [this.#url.origin],
       allowPrivateAddresses: true,
@@ -187,7 +188,7 @@ class StraightWay {
     const spent = msSince(started);
     if (failure !== undefined || resolved?.digest === undefined) {
       const straight = this.#about(registry);
-      const finding = failure === undefined ? untold(straight) : await failureOf(failure, straight);
+      const finding = failure === undefined ? unnamedManifest(straight) : await failureOf(failure, straight);
       journal.note({ way: "straight", name: "manifest", state: "failed", ms: spent, text: finding.message });
       throw finding;
     }
@@ -211,7 +212,7 @@ class StraightWay {
     return this.left;
   }
 
-  #about(registry: Registry): Straight {
+  #about(registry: Registry): DirectRequest {
     const { wanted } = this.#options;
     return {
       wanted,
@@ -239,7 +240,7 @@ class StraightWay {
       blob: async (digest: Digest, limit: number) => {
         try {
           const stream = await registry.getBlob(repository, digest, 0, asked);
-          const bytes = await beginningOf(stream.body, limit);
+          const bytes = await firstBytes(stream.body, limit);
           stream.cancel();
           return bytes;
         } catch (error) {

@@ -6,7 +6,7 @@ import { parseOrigin, readText } from "../typed.ts";
 import { diagnose, type Diagnosis } from "./diagnose.ts";
 import type { Step } from "./journal.ts";
 
-/** The command's options as they were typed. */
+/** The command's options as they were given. */
 export interface DoctorOptions {
   readonly mirror?: string | undefined;
   readonly platform?: string | undefined;

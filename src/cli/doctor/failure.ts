@@ -1,14 +1,15 @@
-/** What it means that a registry, asked straight, does not give what was asked for. */
+/** What it means that a registry, asked direct, does not give what was asked for. */
 import { UpstreamError } from "../../upstream/error.ts";
 import type { Registry } from "../../upstream/registry.ts";
-import { absenceOf } from "./absence.ts";
 import type { Wanted } from "./image.ts";
 import { troubleOf } from "./connectionTrouble.ts";
 import { Finding } from "./verdicts.ts";
 import type { WatchingBucket } from "./watchingBucket.ts";
+import { nearest } from "../../config/suggest.ts";
+import { isDigest, parseTag, type Reference } from "../../oci/reference.ts";
 
 /** Who was asked, by whom and for what. */
-export interface Straight {
+export interface DirectRequest {
   readonly wanted: Wanted;
   /** The registry's host and port, for messages. */
   readonly host: string;
@@ -21,7 +22,7 @@ export interface Straight {
 }
 
 /** The finding for a 200 that is about no manifest. */
-export function untold({ bucket, host }: Straight): Finding {
+export function unnamedManifest({ bucket, host }: DirectRequest): Finding {
   const seen = bucket.first("manifest-head");
   if (String(seen?.headers["content-type"]).startsWith("text/html")) {
     const cause = `a web page comes in place of ${host}'s answer, so something between here and there answers for it`;
@@ -35,22 +36,22 @@ export function untold({ bucket, host }: Straight): Finding {
   );
 }
 
-/** The finding for what the upstream room threw. @throws all else */
-export async function failureOf(error: unknown, straight: Straight): Promise<Finding> {
+/** The finding for what the upstream module threw. @throws all else */
+export async function failureOf(error: unknown, direct: DirectRequest): Promise<Finding> {
   if (!(error instanceof UpstreamError)) throw error;
-  const { repository, reference, name } = straight.wanted;
-  const trouble = troubleOf(error, straight.host);
+  const { repository, reference, name } = direct.wanted;
+  const trouble = troubleOf(error, direct.host);
   if (trouble) return new Finding(trouble.code, error.message, { cause: error });
   const { message } = error;
   switch (error.kind) {
     case "absent":
       try {
-        return absenceOf(name, reference, await straight.tags());
+        return absenceOf(name, reference, await direct.tags());
       } catch {
         return new Finding("name-unknown", `${repository.upstream} has no repository ${repository.name}`);
       }
     case "denied": {
-      const isLogin = isLoginRefused(straight) || error.reason === "credential-refused";
+      const isLogin = isLoginRefused(direct) || error.reason === "credential-refused";
       return new Finding(isLogin ? "credential-refused" : "no-access", message);
     }
     case "limited":
@@ -63,10 +64,22 @@ export async function failureOf(error: unknown, straight: Straight): Promise<Fin
 }
 
 /** Whether it is the account itself that is refused: by the token service, or where Basic is asked for. */
-function isLoginRefused({ account, bucket }: Straight): boolean {
+function isLoginRefused({ account, bucket }: DirectRequest): boolean {
   if (account === "anonymous") return false;
   const token = bucket.first("token");
   if (token) return token.status !== 200;
   const answer = bucket.first("manifest-head");
   return answer?.status === 401 && /^basic\b/i.test(String(answer.headers["www-authenticate"]));
+}
+
+/** The finding for a manifest that is not there, though its repository has `tags`. */
+export function absenceOf(name: string, reference: Reference, tags: readonly string[]): Finding {
+  if (isDigest(reference))
+    return new Finding("tag-unknown", `there is no ${name}`, { remedy: "correct the digest" });
+  const meant = nearest(
+    reference,
+    tags.filter((tag) => parseTag(tag) !== undefined),
+  );
+  const remedy = meant === undefined ? "correct the tag" : `correct the tag, perhaps to ${meant}`;
+  return new Finding("tag-unknown", `there is no ${name}`, { remedy });
 }

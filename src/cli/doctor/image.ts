@@ -2,7 +2,7 @@
 import { RegistryError } from "../../oci/error.ts";
 import { parseImage, referenceOf } from "../../oci/image.ts";
 import { formatImage, type Reference, type Repository } from "../../oci/reference.ts";
-import { canonicalHost } from "../../oci/routing.ts";
+import { canonicalHost } from "../../oci/target.ts";
 import { Finding } from "./verdicts.ts";
 
 /** What is pulled. */

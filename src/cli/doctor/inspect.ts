@@ -1,6 +1,6 @@
 /** What is behind a manifest: the platform that the node needs, and a first byte of a layer. The same steps on both ways. */
 import { maxManifestBytes, type Descriptor, type Platform } from "../../oci/descriptor.ts";
-import { readImageConfig } from "../../mirror/imageConfig.ts";
+import { readImageConfig } from "../../mirror/imageChecks.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { readManifest, type Manifest } from "../../oci/manifest.ts";
 import { formatPlatform, isPlatform } from "../../oci/platform.ts";

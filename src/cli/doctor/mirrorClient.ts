@@ -1,7 +1,6 @@
 /** The mirror, asked as a container runtime asks it. */
 import { Agent, ProxyAgent, type Dispatcher } from "undici";
 import { maxManifestBytes } from "../../oci/descriptor.ts";
-import { beginningOf } from "./beginning.ts";
 
 export interface MirrorClientOptions {
   readonly url: URL;
@@ -55,7 +54,7 @@ export class MirrorClient {
       headersTimeout: timeoutMs,
       bodyTimeout: timeoutMs,
     });
-    const body = await beginningOf(answer.body as AsyncIterable<Buffer>, limit);
+    const body = await firstBytes(answer.body as AsyncIterable<Buffer>, limit);
     return { status: answer.statusCode, headers: answer.headers, body };
   }
 
@@ -79,4 +78,16 @@ interface ErrorBody {
   readonly code?: string;
   readonly message?: string;
   readonly detail?: { readonly reason?: string } | null;
+}
+
+/** The first `limit` bytes; the rest is not read. */
+export async function firstBytes(body: AsyncIterable<Uint8Array>, limit: number): Promise<Buffer> {
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  for await (const piece of body) {
+    pieces.push(piece);
+    length += piece.length;
+    if (length >= limit) break;
+  }
+  return Buffer.concat(pieces).subarray(0, limit);
 }

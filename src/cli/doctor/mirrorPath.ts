@@ -2,8 +2,8 @@
 import { manifestTypes, type Descriptor, type Platform } from "../../oci/descriptor.ts";
 import type { Reference } from "../../oci/reference.ts";
 import { parseDigest } from "../../oci/digest.ts";
-import { absenceOf } from "./absence.ts";
-import type { Clock } from "./clock.ts";
+import { absenceOf } from "./failure.ts";
+import type { ServerTime } from "./serverTime.ts";
 import type { Wanted } from "./image.ts";
 import { inspect, type Source } from "./inspect.ts";
 import { Doubt, Omission, type Journal } from "./journal.ts";
@@ -16,7 +16,7 @@ import { Finding } from "./verdicts.ts";
 
 export interface MirrorWayOptions {
   readonly journal: Journal;
-  readonly clock: Clock;
+  readonly clock: ServerTime;
   readonly wanted: Wanted;
   readonly platform: Platform;
   readonly mirror: URL;
@@ -153,14 +153,14 @@ class MirrorWay {
     const answer = await this.#ask("HEAD", path, accept);
     const isHubcap = answer.headers["oci-namespace"] !== undefined || answer.status === 401;
     if (answer.status === 200 && isHubcap) return answer;
-    const told = answer.status === 200 ? answer : await this.#ask("GET", path, accept);
-    const refusal = refusalOf(told, this.#asked(wanted.name));
-    // A source host that is not served has no namespace that could be told.
+    const repeated = answer.status === 200 ? answer : await this.#ask("GET", path, accept);
+    const refusal = refusalOf(repeated, this.#asked(wanted.name));
+    // A source host that is not served has no namespace that could be repeated.
     if (refusal.code === "host-not-served") throw refusal;
-    if (told.status === 200 || !isHubcap) {
+    if (repeated.status === 200 || !isHubcap) {
       throw new Finding("mirror-not-hubcap", `${mirror.host} is a registry, but not Hubcap`);
     }
-    throw readError(told).code === "MANIFEST_UNKNOWN" ? await this.#absence() : refusal;
+    throw readError(repeated).code === "MANIFEST_UNKNOWN" ? await this.#absence() : refusal;
   }
 
   /** Whether it is the tag that is not there, or the repository: lists of tags cost no pull. */

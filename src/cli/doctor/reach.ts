@@ -2,14 +2,14 @@
 import { lookup } from "node:dns/promises";
 import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import type { Clock } from "./clock.ts";
+import type { ServerTime } from "./serverTime.ts";
 import { Doubt, type Journal, type Way } from "./journal.ts";
 import { troubleOf } from "./connectionTrouble.ts";
 import { Finding } from "./verdicts.ts";
 
 export interface ReachOptions {
   readonly journal: Journal;
-  readonly clock: Clock;
+  readonly clock: ServerTime;
   readonly way: Way;
   readonly url: URL;
   /** Certificates (PEM) that are trusted. */

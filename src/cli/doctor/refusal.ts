@@ -1,6 +1,6 @@
 /** What a mirror's refusal means: by the reason that Hubcap gives for programs, else by status and OCI code. Its sentence is only quoted. */
 import type { ErrorReason } from "../../oci/error.ts";
-import { duration } from "../../async/timeText.ts";
+import { duration } from "../../async/text.ts";
 import { readError, type MirrorAnswer } from "./mirrorClient.ts";
 import { Finding, type VerdictCode } from "./verdicts.ts";
 
@@ -39,7 +39,7 @@ const byCode: Readonly<Record<string, VerdictCode>> = {
   UNAVAILABLE: "upstream-down",
 };
 
-/** The finding for an answer that is not what was asked for. Absences are left to the caller, who can look further. */
+/** The finding for an answer that is not what was asked for. Where it is not there, the caller looks further. */
 export function refusalOf(answer: MirrorAnswer, asked: Asked): Finding {
   const { status, headers } = answer;
   const { code, message, reason } = readError(answer);

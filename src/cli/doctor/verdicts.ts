@@ -3,7 +3,7 @@
 /** What to do, as the end of a sentence. A cause may know better. */
 export const verdicts = {
   ok: "there is nothing to do",
-  "mirror-disk": "give the mirror's volume room, or lower storage.capacity; until then nothing new is kept",
+  "mirror-disk": "give the mirror's volume space, or lower storage.capacity; until then nothing new is kept",
   "name-invalid": "write it as HOST/NAME:TAG, in lower case",
   "name-unknown": "correct the image's name",
   "tag-unknown": "correct the tag",

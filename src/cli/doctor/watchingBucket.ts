@@ -1,4 +1,4 @@
-/** A bucket that lets everything pass and writes down what was answered: what Hubcap's own upstream room does, made visible. */
+/** A bucket that lets everything pass and writes down what was answered: what Hubcap's own upstream module does, made visible. */
 import { readRateLimit, readTokenLimit, type Headers } from "../../quota/limits.ts";
 import { msSince } from "./journal.ts";
 import type { QuotaAnswer, Bucket, QuotaRequest, Permit, RequestKind } from "../../quota/quota.ts";
@@ -17,7 +17,7 @@ export class WatchingBucket implements Bucket {
   readonly #tell: (seen: Seen) => void;
   #claimed: { readonly limit: number; readonly windowMs: number } | undefined;
 
-  /** `tell` is told of each answer. */
+  /** `onAnswer` is called with each answer. */
   constructor(tell: (seen: Seen) => void) {
     this.#tell = tell;
   }

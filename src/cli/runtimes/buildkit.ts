@@ -1,6 +1,7 @@
 /** BuildKit: `buildkitd.toml` (its docs/buildkitd.toml.md). */
-import { cannotNameNode, cannotShowToken } from "./limits.ts";
 import {
+  cannotNameNode,
+  cannotShowToken,
   authorityAt,
   authorityFile,
   quoted,

@@ -51,7 +51,7 @@ export function authorityAt(folder: string, path: string, { ca }: ClientSettings
   return ca === undefined ? [] : [signed(folder, path, [ca.trimEnd()])];
 }
 
-/** Where a file belongs, as people are told. */
+/** Where a file belongs, for messages. */
 export function placeOf(folder: Runtime["folder"], path: string): string {
   return folder === undefined ? path : `${folder}/${path}`;
 }
@@ -59,7 +59,7 @@ export function placeOf(folder: Runtime["folder"], path: string): string {
 /** Docker Engine's file takes no comments, but labels, which `docker info` shows. */
 export const dockerLabel = "hubcap=client-config";
 
-/** Whether a file was written by us, told by its first line. */
+/** Whether a file was written by us, by its first line. */
 export function isOurs(text: string): boolean {
   const [first = ""] = text.split("\n");
   return (first.startsWith("# ") && first.endsWith(`, ${signature}`)) || first.includes(`"${dockerLabel}"`);
@@ -68,4 +68,17 @@ export function isOurs(text: string): boolean {
 /** A string as TOML and YAML write it. What comes here has no control characters. */
 export function quoted(text: string): string {
   return JSON.stringify(text);
+}
+
+/** Why the node's name cannot be sent, as the end of a sentence that begins with the client's name. */
+export function cannotNameNode({ node }: ClientSettings): string | undefined {
+  if (node === undefined) return undefined;
+  return "sends mirrors no header, so --node has no meaning: its pulls are counted by address";
+}
+
+/** The same for a token, with what to do `instead`. */
+export function cannotShowToken({ token }: ClientSettings, instead: string): string | undefined {
+  return token === undefined
+    ? undefined
+    : `takes no token from its files, so --token-file has no meaning: ${instead}`;
 }

@@ -1,6 +1,12 @@
 /** Docker Engine: `registry-mirrors` of `daemon.json`, which serve Docker Hub's images only. */
-import { cannotNameNode, cannotShowToken } from "./limits.ts";
-import { authorityAt, authorityFile, dockerLabel, type Runtime } from "./clientSettings.ts";
+import {
+  cannotNameNode,
+  cannotShowToken,
+  authorityAt,
+  authorityFile,
+  dockerLabel,
+  type Runtime,
+} from "./clientSettings.ts";
 
 const folder = "/etc/docker";
 
@@ -25,6 +31,6 @@ export const docker: Runtime = {
   },
   advice: () => [
     "Docker Engine mirrors docker.io only; images of other registries are pulled from there",
-    "Docker Engine takes it up when it is told to: systemctl reload docker",
+    "Docker Engine takes it up with: systemctl reload docker",
   ],
 };

@@ -1,6 +1,6 @@
 /** k3s and RKE2: `registries.yaml`, of which they make containerd's files themselves. */
-import { cannotNameNode } from "./limits.ts";
 import {
+  cannotNameNode,
   authorityAt,
   authorityFile,
   quoted,

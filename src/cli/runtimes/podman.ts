@@ -1,6 +1,7 @@
 /** podman, skopeo and buildah, and CRI-O with the same library: a drop-in for `registries.conf` (containers-registries.conf(5)). */
-import { cannotNameNode, cannotShowToken } from "./limits.ts";
 import {
+  cannotNameNode,
+  cannotShowToken,
   authorityAt,
   authorityFile,
   quoted,
@@ -30,7 +31,7 @@ export const podman: Runtime = {
 
 export const crio: Runtime = {
   ...podman,
-  advice: () => ["CRI-O takes it up when it is told to: systemctl reload crio"],
+  advice: () => ["CRI-O takes it up with: systemctl reload crio"],
 };
 
 // These clients send no `ns`: which registry is meant must stand in the path.

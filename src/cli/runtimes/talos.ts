@@ -1,6 +1,5 @@
 /** Talos: a patch of the machine configuration, which is applied by `talosctl` and not by a file on the node. */
-import { cannotNameNode } from "./limits.ts";
-import { quoted, signed, type Runtime, type ClientSettings } from "./clientSettings.ts";
+import { cannotNameNode, quoted, signed, type Runtime, type ClientSettings } from "./clientSettings.ts";
 
 const path = "hubcap-talos.yaml";
 

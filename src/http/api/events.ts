@@ -12,7 +12,7 @@ import { redacted } from "../redact.ts";
 import { mayKnowOf, type ViewerOptions } from "./authorization.ts";
 import { upstreamQuota } from "./quota.ts";
 
-/** How many events a client may be behind. There may be more at once: slow clients are told how many they missed. */
+/** How many events a client may be behind. There may be more at once: slow clients get the number that they missed. */
 const mostBehind = 256;
 
 const at = z.iso.datetime().describe("When.");

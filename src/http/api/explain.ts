@@ -4,7 +4,7 @@ import type { Mirror } from "../../mirror/mirror.ts";
 import { RegistryError } from "../../oci/error.ts";
 import { parseImage } from "../../oci/image.ts";
 import { formatImage } from "../../oci/reference.ts";
-import type { Routing } from "../../oci/routing.ts";
+import type { Routing } from "../../oci/target.ts";
 import { viewerOf, type ViewerOptions } from "./authorization.ts";
 import { failure } from "./failure.ts";
 

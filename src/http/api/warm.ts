@@ -6,8 +6,8 @@ import type { Platform } from "../../oci/descriptor.ts";
 import { RegistryError } from "../../oci/error.ts";
 import { parseImage, referenceOf } from "../../oci/image.ts";
 import { formatPlatform, parsePlatform, platformExpected } from "../../oci/platform.ts";
-import type { Routing } from "../../oci/routing.ts";
-import { timestamp } from "../../async/timeText.ts";
+import type { Routing } from "../../oci/target.ts";
+import { timestamp } from "../../async/text.ts";
 import { repositoryIn, redacted } from "../redact.ts";
 import {
   changesOff,

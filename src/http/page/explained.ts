@@ -6,7 +6,7 @@ import { anonymousClient } from "../../mirror/context.ts";
 import { RegistryError } from "../../oci/error.ts";
 import { parseImage } from "../../oci/image.ts";
 import { formatImage } from "../../oci/reference.ts";
-import type { Routing } from "../../oci/routing.ts";
+import type { Routing } from "../../oci/target.ts";
 import { counted, type Markup } from "./markup.ts";
 
 export interface ExplainerOptions {

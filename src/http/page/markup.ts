@@ -3,7 +3,7 @@
  * Not as JSX: Node strips types from the sources it runs but does not turn JSX into calls, and there is no build step.
  */
 import { html } from "hono/html";
-import { duration } from "../../async/timeText.ts";
+import { duration } from "../../async/text.ts";
 
 /** HTML in which everything is escaped. */
 export type Markup = ReturnType<typeof html>;

@@ -1,7 +1,7 @@
 /** The first part of the page: how many pulls each upstream with a limit has left, until when, and how many were refused. */
 import { html } from "hono/html";
 import { stateMeanings, type Snapshot } from "../../quota/snapshot.ts";
-import { bytesText } from "../../telemetry/bytes.ts";
+import { bytesText } from "../../async/text.ts";
 import { burnDown } from "./burnDown.ts";
 import { forecast, refusals } from "./forecast.ts";
 import { gauge } from "./gauge.ts";

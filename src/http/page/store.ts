@@ -1,7 +1,7 @@
 /** What is held on disk, and what is coming in. */
 import { html } from "hono/html";
 import { formatRepository } from "../../oci/reference.ts";
-import { bytesText } from "../../telemetry/bytes.ts";
+import { bytesText } from "../../async/text.ts";
 import { about, counted, nothing, section, type Markup } from "./markup.ts";
 import type { ShownFill, View } from "./view.ts";
 

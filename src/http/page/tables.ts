@@ -1,7 +1,7 @@
 /** The parts of the page that are tables: what was spent, what failed, and the upstreams. */
 import { html } from "hono/html";
 import type { SpendRow } from "../../quota/ledger.ts";
-import { bytesText } from "../../telemetry/bytes.ts";
+import { bytesText } from "../../async/text.ts";
 import { about, counted, moment, nothing, number, section, type Markup } from "./markup.ts";
 import { badge } from "./quotas.ts";
 import { lookBackMs } from "./spending.ts";

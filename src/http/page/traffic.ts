@@ -1,6 +1,6 @@
 /** The outcomes of requests over time, and what that saved. */
 import { html } from "hono/html";
-import { bytesText } from "../../telemetry/bytes.ts";
+import { bytesText } from "../../async/text.ts";
 import { sliceMs, type HistoryOutcome, type History } from "../../telemetry/history.ts";
 import { moment, nothing, number, plot, section, type Markup } from "./markup.ts";
 import type { View } from "./view.ts";

@@ -3,7 +3,7 @@ import type { Clock } from "../../async/clock.ts";
 import { anonymousClient } from "../../mirror/context.ts";
 import type { Mirror } from "../../mirror/mirror.ts";
 import type { Repository } from "../../oci/reference.ts";
-import type { Routing } from "../../oci/routing.ts";
+import type { Routing } from "../../oci/target.ts";
 import type { QuotaBucket } from "../../quota/bucket.ts";
 import type { Ledger } from "../../quota/ledger.ts";
 import type { Snapshot } from "../../quota/snapshot.ts";

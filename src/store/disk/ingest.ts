@@ -36,7 +36,7 @@ export class DiskIngest implements Ingest {
     return this.#target.file.fd;
   }
 
-  async recall(): Promise<void> {
+  async rehash(): Promise<void> {
     const kept = pooledPieces((buffer, length, at) => this.read(buffer, length, at), 0, this.kept);
     for await (const piece of kept) this.#hash.update(piece);
   }

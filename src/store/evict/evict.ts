@@ -6,7 +6,7 @@ import type { Blobs } from "../blobs.ts";
 import type { HeldImage, Inventory } from "../catalog.ts";
 import type { Candidates, EvictionReason } from "./candidates.ts";
 import { EvictionPlan, type EvictionStep } from "./plan.ts";
-import type { CapacityMarks } from "./room.ts";
+import type { CapacityMarks } from "./space.ts";
 
 /** What was evicted, or in a dry run would be: an image and the bytes that this freed, or orphans. */
 export type Evicted = Pick<EvictionStep, "reason" | "tags" | "bytes"> & {

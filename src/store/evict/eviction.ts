@@ -1,4 +1,4 @@
-/** Keeps the cache within its capacity: use counts, room for fills, eviction, old metadata. Works in the background until closed. */
+/** Keeps the cache within its capacity: use counts, space for fills, eviction, old metadata. Works in the background until closed. */
 import type { Clock } from "../../async/clock.ts";
 import type { Pattern } from "../../oci/pattern.ts";
 import type { Blobs } from "../blobs.ts";
@@ -12,7 +12,7 @@ import {
 import { Candidates, type EvictionReason, type ShownImage } from "./candidates.ts";
 import { Evictor, type Evicted } from "./evict.ts";
 import type { Pins } from "./pins.ts";
-import { Room, type CapacityMarks } from "./room.ts";
+import { DiskSpace, type CapacityMarks } from "./space.ts";
 import type { RetentionRule } from "./retention.ts";
 import { LastUses } from "./uses.ts";
 
@@ -44,7 +44,7 @@ const tidyEveryMs = 10 * 60_000;
 
 export class Eviction {
   readonly uses: LastUses;
-  readonly room: Room;
+  readonly space: DiskSpace;
   readonly pins: Pins;
   readonly inventory: Inventory;
   readonly #marks: CapacityMarks;
@@ -93,13 +93,13 @@ export class Eviction {
       rest,
       freed: (reason, bytes) => {
         evicted(reason, bytes);
-        this.room.freed().catch(failed);
+        this.space.freed().catch(failed);
       },
       now,
       graceMs,
       signal,
     });
-    this.room = new Room({
+    this.space = new DiskSpace({
       marks,
       leftovers,
       held: async () => (await this.totals()).bytes,
@@ -128,7 +128,7 @@ export class Eviction {
   start(): void {
     this.#every(flushEveryMs, async () => {
       await this.uses.flush();
-      await this.room.trim();
+      await this.space.trim();
     });
     // By itself: the database's log must be checkpointed even when nothing else can be written.
     this.#every(flushEveryMs, () => this.#rest());

@@ -169,7 +169,7 @@ export class Fill {
   async #receive(first: FillSource): Promise<void> {
     try {
       this.#show(this.#written);
-      await this.#ingest.recall().catch(onDisk);
+      await this.#ingest.rehash().catch(onDisk);
       let source: FillSource | undefined = first;
       for (let fruitless = 0; ;) {
         const before = this.#written;
@@ -221,7 +221,7 @@ export class Fill {
     }
   }
 
-  /** Copies `chunk` to what waits for the disk, and waits while there is no room for it. */
+  /** Copies `chunk` to what waits for the disk, and waits while there is no space for it. */
   async #gather(chunk: Uint8Array, source: FillSource): Promise<void> {
     for (let done = 0; ;) {
       done += this.#tail.append(chunk.subarray(done), this.#written);

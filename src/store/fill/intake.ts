@@ -1,20 +1,19 @@
 /** Whether a blob can be stored, and if so, where. */
 import type { Digest } from "../../oci/digest.ts";
-import type { Blobs } from "../blobs.ts";
+import type { Blobs, Ingest } from "../blobs.ts";
 import type { PassthroughReason } from "./passthrough.ts";
 import type { Fills } from "./fills.ts";
 import type { Health } from "../health.ts";
-import type { Ingest } from "../blobs.ts";
-import type { RoomReservation, Room } from "../evict/room.ts";
+import type { SpaceReservation, DiskSpace } from "../evict/space.ts";
 
 export interface IntakeOptions {
   readonly blobs: Blobs;
   readonly fills: Fills;
-  readonly room: Pick<Room, "reserve">;
+  readonly space: Pick<DiskSpace, "reserve">;
   readonly health: Pick<Health, "note" | "refusal">;
 }
 
-/** Room for one blob. */
+/** Space for one blob. */
 export interface Space {
   readonly ingest: Ingest;
   /** The blob is held, and counted as such, or its fill has failed. */
@@ -33,16 +32,16 @@ export class Intake {
     return this.#options.blobs.kept(digest);
   }
 
-  /** Room for a blob, or why there is none. For one of unknown size nothing is reserved. */
+  /** Space for a blob, or why there is none. For one of unknown size nothing is reserved. */
   async open(digest: Digest, size: number | undefined): Promise<Space | PassthroughReason> {
-    const { blobs, fills, room, health } = this.#options;
+    const { blobs, fills, space, health } = this.#options;
     const kept = this.kept(digest);
     const refusal = await health.refusal(fills.outstanding + (size ?? kept) - kept);
     if (refusal) return refusal;
-    let reservation: RoomReservation | undefined;
+    let reservation: SpaceReservation | undefined;
     try {
       if (size !== undefined) {
-        reservation = await room.reserve(size, kept);
+        reservation = await space.reserve(size, kept);
         if (!reservation) return "capacity";
       }
       return { ingest: await blobs.ingest(digest), release: () => reservation?.release() };

@@ -93,7 +93,7 @@ class Pipe implements Ingest {
     this.#hash = hashFor(digest);
   }
 
-  async recall(): Promise<void> {}
+  async rehash(): Promise<void> {}
 
   async write(chunk: Uint8Array): Promise<void> {
     while (this.#written - this.#taken > ahead && !this.#abandoned) await this.#moved.promise;

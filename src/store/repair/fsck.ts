@@ -3,9 +3,8 @@ import { opendir, rename, rm } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
 import { hexOf, parseDigest, type Digest } from "../../oci/digest.ts";
 import type { Blobs } from "../blobs.ts";
-import type { Catalog } from "../catalog.ts";
+import type { Catalog, Survey } from "../catalog.ts";
 import type { Reconciler } from "./reconcile.ts";
-import type { Survey } from "../catalog.ts";
 
 /**
  * - `corrupt`: a blob is not what its name says, or cannot be read

@@ -9,15 +9,15 @@ import type { Catalog, ManifestNature } from "../catalog.ts";
 /** What is wrong with a blob: its bytes, how many there are, or that the disk does not give them back. */
 export type Flaw = "bytes" | "size" | "unreadable";
 
-/** Told the length of every chunk that is read; the next one is read when what it gives has settled. */
+/** Called with the length of every chunk that is read; the next one is read when the promise has settled. */
 export type Pace = (bytes: number) => Promise<void> | void;
 
 export interface ReconcilerOptions {
   readonly blobs: Blobs;
   readonly catalog: Catalog;
   /** Is this error the disk's fault? Then a blob that could not be taken out of service stays where it is for now. */
-  readonly forgives?: (error: unknown) => boolean;
-  /** Told of every blob that was taken out of service. */
+  readonly isStoreTrouble?: (error: unknown) => boolean;
+  /** Called with every blob that was taken out of service. */
   readonly condemned?: (digest: Digest, flaw: Flaw) => void;
 }
 
@@ -73,7 +73,7 @@ export class Reconciler {
     return finish(hash, algorithmOf(digest)) === digest ? undefined : "bytes";
   }
 
-  /** Gives bytes their name and their row while nobody takes either of them away; what `work` gives. */
+  /** Gives bytes their name and their row while no one takes either of them away; what `work` gives. */
   keep<T>(digest: Digest, work: () => Promise<T>): Promise<T> {
     return this.#inTurn(digest, work);
   }
@@ -108,11 +108,11 @@ export class Reconciler {
 
   /** The next pull fetches it again. The bytes go first: a row without them is only a miss. */
   async #condemn(digest: Digest, flaw: Flaw): Promise<void> {
-    const { blobs, catalog, forgives, condemned } = this.#options;
+    const { blobs, catalog, isStoreTrouble, condemned } = this.#options;
     try {
       if (await blobs.quarantine(digest)) condemned?.(digest, flaw);
     } catch (error) {
-      if (!forgives?.(error)) throw error;
+      if (!isStoreTrouble?.(error)) throw error;
       return;
     }
     await catalog.forget(digest);

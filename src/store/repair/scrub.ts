@@ -10,9 +10,9 @@ export interface ScrubOptions {
   readonly rate: number;
   /** How often each blob is read, in ms. */
   readonly every: number;
-  /** Told how many bytes were read of each blob. */
+  /** Called with how many bytes were read of each blob. */
   readonly scrubbed: (bytes: number) => void;
-  /** Told of what kept the scrub from going on; it tries again later. */
+  /** Called with the error that kept the scrub from going on; it tries again later. */
   readonly failed: (error: unknown) => void;
   readonly clock?: Clock;
 }

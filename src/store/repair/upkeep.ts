@@ -61,10 +61,15 @@ export class Upkeep {
     this.#options = options;
     const changed = (trouble: Trouble | undefined): void => events.trouble(trouble);
     this.health = new Health({ root, minFree, changed, files: store.files });
-    const forgives = (error: unknown): boolean => this.health.note(error) !== undefined;
+    const isStoreTrouble = (error: unknown): boolean => this.health.note(error) !== undefined;
     this.catalog = new TolerantCatalog(store.catalog, this.health);
     const condemned = (digest: Digest, flaw: Flaw): void => events.condemned(digest, flaw);
-    this.reconciler = new Reconciler({ blobs: store.blobs, catalog: this.catalog, forgives, condemned });
+    this.reconciler = new Reconciler({
+      blobs: store.blobs,
+      catalog: this.catalog,
+      isStoreTrouble,
+      condemned,
+    });
     this.fills = new Fills(options.clock, (digest, work) => this.reconciler.keep(digest, work));
   }
 

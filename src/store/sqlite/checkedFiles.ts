@@ -2,8 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type Database from "better-sqlite3";
-import { checkWhole, isDamage, openBeside, type Schema } from "./database.ts";
-import { SqliteFile } from "./file.ts";
+import { checkWhole, isDamage, openBeside, type Schema, SqliteFile } from "./database.ts";
 import { catalogName, openFiles, stateName } from "./files.ts";
 import { catalogSchema } from "./schema.ts";
 import { SqliteProof } from "./state.ts";

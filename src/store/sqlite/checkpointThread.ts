@@ -9,7 +9,7 @@ parentPort?.on("message", (path: string) => {
     // Opened each time: a damaged file is set aside, and another one has its name then.
     const database = new Database(path, { fileMustExist: true, timeout: 0 });
     try {
-      // Passive: brings in what it can, and makes nobody wait.
+      // Passive: brings in what it can, and makes no one wait.
       database.pragma("wal_checkpoint(PASSIVE)");
       // A long read elsewhere may have let the log grow. What is left to bring in is little now, and who still reads is not waited for.
       const { size } = statSync(`${database.name}-wal`);

@@ -4,8 +4,15 @@ import { join } from "node:path";
 import type Database from "better-sqlite3";
 import { backUpInThread, backupOf, replaceState, type Replacement } from "./backup.ts";
 import { Checkpointer } from "./checkpoint.ts";
-import { checkWhole, isDamage, openBeside, openDatabase, setAside, type Schema } from "./database.ts";
-import { SqliteFile } from "./file.ts";
+import {
+  checkWhole,
+  isDamage,
+  openBeside,
+  openDatabase,
+  setAside,
+  type Schema,
+  SqliteFile,
+} from "./database.ts";
 import { catalogSchema } from "./schema.ts";
 import { stateSchema } from "./stateSchema.ts";
 import { markParted, takeOver } from "./takeover.ts";

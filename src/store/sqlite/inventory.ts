@@ -3,8 +3,7 @@ import type Database from "better-sqlite3";
 import type { Digest } from "../../oci/digest.ts";
 import { parseTag, type Repository, type RepositoryName, type Tag } from "../../oci/reference.ts";
 import type { BlobRow, HeldImage, Inventory, Orphan, Totals, Use } from "../catalog.ts";
-import { repositoryKey, type RepositoryKey } from "./database.ts";
-import type { Run, SqliteFile } from "./file.ts";
+import { repositoryKey, type RepositoryKey, type Run, type SqliteFile } from "./database.ts";
 import { TimeSlice, someOf, usualSliceMs } from "../../async/slices.ts";
 
 /** What of a manifest's names or parts is yet to be read. */

@@ -16,7 +16,7 @@ import {
   type SavedBucket,
 } from "../../quota/ledger.ts";
 import { hourMs, prepareLedger, type Place, type SpentHour, type Sum } from "./ledgerStatements.ts";
-import type { Run, SqliteFile } from "./file.ts";
+import type { Run, SqliteFile } from "./database.ts";
 
 /** How many entries are folded at once: less than ten milliseconds of work. */
 const foldBatch = 500;
@@ -52,8 +52,8 @@ function prepare(database: Database.Database) {
  * The file's `synchronous = NORMAL` (WAL) is enough for most: an entry is in the operating system's hands before its
  * request is sent, so killing the process loses nothing. A power cut may lose the last seconds of entries. Where the
  * upstream says what is left, they are not paid for with an fsync per pull: what was spent is missing from its
- * `remaining`, and the first answer after the start, which most often is to a HEAD and free, corrects the reckoning.
- * Where nobody but this file knows what was spent, an entry must last, and is synced.
+ * `remaining`, and the first answer after the start, which most often is to a HEAD and free, corrects the count.
+ * Where no one but this file knows what was spent, an entry must last, and is synced.
  */
 export class SqliteLedger implements Ledger {
   readonly #run: Run<ReturnType<typeof prepare>>;
@@ -93,7 +93,7 @@ export class SqliteLedger implements Ledger {
   }
 
   async state(bucket: string): Promise<SavedBucket | undefined> {
-    const row = await this.#run((sql) => sql.standing.get({ bucket }));
+    const row = await this.#run((sql) => sql.saved.get({ bucket }));
     if (!row) return undefined;
     const { limit, remaining, observedAt, source, pausedUntil, emptyUntil } = row;
     return {
@@ -107,11 +107,11 @@ export class SqliteLedger implements Ledger {
     };
   }
 
-  async keep(bucket: string, standing: SavedBucket): Promise<void> {
-    const { limit = null, remaining = null, observedAt = null, source = null } = standing;
-    const { pausedUntil = null, emptyUntil = null } = standing;
+  async keep(bucket: string, saved: SavedBucket): Promise<void> {
+    const { limit = null, remaining = null, observedAt = null, source = null } = saved;
+    const { pausedUntil = null, emptyUntil = null } = saved;
     const known = { limit, remaining, observedAt, source, pausedUntil, emptyUntil };
-    await this.#run((sql) => sql.keep.run({ ...standing, bucket, ...known }));
+    await this.#run((sql) => sql.keep.run({ ...saved, bucket, ...known }));
   }
 
   async refuse(spender: Spender): Promise<void> {
@@ -150,7 +150,7 @@ export class SqliteLedger implements Ledger {
 
   /**
    * What was spent in an hour, some entries at a time, so that nothing else waits for long. `keyOf` gives what to sum by:
-   * it is told when a row was spent, or the hour where that is all that is known.
+   * it is the time when a row was spent, or the hour where that is all that is known.
    */
   async #spentIn(
     hour: SpentHour,

@@ -44,7 +44,7 @@ export interface Place {
   readonly id: number;
 }
 
-type StoredStanding = {
+type StoredBucket = {
   [key in keyof SavedBucket]:
     | Exclude<SavedBucket[key], undefined>
     | (undefined extends SavedBucket[key] ? null : never);
@@ -85,13 +85,13 @@ export function prepareLedger(database: Database.Database) {
          SELECT max(time) AS time FROM quota_entry WHERE bucket = @bucket
          UNION ALL SELECT time FROM quota_standing WHERE bucket = @bucket)`,
     ),
-    standing: database.prepare<[{ bucket: string }], StoredStanding>(
+    saved: database.prepare<[{ bucket: string }], StoredBucket>(
       `SELECT time, at, quota AS "limit", window_ms AS windowMs, learnt_from AS learntFrom, remaining, since,
          observed_at AS observedAt, source, saved_pulls AS savedPulls, saved_bytes AS savedBytes,
          paused_until AS pausedUntil, empty_until AS emptyUntil
        FROM quota_standing WHERE bucket = @bucket`,
     ),
-    keep: database.prepare<[StoredStanding & { bucket: string }]>(
+    keep: database.prepare<[StoredBucket & { bucket: string }]>(
       `INSERT OR REPLACE INTO quota_standing VALUES (@bucket, @time, @at, @limit, @windowMs, @learntFrom, @remaining,
          @since, @observedAt, @source, @savedPulls, @savedBytes, @pausedUntil, @emptyUntil)`,
     ),

@@ -56,7 +56,7 @@ const steps: readonly string[] = [
   `,
 ];
 
-/** How the ledger's tables are told from others in the same file, and which of them says what the others mean. */
+/** Which of a file's tables are the ledger's, and which of them says what the others mean. */
 export const ledgerTables = { prefix: "quota_", version: "quota_version" } as const;
 
 /** The ledger's tables cannot be used as they are; the message says what to do. */

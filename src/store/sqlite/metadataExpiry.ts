@@ -1,7 +1,7 @@
 /** What upstreams have only said: tags that nothing can be served for, and lists. Clients cause both, so both are bounded. */
 import type Database from "better-sqlite3";
 import type { MetadataExpiry, MetadataLimits } from "../catalog.ts";
-import type { Run, SqliteFile } from "./file.ts";
+import type { Run, SqliteFile } from "./database.ts";
 
 /** How many rows one call forgets. A list may be megabytes long. */
 const tagsPerStep = 50;

@@ -83,7 +83,7 @@ const use = `
   -- Patterns of images that are never evicted, beside those of the configuration.
   CREATE TABLE pin (pattern TEXT PRIMARY KEY, pinned_at INTEGER NOT NULL) WITHOUT ROWID;
 
-  -- The sums over blob and manifest, kept by the triggers below so that nobody has to count a million rows.
+  -- The sums over blob and manifest, kept by the triggers below so that no one has to count a million rows.
   CREATE TABLE total (bytes INTEGER NOT NULL, blobs INTEGER NOT NULL, manifests INTEGER NOT NULL);
   INSERT INTO total SELECT coalesce(sum(size), 0), count(*), (SELECT count(*) FROM manifest) FROM blob;
 

@@ -12,8 +12,7 @@ import type {
   Visibility,
   WarmJobTable,
 } from "../state.ts";
-import { repositoryKey, type RepositoryKey } from "./database.ts";
-import type { Run, SqliteFile } from "./file.ts";
+import { repositoryKey, type RepositoryKey, type Run, type SqliteFile } from "./database.ts";
 
 const here = "upstream = ? AND repository = ?";
 

@@ -2,7 +2,7 @@
 import type Database from "better-sqlite3";
 import type { Digest } from "../../oci/digest.ts";
 import type { BlobRow, ScrubMark, Survey } from "../catalog.ts";
-import type { Run, SqliteFile } from "./file.ts";
+import type { Run, SqliteFile } from "./database.ts";
 
 function prepareSurvey(database: Database.Database) {
   const sql = {

@@ -4,8 +4,7 @@ import { dockerList, manifestTypes, ociIndex } from "../../oci/descriptor.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/reference.ts";
 import type { PolicyName, RefusalReason, Verdict, Verdicts } from "../catalog.ts";
-import { repositoryKey, type RepositoryKey } from "./database.ts";
-import type { Run, SqliteFile } from "./file.ts";
+import { repositoryKey, type RepositoryKey, type Run, type SqliteFile } from "./database.ts";
 
 interface VerdictRow {
   reason: RefusalReason | null;

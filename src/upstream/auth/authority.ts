@@ -1,5 +1,5 @@
 /** What a registry is shown: nothing, Basic or a token, as its challenge asks and as far as the configuration allows. */
-import { secretOf, type Credential, type Lockout, type AccountSecret } from "./credential.ts";
+import { type Credential, type Lockout, type AccountSecret } from "./credential.ts";
 import { UpstreamError } from "../error.ts";
 import type { Issuer, Need, Tokens } from "./token.ts";
 import type { Headers } from "../../quota/limits.ts";
@@ -27,7 +27,7 @@ interface AuthorityOptions {
   readonly name: string;
   readonly registry: URL;
   readonly tokenRealms: readonly string[];
-  readonly credential: Credential;
+  readonly credential: Credential | undefined;
   readonly lockout: Lockout;
   readonly tokens: Tokens;
 }
@@ -60,7 +60,7 @@ export class Authority {
       const { token, isNew } = await this.#options.tokens.get(scheme.issuer, need);
       return { kind: "bearer", header: `Bearer ${token}`, token, isNew, issuer: scheme.issuer };
     }
-    const secret = scheme?.kind === "basic" ? await this.#secret(need) : undefined;
+    const secret = scheme?.kind === "basic" ? await this.#options.tokens.secret(need) : undefined;
     return secret ? { kind: "basic", header: secret.basic(), secret } : { kind: "none" };
   }
 
@@ -98,8 +98,8 @@ export class Authority {
       if (isFinal && !hasMoved) throw this.denied(need);
     }
     if (refused.kind === "basic") {
-      credential.refused(refused.secret);
-      const rotated = await this.#secret(need);
+      credential?.refused(refused.secret);
+      const rotated = await tokens.secret(need);
       if (!rotated || rotated.equals(refused.secret)) throw this.denied(need);
     }
     const proof = await this.prove(need);
@@ -118,15 +118,9 @@ export class Authority {
   /** The error for a refusal, without the registry's reasons: many registries hide what exists behind it. */
   denied({ repository }: Pick<Need, "repository">, status = 401): UpstreamError {
     const { name, credential } = this.#options;
-    const subject =
-      credential.account === "anonymous" ? "anonymous pulls" : `account "${credential.account}"`;
+    const subject = credential ? `account "${credential.account}"` : "anonymous pulls";
     const message = `${name} denies ${subject} access to ${repository.name}, or it does not exist`;
     return new UpstreamError("denied", message, { status });
-  }
-
-  #secret(need: Need): Promise<AccountSecret | undefined> {
-    const { credential, tokens, name } = this.#options;
-    return secretOf(credential, name, tokens.poster(need));
   }
 
   #schemeIn(headers: Headers): Scheme | undefined {

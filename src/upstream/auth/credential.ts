@@ -6,42 +6,15 @@ import { unlessAborted } from "../../async/singleFlight.ts";
 /** Sends a form to the registry's own origin and returns the JSON of a 200. @throws UpstreamError */
 export type PostForm = (url: URL, form: Readonly<Record<string, string>>) => Promise<unknown>;
 
-/** An account at an upstream. */
+/** An account at an upstream; pulls without one are anonymous. */
 export interface Credential {
-  /** A name to show, which is never a secret; "anonymous" when there is no account. */
+  /** A name to show, which is never a secret. */
   readonly account: string;
   /** What to send now; undefined is nothing. @throws Error when it cannot be obtained. */
   secret(post: PostForm): Promise<AccountSecret | undefined>;
   /** The upstream refused `secret`: the next one is read or obtained anew. */
   refused(secret: AccountSecret): void;
 }
-
-/** No account. */
-export const anonymous: Credential = {
-  account: "anonymous",
-  secret: async () => undefined,
-  refused: () => undefined,
-};
-
-/** What `credential` would send now. @throws UpstreamError "denied" when it cannot be obtained, or what `post` throws. */
-export async function secretOf(
-  credential: Credential,
-  upstream: string,
-  post: PostForm,
-): Promise<AccountSecret | undefined> {
-  try {
-    return await credential.secret(post);
-  } catch (error) {
-    if (error instanceof UpstreamError) throw error;
-    const why = error instanceof Error ? error.message : String(error);
-    throw new UpstreamError("denied", `${upstream}: the credential cannot be obtained: ${why}`, {
-      cause: error,
-      reason: "credential-refused",
-    });
-  }
-}
-
-/** One account's secret as it is sent: as Basic, or as the refresh token of an identity. */
 
 /** A user name with its password or identity token. It cannot be printed: the secret leaves only in a header or a form. */
 export class AccountSecret {

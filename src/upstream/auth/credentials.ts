@@ -1,7 +1,7 @@
 /** Accounts as they are configured, made into credentials. */
 import type { Clock } from "../../async/clock.ts";
 import { AcrExchange } from "./acr.ts";
-import { anonymous, type Credential, AccountSecret } from "./credential.ts";
+import { type Credential, AccountSecret } from "./credential.ts";
 import { readDockerLogin, type DockerLogin } from "./dockerConfig.ts";
 import { EcrLogin } from "./ecr.ts";
 import { SecretFile } from "./secretFile.ts";
@@ -22,11 +22,10 @@ export type CredentialOptions =
  * @throws Error that names the file and what is wrong with it, never what it holds.
  */
 export async function openCredential(
-  options: CredentialOptions | undefined,
+  options: CredentialOptions,
   url: string,
   clock: Pick<Clock, "now">,
 ): Promise<Credential> {
-  if (options === undefined) return anonymous;
   const { host, hostname } = new URL(url);
   if ("dockerConfigFile" in options) {
     return openFile(options.dockerConfigFile, (text) => readDockerLogin(text, host));

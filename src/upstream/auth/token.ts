@@ -4,7 +4,7 @@ import type { Clock } from "../../async/clock.ts";
 import { inStep } from "../../async/step.ts";
 import type { Repository } from "../../oci/reference.ts";
 import type { Gate } from "../gate.ts";
-import { secretOf, type Credential, type PostForm, type Lockout, type AccountSecret } from "./credential.ts";
+import { type Credential, type PostForm, type Lockout, type AccountSecret } from "./credential.ts";
 import { UpstreamError } from "../error.ts";
 import { SingleFlight } from "../../async/singleFlight.ts";
 import type { HttpRequest, Reply, HttpClient } from "../net/httpClient.ts";
@@ -30,7 +30,7 @@ interface IssuedToken {
 
 interface TokensOptions {
   readonly name: string;
-  readonly credential: Credential;
+  readonly credential: Credential | undefined;
   readonly lockout: Lockout;
   readonly gate: Gate;
   readonly client: HttpClient;
@@ -90,9 +90,20 @@ export class Tokens {
     if (this.#held.get(key)?.token === refused) this.#held.delete(key);
   }
 
-  /** Sends a form for a credential that has to be exchanged first. */
-  poster(need: Need): PostForm {
-    return (url, form) => this.#send(this.#post(url, form), need);
+  /** What the credential would send now; undefined without one. @throws UpstreamError, "denied" when it cannot be obtained. */
+  async secret(need: Need): Promise<AccountSecret | undefined> {
+    const { credential, name } = this.#options;
+    const post: PostForm = (url, form) => this.#send(this.#post(url, form), need);
+    try {
+      return await credential?.secret(post);
+    } catch (error) {
+      if (error instanceof UpstreamError) throw error;
+      const why = error instanceof Error ? error.message : String(error);
+      throw new UpstreamError("denied", `${name}: the credential cannot be obtained: ${why}`, {
+        cause: error,
+        reason: "credential-refused",
+      });
+    }
   }
 
   async #fetch(issuer: Issuer, need: Need, key: string): Promise<Held> {
@@ -109,14 +120,14 @@ export class Tokens {
 
   async #login(issuer: Issuer, need: Need): Promise<unknown> {
     const { credential, lockout } = this.#options;
-    const secret = await this.#secret(need);
+    const secret = await this.secret(need);
     if (!secret) return this.#send(this.#get(issuer, need), need);
     try {
       return await lockout.tryLogin(secret, () => this.#loginWith(secret, issuer, need));
     } catch (error) {
       if (!isRefusal(error)) throw error;
-      credential.refused(secret);
-      const rotated = await this.#secret(need);
+      credential?.refused(secret);
+      const rotated = await this.secret(need);
       if (!rotated || rotated.equals(secret)) throw error;
       return lockout.tryLogin(rotated, () => this.#loginWith(rotated, issuer, need));
     }
@@ -151,11 +162,6 @@ export class Tokens {
         throw error;
       return this.#send(this.#get(issuer, need, secret), need);
     }
-  }
-
-  #secret(need: Need): Promise<AccountSecret | undefined> {
-    const { credential, name } = this.#options;
-    return secretOf(credential, name, this.poster(need));
   }
 
   /** The JSON of a 200. */
@@ -200,11 +206,11 @@ export class Tokens {
         status,
       });
     }
-    const account = this.#options.credential.account;
+    const account = this.#options.credential?.account;
     return new UpstreamError(
       "denied",
-      `the token service ${url.host} refused account "${account}" (${status})`,
-      { status, ...(account !== "anonymous" && { reason: "credential-refused" }) },
+      `the token service ${url.host} refused account "${account ?? "anonymous"}" (${status})`,
+      { status, ...(account !== undefined && { reason: "credential-refused" }) },
     );
   }
 }

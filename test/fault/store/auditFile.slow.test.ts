@@ -16,7 +16,7 @@ withSmallDisk("64k", (mount) => {
   });
   afterEach(() => disk.unmount());
 
-  it("has whole lines alone, whatever the disk took of them, and goes on when there is room", async () => {
+  it("has whole lines alone, whatever the disk took of them, and goes on when there is space", async () => {
     await writeFile(join(disk.folder, "ballast"), Buffer.alloc(40 * 1024));
     const events = {
       failed: vi.fn<() => void>(),

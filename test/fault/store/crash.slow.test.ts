@@ -12,7 +12,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { DiskBlobs } from "../../../src/store/disk/blobs.ts";
 import { SqliteCatalog } from "../../../src/store/sqlite/catalog.ts";
 import { Reconciler } from "../../../src/store/repair/reconcile.ts";
-import { openBeside } from "../../../src/store/sqlite/database.ts";
+import { openBeside, SqliteFile } from "../../../src/store/sqlite/database.ts";
 import { check, type Finding } from "../../../src/store/repair/fsck.ts";
 import { SqliteSurvey } from "../../../src/store/sqlite/survey.ts";
 import { schemaOne } from "../../support/catalogs.ts";
@@ -23,7 +23,6 @@ import { buildImage } from "../../support/images.ts";
 import { patience } from "../../support/patience.ts";
 import { pullLikeContainerd } from "../../support/pull.ts";
 import type { PullResult } from "../../support/pullSession.ts";
-import { SqliteFile } from "../../../src/store/sqlite/file.ts";
 import { catalogSchema } from "../../../src/store/sqlite/schema.ts";
 
 /** How often it is killed in all: each step once, and the rest at any moment. */
@@ -63,7 +62,7 @@ beforeAll(async () => {
       // A host of which no limits are known: docker.io's would slow this down.
       upstreams: { [source]: upstreamOf(hub) },
       defaultUpstream: source,
-      // Room for a few images: each new one drives out an old one.
+      // Space for a few images: each new one drives out an old one.
       storage: { capacity: "3MiB", minFree: "1MiB" },
       shutdown: { grace: "1s" },
     },
@@ -98,7 +97,7 @@ function pull(number: number): Promise<PullResult> {
   });
 }
 
-/** Pulls new images, one after the other: more of them than there is room for. */
+/** Pulls new images, one after the other: more of them than there is space for. */
 async function pullMoreThanFits(): Promise<PullResult[]> {
   const results: PullResult[] = [];
   for (let number = 0; number < 8; number++) results.push(await pull(await push()));
@@ -145,7 +144,7 @@ async function crash(at: string | undefined, round: number): Promise<void> {
     await hubcap.kill9();
   }
   const results = await pulls;
-  // One image may find room without that anything has to go: an earlier round may have made more than it used.
+  // One image may find space without that anything has to go: an earlier round may have made more than it used.
   if (evictingSteps.includes(at ?? "")) results.push(...(await pullMoreThanFits()));
   // Eviction may still be on its way to its step when the clients have all they want.
   const reached =

@@ -88,7 +88,7 @@ withSmallDisk("48m", (mount) => {
     disk.unmount();
   });
 
-  it("R21 without room for blobs passes them through, and stores them again when there is room", async () => {
+  it("R21 without space for blobs passes them through, and stores them again when there is space", async () => {
     const fresh = await setup.pushLayer("library/fresh", 2 * mib);
     await takeAll(6 * mib);
     await pulled(fresh);
@@ -102,7 +102,7 @@ withSmallDisk("48m", (mount) => {
     await stored(fresh);
   });
 
-  it("R21 with room, but not for this blob, passes it through and is well", async () => {
+  it("R21 with space, but not for this blob, passes it through and is well", async () => {
     const large = await setup.pushLayer("library/large", 40 * mib);
     expect(await setup.read(large).ended).toEqual(whole(large.bytes));
     expect(await bypassed("full")).toBe(1);

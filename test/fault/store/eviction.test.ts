@@ -21,7 +21,7 @@ async function pull(repository: string): Promise<void> {
 
 const held = (): Promise<number> => setup.hubcap.metric("hubcap_cache_bytes");
 
-it("makes room for what comes in; readers of what goes finish, and shared layers stay (R15, R16, R17)", async () => {
+it("makes space for what comes in; readers of what goes finish, and shared layers stay (R15, R16, R17)", async () => {
   const options = { layers: 2, sharedLayers: 1, layerBytes: 2 * mib, platforms: ["linux/amd64"] };
   const old = await setup.push("library/old", options);
   for (const name of ["library/new", "library/newer", "library/newest"]) await setup.push(name, options);

@@ -50,7 +50,7 @@ class Model {
     for (const digest of [manifest, ...going]) if (!this.#isNamed(digest)) this.lose(digest);
   }
 
-  /** Blobs whose manifest went to quarantine stay until room is made. */
+  /** Blobs whose manifest went to quarantine stay until space is made. */
   dropOrphans(): void {
     for (const digest of this.blobs.keys()) if (!this.#isNamed(digest)) this.lose(digest);
   }
@@ -198,11 +198,11 @@ const remove = (number: number): Step =>
     for (const [digest, image] of model.images) if (image.number === number) model.drop(digest);
   });
 
-/** Evicts what was unused for longest until a blob of `bytes` bytes has room. */
+/** Evicts what was unused for longest until a blob of `bytes` bytes has space. */
 const squeeze = (bytes: number): Step =>
   step(`evict for ${bytes}`, async (model, setup) => {
     setup.now += graceMs;
-    const reservation = await setup.parts.eviction.room.reserve(bytes);
+    const reservation = await setup.parts.eviction.space.reserve(bytes);
     expect(reservation).toBeDefined();
     reservation?.release();
     if (model.bytes > capacity - bytes) model.dropOrphans();

@@ -1,6 +1,5 @@
 /** An HTTP answer as a value, so that it can be spoilt before it is sent. */
-import type { Content } from "../content.ts";
-import { bytesContent } from "../content.ts";
+import { type Content, bytesContent } from "../content.ts";
 
 export type AnswerHeaders = Readonly<Record<string, string | readonly string[]>>;
 

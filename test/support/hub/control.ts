@@ -3,7 +3,7 @@ import type { FaultAction, FaultTarget } from "../faults.ts";
 import type { Hub } from "../hub.ts";
 import { buildImage, type ContentDescriptor, type ImageOptions } from "../images.ts";
 import type { Limit } from "./limit.ts";
-import type { Tally } from "./requests.ts";
+import type { Counted } from "./requests.ts";
 
 /** Image to build and where to push it. */
 export interface PushOrder {
@@ -29,11 +29,11 @@ export interface Orders {
 /** What was asked, in numbers. */
 export interface CountsReport {
   readonly requests: number;
-  readonly manifestGets: Tally;
-  readonly manifestHeads: Tally;
-  readonly charged: Tally;
-  readonly blobGets: Tally;
-  readonly cdnGets: Tally;
+  readonly manifestGets: Counted;
+  readonly manifestHeads: Counted;
+  readonly charged: Counted;
+  readonly blobGets: Counted;
+  readonly cdnGets: Counted;
   readonly cdnBytes: number;
   readonly tokenRequests: number;
   readonly pings: number;

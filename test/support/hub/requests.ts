@@ -94,7 +94,7 @@ function classify(
 }
 
 /** Numbers by some key, and their sum. */
-export interface Tally {
+export interface Counted {
   readonly total: number;
   readonly byReference: Readonly<Record<string, number>>;
   readonly byDigest: Readonly<Record<string, number>>;
@@ -113,7 +113,7 @@ function countBy(requests: readonly HubRequest[], key: keyof HubRequest): Record
   return counts;
 }
 
-function tally(requests: readonly HubRequest[]): Tally {
+function counted(requests: readonly HubRequest[]): Counted {
   return {
     total: requests.length,
     byReference: countBy(requests, "reference"),
@@ -176,43 +176,43 @@ export class HubCounts {
   }
 
   /** Manifest GETs that passed authentication, whatever was answered then. */
-  get manifestGets(): Tally {
-    return tally(this.#of("registry", "manifest", "GET"));
+  get manifestGets(): Counted {
+    return counted(this.#of("registry", "manifest", "GET"));
   }
 
-  get manifestHeads(): Tally {
-    return tally(this.#of("registry", "manifest", "HEAD"));
+  get manifestHeads(): Counted {
+    return counted(this.#of("registry", "manifest", "HEAD"));
   }
 
   /** Manifest GETs that cost a pull: what the registry's own limiter saw. */
-  get charged(): Tally {
-    return tally(this.#requests.filter((request) => request.charged));
+  get charged(): Counted {
+    return counted(this.#requests.filter((request) => request.charged));
   }
 
   /** Blob GETs at the registry, most of them redirected. */
-  get blobGets(): Tally {
-    return tally(this.#of("registry", "blob", "GET"));
+  get blobGets(): Counted {
+    return counted(this.#of("registry", "blob", "GET"));
   }
 
-  get blobHeads(): Tally {
-    return tally(this.#of("registry", "blob", "HEAD"));
+  get blobHeads(): Counted {
+    return counted(this.#of("registry", "blob", "HEAD"));
   }
 
   /** Blob GETs at the CDN; their `Range` headers are in {@link requests}. */
-  get cdnGets(): Tally {
-    return tally(this.#of("cdn", "blob", "GET"));
+  get cdnGets(): Counted {
+    return counted(this.#of("cdn", "blob", "GET"));
   }
 
   get pings(): number {
     return this.#of("registry", "ping").length;
   }
 
-  get tags(): Tally {
-    return tally(this.#of("registry", "tags"));
+  get tags(): Counted {
+    return counted(this.#of("registry", "tags"));
   }
 
-  get referrers(): Tally {
-    return tally(this.#of("registry", "referrers"));
+  get referrers(): Counted {
+    return counted(this.#of("registry", "referrers"));
   }
 
   /** Token requests, refused ones too; by their scopes as asked (joined by spaces, empty for none). */

@@ -61,19 +61,19 @@ test.each([[["serve", "--config"]], [["--config"]]])(
 );
 
 const nowhere = ["--config", "/nowhere/hubcap.yaml"];
-const nobody = ["--status", "http://127.0.0.1:9"];
+const unreachable = ["--status", "http://127.0.0.1:9"];
 
 /** A way in which each command must fail, and its exit code; a command that is not here does not compile. */
 const failures: Readonly<Record<CommandName, readonly [code: number, args: readonly string[]]>> = {
   serve: [78, nowhere],
-  quota: [1, nobody],
-  cache: [1, ["ls", ...nobody]],
+  quota: [1, unreachable],
+  cache: [1, ["ls", ...unreachable]],
   doctor: [78, ["nginx", ...nowhere]],
   "client-config": [1, ["containerd", "--mirror", "http://hubcap.example", "--write", "/dev/null"]],
   export: [78, ["nginx", "-o", "/dev/null", ...nowhere]],
   import: [78, ["/nowhere/images.tar", ...nowhere]],
   fsck: [78, nowhere],
-  warm: [1, ["nginx", ...nobody]],
+  warm: [1, ["nginx", ...unreachable]],
 };
 
 test.each(Object.entries(failures))(

@@ -1,4 +1,4 @@
-/** Progress: a bar that stays below what is said, in a terminal; and lines alone where nobody watches. */
+/** Progress: a bar that stays below what is said, in a terminal; and lines alone where no one watches. */
 import { expect, test } from "vitest";
 import { Progress } from "../../../src/cli/progress.ts";
 

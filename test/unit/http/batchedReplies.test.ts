@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { connect, type AddressInfo, type Socket } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
-import { afterReplies, endBatched } from "../../../src/http/send.ts";
+import { afterReplies, endBatched } from "../../../src/http/reply.ts";
 
 /** Connections to a server that does `answer`. */
 async function serve(

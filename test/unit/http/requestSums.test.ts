@@ -1,6 +1,6 @@
 /** Requests that are counted together: nothing of them is lost, and those that differ stay apart. */
 import { expect, it } from "vitest";
-import { inTurns, type EndedRequests } from "../../../src/http/requestSums.ts";
+import { inTurns, type EndedRequests } from "../../../src/http/requestRecord.ts";
 
 const hit = { upstream: "docker.io", kind: "manifest", outcome: "hit", seconds: [0.001], bytes: 10 } as const;
 

@@ -44,7 +44,7 @@ async function open(catalog: FakeCatalog, adopt?: (fills: Fills) => Promise<unde
       adopt: (digest) => (adopt ? adopt(fills) : custody.adopt(digest)),
       recheck: (digest, size) => custody.recheck(digest, size),
     },
-    intake: new Intake({ blobs, fills, health, room: { reserve: async () => ({ release: () => {} }) } }),
+    intake: new Intake({ blobs, fills, health, space: { reserve: async () => ({ release: () => {} }) } }),
     requests: new UpstreamRequests(new AbortController().signal, systemClock),
     fetched: () => {},
     failed: () => {},
@@ -65,7 +65,7 @@ it("serves a blob to a second repository although the row for it cannot be writt
   const { fills, pull } = await open(new FullCatalog());
   expect(await Promise.all([pull(0), pull(1)])).toEqual([1000, 1000]);
   await fills.idle();
-  // A rejection that nobody handles fails the run.
+  // A rejection that no one handles fails the run.
   await new Promise(setImmediate);
 });
 
@@ -73,7 +73,7 @@ it.each(["running", "over"])(
   "asks once, though a fill was %s before the disk was looked at (R1)",
   async (when) => {
     let looks = 0;
-    const house = await open(new FakeCatalog(), async (fills) => {
+    const setup = await open(new FakeCatalog(), async (fills) => {
       looks += 1;
       if (looks !== 2) return undefined;
       const began = fills.begin.bind(fills);
@@ -86,8 +86,8 @@ it.each(["running", "over"])(
       if (when === "over") await fills.idle();
       return undefined;
     });
-    expect(await Promise.all([house.pull(0), house.pull(0)])).toEqual([1000, 1000]);
-    await house.fills.idle();
-    expect(house.upstream.sent).toHaveLength(1);
+    expect(await Promise.all([setup.pull(0), setup.pull(0)])).toEqual([1000, 1000]);
+    await setup.fills.idle();
+    expect(setup.upstream.sent).toHaveLength(1);
   },
 );

@@ -5,7 +5,7 @@ import { UpstreamRequests } from "../../../src/mirror/upstreamRequests.ts";
 import { PolicyRules, undecided } from "../../../src/mirror/policyRules.ts";
 import { parsePattern } from "../../../src/oci/pattern.ts";
 import { ociManifest } from "../../../src/oci/descriptor.ts";
-import { openDatabase } from "../../../src/store/sqlite/database.ts";
+import { openDatabase, SqliteFile } from "../../../src/store/sqlite/database.ts";
 import { SqliteSightings } from "../../../src/store/sqlite/state.ts";
 import { SqliteVerdicts } from "../../../src/store/sqlite/verdicts.ts";
 import { UpstreamError } from "../../../src/upstream/error.ts";
@@ -13,7 +13,6 @@ import { FakeCatalog } from "../../support/fakeCatalog.ts";
 import { clockAt, pullOf } from "../../support/pullContext.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";
 import { shelf, ShelfUpstream, versionOf } from "../../support/shelfUpstream.ts";
-import { SqliteFile } from "../../../src/store/sqlite/file.ts";
 import { catalogSchema } from "../../../src/store/sqlite/schema.ts";
 import { stateSchema } from "../../../src/store/sqlite/stateSchema.ts";
 
@@ -83,7 +82,7 @@ function open(database = openDatabase(":memory:", catalogSchema)) {
       }),
     },
     requests: inquiries,
-    forgives: () => false,
+    isStoreTrouble: () => false,
     now: () => now,
   });
   return { database, verdict: () => verdicts.of(pullOf(upstream, repository), whole, ruling) };

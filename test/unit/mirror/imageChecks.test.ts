@@ -1,7 +1,6 @@
 /** What a rule demands of an image: dates that anybody may have written, sizes and platforms. */
 import { describe, expect, it } from "vitest";
-import { checkImage, isCompanion, isDocument } from "../../../src/mirror/imageChecks.ts";
-import { readImageConfig } from "../../../src/mirror/imageConfig.ts";
+import { checkImage, isCompanion, isDocument, readImageConfig } from "../../../src/mirror/imageChecks.ts";
 import type { Descriptor } from "../../../src/oci/descriptor.ts";
 import { digestOf } from "../../../src/oci/digest.ts";
 import type { Manifest } from "../../../src/oci/manifest.ts";

@@ -24,7 +24,7 @@ function open(more: Partial<Pick<State, "anchors" | "proof">> = {}, isProven = f
     anchors,
     proof: isProven ? proof : { unprovenSince: async () => 1 },
     catalog,
-    forgives: (error) => error instanceof StoreUnavailableError,
+    isStoreTrouble: (error) => error instanceof StoreUnavailableError,
     manifestPulls: {
       // The upstream has moved the tag.
       get: async (_pull, reference) => {

@@ -1,6 +1,6 @@
 /** What a client may have asked of upstreams, and what it costs whom. */
 import { expect, test } from "vitest";
-import { MissLimiter, MissLimitError } from "../../../src/mirror/missLimiter.ts";
+import { MissLimiter, MissLimitError } from "../../../src/mirror/upstreamRequests.ts";
 import { UpstreamError } from "../../../src/upstream/error.ts";
 
 const no = new UpstreamError("absent", "not there");
@@ -40,13 +40,13 @@ test.each([
   expect(refusals()).toBe(1);
 });
 
-test("questions that have not been answered count whole: nobody gets ahead by asking fast", () => {
+test("questions that have not been answered count whole: no one gets ahead by asking fast", () => {
   const { misses } = budget();
   for (let asked = 0; asked < 10; asked += 1) misses.spend("node-1", undefined);
   expect(() => misses.spend("node-1", undefined)).toThrow(MissLimitError);
 });
 
-test("one client's budget is nobody else's, and comes back with time, never more than whole", () => {
+test("one client's budget is no other's, and comes back with time, never more than whole", () => {
   const { clock, through } = budget();
   expect(through("node-1", "10.0.0.1", no)).toBe(10);
   expect(through("node-2", "10.0.0.1", no)).toBe(10);

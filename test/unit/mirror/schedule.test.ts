@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { Schedule, type Planned } from "../../../src/mirror/schedule.ts";
 
-function house(start: string, ...planned: readonly Omit<Planned, "run">[]) {
+function setUp(start: string, ...planned: readonly Omit<Planned, "run">[]) {
   let now = Date.parse(start);
   let look: (() => void) | undefined;
   const runs: string[] = [];
@@ -34,7 +34,7 @@ function house(start: string, ...planned: readonly Omit<Planned, "run">[]) {
 const nightly = { expression: "30 3 * * *", timeZone: "UTC" };
 
 test("nothing is done before its time, and at its time once", () => {
-  const { at, runs, schedule } = house("2026-03-04T03:00:00Z", nightly);
+  const { at, runs, schedule } = setUp("2026-03-04T03:00:00Z", nightly);
   expect(schedule.next).toBe(Date.parse("2026-03-04T03:30:00Z"));
   at("2026-03-04T03:29:59Z");
   expect(runs).toEqual([]);
@@ -46,7 +46,7 @@ test("nothing is done before its time, and at its time once", () => {
 
 test("each goes by its own time zone, over the change to summer time too", () => {
   const berlin = { expression: "30 3 * * *", timeZone: "Europe/Berlin" };
-  const { at, runs } = house("2026-03-28T00:00:00Z", nightly, berlin);
+  const { at, runs } = setUp("2026-03-28T00:00:00Z", nightly, berlin);
   at("2026-03-28T02:30:00Z");
   expect(runs).toEqual(["Europe/Berlin 2026-03-28T02:30:00.000Z"]);
   at("2026-03-28T03:30:00Z");
@@ -56,14 +56,14 @@ test("each goes by its own time zone, over the change to summer time too", () =>
 });
 
 test("what was missed while the machine slept is done once", () => {
-  const { at, runs } = house("2026-03-04T00:00:00Z", nightly);
+  const { at, runs } = setUp("2026-03-04T00:00:00Z", nightly);
   at("2026-03-09T12:00:00Z");
   at("2026-03-09T12:00:05Z");
   expect(runs).toEqual(["UTC 2026-03-09T12:00:00.000Z"]);
 });
 
 test("a clock that was a year ahead and is set right does not stop it for a year", () => {
-  const { at, runs, schedule } = house("2027-03-04T00:00:00Z", nightly);
+  const { at, runs, schedule } = setUp("2027-03-04T00:00:00Z", nightly);
   at("2026-03-04T00:00:00Z");
   expect(schedule.next).toBe(Date.parse("2026-03-04T03:30:00Z"));
   at("2026-03-04T03:30:00Z");
@@ -71,7 +71,7 @@ test("a clock that was a year ahead and is set right does not stop it for a year
 });
 
 test("closed, it does nothing any more", () => {
-  const { at, runs, schedule } = house("2026-03-04T00:00:00Z", nightly);
+  const { at, runs, schedule } = setUp("2026-03-04T00:00:00Z", nightly);
   schedule.close();
   at("2026-03-05T00:00:00Z");
   expect(runs).toEqual([]);

@@ -8,7 +8,7 @@ import { pullOf } from "../../support/pullContext.ts";
 import { shelf, ShelfUpstream } from "../../support/shelfUpstream.ts";
 
 /** Questions whose answers `send` gives, and the reasons of those that were sent. */
-function house(send: (asked: RequestOptions) => Promise<string>) {
+function setUp(send: (asked: RequestOptions) => Promise<string>) {
   const requests = new UpstreamRequests(new AbortController().signal, systemClock);
   const upstream = new ShelfUpstream();
   const sent: string[] = [];
@@ -27,13 +27,13 @@ function house(send: (asked: RequestOptions) => Promise<string>) {
   };
 }
 
-/** Stands in line until it is overtaken. */
-function inLine({ purpose: { overtaken } }: RequestOptions): Promise<string> {
-  return new Promise((_, reject) => overtaken?.addEventListener("abort", () => reject(overtaken.reason)));
+/** Stands in line until it is promoted. */
+function inLine({ purpose: { promoted } }: RequestOptions): Promise<string> {
+  return new Promise((_, reject) => promoted?.addEventListener("abort", () => reject(promoted.reason)));
 }
 
 test("what stands in line leaves it, and the client asks at its own right, once for all", async () => {
-  const { warm, pull, sent } = house((asked) =>
+  const { warm, pull, sent } = setUp((asked) =>
     asked.purpose.reason === "warm" ? inLine(asked) : Promise.resolve("it"),
   );
   const warmed = warm().catch((error: unknown) => error);
@@ -44,7 +44,7 @@ test("what stands in line leaves it, and the client asks at its own right, once 
 
 test("what was sent already is waited for: it is spent once", async () => {
   const answer = Promise.withResolvers<string>();
-  const { warm, pull, sent } = house(() => answer.promise);
+  const { warm, pull, sent } = setUp(() => answer.promise);
   const all = [warm(), pull(), warm()];
   answer.resolve("it");
   expect(await Promise.all(all)).toEqual(["it", "it", "it"]);
@@ -53,7 +53,7 @@ test("what was sent already is waited for: it is spent once", async () => {
 
 test("that there is nothing left for warming is no answer for a client", async () => {
   const gate = Promise.withResolvers<void>();
-  const { warm, pull, sent } = house(async ({ purpose }) => {
+  const { warm, pull, sent } = setUp(async ({ purpose }) => {
     if (purpose.reason === "pull") return "it";
     await gate.promise;
     throw new UpstreamError("limited", "what is left is kept for clients");
@@ -67,7 +67,7 @@ test("that there is nothing left for warming is no answer for a client", async (
 });
 
 test("any other answer is the client's too", async () => {
-  const { warm, pull, sent } = house(async () => {
+  const { warm, pull, sent } = setUp(async () => {
     await new Promise(setImmediate);
     throw new UpstreamError("absent", "there is no such image");
   });

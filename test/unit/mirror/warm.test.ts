@@ -1,7 +1,7 @@
 /** Jobs: what is tried, what is not asked again, what waits, and what the next process knows of it. */
 import { expect, test } from "vitest";
 import { TooManyJobsError, Warmer, type WarmerOptions } from "../../../src/mirror/warm.ts";
-import { NoRoomError, WarmError } from "../../../src/mirror/warmError.ts";
+import { NoSpaceError, WarmError } from "../../../src/mirror/warmError.ts";
 import type { WarmRun, WantedImage } from "../../../src/mirror/warmImage.ts";
 import type { WarmJob, WarmOrder } from "../../../src/mirror/warmJob.ts";
 import { RegistryError } from "../../../src/oci/error.ts";
@@ -39,9 +39,9 @@ class Table {
 }
 
 /** A warmer with one turn, a clock, and upstreams that answer `warm`. */
-function house(warm: (name: string, leave: WarmRun) => Promise<void>, more: Partial<WarmerOptions> = {}) {
+function setUp(warm: (name: string, leave: WarmRun) => Promise<void>, more: Partial<WarmerOptions> = {}) {
   const asked: string[] = [];
-  const house = { now: 0, state: "low" as BucketState, asked, table: new Table(), troubles: [] as unknown[] };
+  const setup = { now: 0, state: "low" as BucketState, asked, table: new Table(), troubles: [] as unknown[] };
   const warmer = new Warmer({
     images: {
       warm: async ({ repository, reference }: WantedImage, _track, leave) => {
@@ -50,22 +50,22 @@ function house(warm: (name: string, leave: WarmRun) => Promise<void>, more: Part
         await warm(name, leave);
       },
     },
-    stateOf: () => house.state,
-    table: house.table,
+    stateOf: () => setup.state,
+    table: setup.table,
     concurrency: 1,
     ended: () => {},
     over: () => {},
-    trouble: (error) => void house.troubles.push(error),
+    trouble: (error) => void setup.troubles.push(error),
     draining: new AbortController().signal,
-    now: () => house.now,
+    now: () => setup.now,
     pause: async (ms, signal) => {
       await new Promise(setImmediate);
       signal.throwIfAborted();
-      house.now += ms;
+      setup.now += ms;
     },
     ...more,
   });
-  return Object.assign(house, { warmer });
+  return Object.assign(setup, { warmer });
 }
 
 async function over(job: WarmJob): Promise<string[]> {
@@ -74,7 +74,7 @@ async function over(job: WarmJob): Promise<string[]> {
 }
 
 test("what an upstream has said once is not asked again, and other upstreams are asked all the same", async () => {
-  const { warmer, asked } = house(async (name, { refusal }) => {
+  const { warmer, asked } = setUp(async (name, { refusal }) => {
     if (name.startsWith("docker.io/b")) throw limited(60);
     if (refusal) throw refusal;
   });
@@ -85,10 +85,10 @@ test("what an upstream has said once is not asked again, and other upstreams are
 });
 
 test("a full store stops all that follows, and other failures only their own image", async () => {
-  const { warmer, asked } = house(async (name, { refusal }) => {
+  const { warmer, asked } = setUp(async (name, { refusal }) => {
     if (refusal) throw refusal;
     if (name.includes("/a")) throw new WarmError("it is not there for linux/s390x");
-    if (name.includes("/b")) throw new NoRoomError();
+    if (name.includes("/b")) throw new NoSpaceError();
   });
   const job = await warmer.submit(order(["a:1", "b:1", "ghcr.io/x/y:1"]));
   expect(await over(job)).toEqual(["failed", "failed", "failed"]);
@@ -96,16 +96,16 @@ test("a full store stops all that follows, and other failures only their own ima
   expect(job.items[2]?.setback?.error).toMatch(/^the store is at its high-water mark/);
 });
 
-test("what nobody expects fails its image, and is told", async () => {
-  const { warmer, troubles } = house(() => Promise.reject(new TypeError("oops")));
+test("what no one expects fails its image, and is reported", async () => {
+  const { warmer, troubles } = setUp(() => Promise.reject(new TypeError("oops")));
   const job = await warmer.submit(order(["a:1"]));
   expect(await over(job)).toEqual(["failed"]);
   expect(job.items[0]?.setback?.error).toBe("this is Hubcap's own fault; its log says more");
   expect(troubles).toEqual([new TypeError("oops")]);
 });
 
-test("a job that waits goes on at the time it was told", async () => {
-  const here = house(async () => {
+test("a job that waits goes on at the time that it was given", async () => {
+  const here = setUp(async () => {
     if (here.now < 60_000) throw limited(60);
   });
   const job = await here.warmer.submit(order(["a:1"], { wait: true }));
@@ -114,7 +114,7 @@ test("a job that waits goes on at the time it was told", async () => {
 });
 
 test("it goes on earlier when the upstream has more before that", async () => {
-  const here = house(async () => {
+  const here = setUp(async () => {
     if (here.state === "low") throw limited(3600);
   });
   const job = await here.warmer.submit(order(["a:1"], { wait: true }));
@@ -125,7 +125,7 @@ test("it goes on earlier when the upstream has more before that", async () => {
 });
 
 test("a pause that an upstream asks for is waited for, though it has enough left", async () => {
-  const here = house(async () => {
+  const here = setUp(async () => {
     if (here.now < 600_000) throw limited(600);
   });
   here.state = "ok";
@@ -136,7 +136,7 @@ test("a pause that an upstream asks for is waited for, though it has enough left
 
 test("what the last process did not end is begun anew, and what it ended is remembered", async () => {
   const draining = new AbortController();
-  const first = house(
+  const first = setUp(
     (name, { signal }) =>
       name.includes("/a")
         ? Promise.resolve()
@@ -150,7 +150,7 @@ test("what the last process did not end is begun anew, and what it ended is reme
   draining.abort();
   await first.warmer.close();
 
-  const second = house(() => Promise.resolve(), { table: first.table });
+  const second = setUp(() => Promise.resolve(), { table: first.table });
   await second.warmer.load();
   expect(second.warmer.job(ended.id)).toMatchObject({ state: "done", items: [{ state: "held" }] });
   expect(second.asked).toEqual([]);
@@ -161,10 +161,10 @@ test("what the last process did not end is begun anew, and what it ended is reme
   expect(second.asked).toEqual(["docker.io/a:2", "docker.io/b:1"]);
 });
 
-test("a row that cannot be read is passed over, and one that cannot be written harms nobody", async () => {
+test("a row that cannot be read is passed over, and one that cannot be written harms no one", async () => {
   const table = new Table();
   table.rows.set("x", "{");
-  const { warmer, troubles } = house(() => Promise.resolve(), { table });
+  const { warmer, troubles } = setUp(() => Promise.resolve(), { table });
   await warmer.load();
   expect(warmer.jobs).toEqual([]);
   expect(troubles).toHaveLength(1);
@@ -175,7 +175,7 @@ test("a row that cannot be read is passed over, and one that cannot be written h
 });
 
 test("cancelled, nothing more is begun, and the job is over at once", async () => {
-  const { warmer, asked } = house(
+  const { warmer, asked } = setUp(
     (_, { signal }) => new Promise((_, reject) => signal.addEventListener("abort", reject)),
   );
   const job = await warmer.submit(order(["a:1", "b:1"]));
@@ -194,7 +194,7 @@ test("cancelled, nothing more is begun, and the job is over at once", async () =
 
 test("so many jobs may be under way, so many are remembered, and of the cluster's only the last", async () => {
   let isOpen = false;
-  const { warmer, table } = house(() => (isOpen ? Promise.resolve() : new Promise(() => {})));
+  const { warmer, table } = setUp(() => (isOpen ? Promise.resolve() : new Promise(() => {})));
   const running = await Promise.all(Array.from({ length: 100 }, () => warmer.submit(order(["a:1"]))));
   await expect(warmer.submit(order(["a:1"]))).rejects.toThrow(TooManyJobsError);
   for (const job of running) await warmer.cancel(job.id);
@@ -202,7 +202,7 @@ test("so many jobs may be under way, so many are remembered, and of the cluster'
   expect(table.rows.size).toBe(50);
 
   isOpen = true;
-  const other = house(() => Promise.resolve());
+  const other = setUp(() => Promise.resolve());
   const cluster = { origin: "cluster", name: "cluster" } as const;
   await over(await other.warmer.submit(order(["a:1"])));
   for (let round = 0; round < 3; round += 1) await over(await other.warmer.submit(order(["a:1"], cluster)));

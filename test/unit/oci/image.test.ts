@@ -3,7 +3,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { RegistryError, type ErrorCode } from "../../../src/oci/error.ts";
 import { parseImage, type Image } from "../../../src/oci/image.ts";
-import type { Routing } from "../../../src/oci/routing.ts";
+import type { Routing } from "../../../src/oci/target.ts";
 import { failure, outcome } from "./outcome.ts";
 
 const routing: Routing = {

@@ -2,8 +2,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { RegistryError, type ErrorCode } from "../../../src/oci/error.ts";
-import type { Routing } from "../../../src/oci/routing.ts";
-import { parseTarget, type Target } from "../../../src/oci/target.ts";
+import { type Routing, parseTarget, type Target } from "../../../src/oci/target.ts";
 import { failure, outcome } from "./outcome.ts";
 import { growth, leastTime } from "../../support/speed.ts";
 

@@ -131,13 +131,13 @@ describe("a token's claims", () => {
 
 describe("RateLimit", () => {
   test("is written as the IETF's draft has it", () => {
-    const told = { upstream: "docker.io", limit: 200, windowSeconds: 21_600, remaining: 137 };
-    expect(formatRateLimit({ ...told, resetSeconds: 1199.2 })).toEqual({
+    const quota = { upstream: "docker.io", limit: 200, windowSeconds: 21_600, remaining: 137 };
+    expect(formatRateLimit({ ...quota, resetSeconds: 1199.2 })).toEqual({
       "RateLimit-Policy": '"docker.io";q=200;w=21600',
       RateLimit: '"docker.io";r=137;t=1200',
     });
-    expect(formatRateLimit({ ...told, remaining: -3 }).RateLimit).toBe('"docker.io";r=0');
-    const odd = formatRateLimit({ ...told, windowSeconds: 1.5 });
+    expect(formatRateLimit({ ...quota, remaining: -3 }).RateLimit).toBe('"docker.io";r=0');
+    const odd = formatRateLimit({ ...quota, windowSeconds: 1.5 });
     expect(odd["RateLimit-Policy"]).toBe('"docker.io";q=200;w=2');
   });
 

@@ -80,7 +80,7 @@ describe("what was spent", () => {
 });
 
 describe("a long history", () => {
-  test("without a limit takes no more room than the seconds that it lasted", () => {
+  test("without a limit takes no more space than the seconds that it lasted", () => {
     const window = new SlidingWindow({ limit: undefined, windowMs });
     for (let pull = 0; pull < 5000; pull += 1) spend(window, pull * 4);
     expect(window.view(20_000).rows.length).toBeLessThanOrEqual(21);

@@ -35,12 +35,12 @@ async function taken(from: QuotaBucket, asked: QuotaRequest): Promise<Permit> {
   return permit;
 }
 
-function overtakable(kind: RequestKind, overtaken: AbortSignal): QuotaRequest {
+function overtakable(kind: RequestKind, promoted: AbortSignal): QuotaRequest {
   const { purpose, ...rest } = requestOf(kind, "warm");
-  return { ...rest, purpose: { ...purpose, overtaken } };
+  return { ...rest, purpose: { ...purpose, promoted } };
 }
 
-test("an overtaken request leaves the queue with the reason and costs nothing", async () => {
+test("an promoted request leaves the queue with the reason and costs nothing", async () => {
   const docker = await bucket();
   const first = await taken(docker, requestOf("blob"));
   const overtaking = new AbortController();
@@ -55,7 +55,7 @@ test("an overtaken request leaves the queue with the reason and costs nothing", 
   expect(docker.snapshot()).toMatchObject({ waiting: 0, remaining: 10, inFlight: 0 });
 });
 
-test("a token for an overtaken request is fetched all the same: others wait for it too", async () => {
+test("a token for an promoted request is fetched all the same: others wait for it too", async () => {
   const docker = await bucket();
   const permit = await taken(docker, overtakable("token", AbortSignal.abort(new Error("a client waits"))));
   permit.answered(good);

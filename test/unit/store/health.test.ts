@@ -11,15 +11,14 @@ const minFree = 1000;
 let root: string;
 let free: number;
 let broken: string | undefined;
-let told: (Trouble | undefined)[];
+let heard: (Trouble | undefined)[];
 let health: Health;
 
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), "hubcap-health-"));
   free = 5000;
   broken = undefined;
-  const heard: (Trouble | undefined)[] = [];
-  told = heard;
+  heard = [];
   const files: Files = {
     ...disk,
     free: async () => free,
@@ -33,7 +32,7 @@ function failure(code: string): Error {
 }
 
 describe("the health of the disk", () => {
-  it("refuses a blob for which there is no room, without being in trouble", async () => {
+  it("refuses a blob for which there is no space, without being in trouble", async () => {
     expect(await health.refusal(4000)).toBeUndefined();
     expect(await health.refusal(4001)).toBe("full");
     expect(health.trouble).toBeUndefined();
@@ -48,7 +47,7 @@ describe("the health of the disk", () => {
     free = 1000;
     await health.check();
     expect(health.trouble).toBeUndefined();
-    expect(told).toEqual(["full", undefined]);
+    expect(heard).toEqual(["full", undefined]);
   });
 
   it.each(["full", "failing"] as const)(
@@ -86,6 +85,6 @@ describe("the health of the disk", () => {
     expect(health.note(failure("ECONNRESET"))).toBeUndefined();
     expect(health.note(new Error("no code"))).toBeUndefined();
     expect(health.note(Object.assign(failure("EACCES"), { syscall: "connect" }))).toBeUndefined();
-    expect(told).toEqual([]);
+    expect(heard).toEqual([]);
   });
 });

@@ -123,7 +123,7 @@ describe("signing in", () => {
     expect((await askToken("repository:library/app:pull", basic("free", "right"))).status).toBe(200);
   });
 
-  it("shows a private repository, and an unknown one, to nobody else", async () => {
+  it("shows a private repository, and an unknown one, to no one else", async () => {
     hub.shelf.restrict("library/app", ["free"]);
     expect((await manifest("1", await bearer())).status).toBe(401);
     expect((await manifest("1", await bearer("library/app", "paid"))).status).toBe(401);

@@ -69,7 +69,7 @@ test("R35: a failure from before it recovered does not count against it", () => 
   expect(health.failures).toBe(0);
 });
 
-test("a probe that was never sent makes room for another at once", () => {
+test("a probe that was never sent makes space for another at once", () => {
   const { health, pass, fail } = setUp();
   fail(5);
   pass(5000);

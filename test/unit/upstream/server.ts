@@ -8,7 +8,6 @@ import { digestOf } from "../../../src/oci/digest.ts";
 import { ociManifest } from "../../../src/oci/descriptor.ts";
 import { parseRepositoryName, type Repository } from "../../../src/oci/reference.ts";
 import { Registry, type RequestOptions, type RegistryOptions } from "../../../src/upstream/registry.ts";
-import { anonymous } from "../../../src/upstream/auth/credential.ts";
 import type { Observation } from "../../../src/upstream/gate.ts";
 import { FakeBucket } from "../../support/fakeBucket.ts";
 import type { KeyAndCertificate } from "../../support/certificates.ts";
@@ -78,7 +77,7 @@ export function upstream(url: string, options: Partial<RegistryOptions> = {}): U
     name: "test.example",
     url,
     tokenRealms: [],
-    credential: anonymous,
+    credential: undefined,
     allowPrivateAddresses: true,
     bucket,
     observe: (observation) => observed.push(observation),

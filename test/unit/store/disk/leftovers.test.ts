@@ -10,7 +10,7 @@ import { Fills } from "../../../../src/store/fill/fills.ts";
 import { keptForMs, worthKeeping } from "../../../../src/store/disk/leftovers.ts";
 
 const missing = Buffer.from("the rest");
-// A file of zeros takes no room on disk, and no time to make.
+// A file of zeros takes no space on disk, and no time to make.
 const whole = Buffer.concat([Buffer.alloc(worthKeeping), missing]);
 const digest = digestOf(whole);
 
@@ -30,7 +30,7 @@ async function leave(size: number, name = `sha256-${hexOf(digest)}.${size}`): Pr
 const left = (): Promise<string[]> => readdir(join(root, "ingest"));
 
 describe("what a crash has left behind", () => {
-  it("is removed when it is small, and when nobody can tell what it is", async () => {
+  it("is removed when it is small, and when no one can tell what it is", async () => {
     await leave(worthKeeping - 1);
     await leave(worthKeeping, "4711-1-abc");
     await writeFile(join(root, "ingest", "probe"), "?");
@@ -39,7 +39,7 @@ describe("what a crash has left behind", () => {
     expect(await left()).toEqual([]);
   });
 
-  it("is removed when nobody has asked for it for a week", async () => {
+  it("is removed when no one has asked for it for a week", async () => {
     await leave(worthKeeping);
     const path = join(root, "ingest", `sha256-${hexOf(digest)}.${worthKeeping}`);
     const recently = (Date.now() - keptForMs + 60_000) / 1000;
@@ -93,7 +93,7 @@ describe("what a crash has left behind", () => {
     await file.write(Buffer.from("x"), 0, 1, 1000);
     const blobs = await DiskBlobs.at(root);
     const ingest = await blobs.ingest(digest);
-    await ingest.recall();
+    await ingest.rehash();
     await ingest.write(missing);
     expect(() => ingest.verify()).toThrow(/came as/);
     await ingest.close();

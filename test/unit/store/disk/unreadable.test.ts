@@ -1,4 +1,4 @@
-/** Blobs that the disk does not give back, or does not take: which errors mean that, and which are nobody's to swallow. */
+/** Blobs that the disk does not give back, or does not take: which errors mean that, and which do not to swallow. */
 import type * as FsPromises from "node:fs/promises";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";

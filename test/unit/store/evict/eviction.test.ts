@@ -29,7 +29,7 @@ describe("eviction", () => {
     setup.now += graceMs;
     // The oldest is asked for again, so the second oldest goes first.
     setup.eviction.uses.note(repository("a"), digests.get("a") as Digest);
-    await setup.eviction.room.trim();
+    await setup.eviction.space.trim();
     const left = [];
     for (const [letter, digest] of digests) if (await setup.has(letter, digest)) left.push(letter);
     expect(left).toEqual(["a", "d", "e", "f", "g", "h", "i"]);
@@ -72,15 +72,15 @@ describe("eviction", () => {
   it("evicts nothing that was asked for a moment ago, nor layers that its manifest waits for (R17)", async () => {
     const setup = await openEviction({ capacity: 3000 });
     const digest = await setup.image("a", ["a", "b", "c"]);
-    await setup.eviction.room.trim();
+    await setup.eviction.space.trim();
     expect(await setup.bytes()).toBe(3100);
     setup.now += graceMs - 1;
     setup.eviction.uses.note(repository("a"), digest);
     setup.now += 20_000;
-    await setup.eviction.room.trim();
+    await setup.eviction.space.trim();
     expect(await setup.has("a", digest)).toBe(true);
     setup.now += graceMs;
-    await setup.eviction.room.trim();
+    await setup.eviction.space.trim();
     expect(await setup.bytes()).toBe(0);
   });
 
@@ -110,7 +110,7 @@ describe("eviction", () => {
     setup.now += graceMs;
     const plan = await setup.evict(true);
     expect(plan.map(({ bytes }) => bytes)).toEqual([2300]);
-    await setup.eviction.room.trim();
+    await setup.eviction.space.trim();
     expect(await setup.has("a", platform)).toBe(false);
     expect(await setup.has("a", signature)).toBe(false);
     expect(await setup.has("a", shared)).toBe(true);
@@ -123,10 +123,10 @@ describe("eviction", () => {
     await setup.blob("orphan");
     const digest = await setup.image("a", ["a"]);
     await setup.image("b", ["b"]);
-    await setup.eviction.room.trim();
+    await setup.eviction.space.trim();
     expect(await setup.bytes()).toBe(3200);
     setup.now += graceMs - 1500;
-    await setup.eviction.room.trim();
+    await setup.eviction.space.trim();
     expect(setup.evicted).toEqual({ orphan: 1000 });
     expect(await setup.has("a", digest)).toBe(true);
   });
@@ -139,7 +139,7 @@ describe("eviction", () => {
     const setup = await openEviction({ capacity: 1000, pins: [pattern(text)] });
     const pinned = await setup.image("library/a", ["a"]);
     setup.now += graceMs;
-    await setup.eviction.room.trim();
+    await setup.eviction.space.trim();
     await setup.eviction.remove(pattern("**"), () => {}, false);
     expect(await setup.has("library/a", pinned)).toBe(true);
   });
@@ -150,12 +150,12 @@ describe("eviction", () => {
     const index = await setup.image("library/a", [], [platform]);
     await setup.eviction.pins.add(pattern(platform));
     setup.now += graceMs;
-    await setup.eviction.room.trim();
+    await setup.eviction.space.trim();
     expect(await setup.has("library/a", index)).toBe(false);
     expect(await setup.has("library/a", platform)).toBe(true);
     expect(await setup.eviction.pins.remove(pattern(platform))).toBe(true);
     setup.now += graceMs;
-    await setup.eviction.room.trim();
+    await setup.eviction.space.trim();
     expect(await setup.bytes()).toBe(0);
   });
 
@@ -277,7 +277,7 @@ describe("eviction", () => {
     // An index that lists what it refers to: each of the two keeps the other.
     await setup.image("a", [], [inner], inner);
     setup.now += graceMs;
-    await setup.eviction.room.trim();
+    await setup.eviction.space.trim();
     expect(await setup.bytes()).toBe(0);
   });
 });

@@ -14,7 +14,7 @@ it("has the newest bytes, and neither those that are gone nor those to come", ()
   expect([tail.start, tail.end]).toEqual([10, 15]);
 });
 
-it("takes no more than it has room for while nothing has been written", () => {
+it("takes no more than it has space for while nothing has been written", () => {
   const tail = new Tail(0);
   const took = tail.append(chunk(1, 16 * mib), 0);
   expect(took).toBeLessThanOrEqual(4 * mib);

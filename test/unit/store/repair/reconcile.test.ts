@@ -8,10 +8,9 @@ import { digestOf, hexOf, type Digest } from "../../../../src/oci/digest.ts";
 import { DiskBlobs } from "../../../../src/store/disk/blobs.ts";
 import { SqliteCatalog } from "../../../../src/store/sqlite/catalog.ts";
 import { Reconciler } from "../../../../src/store/repair/reconcile.ts";
-import { openDatabase } from "../../../../src/store/sqlite/database.ts";
+import { openDatabase, SqliteFile } from "../../../../src/store/sqlite/database.ts";
 import { disk, type Files } from "../../../../src/store/disk/files.ts";
 import { Fills } from "../../../../src/store/fill/fills.ts";
-import { SqliteFile } from "../../../../src/store/sqlite/file.ts";
 import { catalogSchema } from "../../../../src/store/sqlite/schema.ts";
 
 const layer = Buffer.from("a layer");
@@ -35,16 +34,16 @@ beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), "hubcap-reconciler-"));
   blobs = await DiskBlobs.at(root);
   catalog = new SqliteCatalog(new SqliteFile(openDatabase(":memory:", catalogSchema)));
-  const told: string[] = [];
-  condemned = told;
+  const condemnations: string[] = [];
+  condemned = condemnations;
   reconciler = new Reconciler({
     blobs,
     catalog,
-    condemned: (digest, flaw) => told.push(`${flaw} ${digest}`),
+    condemned: (digest, flaw) => condemnations.push(`${flaw} ${digest}`),
   });
 });
 
-/** Puts a file under a blob's name, with nobody's knowledge. */
+/** Puts a file under a blob's name, with no one's knowledge. */
 async function lay(digest: Digest, bytes: Buffer): Promise<void> {
   const hex = hexOf(digest);
   const path = join(root, "blobs", "sha256", hex.slice(0, 2), hex);
@@ -159,7 +158,7 @@ describe("reconciler", () => {
     expect(condemned).toEqual([`bytes ${digest}`]);
   });
 
-  it("stops when it is told to, also in the middle of a blob", async () => {
+  it("stops when it is asked to, also in the middle of a blob", async () => {
     await lay(digestOf(layer), layer);
     const stop = new AbortController();
     const adopting = reconciler.adoptAll(stop.signal);
@@ -189,8 +188,8 @@ describe("reconciler", () => {
     };
     const noted: unknown[] = [];
     const readOnly = await DiskBlobs.at(root, files);
-    const forgives = (error: unknown): boolean => noted.push(error) > 0;
-    await new Reconciler({ blobs: readOnly, catalog, forgives }).recheck(digest, layer.length);
+    const isStoreTrouble = (error: unknown): boolean => noted.push(error) > 0;
+    await new Reconciler({ blobs: readOnly, catalog, isStoreTrouble }).recheck(digest, layer.length);
     expect(noted).toMatchObject([{ code: "EROFS" }]);
     await expect(new Reconciler({ blobs: readOnly, catalog }).recheck(digest, layer.length)).rejects.toThrow(
       "read-only",

@@ -5,14 +5,12 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { digestOf, hexOf, type Digest } from "../../../../src/oci/digest.ts";
 import { DiskBlobs } from "../../../../src/store/disk/blobs.ts";
 import { SqliteCatalog } from "../../../../src/store/sqlite/catalog.ts";
-import type { Catalog } from "../../../../src/store/catalog.ts";
+import type { Catalog, Survey } from "../../../../src/store/catalog.ts";
 import { Reconciler } from "../../../../src/store/repair/reconcile.ts";
-import { openDatabase } from "../../../../src/store/sqlite/database.ts";
+import { openDatabase, SqliteFile } from "../../../../src/store/sqlite/database.ts";
 import { systemClock } from "../../../../src/async/clock.ts";
 import { Scrub } from "../../../../src/store/repair/scrub.ts";
 import { SqliteSurvey } from "../../../../src/store/sqlite/survey.ts";
-import type { Survey } from "../../../../src/store/catalog.ts";
-import { SqliteFile } from "../../../../src/store/sqlite/file.ts";
 import { catalogSchema } from "../../../../src/store/sqlite/schema.ts";
 
 const day = 24 * 60 * 60 * 1000;
@@ -112,7 +110,7 @@ describe("the scrub", () => {
     expect(read.toSorted((a, b) => a - b)).toEqual([1, 2, 3, 4]);
   });
 
-  it("reads no faster than it may, and stops at once when it is told to", async () => {
+  it("reads no faster than it may, and stops at once when it is asked to", async () => {
     await hold(300_000);
     const stop = new AbortController();
     const started = performance.now();

@@ -2,7 +2,7 @@
 import Database from "better-sqlite3";
 import { expect, it } from "vitest";
 import { StoreUnavailableError } from "../../../../src/store/error.ts";
-import { SqliteFile } from "../../../../src/store/sqlite/file.ts";
+import { SqliteFile } from "../../../../src/store/sqlite/database.ts";
 
 function errorOf(code: string): Error {
   return new Database.SqliteError("injected", code);
@@ -40,7 +40,7 @@ it("repeats the call that met the damage on the database that takes its place", 
   expect(damages).toHaveLength(1);
 });
 
-it("opens the next database later, when there was no room for it at first", async () => {
+it("opens the next database later, when there was no space for it at first", async () => {
   let isFull = true;
   const file = new SqliteFile(new Database(":memory:"), () => {
     if (isFull) throw errorOf("SQLITE_FULL");

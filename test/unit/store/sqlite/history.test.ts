@@ -6,9 +6,8 @@ import path from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { openBucket } from "../../../../src/quota/bucket.ts";
 import { SqliteLedger } from "../../../../src/store/sqlite/ledger.ts";
-import { openDatabase } from "../../../../src/store/sqlite/database.ts";
+import { openDatabase, SqliteFile } from "../../../../src/store/sqlite/database.ts";
 import { ledgerEntry } from "../../../support/ledgerEntry.ts";
-import { SqliteFile } from "../../../../src/store/sqlite/file.ts";
 import { stateSchema } from "../../../../src/store/sqlite/stateSchema.ts";
 
 const rows = Number(process.env["ROWS"] ?? 60_000);

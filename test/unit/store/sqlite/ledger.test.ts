@@ -8,9 +8,8 @@ import { afterAll, describe, expect, test } from "vitest";
 import type { LedgerEntry } from "../../../../src/quota/ledger.ts";
 import { LedgerError } from "../../../../src/store/sqlite/ledgerTables.ts";
 import { SqliteLedger } from "../../../../src/store/sqlite/ledger.ts";
-import { openDatabase } from "../../../../src/store/sqlite/database.ts";
+import { openDatabase, SqliteFile } from "../../../../src/store/sqlite/database.ts";
 import { ledgerEntry } from "../../../support/ledgerEntry.ts";
-import { SqliteFile } from "../../../../src/store/sqlite/file.ts";
 import { stateSchema } from "../../../../src/store/sqlite/stateSchema.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "hubcap-ledger-"));
@@ -32,7 +31,7 @@ async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
   return turns;
 }
 
-/** A state's file in memory; `run` is told every statement. */
+/** A state's file in memory; `run` is given every statement. */
 function verboseState(run: string[]): Database.Database {
   const database = new Database(":memory:", { verbose: (sql) => void run.push(String(sql)) });
   for (const step of stateSchema.steps) database.exec(step);
@@ -94,7 +93,7 @@ describe("the ledger's file", () => {
     const file = path.join(folder, "killed.sqlite");
     const script = `
       import { openDatabase } from ${JSON.stringify(path.resolve("src/store/sqlite/database.ts"))};
-      import { SqliteFile } from ${JSON.stringify(path.resolve("src/store/sqlite/file.ts"))};
+      import { SqliteFile } from ${JSON.stringify(path.resolve("src/store/sqlite/database.ts"))};
       import { stateSchema } from ${JSON.stringify(path.resolve("src/store/sqlite/stateSchema.ts"))};
       import { SqliteLedger } from ${JSON.stringify(path.resolve("src/store/sqlite/ledger.ts"))};
       const ledger = new SqliteLedger(new SqliteFile(openDatabase(${JSON.stringify(file)}, stateSchema)));
@@ -105,14 +104,14 @@ describe("the ledger's file", () => {
     const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
       stdio: ["ignore", "pipe", "inherit"],
     });
-    let told = "";
+    let printed = "";
     for await (const chunk of child.stdout) {
-      told += String(chunk);
-      if (told.length > 2000) break;
+      printed += String(chunk);
+      if (printed.length > 2000) break;
     }
     child.kill("SIGKILL");
     await once(child, "exit");
-    const last = Number(told.split("\n").at(-2));
+    const last = Number(printed.split("\n").at(-2));
     const database = openDatabase(file, stateSchema);
     const rows = await new SqliteLedger(new SqliteFile(database)).rowsSince("docker.io", 0);
     expect(rows.length).toBeGreaterThanOrEqual(last);

@@ -4,11 +4,10 @@ import { ociManifest } from "../../../../src/oci/descriptor.ts";
 import { digestOf } from "../../../../src/oci/digest.ts";
 import { parseTag, type Repository, type RepositoryName, type Tag } from "../../../../src/oci/reference.ts";
 import { SqliteCatalog } from "../../../../src/store/sqlite/catalog.ts";
-import { openDatabase } from "../../../../src/store/sqlite/database.ts";
+import { openDatabase, SqliteFile } from "../../../../src/store/sqlite/database.ts";
 import { SqliteMetadataExpiry } from "../../../../src/store/sqlite/metadataExpiry.ts";
 import type { MetadataLimits } from "../../../../src/store/catalog.ts";
 import { SqliteInventory } from "../../../../src/store/sqlite/inventory.ts";
-import { SqliteFile } from "../../../../src/store/sqlite/file.ts";
 import { catalogSchema } from "../../../../src/store/sqlite/schema.ts";
 
 const repository: Repository = { upstream: "docker.io", name: "library/app" as RepositoryName };

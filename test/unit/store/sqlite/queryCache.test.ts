@@ -7,11 +7,9 @@ import { beforeEach, expect, it } from "vitest";
 import { ociManifest } from "../../../../src/oci/descriptor.ts";
 import { digestOf } from "../../../../src/oci/digest.ts";
 import { parseTag, type Repository, type RepositoryName, type Tag } from "../../../../src/oci/reference.ts";
-import { SqliteCatalog } from "../../../../src/store/sqlite/catalog.ts";
-import { openBeside, openDatabase } from "../../../../src/store/sqlite/database.ts";
+import { SqliteCatalog, QueryCache } from "../../../../src/store/sqlite/catalog.ts";
+import { openBeside, openDatabase, SqliteFile } from "../../../../src/store/sqlite/database.ts";
 import { SqliteInventory } from "../../../../src/store/sqlite/inventory.ts";
-import { QueryCache } from "../../../../src/store/sqlite/queryCache.ts";
-import { SqliteFile } from "../../../../src/store/sqlite/file.ts";
 import { catalogSchema } from "../../../../src/store/sqlite/schema.ts";
 
 const place: Repository = { upstream: "docker.io", name: "library/one" as RepositoryName };
@@ -24,7 +22,7 @@ let catalog: SqliteCatalog;
 
 beforeEach(async () => {
   database = openDatabase(
-    join(await mkdtemp(join(tmpdir(), "hubcap-recall-")), "catalog.sqlite"),
+    join(await mkdtemp(join(tmpdir(), "hubcap-cache-")), "catalog.sqlite"),
     catalogSchema,
   );
   catalog = new SqliteCatalog(new SqliteFile(database), () => 1);
@@ -75,12 +73,12 @@ it("knows over a connection that only reads, from the next turn on, what another
 });
 
 it("keeps a bounded number of answers, and asks for each only once while nothing changes", () => {
-  const recall = new QueryCache(database);
+  const cache = new QueryCache(database);
   let looks = 0;
   const look = (): object => ({ looks: (looks += 1) });
-  for (let time = 0; time < 3; time++) recall.answer("a question", look);
+  for (let time = 0; time < 3; time++) cache.answer("a question", look);
   expect(looks).toBe(1);
-  for (let number = 0; number < 100_000; number++) recall.answer(`question ${number}`, () => ({ number }));
-  recall.answer("a question", look);
+  for (let number = 0; number < 100_000; number++) cache.answer(`question ${number}`, () => ({ number }));
+  cache.answer("a question", look);
   expect(looks).toBe(2);
 });

@@ -4,12 +4,11 @@ import { ociIndex, ociManifest } from "../../../../src/oci/descriptor.ts";
 import { digestOf } from "../../../../src/oci/digest.ts";
 import { parseTag, type Repository, type Tag } from "../../../../src/oci/reference.ts";
 import { SqliteCatalog } from "../../../../src/store/sqlite/catalog.ts";
-import { openDatabase } from "../../../../src/store/sqlite/database.ts";
+import { openDatabase, SqliteFile } from "../../../../src/store/sqlite/database.ts";
 import { SqliteAnchors, SqliteSightings } from "../../../../src/store/sqlite/state.ts";
 import { SqliteVerdicts } from "../../../../src/store/sqlite/verdicts.ts";
 import { SqliteInventory } from "../../../../src/store/sqlite/inventory.ts";
 import { shelf } from "../../../support/shelfUpstream.ts";
-import { SqliteFile } from "../../../../src/store/sqlite/file.ts";
 import { catalogSchema } from "../../../../src/store/sqlite/schema.ts";
 import { stateSchema } from "../../../../src/store/sqlite/stateSchema.ts";
 

@@ -27,12 +27,6 @@ async function shown(options: CredentialOptions, url = "https://registry.example
 }
 
 describe("what was configured is what is sent", () => {
-  test("nothing", async () => {
-    const credential = await openCredential(undefined, "https://registry.example", systemClock);
-    expect(credential.account).toBe("anonymous");
-    expect(await credential.secret(noPost)).toBeUndefined();
-  });
-
   test("a password", async () => {
     const options = { username: "cluster", password: { reveal: () => "p:w" } };
     expect(await shown(options)).toEqual({

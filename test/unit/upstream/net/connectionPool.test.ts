@@ -3,7 +3,7 @@ import type { ServerResponse } from "node:http";
 import { describe, expect, test } from "vitest";
 import { digestOf, type Digest } from "../../../../src/oci/digest.ts";
 import { blobConnections } from "../../../../src/upstream/net/httpClient.ts";
-import type { BlobStream } from "../../../../src/upstream/replies.ts";
+import type { BlobStream } from "../../../../src/upstream/exchange.ts";
 import type { RegistryOptions } from "../../../../src/upstream/registry.ts";
 import { asked, collect, manifest, nginx, reply, replyManifest, serve, upstream } from "../server.ts";
 
@@ -61,7 +61,7 @@ describe("when all connections for downloads are taken", () => {
     for (const stream of streams) stream.cancel();
   });
 
-  test("one that ends makes room for one", async () => {
+  test("one that ends makes space for one", async () => {
     const { get, fill } = await slowRegistry(later);
     const [first] = await fill();
     first?.cancel();

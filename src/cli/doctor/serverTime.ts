@@ -5,7 +5,7 @@ import { Finding } from "./verdicts.ts";
 /** More than this and signatures and tokens begin to fail. */
 const tolerableMs = 5 * 60_000;
 
-export class Clock {
+export class ServerTime {
   readonly #now: () => number;
   /** How far this machine is ahead, in ms, where a server has said what time it is. */
   #aheadMs: number | undefined;
@@ -20,7 +20,7 @@ export class Clock {
     if (!Number.isNaN(time)) this.#aheadMs ??= this.#now() - time;
   }
 
-  /** What is wrong with the clock, as a clause; undefined when nothing is, or nobody has said. */
+  /** What is wrong with the clock, as a clause; undefined when nothing is, or no one has said. */
   get doubt(): string | undefined {
     const ahead = this.#aheadMs ?? 0;
     if (Math.abs(ahead) < tolerableMs) return undefined;

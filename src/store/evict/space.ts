@@ -1,4 +1,4 @@
-/** Room on the disk: how many bytes may be held, and how many of them are reserved for fills. */
+/** Space on the disk: how many bytes may be held, and how many of them are reserved for fills. */
 
 /** How full the cache may be, in bytes. */
 export interface CapacityMarks {
@@ -11,7 +11,7 @@ export interface CapacityMarks {
 }
 
 /** Bytes that are kept free for one fill. */
-export interface RoomReservation {
+export interface SpaceReservation {
   /** The fill's blob is held, and counted as such, or the fill has failed. */
   release(): void;
 }
@@ -31,10 +31,10 @@ interface Waiter {
   readonly size: number;
   /** Its size without its leftover, in bytes. */
   readonly need: number;
-  readonly settle: (reservation: RoomReservation | undefined) => void;
+  readonly settle: (reservation: SpaceReservation | undefined) => void;
 }
 
-export class Room {
+export class DiskSpace {
   readonly #options: RoomOptions;
   #reserved = 0;
   readonly #waiting = new Set<Waiter>();
@@ -44,17 +44,17 @@ export class Room {
   }
 
   /**
-   * Reserves room for a blob of `size` bytes, evicting others if it must; undefined when there is none. `kept` bytes of the blob
+   * Reserves space for a blob of `size` bytes, evicting others if it must; undefined when there is none. `kept` bytes of the blob
    * are on disk already, as a leftover.
    */
-  async reserve(size: number, kept = 0): Promise<RoomReservation | undefined> {
+  async reserve(size: number, kept = 0): Promise<SpaceReservation | undefined> {
     if (size > this.#options.marks.capacity) return undefined;
     // A leftover is counted as such until the fill resumes it.
     const need = size - kept;
     const held = await this.#options.held();
     // No await between the check and the reservation, here and below.
     if (this.#waiting.size === 0 && this.#isFree(held, need)) return this.#grant(size);
-    const { promise, resolve: settle, reject } = Promise.withResolvers<RoomReservation | undefined>();
+    const { promise, resolve: settle, reject } = Promise.withResolvers<SpaceReservation | undefined>();
     const waiter = { size, need, settle };
     this.#waiting.add(waiter);
     this.#makeRoom()
@@ -116,7 +116,7 @@ export class Room {
     waiter.settle(this.#grant(waiter.size));
   }
 
-  #grant(size: number): RoomReservation {
+  #grant(size: number): SpaceReservation {
     this.#reserved += size;
     let released = false;
     return {

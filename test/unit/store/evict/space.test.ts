@@ -1,48 +1,48 @@
-/** Room for fills, and the uses that decide what is evicted for it. */
+/** Space for fills, and the uses that decide what is evicted for it. */
 import { describe, expect, it } from "vitest";
 import { graceMs } from "../../../../src/store/evict/eviction.ts";
 import { openEviction, repository } from "../../../support/evictionSetup.ts";
 
-describe("room", () => {
+describe("space", () => {
   it("is made before a fill is promised it", async () => {
     const setup = await openEviction({ capacity: 3300 });
     for (const letter of ["a", "b", "c"]) await setup.image(letter, [letter]);
     setup.now += graceMs;
-    const reservation = await setup.eviction.room.reserve(1500);
+    const reservation = await setup.eviction.space.reserve(1500);
     expect(reservation).toBeDefined();
     expect(await setup.bytes()).toBeLessThanOrEqual(3300 - 1500);
     // What is promised to one is not promised to another.
-    expect(await setup.eviction.room.reserve(3000)).toBeUndefined();
+    expect(await setup.eviction.space.reserve(3000)).toBeUndefined();
     reservation?.release();
     reservation?.release();
-    expect(await setup.eviction.room.reserve(3300)).toBeDefined();
+    expect(await setup.eviction.space.reserve(3300)).toBeDefined();
     expect(await setup.bytes()).toBe(0);
   });
 
   it("is refused when nothing may go, and to what is larger than all of it", async () => {
     const setup = await openEviction({ capacity: 3000 });
     await setup.image("a", ["a", "b"]);
-    expect(await setup.eviction.room.reserve(3001)).toBeUndefined();
-    expect(await setup.eviction.room.reserve(1000)).toBeUndefined();
+    expect(await setup.eviction.space.reserve(3001)).toBeUndefined();
+    expect(await setup.eviction.space.reserve(1000)).toBeUndefined();
     expect(await setup.bytes()).toBe(2100);
-    expect(await setup.eviction.room.reserve(900)).toBeDefined();
+    expect(await setup.eviction.space.reserve(900)).toBeDefined();
   });
 
   it("is never promised twice to those who ask at the same moment", async () => {
     const setup = await openEviction({ capacity: 3000 });
-    const all = await Promise.all([1, 2, 3, 4].map(() => setup.eviction.room.reserve(1000)));
+    const all = await Promise.all([1, 2, 3, 4].map(() => setup.eviction.space.reserve(1000)));
     expect(all.filter((one) => one !== undefined)).toHaveLength(3);
   });
 });
 
-/** A store without room, and what happens in it, in its order. */
+/** A store without space, and what happens in it, in its order. */
 async function full(images: number) {
   const order: string[] = [];
   const setup = await openEviction({ capacity: images * 1100 });
   for (let image = 0; image < images; image++) await setup.image(`team/${image}`, [`layer ${image}`]);
   setup.now += graceMs;
   const reserve = (name: string, bytes: number, kept?: number) =>
-    setup.eviction.room.reserve(bytes, kept).then((reservation) => {
+    setup.eviction.space.reserve(bytes, kept).then((reservation) => {
       order.push(reservation ? name : `${name} refused`);
       return reservation;
     });
@@ -50,12 +50,12 @@ async function full(images: number) {
   return { setup, order, reserve };
 }
 
-describe("a fill that waits for room", () => {
+describe("a fill that waits for space", () => {
   it("goes on as soon as there is enough for it, and eviction goes on to the low water mark", async () => {
     const { setup, order, reserve } = await full(20);
     await reserve("small", 1000);
     expect(order).toEqual(["evicted", "small"]);
-    await setup.eviction.room.trim();
+    await setup.eviction.space.trim();
     expect(await setup.bytes()).toBeLessThanOrEqual(20 * 1100 * 0.8 - 1000);
   });
 
