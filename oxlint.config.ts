@@ -4,7 +4,7 @@
 export const mayImport: Readonly<Record<string, readonly string[]>> = {
   async: [],
   oci: [],
-  telemetry: [],
+  telemetry: ["async"],
   config: ["oci", "async"],
   quota: ["oci", "async"],
   trust: ["oci", "async"],

@@ -13,7 +13,7 @@ import {
   type BucketName,
   type Moment,
 } from "./refusal.ts";
-import type { Restored } from "./restore.ts";
+import type { Restored, SavedPauses } from "./restore.ts";
 import {
   snapshotOf,
   type BucketState,
@@ -304,12 +304,6 @@ interface RateLimited {
   readonly isPulls: boolean;
   readonly isAbuse: boolean;
   readonly retryAfterMs: number | undefined;
-}
-
-/** What 429s held back when the last process ended; 0 is nothing. */
-export interface SavedPauses {
-  readonly pausedUntil: number;
-  readonly emptyUntil: number;
 }
 
 export class Pauses {

@@ -3,7 +3,12 @@ import type { Clock } from "../async/clock.ts";
 import { LedgerClock, keepMs, type CarriedAnswer } from "./slidingWindow.ts";
 import type { CarriedRow } from "./windowRows.ts";
 import type { Ledger, SpentRow, SavedBucket } from "./ledger.ts";
-import type { SavedPauses } from "./balance.ts";
+
+/** What 429s held back when the last process ended; 0 is nothing. */
+export interface SavedPauses {
+  readonly pausedUntil: number;
+  readonly emptyUntil: number;
+}
 
 export interface Restored {
   readonly clock: LedgerClock;

@@ -1,4 +1,5 @@
 /** Opens observability: traces and the audit log, each only where it is configured. */
+import type { Clock } from "../async/clock.ts";
 import type { Config } from "../config/load.ts";
 import type { Secret } from "../config/secret.ts";
 import { auditToFile, auditToStdout, type Audit } from "../telemetry/audit.ts";
@@ -16,9 +17,14 @@ export interface Observability {
   close(): Promise<void>;
 }
 
-export async function openObservability(config: Config, log: Log, metrics: Metrics): Promise<Observability> {
+export async function openObservability(
+  config: Config,
+  log: Log,
+  metrics: Metrics,
+  clock: Clock,
+): Promise<Observability> {
   const tracing = await openTracing(config.tracing, log);
-  const { audit, isAuditFailing } = openAudit(config.audit, log, metrics);
+  const { audit, isAuditFailing } = openAudit(config.audit, log, metrics, clock);
   return {
     ...(tracing && { tracing }),
     ...(audit && { audit }),
@@ -49,11 +55,12 @@ async function openTracing(
   });
 }
 
-function openAudit({ file: path, stdout }: Config["audit"], log: Log, metrics: Metrics) {
+function openAudit({ file: path, stdout }: Config["audit"], log: Log, metrics: Metrics, clock: Clock) {
   let isFailing = false;
   const file = (path: string): Audit =>
     auditToFile({
       path,
+      clock,
       failed: (error) => {
         isFailing = true;
         log.error(
@@ -67,6 +74,6 @@ function openAudit({ file: path, stdout }: Config["audit"], log: Log, metrics: M
         log.info({ path }, "the audit log is written again");
       },
     });
-  const audit = path === undefined ? (stdout ? auditToStdout() : undefined) : file(path);
+  const audit = path === undefined ? (stdout ? auditToStdout(clock) : undefined) : file(path);
   return { audit, isAuditFailing: () => isFailing };
 }

@@ -46,7 +46,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
   };
   const tls = await openTls(config, log, metrics, clock);
   open.defer(() => tls.close());
-  const observability = await openObservability(config, log, metrics);
+  const observability = await openObservability(config, log, metrics, clock);
   open.defer(() => observability.close());
 
   // The store
@@ -70,8 +70,8 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
   upkeep = new Upkeep({ ...config.storage, store, events, clock });
   await upkeep.readProof();
   open.defer(upkeep.backUp);
-  const { blobs, ledger, state } = store;
-  const { catalog, fills, health, reconciler } = upkeep;
+  const { ledger, state } = store;
+  const { blobs, catalog, fills, health, reconciler } = upkeep;
   const eviction = await openEviction(config, store, reconciler, routing, open, log, metrics, clock);
 
   // Upstreams and their quota

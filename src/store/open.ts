@@ -73,7 +73,7 @@ export async function openStore({ root, events = noEvents, now = Date.now }: Sto
     const { catalog, state, checkpoint, backUp } = files;
     return {
       ...readingParts(catalog, now),
-      blobs: withMemoryCache(await DiskBlobs.at(root)),
+      blobs: withMemoryCache(await DiskBlobs.at(root, disk, now())),
       expiry: new SqliteMetadataExpiry(catalog),
       verdicts: new SqliteVerdicts(catalog),
       state: {

@@ -1,6 +1,8 @@
 /** What becomes of a store that does not answer: what it does not say is not known, and what it does not take is not remembered. */
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/reference.ts";
+import type { Blobs, Ingest } from "./blobs.ts";
+import type { Content } from "./fill/content.ts";
 import type { Catalog, HeldManifest, Listing, ManifestNature, TagRecord } from "./catalog.ts";
 import type { Health } from "./health.ts";
 import type { Visibilities, Visibility } from "./state.ts";
@@ -95,6 +97,57 @@ export class TolerantCatalog implements Catalog {
 
   forget(digest: Digest): Promise<void> {
     return known(this.#health, this.#inner.forget(digest));
+  }
+}
+
+export class TolerantBlobs implements Blobs {
+  readonly #inner: Blobs;
+  readonly #health: Noted;
+
+  constructor(inner: Blobs, health: Noted) {
+    this.#inner = inner;
+    this.#health = health;
+  }
+
+  open(digest: Digest, size: number): Promise<Content | undefined> {
+    return known(this.#health, this.#inner.open(digest, size));
+  }
+
+  read(digest: Digest, size: number): Promise<Buffer | undefined> {
+    return known(this.#health, this.#inner.read(digest, size));
+  }
+
+  size(digest: Digest): Promise<number | undefined> {
+    return known(this.#health, this.#inner.size(digest));
+  }
+
+  kept(digest: Digest): number {
+    return this.#inner.kept(digest);
+  }
+
+  keptInAll(): number {
+    return this.#inner.keptInAll();
+  }
+
+  // What writes or removes says so where it fails: a fill passes its bytes through then.
+  ingest(digest: Digest): Promise<Ingest> {
+    return this.#inner.ingest(digest);
+  }
+
+  put(digest: Digest, bytes: Uint8Array): Promise<void> {
+    return this.#inner.put(digest, bytes);
+  }
+
+  remove(digest: Digest): Promise<boolean> {
+    return this.#inner.remove(digest);
+  }
+
+  quarantine(digest: Digest): Promise<boolean> {
+    return this.#inner.quarantine(digest);
+  }
+
+  list(): ReturnType<Blobs["list"]> {
+    return this.#inner.list();
   }
 }
 

@@ -1,5 +1,6 @@
 /** The audit log: one line of JSON for every pull, in the order in which they ended. */
 import { pino } from "pino";
+import type { Clock } from "../async/clock.ts";
 import { AuditFile, type AuditFileOptions } from "./auditFile.ts";
 import { inOneLine } from "./log.ts";
 
@@ -46,11 +47,11 @@ function auditLine(pull: AuditedPull, now: number): string {
 }
 
 /** The audit log on standard output, between the lines of the log, which have no `event`. */
-export function auditToStdout(): Audit {
+export function auditToStdout(clock: Pick<Clock, "now">): Audit {
   // Synchronous like the log's own writes, so that lines do not interleave.
   const out = pino.destination({ fd: 1, sync: true });
   return {
-    write: (pull) => void out.write(auditLine(pull, Date.now())),
+    write: (pull) => void out.write(auditLine(pull, clock.now())),
     close: async () => {},
   };
 }
@@ -61,7 +62,7 @@ export function auditToFile(options: AuditFileOptions): Audit {
   const reopen = (): void => file.reopen();
   process.on("SIGHUP", reopen);
   return {
-    write: (pull) => file.add(auditLine(pull, Date.now())),
+    write: (pull) => file.add(auditLine(pull, options.clock.now())),
     close: () => {
       process.off("SIGHUP", reopen);
       return file.close();

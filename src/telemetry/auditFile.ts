@@ -1,8 +1,10 @@
 /** A file of lines, written in batches; it may be renamed at any time, and no caller waits for it. */
+import type { Clock } from "../async/clock.ts";
 import { open, stat, type FileHandle } from "node:fs/promises";
 
 export interface AuditFileOptions {
   readonly path: string;
+  readonly clock: Pick<Clock, "now" | "after">;
   /** Called when lines begin to be lost. */
   readonly failed: (error: unknown) => void;
   /** Called with the number of lines that were lost, whenever some were. */
@@ -26,7 +28,7 @@ export class AuditFile {
   readonly #options: AuditFileOptions;
   #lines: string[] = [];
   #waiting = 0;
-  #timer: NodeJS.Timeout | undefined;
+  #cancelTimer: (() => void) | undefined;
   #flushing: Promise<void> | undefined;
   #file: FileHandle | undefined;
   #isStale = false;
@@ -44,7 +46,7 @@ export class AuditFile {
     this.#lines.push(line);
     this.#waiting += line.length;
     if (this.#waiting >= flushAt) void this.#flush();
-    else this.#timer ??= setTimeout(() => void this.#flush(), flushEveryMs).unref();
+    else this.#flushLater();
   }
 
   /** Reopens the file at the path before the next write. */
@@ -62,13 +64,17 @@ export class AuditFile {
   }
 
   #flush(): Promise<void> {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
     this.#flushing ??= this.#write().finally(() => {
       this.#flushing = undefined;
-      if (this.#lines.length > 0) this.#timer ??= setTimeout(() => void this.#flush(), flushEveryMs).unref();
+      if (this.#lines.length > 0) this.#flushLater();
     });
     return this.#flushing;
+  }
+
+  #flushLater(): void {
+    this.#cancelTimer ??= this.#options.clock.after(flushEveryMs, () => void this.#flush());
   }
 
   async #write(): Promise<void> {

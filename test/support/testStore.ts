@@ -11,6 +11,7 @@ import { Intake } from "../../src/store/fill/intake.ts";
 import { Health } from "../../src/store/health.ts";
 import { openStore, type Store } from "../../src/store/open.ts";
 import { Reconciler } from "../../src/store/repair/reconcile.ts";
+import { TolerantBlobs, TolerantCatalog } from "../../src/store/tolerant.ts";
 import { Metrics } from "../../src/telemetry/metrics.ts";
 import { clockAt, unlimited } from "./pullContext.ts";
 import type { ShelfUpstream } from "./shelfUpstream.ts";
@@ -52,12 +53,16 @@ export interface TestMirror {
   readonly fills: Fills;
   readonly reconciler: Reconciler;
   readonly eviction: Eviction;
+  readonly health: Health;
 }
 
 /** A mirror with one upstream that has no limit, for which a tag is fresh for no time. */
 export function testMirror({ store, upstream, capacity, now }: TestMirrorOptions): TestMirror {
-  const { root, blobs, catalog, verdicts } = store;
+  const { root, verdicts } = store;
   const { anchors, sightings, proof } = store.state;
+  const health = new Health({ root, minFree: 0, changed: () => {}, files: store.files });
+  const blobs = new TolerantBlobs(store.blobs, health);
+  const catalog = new TolerantCatalog(store.catalog, health);
   const fills = new Fills(clockAt(now));
   const eviction = new Eviction({
     inventory: store.inventory,
@@ -73,8 +78,11 @@ export function testMirror({ store, upstream, capacity, now }: TestMirrorOptions
     failed: () => {},
     clock: clockAt(now),
   });
-  const health = new Health({ root, minFree: 0, changed: () => {}, files: store.files });
-  const reconciler = new Reconciler({ blobs, catalog });
+  const reconciler = new Reconciler({
+    blobs,
+    catalog,
+    isStoreTrouble: (error) => health.note(error) !== undefined,
+  });
   const mirror = new Mirror({
     upstreams: new Map([[upstream.name, unlimited(upstream)]]),
     blobs,
@@ -94,5 +102,5 @@ export function testMirror({ store, upstream, capacity, now }: TestMirrorOptions
       throw error;
     },
   });
-  return { mirror, fills, reconciler, eviction };
+  return { mirror, fills, reconciler, eviction, health };
 }

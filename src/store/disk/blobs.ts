@@ -22,11 +22,11 @@ export class DiskBlobs implements Blobs {
   }
 
   /** The blobs under `root`, which is created. The caller must have the lock: leftovers of a crash are removed. */
-  static async at(root: string, files: Files = disk): Promise<DiskBlobs> {
+  static async at(root: string, files: Files = disk, now = Date.now()): Promise<DiskBlobs> {
     for (const folder of ["ingest", "quarantine", "blobs/sha256", "blobs/sha512"]) {
       await mkdir(join(root, folder), { recursive: true });
     }
-    return new DiskBlobs(root, files, await sweepLeftovers(join(root, "ingest")));
+    return new DiskBlobs(root, files, await sweepLeftovers(join(root, "ingest"), now));
   }
 
   /** The blobs under `root` to look at, beside a process that may be running there. */

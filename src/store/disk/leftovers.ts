@@ -42,8 +42,8 @@ export async function findLeftovers(folder: string, now: number) {
 }
 
 /** Removes what cannot be gone on with, and gives the rest. Nothing may be on its way in. */
-export async function sweepLeftovers(folder: string): Promise<Map<Digest, Leftover>> {
-  const { kept, useless } = await findLeftovers(folder, Date.now());
+export async function sweepLeftovers(folder: string, now: number): Promise<Map<Digest, Leftover>> {
+  const { kept, useless } = await findLeftovers(folder, now);
   for (const path of useless) await rm(path, { recursive: true });
   return kept;
 }

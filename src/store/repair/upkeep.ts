@@ -2,12 +2,13 @@
 import { join } from "node:path";
 import type { Clock } from "../../async/clock.ts";
 import type { Digest } from "../../oci/digest.ts";
+import type { Blobs } from "../blobs.ts";
 import type { Catalog } from "../catalog.ts";
 import type { Trouble } from "../error.ts";
 import { Fills } from "../fill/fills.ts";
 import { Health } from "../health.ts";
 import type { Store } from "../open.ts";
-import { TolerantCatalog } from "../tolerant.ts";
+import { TolerantBlobs, TolerantCatalog } from "../tolerant.ts";
 import { quarantineShare, sweepQuarantine } from "./quarantine.ts";
 import { Reconciler, type Flaw } from "./reconcile.ts";
 import { Scrub } from "./scrub.ts";
@@ -48,8 +49,9 @@ const sweepEveryMs = 60 * 60_000;
 const backUpEveryMs = 15 * 60_000;
 
 export class Upkeep {
-  /** The store's own, but for a store that does not answer: what it does not say is not known then. */
+  /** These are the store's own, but for a store that does not answer: what it does not say is not known then. */
   readonly catalog: Catalog;
+  readonly blobs: Blobs;
   readonly reconciler: Reconciler;
   readonly fills: Fills;
   readonly health: Health;
@@ -63,9 +65,10 @@ export class Upkeep {
     this.health = new Health({ root, minFree, changed, files: store.files });
     const isStoreTrouble = (error: unknown): boolean => this.health.note(error) !== undefined;
     this.catalog = new TolerantCatalog(store.catalog, this.health);
+    this.blobs = new TolerantBlobs(store.blobs, this.health);
     const condemned = (digest: Digest, flaw: Flaw): void => events.condemned(digest, flaw);
     this.reconciler = new Reconciler({
-      blobs: store.blobs,
+      blobs: this.blobs,
       catalog: this.catalog,
       isStoreTrouble,
       condemned,

@@ -1,4 +1,5 @@
 /** The audit file on a disk that fills up and is emptied again. */
+import { systemClock } from "../../../src/async/clock.ts";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
@@ -24,7 +25,7 @@ withSmallDisk("64k", (mount) => {
       recovered: vi.fn<() => void>(),
     };
     const path = join(disk.folder, "audit");
-    const file = new AuditFile({ path, ...events });
+    const file = new AuditFile({ path, clock: systemClock, ...events });
     for (let number = 0; number < 12; number++) file.add(lineOf(number));
     await expect.poll(() => events.failed).toHaveBeenCalledOnce();
     const before = await readFile(path, "utf8");

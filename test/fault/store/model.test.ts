@@ -17,6 +17,7 @@ import { Scrub } from "../../../src/store/repair/scrub.ts";
 import { ShelfUpstream, shelf, tag, versionOf, type Version } from "../../support/shelfUpstream.ts";
 import { requestOf } from "../../support/pullContext.ts";
 import { bytesOf } from "../../support/pieces.ts";
+import { slowStore } from "../../support/slowStore.ts";
 import { testMirror, testStore, type TestMirror, type TestStore } from "../../support/testStore.ts";
 
 const repositories = 4;
@@ -127,7 +128,9 @@ class Setup {
   }
 
   #open(): TestMirror {
-    return testMirror({ store: this.store, upstream: this.upstream, capacity, now: () => this.now });
+    // Every call yields, so that nothing can rely on two of them happening in one turn.
+    const store = { ...this.store, ...slowStore(this.store) };
+    return testMirror({ store, upstream: this.upstream, capacity, now: () => this.now });
   }
 }
 

@@ -11,9 +11,12 @@ import type { Repository } from "../../../src/oci/reference.ts";
 import { Reconciler } from "../../../src/store/repair/reconcile.ts";
 import { Fills } from "../../../src/store/fill/fills.ts";
 import { disk } from "../../../src/store/disk/files.ts";
+import { StoreUnavailableError } from "../../../src/store/error.ts";
+import { TolerantCatalog } from "../../../src/store/tolerant.ts";
 import { Health } from "../../../src/store/health.ts";
 import { Intake } from "../../../src/store/fill/intake.ts";
 import { pullOf } from "../../support/pullContext.ts";
+import { slow } from "../../support/slowStore.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";
 import { FakeCatalog } from "../../support/fakeCatalog.ts";
 import { shelf, ShelfUpstream, versionOf } from "../../support/shelfUpstream.ts";
@@ -21,28 +24,29 @@ import { bytesOf } from "../../support/pieces.ts";
 
 class FullCatalog extends FakeCatalog {
   override async link(repository: Repository, digest: Digest): Promise<void> {
-    if (repository.name === shelf(1).name) throw new Error("database or disk is full");
+    if (repository.name === shelf(1).name) throw new StoreUnavailableError("full");
     await super.link(repository, digest);
   }
 }
 
 /** Layers in front of two repositories that share a layer. */
-async function open(catalog: FakeCatalog, adopt?: (fills: Fills) => Promise<undefined>) {
+async function open(fake: FakeCatalog, adopt?: (fills: Fills) => Promise<undefined>) {
   const upstream = new ShelfUpstream();
   upstream.push(0, versionOf(0, 0));
   upstream.push(1, versionOf(1, 0));
-  const [blobs, fills] = [new FakeBlobs(), new Fills(systemClock)];
-  const root = await mkdtemp(join(tmpdir(), "hubcap-layers-"));
+  const [blobs, fills] = [slow(new FakeBlobs()), new Fills(systemClock)];
+  const root = await mkdtemp(join(tmpdir(), "hubcap-blobs-"));
   const health = new Health({ root, minFree: 0, changed: () => {}, files: disk });
-  const custody = new Reconciler({ blobs, catalog });
-  const layers = new BlobPulls({
+  const catalog = new TolerantCatalog(slow(fake), health);
+  const own = new Reconciler({ blobs, catalog });
+  const pulls = new BlobPulls({
     catalog,
     blobs,
     fills,
     health,
     reconciler: {
-      adopt: (digest) => (adopt ? adopt(fills) : custody.adopt(digest)),
-      recheck: (digest, size) => custody.recheck(digest, size),
+      adopt: (digest) => (adopt ? adopt(fills) : own.adopt(digest)),
+      recheck: (digest, size) => own.recheck(digest, size),
     },
     intake: new Intake({ blobs, fills, health, space: { reserve: async () => ({ release: () => {} }) } }),
     requests: new UpstreamRequests(new AbortController().signal, systemClock),
@@ -54,7 +58,7 @@ async function open(catalog: FakeCatalog, adopt?: (fills: Fills) => Promise<unde
   const [shared] = versionOf(0, 0).blobs.keys();
   if (!shared) throw new Error("no layer is shared");
   const pull = async (repository: number): Promise<number> => {
-    const { content } = await layers.get(pullOf(upstream, shelf(repository)), shared);
+    const { content } = await pulls.get(pullOf(upstream, shelf(repository)), shared);
     if (!content) throw new Error("no content");
     return (await bytesOf(content)).length;
   };

@@ -11,6 +11,7 @@ import { SqliteVerdicts } from "../../../src/store/sqlite/verdicts.ts";
 import { UpstreamError } from "../../../src/upstream/error.ts";
 import { FakeCatalog } from "../../support/fakeCatalog.ts";
 import { clockAt, pullOf } from "../../support/pullContext.ts";
+import { slow } from "../../support/slowStore.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";
 import { shelf, ShelfUpstream, versionOf } from "../../support/shelfUpstream.ts";
 import { catalogSchema } from "../../../src/store/sqlite/schema.ts";
@@ -60,8 +61,8 @@ function open(database = openDatabase(":memory:", catalogSchema)) {
   const verdicts = new ManifestDecisions({
     verdicts: new SqliteVerdicts(new SqliteFile(database)),
     sightings: new SqliteSightings(SqliteFile.inMemory(stateSchema)),
-    catalog: new FakeCatalog(),
-    blobs: new FakeBlobs(),
+    catalog: slow(new FakeCatalog()),
+    blobs: slow(new FakeBlobs()),
     manifestPulls: {
       get: async () => {
         if (failing) throw failing;

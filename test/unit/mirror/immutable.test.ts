@@ -7,6 +7,7 @@ import { parsePattern } from "../../../src/oci/pattern.ts";
 import { isDigest, type Reference } from "../../../src/oci/reference.ts";
 import { StoreUnavailableError } from "../../../src/store/error.ts";
 import type { State } from "../../../src/store/state.ts";
+import { slow } from "../../support/slowStore.ts";
 import { memoryStore } from "../../support/memoryStore.ts";
 import { pullOf } from "../../support/pullContext.ts";
 import { shelf, ShelfUpstream, tag } from "../../support/shelfUpstream.ts";
@@ -16,7 +17,8 @@ const [first, moved] = ["first", "moved"].map((text) => digestOf(Buffer.from(tex
 const manifest = (digest: Digest) => ({ digest, mediaType: ociManifest, size: 5 });
 
 function open(more: Partial<Pick<State, "anchors" | "proof">> = {}, isProven = false) {
-  const { catalog, anchors, proof } = memoryStore(() => 1);
+  const memory = memoryStore(() => 1);
+  const [catalog, anchors, proof] = [slow(memory.catalog), slow(memory.anchors), slow(memory.proof)];
   const pattern = parsePattern("**");
   const asked: Reference[] = [];
   const tags = new ImmutableTags({

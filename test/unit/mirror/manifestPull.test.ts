@@ -11,6 +11,7 @@ import { Reconciler } from "../../../src/store/repair/reconcile.ts";
 import { disk } from "../../../src/store/disk/files.ts";
 import { Health } from "../../../src/store/health.ts";
 import { pullOf } from "../../support/pullContext.ts";
+import { slow } from "../../support/slowStore.ts";
 import { FakeBlobs } from "../../support/fakeBlobs.ts";
 import { FakeCatalog } from "../../support/fakeCatalog.ts";
 import { shelf, ShelfUpstream, tag, versionOf } from "../../support/shelfUpstream.ts";
@@ -33,7 +34,7 @@ class SlowBlobs extends FakeBlobs {
 async function open(freshness = { tagTtlMs: 60_000, staleIfErrorMs: 0, lowTtlFactor: 1 }) {
   const upstream = new ShelfUpstream();
   for (const number of [0, 1]) upstream.push(number, versionOf(0, 0));
-  const [blobs, catalog, bypassed] = [new SlowBlobs(), new FakeCatalog(), [] as string[]];
+  const [blobs, catalog, bypassed] = [slow(new SlowBlobs()), slow(new FakeCatalog()), [] as string[]];
   const failures: unknown[] = [];
   const root = await mkdtemp(join(tmpdir(), "hubcap-manifests-"));
   const health = new Health({ root, minFree: 0, changed: () => {}, files: disk });
