@@ -2,6 +2,7 @@
 import { getRequestListener } from "@hono/node-server";
 import { Hono, type Context, type Env, type MiddlewareHandler } from "hono";
 import type { RequestListener } from "node:http";
+import type { Degraded } from "../store/health.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
 export interface StatusListenerOptions {
@@ -9,7 +10,7 @@ export interface StatusListenerOptions {
   /** Undefined when pulls can be served, else one word for why not. Never about an upstream: what is held is served without it. */
   readonly unready: () => string | undefined;
   /** Undefined when all is well, else what is wrong although pulls are served. */
-  readonly degraded: () => string | undefined;
+  readonly degraded: () => Degraded | undefined;
   /** Opens what responds under `/api/v1`, with the first request for it: it takes some 10 MB, and few use it. */
   readonly api: () => Promise<Hono<Env>>;
   /** What responds at `/`, for people. */
@@ -26,7 +27,8 @@ export function statusListener({ metrics, unready, degraded, api, page }: Status
     if (reason !== undefined) return c.text(`${reason}\n`, 503);
     // Still ready: without this mirror, nodes would pull from upstream even what is held here.
     const trouble = degraded();
-    return c.text(trouble === undefined ? "ok\n" : `degraded: ${trouble}\n`);
+    if (!trouble) return c.text("ok\n");
+    return c.text(`degraded: ${trouble.text}\n`, 200, { "X-Hubcap-Degraded": trouble.reason });
   });
   app.get("/metrics", async (c) =>
     c.body(await metrics.read(), 200, { "Content-Type": metrics.registry.contentType }),

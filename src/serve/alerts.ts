@@ -139,7 +139,7 @@ function* ownAlerts({ health, isAuditFailing }: AlertChecksOptions): Generator<A
     yield alert(
       "disk",
       "storage",
-      `Degraded, since ${health.degraded}: what is held is served, everything else passes through.`,
+      `Degraded, since ${health.degraded.text}: what is held is served, everything else passes through.`,
     );
   if (isAuditFailing()) yield alert("audit", "audit.file", "Lines of the audit log are lost; pulls go on.");
 }

@@ -16,6 +16,7 @@ import type { Routing } from "../oci/target.ts";
 import type { QuotaBucket } from "../quota/bucket.ts";
 import type { Ledger } from "../quota/ledger.ts";
 import type { Eviction } from "../store/evict/eviction.ts";
+import type { Degraded } from "../store/health.ts";
 import type { Upkeep } from "../store/repair/upkeep.ts";
 import type { Log, Output } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -115,7 +116,7 @@ export async function openStatusServer(
   const { connected, ledger, policyEvents, warmer, draining } = options;
   const { fills, health } = options.upkeep;
   const unready = (): string | undefined => (draining.aborted ? "draining" : undefined);
-  const degraded = (): string | undefined => health.degraded ?? health.unproven;
+  const degraded = (): Degraded | undefined => health.degraded ?? health.unproven;
   const shown = { ledger, mirror, routing, eviction, log, clock };
   const api = async (): Promise<Hono<Env>> => {
     const { statusApi } = await import("../http/api/api.ts");
@@ -129,7 +130,13 @@ export async function openStatusServer(
       adminToken: config.admin.token,
     });
   };
-  const page = statusPage({ ...shown, upstreams: connected, fills, metrics, degraded });
+  const page = statusPage({
+    ...shown,
+    upstreams: connected,
+    fills,
+    metrics,
+    degraded: () => degraded()?.text,
+  });
   const handle = handlerOf(statusListener({ metrics, unready, degraded, api, page }));
   const status = await listen(handle, config.status.listen, limitsOf(options), clock, tls);
   open.defer(() => status.close(0));

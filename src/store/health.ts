@@ -12,6 +12,12 @@ export interface HealthOptions {
   readonly files: Files;
 }
 
+/** What is wrong although pulls are served: for programs, and for people. */
+export interface Degraded {
+  readonly reason: `disk-${Trouble}` | "state-unproven";
+  readonly text: string;
+}
+
 export class Health {
   readonly #options: HealthOptions;
   readonly #files: Files;
@@ -28,16 +34,17 @@ export class Health {
     return this.#trouble;
   }
 
-  /** What is wrong, for people; undefined when nothing is. */
-  get degraded(): string | undefined {
-    return this.#trouble && `the disk is ${this.#trouble}`;
+  /** What is wrong with the disk; undefined when nothing is. */
+  get degraded(): Degraded | undefined {
+    return this.#trouble && { reason: `disk-${this.#trouble}`, text: `the disk is ${this.#trouble}` };
   }
 
-  /** That the state is not proven whole, for people; undefined when it is. */
-  get unproven(): string | undefined {
-    return this.unprovenSince === undefined
-      ? undefined
-      : `the state was restored at ${new Date(this.unprovenSince).toISOString()}, which hubcap fsck --repair is to confirm`;
+  /** That the state is not proven whole; undefined when it is. */
+  get unproven(): Degraded | undefined {
+    if (this.unprovenSince === undefined) return undefined;
+    const restored = new Date(this.unprovenSince).toISOString();
+    const text = `the state was restored at ${restored}, which hubcap fsck --repair is to confirm`;
+    return { reason: "state-unproven", text };
   }
 
   /** Takes note of what went wrong; gives the trouble if it was the disk's fault. */

@@ -63,12 +63,15 @@ export class MirrorClient {
   }
 }
 
-/** Reads the first error of the spec's `{"errors":[{code, message, detail}]}`. */
+/** Reads the first error of the spec's `{"errors":[{code, message, detail}]}`, or what Hubcap's status listener answers: `{error, reason}`. */
 export function readError({ body }: MirrorAnswer): MirrorError {
   try {
-    const { errors } = JSON.parse(body.toString()) as { errors: readonly ErrorBody[] };
-    const { code = "", message = "", detail } = errors[0] ?? {};
-    return { code, message, reason: detail?.reason };
+    const { errors, reason } = JSON.parse(body.toString()) as {
+      readonly errors?: readonly ErrorBody[];
+      readonly reason?: string;
+    };
+    const { code = "", message = "", detail } = errors?.[0] ?? {};
+    return { code, message, reason: detail?.reason ?? reason };
   } catch {
     return { code: "", message: "", reason: undefined };
   }

@@ -111,12 +111,12 @@ class MirrorWay {
   async #greet(): Promise<string> {
     const { clock, mirror } = this.#options;
     const answer = await this.#ask("GET", "/v2/");
-    const { status, headers, body } = answer;
+    const { status, headers } = answer;
     clock.learn(headers["date"]);
     if (status === 401) throw refusalOf(answer, this.#asked("/v2/"));
     if (status === 200 && headers["docker-distribution-api-version"] !== undefined) return "it is a registry";
     if (this.#proxy) throw this.#inTheWay(new Error(`it answered ${status} in the mirror's place`));
-    if (status === 404 && /"reason":\s*"status-listener"/.test(body.toString())) {
+    if (status === 404 && readError(answer).reason === "status-listener") {
       throw new Finding("mirror-status-port", `${mirror.host} is Hubcap's status listener, not its registry`);
     }
     if (status >= 500) throw refusalOf(answer, this.#asked("/v2/"));
@@ -135,9 +135,9 @@ class MirrorWay {
           const text = `the status listener at ${url.host} does not answer from here`;
           return status ? new Doubt(text) : new Omission(text);
         }
-        const said = answer.body.toString().trim().slice(0, 200);
-        this.disk = /^degraded: (the disk is .+)$/.exec(said)?.[1];
-        const text = `readyz says ${said}`;
+        const text = `readyz says ${answer.body.toString().trim().slice(0, 200)}`;
+        const degraded = String(answer.headers["x-hubcap-degraded"] ?? "");
+        if (degraded.startsWith("disk-")) this.disk = `the disk is ${degraded.slice(5)}`;
         return answer.status === 200 && this.disk === undefined ? text : new Doubt(text);
       });
     } finally {

@@ -1,4 +1,5 @@
 /** Alerts that no integration test can wait for: forecasts, certificates, the disk, the audit log. */
+import type { Degraded } from "../../../src/store/health.ts";
 import { expect, it, onTestFinished } from "vitest";
 import { startAlertChecks, type AlertChecksOptions } from "../../../src/serve/alerts.ts";
 import type { Snapshot } from "../../../src/quota/snapshot.ts";
@@ -22,7 +23,7 @@ const at = (ms: number): string => new Date(ms).toISOString();
 function open() {
   const clock = new ManualClock(1_000 * hour);
   const metrics = new Metrics();
-  const state: { degraded: string | undefined; isAuditFailing: boolean; snapshot: Partial<Snapshot> } = {
+  const state: { degraded: Degraded | undefined; isAuditFailing: boolean; snapshot: Partial<Snapshot> } = {
     degraded: undefined,
     isAuditFailing: false,
     snapshot: { state: "ok", remaining: 90, limit: 100, emptyAt: null },
@@ -85,7 +86,7 @@ it("a certificate that expires within 14 days, of a listener or an upstream", as
 
 it("a disk in trouble and an audit log that loses lines, until they recover", async () => {
   const { state, next } = open();
-  [state.degraded, state.isAuditFailing] = ["the disk is full", true];
+  [state.degraded, state.isAuditFailing] = [{ reason: "disk-full", text: "the disk is full" }, true];
   expect(await next()).toEqual(["disk firing storage", "audit firing audit.file"]);
   [state.degraded, state.isAuditFailing] = [undefined, false];
   expect(await next()).toEqual(["disk resolved storage", "audit resolved audit.file"]);
