@@ -35,7 +35,7 @@ RUN mkdir -p /out/etc/hubcap /out/usr/local/bin /data \
 USER 65532:65532
 RUN NODE_COMPILE_CACHE=.cache node $NODE_ARGS src/main.ts --version \
     && NODE_COMPILE_CACHE=.cache node $NODE_ARGS --input-type=module --eval \
-    'for (const file of ["cli/configuration", "serve/serve", "store/sqlite/checkpointThread", "store/sqlite/backupThread", "http/api/api", "http/passwords", "telemetry/tracing", "cli/quota", "serve/worker"]) await import(`/opt/hubcap/src/${file}.ts`)' \
+    'for (const file of ["cli/input", "serve/serve", "store/sqlite/checkpointThread", "store/sqlite/backupThread", "http/api/api", "http/passwords", "telemetry/tracing", "cli/quota", "serve/worker"]) await import(`/opt/hubcap/src/${file}.ts`)' \
     && chmod -R a+rX .cache
 
 FROM ${NODE_IMAGE}

@@ -8,7 +8,7 @@ import packageJson from "../package.json" with { type: "json" };
 
 const runs: { readonly [Name in CommandName]: (given: Given<Name>) => Promise<void> } = {
   async serve({ values }) {
-    const { readConfiguration } = await import("./cli/configuration.ts");
+    const { readConfiguration } = await import("./cli/input.ts");
     const config = readConfiguration(values.config);
     const { serve } = await import("./serve/serve.ts");
     await serve(config);
@@ -71,7 +71,7 @@ const runs: { readonly [Name in CommandName]: (given: Given<Name>) => Promise<vo
     });
   },
   async fsck({ values }) {
-    const { readConfiguration } = await import("./cli/configuration.ts");
+    const { readConfiguration } = await import("./cli/input.ts");
     const { root } = readConfiguration(values.config).storage;
     const { fsck } = await import("./cli/fsck.ts");
     await fsck({ root, repair: values.repair ?? false, json: values.json ?? false });
@@ -80,7 +80,7 @@ const runs: { readonly [Name in CommandName]: (given: Given<Name>) => Promise<vo
 
 /** Where the store of a configuration lies, and what its image names mean. */
 async function storeOf(file: string | undefined) {
-  const { readConfiguration } = await import("./cli/configuration.ts");
+  const { readConfiguration } = await import("./cli/input.ts");
   const { storage, upstreams, defaultUpstream } = readConfiguration(file);
   return { root: storage.root, routing: { upstreams: new Set(Object.keys(upstreams)), defaultUpstream } };
 }

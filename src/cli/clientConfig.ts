@@ -1,10 +1,9 @@
 /** `hubcap client-config`: the files that make a container runtime pull through this mirror. */
 import { canonicalHost, sourceHostGrammar } from "../oci/target.ts";
-import { shippedUpstreams } from "./configuration.ts";
+import { shippedUpstreams, parseOrigin, readText } from "./input.ts";
 import { UsageError } from "./exit.ts";
 import { removeFiles, writeFiles, type FileChange } from "./nodeFiles.ts";
 import { placeOf, type Runtime, type ClientSettings } from "./runtimes/clientSettings.ts";
-import { parseOrigin, readText } from "./typed.ts";
 import { buildkit } from "./runtimes/buildkit.ts";
 import { containerd } from "./runtimes/containerd.ts";
 import { docker } from "./runtimes/docker.ts";

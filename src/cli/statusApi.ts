@@ -1,7 +1,7 @@
 /** A running Hubcap's status API, asked over HTTP. */
 import { request } from "undici";
 import { UsageError } from "./exit.ts";
-import { readText } from "./typed.ts";
+import { readText } from "./input.ts";
 
 type Method = "GET" | "PUT" | "POST" | "DELETE";
 

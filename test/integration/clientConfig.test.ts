@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { spawn } from "node:child_process";
 import { parse, parseDocument, type YAMLMap } from "yaml";
 import { expect, onTestFinished, test } from "vitest";
-import { shippedUpstreams } from "../../src/cli/configuration.ts";
+import { shippedUpstreams } from "../../src/cli/input.ts";
 import { makeAuthority } from "../support/certificates.ts";
 import { entry, runHubcap } from "../support/run.ts";
 

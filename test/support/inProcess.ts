@@ -1,7 +1,7 @@
 /** Hubcap in the process of the test: what a child process does, without the time that starting one takes. */
 import { setTimeout as pause } from "node:timers/promises";
 import { vi } from "vitest";
-import { readConfiguration } from "../../src/cli/configuration.ts";
+import { readConfiguration } from "../../src/cli/input.ts";
 import { serve } from "../../src/serve/serve.ts";
 import { refuseSecrets, type Exit } from "./child.ts";
 import { patience } from "./patience.ts";

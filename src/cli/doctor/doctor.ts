@@ -1,8 +1,7 @@
 /** `hubcap doctor`: why an image cannot be pulled from here, step by step and in one sentence. */
 import { parsePlatform } from "../../oci/platform.ts";
-import { readConfiguration } from "../configuration.ts";
+import { readConfiguration, parseOrigin, readText } from "../input.ts";
 import { UsageError } from "../exit.ts";
-import { parseOrigin, readText } from "../typed.ts";
 import { diagnose, type Diagnosis } from "./diagnose.ts";
 import type { Step } from "./journal.ts";
 

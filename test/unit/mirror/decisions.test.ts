@@ -48,10 +48,10 @@ function open(database = openDatabase(":memory:", catalogSchema)) {
   const pattern = parsePattern("**");
   if (!pattern) throw new Error("no pattern");
   const judge = { key: "one", name: "verify.0", judge: () => (isSigned ? undefined : "it is wrong") };
-  const ruling = new PolicyRules([], [{ repositories: [pattern], judge }])
+  const decision = new PolicyRules([], [{ repositories: [pattern], judge }])
     .rulesFor(repository)
     .decisionFor({ digest: version.digest });
-  if (ruling === undecided) throw new Error("undecided");
+  if (decision === undecided) throw new Error("undecided");
   const inquiries = new UpstreamRequests(
     new AbortController().signal,
     clockAt(() => now),
@@ -86,7 +86,7 @@ function open(database = openDatabase(":memory:", catalogSchema)) {
     isStoreTrouble: () => false,
     now: () => now,
   });
-  return { database, verdict: () => verdicts.of(pullOf(upstream, repository), whole, ruling) };
+  return { database, verdict: () => verdicts.of(pullOf(upstream, repository), whole, decision) };
 }
 
 beforeEach(() => {

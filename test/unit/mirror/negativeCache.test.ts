@@ -8,29 +8,29 @@ const denied = new UpstreamError("denied", "not for you");
 
 test("a no is believed for as long as its kind allows, and nothing else is remembered", () => {
   let now = 0;
-  const absences = new NegativeCache({ now: () => now });
-  absences.note("absent", absent);
-  absences.note("denied", denied);
+  const cache = new NegativeCache({ now: () => now });
+  cache.note("absent", absent);
+  cache.note("denied", denied);
   for (const kind of ["limited", "unreachable", "corrupt"] as const) {
-    absences.note(kind, new UpstreamError(kind, "later, perhaps"));
-    expect(absences.get(kind)).toBeUndefined();
+    cache.note(kind, new UpstreamError(kind, "later, perhaps"));
+    expect(cache.get(kind)).toBeUndefined();
   }
-  absences.note("ours", new Error("our own fault"));
-  expect(absences.get("ours")).toBeUndefined();
+  cache.note("ours", new Error("our own fault"));
+  expect(cache.get("ours")).toBeUndefined();
   now = 9_999;
-  expect(absences.get("denied")).toBe(denied);
+  expect(cache.get("denied")).toBe(denied);
   now = 10_000;
-  expect([absences.get("denied"), absences.get("absent")]).toEqual([undefined, absent]);
+  expect([cache.get("denied"), cache.get("absent")]).toEqual([undefined, absent]);
   now = 29_999;
-  expect(absences.get("absent")).toBe(absent);
+  expect(cache.get("absent")).toBe(absent);
   now = 30_000;
-  expect(absences.get("absent")).toBeUndefined();
+  expect(cache.get("absent")).toBeUndefined();
 });
 
 test("who makes up names without end fills no memory: the oldest no goes for the newest", () => {
-  const absences = new NegativeCache({ now: () => 0 });
-  for (let number = 0; number <= 10_000; number += 1) absences.note(`made up ${number}`, absent);
-  expect(absences.get("made up 0")).toBeUndefined();
-  expect(absences.get("made up 1")).toBe(absent);
-  expect(absences.get("made up 10000")).toBe(absent);
+  const cache = new NegativeCache({ now: () => 0 });
+  for (let number = 0; number <= 10_000; number += 1) cache.note(`made up ${number}`, absent);
+  expect(cache.get("made up 0")).toBeUndefined();
+  expect(cache.get("made up 1")).toBe(absent);
+  expect(cache.get("made up 10000")).toBe(absent);
 });

@@ -71,7 +71,7 @@ async function wireBlob(headers = ""): Promise<Wire & { head: string; body: Buff
 }
 
 describe("whom a fault strikes", () => {
-  it("strikes as often as it is told, after as many as it is told", async () => {
+  it("strikes as often as it is to, after as many as it is to", async () => {
     const fault = hub.fault({ asks: "manifest", kind: "status", status: 503, skip: 1, times: 2 });
     const statuses: number[] = [];
     for (let count = 0; count < 4; count += 1) {

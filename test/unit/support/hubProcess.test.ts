@@ -11,7 +11,7 @@ beforeAll(async () => {
 
 afterAll(() => hub.stop());
 
-it("serves what it is told to push, and tells what was asked", async () => {
+it("serves what is pushed to it, and lists what was requested", async () => {
   const root = await hub.order("push", { repository: "library/app", tag: "1", image: { seed: "process" } });
   const scope = "repository:library/app:pull";
   const reply = await ask(`${hub.addresses.token}/token?scope=${scope}`);

@@ -72,7 +72,7 @@ it("packs layers that tar can read, named by the config's diff_ids", async () =>
   }
 });
 
-it("depends on its options alone, and shares only the layers it is told to", async () => {
+it("depends on its options alone, and shares only the layers that they name", async () => {
   const options = { layers: 3, sharedLayers: 2 };
   const one = await buildImage({ ...options, seed: "one" });
   expect((await buildImage({ ...options, seed: "one" })).root).toEqual(one.root);

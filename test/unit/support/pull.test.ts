@@ -85,7 +85,7 @@ it("repeats a 429 at once, five requests in all, like containerd", async () => {
   expect(result.retryAfters).toHaveLength(5);
 });
 
-it("waits as long as it is told before it repeats a 429, like podman", async () => {
+it("waits as long as the answer says before it repeats a 429, like podman", async () => {
   const pauses: number[] = [];
   const pause = async (seconds: number): Promise<void> => {
     pauses.push(seconds);

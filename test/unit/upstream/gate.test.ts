@@ -59,8 +59,8 @@ describe("a registry under too many requests", () => {
     });
     expect(bucket.taken[1]?.reports).toEqual([expect.objectContaining({ status: 429, abuse })]);
     const [report] = bucket.taken[1]?.reports ?? [];
-    const told = typeof report === "object" ? report.headers["retry-after"] : undefined;
-    expect(told).toBe(retryAfter === undefined ? undefined : String(retryAfter));
+    const reported = typeof report === "object" ? report.headers["retry-after"] : undefined;
+    expect(reported).toBe(retryAfter === undefined ? undefined : String(retryAfter));
     // It answers: that is not being down.
     expect(registry.health.failures).toBe(0);
   });

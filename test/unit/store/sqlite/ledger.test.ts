@@ -68,7 +68,7 @@ describe("the ledger's file", () => {
   test("is brought on from the first version with what it knows", async () => {
     const file = path.join(folder, "first.sqlite");
     const database = openDatabase(file, stateSchema);
-    const standing = {
+    const saved = {
       time: 1,
       at: 2,
       limit: 100,
@@ -78,7 +78,7 @@ describe("the ledger's file", () => {
     } as const;
     const more = { since: 7, observedAt: 2, source: "192.0.2.1", savedPulls: 3, savedBytes: 4 };
     const unknown = { pausedUntil: undefined, emptyUntil: undefined };
-    await new SqliteLedger(new SqliteFile(database)).keep("docker.io", { ...standing, ...more, ...unknown });
+    await new SqliteLedger(new SqliteFile(database)).keep("docker.io", { ...saved, ...more, ...unknown });
     database.exec(`ALTER TABLE quota_standing DROP COLUMN paused_until;
       ALTER TABLE quota_standing DROP COLUMN empty_until;
       UPDATE quota_version SET version = 1`);
@@ -86,7 +86,7 @@ describe("the ledger's file", () => {
     const after = new SqliteFile(openDatabase(file, stateSchema));
     const read = await new SqliteLedger(after).state("docker.io");
     after.close();
-    expect(read).toEqual({ ...standing, ...more, ...unknown });
+    expect(read).toEqual({ ...saved, ...more, ...unknown });
   });
 
   test("has every entry whose number was given out, when the process is killed right after", async () => {

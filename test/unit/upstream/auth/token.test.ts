@@ -63,10 +63,10 @@ function repository(text: string): Repository {
 
 describe("tokens", () => {
   test("a token service that closed an idle connection gets a second request", async () => {
-    let told = 0;
+    let requests = 0;
     const { registry, service } = await hub((request, response) => {
-      told += 1;
-      if (told === 2) return request.socket.destroy();
+      requests += 1;
+      if (requests === 2) return request.socket.destroy();
       return give()(request, response);
     });
     const { registry: client } = upstream(registry.url, {
@@ -75,7 +75,7 @@ describe("tokens", () => {
     });
     await client.getManifest(nginx, digest, asked);
     await client.getManifest(repository("library/redis"), digest, asked);
-    expect(told).toBe(3);
+    expect(requests).toBe(3);
   });
 
   test("the token service sees the credential, our own scope and the challenge's service; the registry sees the token", async () => {
