@@ -1,6 +1,7 @@
 /** A real Hubcap as a child process, configured for tests: free ports, a storage root of its own. */
+import { randomInt } from "node:crypto";
 import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
-import { createServer, type AddressInfo } from "node:net";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
@@ -61,19 +62,18 @@ async function runInProcess(configuration: string): Promise<InProcess> {
   return new InProcess(configuration);
 }
 
-/** Two ports that were free a moment ago. */
-async function freePorts(): Promise<[number, number]> {
-  const servers = [createServer(), createServer()];
-  const ports = await Promise.all(
-    servers.map(
-      (server) =>
-        new Promise<number>((resolve) => {
-          server.listen(0, "127.0.0.1", () => resolve((server.address() as AddressInfo).port));
-        }),
-    ),
-  );
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return [ports[0] ?? 0, ports[1] ?? 0];
+/** A port that was free a moment ago, below those that the system gives to connections: none of them can take it meanwhile. */
+async function freePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(12_000, 32_000);
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true));
+    });
+    if (!isFree) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
 
 export class Hubcap {
@@ -242,7 +242,7 @@ export class Hubcap {
 /** A Hubcap that is ready. Dispose of it when done. */
 export async function startHubcap(options: HubcapOptions = {}): Promise<Hubcap> {
   const folder = await mkdtemp(join(tmpdir(), "hubcap-test-"));
-  const hubcap = new Hubcap(options, folder, await freePorts());
+  const hubcap = new Hubcap(options, folder, [await freePort(), await freePort()]);
   try {
     await hubcap.start();
   } catch (error) {
