@@ -5,7 +5,7 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Clock } from "../async/clock.ts";
 import type { Certificates } from "./certificates.ts";
-import { type ConnectionLimits, limitConnections } from "./limits.ts";
+import { type ConnectionLimits, Connections } from "./limits.ts";
 
 /** Where to listen: an IP address and a port, 0 for any free one. */
 export interface Address {
@@ -61,8 +61,10 @@ export async function listen(
   clock: Clock,
   tls?: Tls,
 ): Promise<Listener> {
-  const server = tls ? tlsServer(tls, handle) : createServer(limits, handle);
-  limitConnections(server, limited);
+  const connections = new Connections(limited);
+  const inTurn = connections.inTurn(handle);
+  const server = tls ? tlsServer(tls, inTurn) : createServer(limits, inTurn);
+  connections.follow(server, tls !== undefined);
   server.listen({ port, host, reusePort: isShared });
   await once(server, "listening").catch((error: NodeJS.ErrnoException) => {
     const at = `${host.includes(":") ? `[${host}]` : host}:${port}`;

@@ -2,7 +2,7 @@
 import { createHmac, randomBytes } from "node:crypto";
 import { compare, hash as bcryptHash } from "bcrypt";
 import { LRUCache } from "lru-cache";
-import { Semaphore } from "../async/semaphore.ts";
+import { Semaphore } from "../async/concurrency.ts";
 import { RegistryError } from "../oci/error.ts";
 import { Counter } from "./limits.ts";
 import { WatchedFile, type WatchedFileOptions } from "./watchedFile.ts";

@@ -19,6 +19,7 @@ import {
   sendJson,
   sendManifest,
   staleHeaders,
+  type UnreadBytes,
 } from "./reply.ts";
 import { RequestRecord, type RecordSinks } from "./requestRecord.ts";
 
@@ -33,6 +34,8 @@ export interface RegistryListenerOptions extends RecordSinks {
   readonly identities?: Pick<Identities, "of" | "challengesPing">;
   /** Limits the blobs that are sent at once. */
   readonly streams: StreamLimit;
+  /** Bounds the bodies that wait in memory for clients. */
+  readonly unread: UnreadBytes;
 }
 
 // RFC 9110 section 7.2: a name or an address, with or without a port.
@@ -85,10 +88,11 @@ async function respond(
   record: RequestRecord,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
-  { mirror, buckets, stallMs, streams, identities, clock }: RegistryListenerOptions,
+  { mirror, buckets, stallMs, streams, unread, identities, clock }: RegistryListenerOptions,
 ): Promise<void> {
   const request = record.request();
   const headers = commonHeaders("namespace" in target ? target.namespace : undefined);
+  const admit = (bytes: number): void => unread.add(outgoing, request.address ?? "", bytes);
   switch (target.kind) {
     case "ping":
       if (identities?.challengesPing(incoming, request.identity)) throw new RegistryError("UNAUTHORIZED");
@@ -102,6 +106,7 @@ async function respond(
       if (found.outcome === "miss" && !request.head) {
         Object.assign(headers, rateLimitHeaders(buckets.get(target.repository.upstream), clock.now()));
       }
+      if (found.bytes) admit(found.bytes.length);
       return sendManifest(outgoing, found, headers);
     }
     case "blob": {
@@ -126,6 +131,8 @@ async function respond(
         outgoing,
         { name: target.repository.name, tags },
         { ...headers, ...staleHeaders(stale), ...(next && { Link: `<${next}>; rel="next"` }) },
+        200,
+        admit,
       );
     }
     case "referrers": {
@@ -133,12 +140,13 @@ async function respond(
       record.outcome = outcome;
       const { artifactType } = target;
       const manifests = artifactType ? items.filter((item) => item.artifactType === artifactType) : items;
-      return sendJson(outgoing, referrersIndex(manifests), {
+      const all = {
         ...headers,
         ...staleHeaders(stale),
         "Content-Type": ociIndex,
         ...(artifactType && { "OCI-Filters-Applied": "artifactType" }),
-      });
+      };
+      return sendJson(outgoing, referrersIndex(manifests), all, 200, admit);
     }
   }
 }
@@ -148,8 +156,7 @@ function page(
   all: readonly string[],
   { repository, count, last, namespace }: Target & { kind: "tags" },
 ): { tags: readonly string[]; next?: string } {
-  const rest = last === undefined ? all : all.filter((tag) => tag > last);
-  if (count === undefined) return { tags: rest };
+  const rest = last === undefined ? all : all.slice(firstAfter(all, last));
   const tags = rest.slice(0, count);
   const end = tags.at(-1);
   if (end === undefined || tags.length === rest.length) return { tags };
@@ -157,6 +164,17 @@ function page(
   // With `ns` the path is the repository's name; without, its first component is the source host.
   const name = namespace ? repository.name : `${repository.upstream}/${repository.name}`;
   return { tags, next: `/v2/${name}/tags/list?${query.toString()}` };
+}
+
+/** Where in `sorted` what comes after `last` begins. */
+function firstAfter(sorted: readonly string[], last: string): number {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((sorted[middle] ?? "") > last) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 function referrersIndex(manifests: readonly Descriptor[]) {

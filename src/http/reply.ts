@@ -14,6 +14,46 @@ import { descriptorOf, syscalls } from "./syscalls.ts";
 
 type Headers = { [name: string]: string };
 
+/** A shorter body than this fits into the system's own buffers. */
+const largeBody = 64 * 1024;
+
+/** Bytes of large bodies that may wait for clients: of one address, and in all. */
+const mostUnread = { address: 32 * 1024 * 1024, all: 128 * 1024 * 1024 } as const;
+
+/** The bytes of large bodies that clients have not read yet: bounded, since each stays in memory until it is read. */
+export class UnreadBytes {
+  readonly #byAddress = new Map<string, number>();
+  readonly #reached: () => void;
+  #all = 0;
+
+  /** `reached` is called for every refusal. */
+  constructor(reached: () => void) {
+    this.#reached = reached;
+  }
+
+  /** Counts the body of a response until the client has it. @throws RegistryError when its address has too many to read already. */
+  add(outgoing: ServerResponse, address: string, bytes: number): void {
+    if (bytes < largeBody || outgoing.req.method === "HEAD") return;
+    const before = this.#byAddress.get(address) ?? 0;
+    if (before > 0 && (before + bytes > mostUnread.address || this.#all + bytes > mostUnread.all)) {
+      this.#reached();
+      throw new RegistryError(
+        "TOOMANYREQUESTS",
+        `${address} has ${before} bytes of responses to read first; ask again when they are read`,
+        { retryAfter: 1, reason: "client-limit" },
+      );
+    }
+    this.#byAddress.set(address, before + bytes);
+    this.#all += bytes;
+    outgoing.once("close", () => {
+      this.#all -= bytes;
+      const left = (this.#byAddress.get(address) ?? 0) - bytes;
+      if (left > 0) this.#byAddress.set(address, left);
+      else this.#byAddress.delete(address);
+    });
+  }
+}
+
 /** Sends a whole response: any but a blob with its bytes. */
 function send(outgoing: ServerResponse, status: number, headers: Headers, body?: string | Buffer): void {
   outgoing.writeHead(status, headers);
@@ -46,14 +86,23 @@ export function sendManifest(
   send(outgoing, 200, all, bytes);
 }
 
-export function sendJson(outgoing: ServerResponse, body: unknown, headers: Headers, status = 200): void {
+/** `admit` is called with the body's length before anything is sent. */
+export function sendJson(
+  outgoing: ServerResponse,
+  body: unknown,
+  headers: Headers,
+  status = 200,
+  admit?: (bytes: number) => void,
+): void {
   const text = JSON.stringify(body);
-  const all = {
-    "Content-Type": "application/json",
-    ...headers,
-    "Content-Length": String(Buffer.byteLength(text)),
-  };
-  send(outgoing, status, all, text);
+  const length = Buffer.byteLength(text);
+  admit?.(length);
+  send(
+    outgoing,
+    status,
+    { "Content-Type": "application/json", ...headers, "Content-Length": String(length) },
+    text,
+  );
 }
 
 /** `Age`, and a warning in the spec's only form: code 299, agent "-". */

@@ -4,7 +4,7 @@ import type { HeldOnly } from "../mirror/heldOnly.ts";
 import type { Routing } from "../oci/target.ts";
 import type { StreamLimit } from "./limits.ts";
 import { isUnambiguous, targetReader, type ReadTarget } from "./registry.ts";
-import { commonHeaders, sendBlob, sendManifest } from "./reply.ts";
+import { commonHeaders, sendBlob, sendManifest, type UnreadBytes } from "./reply.ts";
 import { clientOf, RequestRecord, type RecordSinks } from "./requestRecord.ts";
 
 export interface WorkerListenerOptions extends RecordSinks {
@@ -13,6 +13,8 @@ export interface WorkerListenerOptions extends RecordSinks {
   readonly forward: RequestListener;
   /** Limits the blobs that this process sends at once. */
   readonly streams: StreamLimit;
+  /** Bounds the bodies that wait in memory for clients of this process. */
+  readonly unread: UnreadBytes;
   /** For how many ms a client may read nothing of a response. */
   readonly stallMs: number;
 }
@@ -32,7 +34,7 @@ async function handle(
   read: ReadTarget,
   options: WorkerListenerOptions,
 ): Promise<void> {
-  const result = await find(incoming, read, options).catch(() => undefined);
+  const result = await find(incoming, outgoing, read, options).catch(() => undefined);
   if (!result) {
     options.forward(incoming, outgoing);
     return;
@@ -62,8 +64,9 @@ async function handle(
 /** What is asked for, if the store alone can tell. What cannot be read, or is too much, is refused by the owner. */
 async function find(
   incoming: IncomingMessage,
+  outgoing: ServerResponse,
   read: ReadTarget,
-  { held, routing, streams }: WorkerListenerOptions,
+  { held, routing, streams, unread }: WorkerListenerOptions,
 ) {
   const { method = "", url = "" } = incoming;
   const target = read(method, url);
@@ -73,6 +76,7 @@ async function find(
   if (!routing.upstreams.has(repository.upstream)) return undefined;
   if (target.kind === "manifest") {
     const found = await held.manifest(repository, target.reference);
+    if (found?.bytes) unread.add(outgoing, incoming.socket.remoteAddress ?? "", found.bytes.length);
     return found && { kind: target.kind, target, found };
   }
   const isHead = method === "HEAD";

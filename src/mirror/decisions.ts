@@ -7,7 +7,7 @@ import type { Blobs } from "../store/blobs.ts";
 import type { Catalog, HeldManifest, PolicyName, Verdict, Verdicts } from "../store/catalog.ts";
 import type { Sightings } from "../store/state.ts";
 import type { Signed } from "../trust/signature.ts";
-import { SingleFlight } from "../async/singleFlight.ts";
+import { SingleFlight } from "../async/concurrency.ts";
 import type { PullContext } from "./context.ts";
 import {
   checkImage,

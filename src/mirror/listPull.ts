@@ -1,4 +1,5 @@
 /** Pulling lists: a repository's tags and a manifest's referrers, fresh for as long as a tag is. */
+import { LRUCache } from "lru-cache";
 import type { Clock } from "../async/clock.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { parseDigest, type Digest } from "../oci/digest.ts";
@@ -22,8 +23,21 @@ export interface ListPullsOptions {
   readonly clock: Clock;
 }
 
+interface Parsed<T> {
+  readonly items: readonly T[];
+  readonly checkedAt: number;
+  readonly bytes: number;
+}
+
+/** Bytes of the listings that are kept parsed, as JSON; parsed they take a few times of it. */
+const parsedBytes = 8 * 1024 * 1024;
+
 export class ListPulls {
   readonly #options: ListPullsOptions;
+  readonly #parsed = new LRUCache<string, Parsed<unknown>>({
+    maxSize: parsedBytes,
+    sizeCalculation: ({ bytes }) => Math.max(1, bytes),
+  });
 
   constructor(options: ListPullsOptions) {
     this.#options = options;
@@ -43,6 +57,21 @@ export class ListPulls {
     );
   }
 
+  /** The stored listing, read and parsed once and not for every page of it. */
+  async #known<T>(repository: Repository, subject: string): Promise<Parsed<T> | undefined> {
+    const { catalog } = this.#options;
+    const key = `${formatRepository(repository)} ${subject}`;
+    // Only what `send` gave for this very subject was ever kept under it.
+    const before = this.#parsed.get(key) as Parsed<T> | undefined;
+    if (before && before.checkedAt === (await catalog.listedAt(repository, subject))) return before;
+    const listing = await catalog.listing(repository, subject);
+    if (!listing) return undefined;
+    const { body, checkedAt } = listing;
+    const parsed = { items: JSON.parse(body) as readonly T[], checkedAt, bytes: body.length };
+    this.#parsed.set(key, parsed);
+    return parsed;
+  }
+
   /** Referrers of what is not held are not kept: clients can ask for those of any digest. */
   async #isWorthKeeping(repository: Repository, subject: string): Promise<boolean> {
     const digest = parseDigest(subject);
@@ -57,9 +86,8 @@ export class ListPulls {
     const { catalog, requests, clock } = this.#options;
     const { upstream, repository } = pull;
     const freshness = policyAt(upstream.quota.state, this.#options.freshness);
-    const known = await catalog.listing(repository, subject);
-    // Only what `send` gave for this very subject was ever kept under it.
-    const items = known && (JSON.parse(known.body) as T[]);
+    const known = await this.#known<T>(repository, subject);
+    const items = known?.items;
     if (items && isFresh(known.checkedAt, clock.now(), freshness)) return { outcome: "hit", items };
     const about = `list ${formatRepository(repository)} ${subject}`;
     const isKnown = known !== undefined;

@@ -3,7 +3,7 @@
  * the single flight, the negative cache and the miss limiter.
  */
 import type { Clock } from "../async/clock.ts";
-import { SingleFlight, unlessAborted } from "../async/singleFlight.ts";
+import { SingleFlight, unlessAborted } from "../async/concurrency.ts";
 import { inStep } from "../async/step.ts";
 import type { Repository } from "../oci/reference.ts";
 import { UpstreamError } from "../upstream/error.ts";

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import type { BucketState } from "../quota/snapshot.ts";
 import type { WarmJobTable } from "../store/state.ts";
 import { isSaving } from "./freshness.ts";
-import { Semaphore } from "../async/semaphore.ts";
+import { Semaphore } from "../async/concurrency.ts";
 import { NoSpaceError, setbackOf, type Setback } from "./warmError.ts";
 import type { ImageWarmer } from "./warmImage.ts";
 import { WarmJob, type WarmItem, type WarmOrder } from "./warmJob.ts";

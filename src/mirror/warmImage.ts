@@ -9,12 +9,11 @@ import type { Catalog } from "../store/catalog.ts";
 import type { Fill } from "../store/fill/fill.ts";
 import type { Fills } from "../store/fill/fills.ts";
 import type { DiskSpace } from "../store/evict/space.ts";
-import { unlessAborted } from "../async/singleFlight.ts";
+import { unlessAborted, Semaphore } from "../async/concurrency.ts";
 import { operator, patienceMs, type PullRequest } from "./context.ts";
 import { PromotedError } from "./upstreamRequests.ts";
 import type { ManifestResult } from "./manifestPull.ts";
 import type { Mirror } from "./mirror.ts";
-import { Semaphore } from "../async/semaphore.ts";
 import { NoSpaceError, UncheckedError, WarmError } from "./warmError.ts";
 
 /** What is to be fetched ahead. */

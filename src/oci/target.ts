@@ -14,15 +14,15 @@ export type Target =
   | { readonly kind: "ping" }
   | (RepositoryTarget & { readonly kind: "manifest"; readonly reference: Reference })
   | (RepositoryTarget & { readonly kind: "blob"; readonly digest: Digest })
-  | (RepositoryTarget & { readonly kind: "tags"; readonly count?: number; readonly last?: string })
+  | (RepositoryTarget & { readonly kind: "tags"; readonly count: number; readonly last?: string })
   | (RepositoryTarget & {
       readonly kind: "referrers";
       readonly subject: Digest;
       readonly artifactType?: string;
     });
 
-/** The most tags in a page, whatever `n` is. */
-const maxTags = 10_000;
+/** The most tags in a page, whatever `n` is, and also without one: a list of all is as large as an upstream likes. */
+const maxTags = 1000;
 
 // RFC 6838 section 4.2: restricted-name "/" restricted-name.
 const mediaTypeGrammar = /^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}\/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$/i;
@@ -117,7 +117,7 @@ function readBlob(text: string): Digest {
   return readDigest(text);
 }
 
-function readPage(rest: string, query: URLSearchParams): { count?: number; last?: string } {
+function readPage(rest: string, query: URLSearchParams): { count: number; last?: string } {
   if (rest !== "list") throw nothingHere();
   const count = query.get("n");
   if (count !== null && !/^[0-9]+$/.test(count)) {
@@ -128,7 +128,7 @@ function readPage(rest: string, query: URLSearchParams): { count?: number; last?
   if (last !== undefined && parseTag(last) === undefined) {
     throw new RegistryError("NAME_INVALID", '"last" is not a tag');
   }
-  return { ...(count !== null && { count: Math.min(Number(count), maxTags) }), ...(last && { last }) };
+  return { count: Math.min(Number(count ?? maxTags), maxTags), ...(last && { last }) };
 }
 
 function readSubject(rest: string, query: URLSearchParams): { subject: Digest; artifactType?: string } {

@@ -1,6 +1,6 @@
 /** One quota as an upstream counts it: its numbers, and the two queues of requests that wait for them. */
 import type { Clock } from "../async/clock.ts";
-import { PriorityQueue } from "../async/priorityQueue.ts";
+import { PriorityQueue } from "../async/concurrency.ts";
 import { Account, type Reservation } from "./account.ts";
 import type { Balance, SharedByAddress } from "./balance.ts";
 import type { QuotaListener } from "./events.ts";

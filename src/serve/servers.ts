@@ -4,6 +4,7 @@ import type { Clock } from "../async/clock.ts";
 import type { Config } from "../config/load.ts";
 import type { StatusApiOptions } from "../http/api/api.ts";
 import type { Identities } from "../http/identity.ts";
+import { UnreadBytes } from "../http/reply.ts";
 import { StreamLimit, type ConnectionLimit, type ConnectionLimits } from "../http/limits.ts";
 import { listen, type Listener, type Tls } from "../http/listen.ts";
 import { statusPage } from "../http/page/page.ts";
@@ -66,6 +67,7 @@ export async function openRegistryServer(
     buckets,
     stallMs: config.registry.stall,
     streams: new StreamLimit(config.limits.streamsPerClient, () => metrics.limited.inc({ limit: "streams" })),
+    unread: new UnreadBytes(() => metrics.limited.inc({ limit: "unread" })),
     clock,
     ...(tracing && { tracing }),
     ...(audit && { audit }),

@@ -3,6 +3,7 @@ import { systemClock as clock } from "../async/clock.ts";
 import type { TlsSettings } from "../config/tls.ts";
 import { Certificates } from "../http/certificates.ts";
 import { forwardTo } from "../http/forwardToOwner.ts";
+import { UnreadBytes } from "../http/reply.ts";
 import { StreamLimit, type ConnectionLimits } from "../http/limits.ts";
 import { listen, type Address, type Tls } from "../http/listen.ts";
 import { workerListener } from "../http/workerListener.ts";
@@ -64,6 +65,7 @@ async function serve(settings: WorkerSettings): Promise<void> {
     stallMs,
     // What is too much here is forwarded, and refused by the owner if it is too much there as well.
     streams: new StreamLimit(limits.streamsPerClient, () => {}),
+    unread: new UnreadBytes(() => {}),
     log: openLog(logLevel, reports),
     sums: reports,
     failures: new Failures(),

@@ -47,6 +47,8 @@ export interface Catalog {
   manifestAnywhere(digest: Digest): Promise<HeldManifest | undefined>;
   tag(repository: Repository, tag: Tag): Promise<TagRecord | undefined>;
   listing(repository: Repository, subject: string): Promise<Listing | undefined>;
+  /** Its `checkedAt` alone, for those who have read it before: it may be megabytes. */
+  listedAt(repository: Repository, subject: string): Promise<number | undefined>;
 
   /** The bytes lie under blobs/, and the upstream answered for them in this repository. */
   holdBlob(repository: Repository, digest: Digest, size: number): Promise<void>;

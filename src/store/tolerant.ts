@@ -52,6 +52,10 @@ export class TolerantCatalog implements Catalog {
     return known(this.#health, this.#inner.listing(repository, subject));
   }
 
+  listedAt(repository: Repository, subject: string): Promise<number | undefined> {
+    return known(this.#health, this.#inner.listedAt(repository, subject));
+  }
+
   holdBlob(repository: Repository, digest: Digest, size: number): Promise<void> {
     return known(this.#health, this.#inner.holdBlob(repository, digest, size));
   }

@@ -68,7 +68,7 @@ export const metricHelp = {
   hubcap_tls_failures_total:
     "Failed TLS handshakes: clients without TLS, or without a valid client certificate",
   hubcap_limited_total:
-    "What a limit closed or refused: connections in all (connections) or from one address (address), clients that read nothing (stalled), blobs for one client (streams), and requests of a client that caused too many misses (misses)",
+    "What a limit closed or refused: connections in all (connections) or from one address (address), ones with too many requests at once (pipelined), clients that read nothing (stalled), bodies for an address that has much to read already (unread), blobs for one client (streams), and requests of a client that caused too many misses (misses)",
   hubcap_worker_restarts_total: "Workers that ended unexpectedly and were restarted",
   hubcap_audit_lost_lines_total: "Lines of the audit log that could not be written",
   hubcap_alert_messages_total:

@@ -3,7 +3,7 @@ import type { RequestKind } from "../quota/quota.ts";
 import type { Gate } from "./gate.ts";
 import type { Authority, Proof } from "./auth/authority.ts";
 import { UpstreamError, connectionError } from "./error.ts";
-import { SingleFlight } from "../async/singleFlight.ts";
+import { SingleFlight } from "../async/concurrency.ts";
 import type { ConnectionPool } from "./net/connectionPool.ts";
 import type { Need } from "./auth/token.ts";
 import type { HttpRequest, Reply, Timeouts, HttpClient } from "./net/httpClient.ts";

@@ -182,6 +182,8 @@ export function catalogContract(make: () => Promise<Catalog>): void {
     await catalog.keepListing(here, "tags", { body: '["a"]', checkedAt: 2 });
     expect(await catalog.listing(here, "tags")).toEqual({ body: '["a"]', checkedAt: 2 });
     expect(await catalog.listing(here, manifest.digest)).toBeUndefined();
+    expect(await catalog.listedAt(here, "tags")).toBe(2);
+    expect(await catalog.listedAt(here, manifest.digest)).toBeUndefined();
   });
 
   it("takes any text as a value and never as SQL (S35)", async () => {

@@ -37,6 +37,10 @@ export class FakeCatalog implements Catalog {
     return { ...record, held: lastHeld && this.#manifests.get(lastHeld) };
   }
 
+  async listedAt(repository: Repository, subject: string): Promise<number | undefined> {
+    return (await this.listing(repository, subject))?.checkedAt;
+  }
+
   async listing(repository: Repository, subject: string): Promise<Listing | undefined> {
     return this.#listings.get(`${formatRepository(repository)} ${subject}`);
   }

@@ -61,6 +61,11 @@ function prepareCatalog(database: Database.Database, now: () => number) {
     listing: database.prepare<[...RepositoryKey, string], Listing>(
       `SELECT body, checked_at AS checkedAt FROM listing WHERE ${here} AND subject = ?`,
     ),
+    listedAt: database
+      .prepare<[...RepositoryKey, string], number>(
+        `SELECT checked_at FROM listing WHERE ${here} AND subject = ?`,
+      )
+      .pluck(),
     addBlob: database.prepare<[string, number, number]>(
       "INSERT INTO blob VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET size = excluded.size",
     ),
@@ -202,6 +207,10 @@ export class SqliteCatalog implements Catalog {
 
   listing(repository: Repository, subject: string): Promise<Listing | undefined> {
     return this.#run((sql) => sql.listing.get(...repositoryKey(repository), subject));
+  }
+
+  listedAt(repository: Repository, subject: string): Promise<number | undefined> {
+    return this.#run((sql) => sql.listedAt.get(...repositoryKey(repository), subject));
   }
 
   holdBlob(repository: Repository, digest: Digest, size: number): Promise<void> {

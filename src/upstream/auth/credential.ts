@@ -1,7 +1,7 @@
 /** An account at an upstream: its secret, and the lockout that keeps a refused one from being tried again and again. */
 import type { Clock } from "../../async/clock.ts";
 import { UpstreamError } from "../error.ts";
-import { unlessAborted } from "../../async/singleFlight.ts";
+import { unlessAborted } from "../../async/concurrency.ts";
 
 /** Sends a form to the registry's own origin and returns the JSON of a 200. @throws UpstreamError */
 export type PostForm = (url: URL, form: Readonly<Record<string, string>>) => Promise<unknown>;

@@ -6,7 +6,7 @@ import type { Repository } from "../../oci/reference.ts";
 import type { Gate } from "../gate.ts";
 import { type Credential, type PostForm, type Lockout, type AccountSecret } from "./credential.ts";
 import { UpstreamError } from "../error.ts";
-import { SingleFlight } from "../../async/singleFlight.ts";
+import { SingleFlight } from "../../async/concurrency.ts";
 import type { HttpRequest, Reply, HttpClient } from "../net/httpClient.ts";
 
 /** A token service. Its realm has been checked against the allowed origins. */

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { PriorityQueue } from "../../../src/async/priorityQueue.ts";
+import { PriorityQueue } from "../../../src/async/concurrency.ts";
 
 test("who is not wanted any more does not get a turn", async () => {
   const line = new PriorityQueue({ maxConcurrent: 1, minTime: 0 }, () => 10);

@@ -1,5 +1,62 @@
-/** A queue by priority, with a bounded concurrency and rate. The only file that imports Bottleneck. */
+/** What runs at once: one for all who want the same, so many of many, or the most urgent first. The only file that imports Bottleneck. */
 import Bottleneck from "bottleneck";
+
+/** The running flights, by key. A key is free again before its callers get the result. */
+export class SingleFlight<V> {
+  readonly #running = new Map<string, Promise<V>>();
+
+  /**
+   * The result of the running flight of `key`, or of `start` when there is none.
+   * @throws the reason of `signal` when it is aborted first.
+   */
+  join(key: string, start: () => Promise<V>, signal?: AbortSignal): Promise<V> {
+    const run = this.#running.getOrInsertComputed(key, () =>
+      Promise.try(start).finally(() => this.#running.delete(key)),
+    );
+    return signal ? unlessAborted(run, signal) : run;
+  }
+
+  has(key: string): boolean {
+    return this.#running.has(key);
+  }
+}
+
+/** `run`, or the reason of `signal` thrown when it is aborted first. */
+export function unlessAborted<V>(run: Promise<V>, signal: AbortSignal): Promise<V> {
+  const { promise, resolve, reject } = Promise.withResolvers<V>();
+  const leave = (): void => reject(signal.reason);
+  if (signal.aborted) leave();
+  signal.addEventListener("abort", leave, { once: true });
+  run.then(resolve, reject).finally(() => signal.removeEventListener("abort", leave));
+  return promise;
+}
+
+export class Semaphore {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(most: number) {
+    this.#free = most;
+  }
+
+  /** How many wait. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  /** Runs `work` as soon as a slot is free. */
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free -= 1;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#free += 1;
+    }
+  }
+}
 
 /** The reservoir of an unlimited queue: Bottleneck has no value for "unlimited". */
 const plenty = 1_000_000_000;
