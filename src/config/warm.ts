@@ -88,7 +88,7 @@ export const warm = z.strictObject({
 /** The section as it is read. */
 export type WarmSettings = z.output<typeof warm>;
 
-/** Reports lists that never come to pass, and images that no upstream is configured for. */
+/** Reports lists that can never be warmed, and images that no upstream is configured for. */
 export function checkWarm({ lists }: WarmSettings, routing: Routing, report: Report): void {
   for (const [index, { images, schedule, onStart, pin }] of lists.entries()) {
     const at = ["warm", "lists", `${index}`];

@@ -33,8 +33,6 @@ export interface ManifestDecisionsOptions {
   readonly manifestPulls: Pick<ManifestPulls, "get">;
   readonly blobPulls: Pick<BlobPulls, "get">;
   readonly requests: UpstreamRequests;
-  /** Does this error mean that the store does not answer? Then what it should remember is not remembered, and the pull goes on. */
-  readonly isStoreTrouble: (error: unknown) => boolean;
   readonly now: () => number;
 }
 
@@ -76,14 +74,10 @@ export class ManifestDecisions {
 
   /** Notes that a manifest was seen, by `tag` or by itself. */
   async noteSighting(repository: Repository, digest: Digest, tag: Tag | undefined): Promise<void> {
-    const { sightings, isStoreTrouble, now } = this.#options;
+    const { sightings, now } = this.#options;
     const key = `${formatImage(repository, digest)} ${tag ?? ""}`;
     if (this.#sighted.has(key)) return;
-    try {
-      await sightings.note(repository, digest, tag, now());
-    } catch (error) {
-      if (!isStoreTrouble(error)) throw error;
-    }
+    await sightings.note(repository, digest, tag, now());
     this.#sighted.set(key, true);
   }
 
@@ -160,7 +154,7 @@ export class ManifestDecisions {
       manifest: { digest },
       bytes,
     } = whole;
-    const { verdicts, isStoreTrouble } = this.#options;
+    const { verdicts } = this.#options;
     const manifest = parsedOf(whole);
     const verdict = await this.#look(pull, { digest, bytes }, manifest, decision);
     const { policy } = decision;
@@ -170,11 +164,7 @@ export class ManifestDecisions {
       for (const blob of [...layers, ...(config ? [config] : [])])
         this.#parts.set(keyOf(repository, blob.digest, policy), "blob");
     }
-    try {
-      await verdicts.keep(repository, digest, policy, verdict);
-    } catch (error) {
-      if (!isStoreTrouble(error)) throw error;
-    }
+    await verdicts.keep(repository, digest, policy, verdict);
     this.#known.set(keyOf(repository, digest, policy), verdict);
     return verdict;
   }

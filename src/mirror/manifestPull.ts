@@ -314,7 +314,7 @@ export interface ManifestIntakeOptions {
   readonly failed: (error: unknown) => void;
 }
 
-/** How many bytes may wait for the disk before those that bring more wait for it too. */
+/** How many bytes may wait for the disk before pulls of more wait for it too. */
 const mostBytes = 16 * 1024 * 1024;
 
 export class ManifestIntake {
@@ -339,9 +339,10 @@ export class ManifestIntake {
     this.#bytes += bytes.length;
     const stored = this.#store(upstream, repository, manifest, bytes, parsed).finally(() => {
       this.#bytes -= bytes.length;
-      this.#storing.delete(name);
+      // Another tag of the same digest may have brought it again meanwhile.
+      if (this.#storing.get(name) === incoming) this.#storing.delete(name);
     });
-    const incoming = { manifest, bytes, parsed, stored };
+    const incoming: IncomingManifest = { manifest, bytes, parsed, stored };
     this.#storing.set(name, incoming);
     if (this.#bytes > mostBytes) await stored;
     return incoming;

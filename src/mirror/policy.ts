@@ -191,10 +191,7 @@ export class Policy {
 
   /** Made when a rule first asks for it: it has space for much, and most often no rule does. */
   get #decisions(): ManifestDecisions {
-    return (this.#made ??= new ManifestDecisions({
-      ...this.#options,
-      isStoreTrouble: (error) => this.#isStoreTrouble(error),
-    }));
+    return (this.#made ??= new ManifestDecisions(this.#options));
   }
 
   /** Does this error mean that the store does not answer? Then what it should remember is not remembered, and the pull goes on. */

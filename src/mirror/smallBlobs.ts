@@ -21,7 +21,7 @@ async function readWhole({ size, content }: BlobResult, limit: number): Promise<
     length += piece.length;
     // An upstream that tells no size may send without end.
     if (length > limit) return undefined;
-    // It is only lent.
+    // The piece is reused when the next one is read.
     chunks.push(Buffer.from(piece));
   }
   return Buffer.concat(chunks);

@@ -147,7 +147,7 @@ export class ImageWarmer {
     track.total += sum;
     this.#planned += sum;
     const turns = new Semaphore(blobsAtOnce);
-    // The first failure of a blob is the image's; the others are let come to their ends, so that none goes unheard.
+    // The first failure of a blob is the image's; the others are waited for, so that no rejection is unhandled.
     const results = await Promise.allSettled(
       blobs.map(({ digest }) =>
         turns.run(async () => {

@@ -4,6 +4,8 @@ import { ConfigError } from "../config/issue.ts";
 import type { PolicyEvent, PolicySettings } from "../mirror/policy.ts";
 import type { VerifyRule } from "../mirror/policyRules.ts";
 import { formatImage, formatRepository } from "../oci/reference.ts";
+import type { Health } from "../store/health.ts";
+import { TolerantSightings, TolerantVerdicts } from "../store/tolerant.ts";
 import type { Store } from "../store/open.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -18,6 +20,7 @@ type Listener = (event: PolicyEvent) => void;
 export async function openPolicy(
   config: Config,
   { verdicts, state: { anchors, sightings, proof } }: Pick<Store, "verdicts" | "state">,
+  health: Health,
   log: Log,
   metrics: Metrics,
 ) {
@@ -27,9 +30,9 @@ export async function openPolicy(
     rules,
     immutableTags,
     verify: await verifyRules(config),
-    verdicts,
+    verdicts: new TolerantVerdicts(verdicts, health),
     anchors,
-    sightings,
+    sightings: new TolerantSightings(sightings, health),
     proof,
     tell: (event) => listeners.forEach((listener) => listener(event)),
   };

@@ -86,7 +86,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
   const { access, identities } = clients;
   const { shutdown = new ShutdownSignal(clock) } = surroundings;
   const draining = shutdown.signal;
-  const { policy, policyEvents } = await openPolicy(config, store, log, metrics);
+  const { policy, policyEvents } = await openPolicy(config, store, health, log, metrics);
   const mirror = new Mirror({
     upstreams: mirrorUpstreams(connected, config),
     blobs,
@@ -154,7 +154,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
   const { isAuditFailing } = observability;
   open.defer(openAlerts(config, { connected, health, metrics, isAuditFailing, clock }, log));
   warming.start();
-  const caring = upkeep.run(draining);
+  const upkeepRun = upkeep.run(draining);
   open.defer(clock.every(minuteMs, () => void saveBuckets(connected)));
   await shutdown.requested;
 
@@ -163,7 +163,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
   log.info({ graceMs: grace }, "draining");
   await Promise.all([registry.close(grace), Promise.race([fills.idle(), clock.sleep(grace)])]);
   await mirror.stored();
-  await caring;
+  await upkeepRun;
   await open.disposeAsync();
   log.info("stopped");
 }

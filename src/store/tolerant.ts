@@ -3,9 +3,18 @@ import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/reference.ts";
 import type { Blobs, Ingest } from "./blobs.ts";
 import type { Content } from "./fill/content.ts";
-import type { Catalog, HeldManifest, Listing, ManifestNature, TagRecord } from "./catalog.ts";
+import type {
+  Catalog,
+  HeldManifest,
+  Listing,
+  ManifestNature,
+  TagRecord,
+  PolicyName,
+  Verdict,
+  Verdicts,
+} from "./catalog.ts";
 import type { Health } from "./health.ts";
-import type { Visibilities, Visibility } from "./state.ts";
+import type { Sightings, Visibilities, Visibility } from "./state.ts";
 
 type Noted = Pick<Health, "note">;
 
@@ -170,5 +179,62 @@ export class TolerantVisibilities implements Visibilities {
 
   mark(repository: Repository, visibility: Visibility): Promise<void> {
     return known(this.#health, this.#inner.mark(repository, visibility));
+  }
+}
+
+/** A verdict that is not known is found out anew, and what no manifest is known to name is not allowed by one. */
+export class TolerantVerdicts implements Verdicts {
+  readonly #inner: Verdicts;
+  readonly #health: Noted;
+
+  constructor(inner: Verdicts, health: Noted) {
+    this.#inner = inner;
+    this.#health = health;
+  }
+
+  of(repository: Repository, digest: Digest, policy: PolicyName): Promise<Verdict | undefined> {
+    return known(this.#health, this.#inner.of(repository, digest, policy));
+  }
+
+  keep(repository: Repository, digest: Digest, policy: PolicyName, verdict: Verdict): Promise<void> {
+    return known(this.#health, this.#inner.keep(repository, digest, policy, verdict));
+  }
+
+  async isNamedByAllowed(...asked: Parameters<Verdicts["isNamedByAllowed"]>): Promise<boolean> {
+    return (await known(this.#health, this.#inner.isNamedByAllowed(...asked))) ?? false;
+  }
+
+  async namers(repository: Repository, digest: Digest): Promise<Digest[]> {
+    return (await known(this.#health, this.#inner.namers(repository, digest))) ?? [];
+  }
+
+  async namersAnywhere(digest: Digest): Promise<Digest[]> {
+    return (await known(this.#health, this.#inner.namersAnywhere(digest))) ?? [];
+  }
+
+  prune(policies: readonly PolicyName[]): Promise<void> {
+    return known(this.#health, this.#inner.prune(policies));
+  }
+}
+
+export class TolerantSightings implements Sightings {
+  readonly #inner: Sightings;
+  readonly #health: Noted;
+
+  constructor(inner: Sightings, health: Noted) {
+    this.#inner = inner;
+    this.#health = health;
+  }
+
+  note(repository: Repository, digest: Digest, tag: Tag | undefined, at: number): Promise<void> {
+    return known(this.#health, this.#inner.note(repository, digest, tag, at));
+  }
+
+  since(repository: Repository, digests: readonly Digest[]): Promise<number | undefined> {
+    return known(this.#health, this.#inner.since(repository, digests));
+  }
+
+  async tags(repository: Repository, digests: readonly Digest[]): Promise<readonly Tag[]> {
+    return (await known(this.#health, this.#inner.tags(repository, digests))) ?? [];
   }
 }

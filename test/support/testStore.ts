@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { Mirror } from "../../src/mirror/mirror.ts";
+import type { PolicyRule } from "../../src/mirror/policyRules.ts";
 import { Eviction } from "../../src/store/evict/eviction.ts";
 import { Pins } from "../../src/store/evict/pins.ts";
 import { Fills } from "../../src/store/fill/fills.ts";
@@ -11,7 +12,12 @@ import { Intake } from "../../src/store/fill/intake.ts";
 import { Health } from "../../src/store/health.ts";
 import { openStore, type Store } from "../../src/store/open.ts";
 import { Reconciler } from "../../src/store/repair/reconcile.ts";
-import { TolerantBlobs, TolerantCatalog } from "../../src/store/tolerant.ts";
+import {
+  TolerantBlobs,
+  TolerantCatalog,
+  TolerantSightings,
+  TolerantVerdicts,
+} from "../../src/store/tolerant.ts";
 import { Metrics } from "../../src/telemetry/metrics.ts";
 import { clockAt, unlimited } from "./pullContext.ts";
 import type { ShelfUpstream } from "./shelfUpstream.ts";
@@ -46,6 +52,8 @@ export interface TestMirrorOptions {
   /** In bytes. Nothing is evicted before it is reached. */
   readonly capacity: number;
   readonly now: () => number;
+  /** Default: none. */
+  readonly rules?: readonly PolicyRule[];
 }
 
 export interface TestMirror {
@@ -57,7 +65,7 @@ export interface TestMirror {
 }
 
 /** A mirror with one upstream that has no limit, for which a tag is fresh for no time. */
-export function testMirror({ store, upstream, capacity, now }: TestMirrorOptions): TestMirror {
+export function testMirror({ store, upstream, capacity, now, rules = [] }: TestMirrorOptions): TestMirror {
   const { root, verdicts } = store;
   const { anchors, sightings, proof } = store.state;
   const health = new Health({ root, minFree: 0, changed: () => {}, files: store.files });
@@ -95,7 +103,16 @@ export function testMirror({ store, upstream, capacity, now }: TestMirrorOptions
     freshness: { tagTtlMs: 0, staleIfErrorMs: 0, lowTtlFactor: 1 },
     metrics: new Metrics(),
     misses: { burst: 1_000_000, perMinute: 1, reached: () => {} },
-    policy: { rules: [], verify: [], immutableTags: [], verdicts, anchors, sightings, proof, tell: () => {} },
+    policy: {
+      rules,
+      verify: [],
+      immutableTags: [],
+      verdicts: new TolerantVerdicts(verdicts, health),
+      anchors,
+      sightings: new TolerantSightings(sightings, health),
+      proof,
+      tell: () => {},
+    },
     draining: new AbortController().signal,
     clock: clockAt(now),
     failed: (error) => {

@@ -14,7 +14,7 @@ import { refusalOf } from "./refusal.ts";
 import { troubleOf } from "./connectionTrouble.ts";
 import { Finding } from "./verdicts.ts";
 
-export interface MirrorWayOptions {
+export interface MirrorPathOptions {
   readonly journal: Journal;
   readonly clock: ServerTime;
   readonly wanted: Wanted;
@@ -40,8 +40,8 @@ export interface MirrorReport {
 }
 
 /** Walks the way to its end or to what is in it. */
-export async function checkMirrorPath(options: MirrorWayOptions): Promise<MirrorReport> {
-  const way = new MirrorWay(options);
+export async function checkMirrorPath(options: MirrorPathOptions): Promise<MirrorReport> {
+  const way = new MirrorPath(options);
   let layer: Descriptor | undefined;
   let finding: Finding | undefined;
   try {
@@ -55,14 +55,14 @@ export async function checkMirrorPath(options: MirrorWayOptions): Promise<Mirror
   return { finding, layer, disk: way.disk, spent: way.spent };
 }
 
-class MirrorWay {
-  readonly #options: MirrorWayOptions;
+class MirrorPath {
+  readonly #options: MirrorPathOptions;
   readonly #proxy: ReturnType<typeof proxyFor>;
   readonly #client: MirrorClient;
   disk: string | undefined;
   spent = 0;
 
-  constructor(options: MirrorWayOptions) {
+  constructor(options: MirrorPathOptions) {
     const { mirror: url, env, ca, token, timeoutMs } = options;
     this.#options = options;
     this.#proxy = proxyFor(url, env);

@@ -55,7 +55,7 @@ async function shakeHands(options: ReachOptions, host: string, port: number): Pr
   const socket = connectTls({ host, port, servername, ca: [...ca], rejectUnauthorized: true });
   try {
     await opened(socket, "secureConnect", timeoutMs);
-    if (options.way === "mirror") await heard(socket, url.host, timeoutMs);
+    if (options.way === "mirror") await readAlert(socket, url.host, timeoutMs);
     const validTo = Date.parse(socket.getPeerCertificate().valid_to);
     const text = `the certificate is trusted, and valid until ${new Date(validTo).toISOString().slice(0, 10)}`;
     return validTo - Date.now() < soonMs ? new Doubt(`${text}: renew it`) : text;
@@ -70,7 +70,7 @@ async function shakeHands(options: ReachOptions, host: string, port: number): Pr
 }
 
 /** A server that wants a certificate of its client says so only to the first words (TLS 1.3), and undici does not pass it on. */
-function heard(socket: Socket, host: string, timeoutMs: number): Promise<void> {
+function readAlert(socket: Socket, host: string, timeoutMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
     // Silence is for the next steps to tell of.
     const timer = setTimeout(resolve, timeoutMs);

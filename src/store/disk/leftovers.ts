@@ -21,7 +21,7 @@ export function ingestName(digest: Digest): string {
   return `${algorithmOf(digest)}-${hexOf(digest)}.${randomUUID()}`;
 }
 
-/** The files in `folder` that are to be gone on with at `now`, the largest of each blob, and those that are not. */
+/** The files in `folder` that can be resumed at `now`, the largest of each blob, and those that are not. */
 export async function findLeftovers(folder: string, now: number) {
   const kept = new Map<Digest, Leftover>();
   const useless: string[] = [];
@@ -41,7 +41,7 @@ export async function findLeftovers(folder: string, now: number) {
   return { kept, useless };
 }
 
-/** Removes what cannot be gone on with, and gives the rest. Nothing may be on its way in. */
+/** Removes what cannot be resumed, and gives the rest. Nothing may be on its way in. */
 export async function sweepLeftovers(folder: string, now: number): Promise<Map<Digest, Leftover>> {
   const { kept, useless } = await findLeftovers(folder, now);
   for (const path of useless) await rm(path, { recursive: true });

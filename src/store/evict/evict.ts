@@ -52,9 +52,9 @@ export class Evictor {
   }
 
   /** Evicts orphans and the least recently used until at most `goal` bytes are held. All callers share one pass, to the lowest goal. */
-  makeRoom(goal: number): Promise<void> {
+  makeSpace(goal: number): Promise<void> {
     this.#goal = Math.min(this.#goal, goal);
-    this.#running ??= this.#makeRoom().finally(() => {
+    this.#running ??= this.#makeSpace().finally(() => {
       this.#running = undefined;
       this.#goal = Infinity;
     });
@@ -80,7 +80,7 @@ export class Evictor {
     );
   }
 
-  async #makeRoom(): Promise<void> {
+  async #makeSpace(): Promise<void> {
     const { inventory, now } = this.#options;
     const isEnough = async (): Promise<boolean> => (await inventory.totals()).bytes <= this.#goal;
     if (now() < this.#fruitlessUntil || (await isEnough())) return;

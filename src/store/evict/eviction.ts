@@ -103,7 +103,7 @@ export class Eviction {
       marks,
       leftovers,
       held: async () => (await this.totals()).bytes,
-      makeRoom: (goal) => this.#run(() => this.#evictor.makeRoom(goal)),
+      makeSpace: (goal) => this.#run(() => this.#evictor.makeSpace(goal)),
     });
   }
 

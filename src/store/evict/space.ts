@@ -16,14 +16,14 @@ export interface SpaceReservation {
   release(): void;
 }
 
-export interface RoomOptions {
+export interface SpaceOptions {
   readonly marks: CapacityMarks;
   /** Bytes that are held now. */
   readonly held: () => Promise<number>;
   /** Bytes of fills that an earlier process did not finish and no fill has resumed. */
   readonly leftovers: () => number;
   /** Evicts until at most `goal` bytes are held, or nothing more may be evicted. */
-  readonly makeRoom: (goal: number) => Promise<void>;
+  readonly makeSpace: (goal: number) => Promise<void>;
 }
 
 /** A fill that waits for an eviction. */
@@ -35,11 +35,11 @@ interface Waiter {
 }
 
 export class DiskSpace {
-  readonly #options: RoomOptions;
+  readonly #options: SpaceOptions;
   #reserved = 0;
   readonly #waiting = new Set<Waiter>();
 
-  constructor(options: RoomOptions) {
+  constructor(options: SpaceOptions) {
     this.#options = options;
   }
 
@@ -57,7 +57,7 @@ export class DiskSpace {
     const { promise, resolve: settle, reject } = Promise.withResolvers<SpaceReservation | undefined>();
     const waiter = { size, need, settle };
     this.#waiting.add(waiter);
-    this.#makeRoom()
+    this.#makeSpace()
       .then(() => this.#end(waiter), reject)
       .catch(reject)
       .finally(() => this.#waiting.delete(waiter));
@@ -83,8 +83,8 @@ export class DiskSpace {
 
   /** Evicts down to the low mark when more than the high one is held and reserved. */
   async trim(): Promise<void> {
-    const { marks, held, makeRoom } = this.#options;
-    if ((await held()) + this.#taken > marks.high) await makeRoom(marks.low - this.#taken);
+    const { marks, held, makeSpace } = this.#options;
+    if ((await held()) + this.#taken > marks.high) await makeSpace(marks.low - this.#taken);
   }
 
   /** Bytes that are neither held nor free. */
@@ -97,10 +97,10 @@ export class DiskSpace {
   }
 
   /** Evicts until there is enough for all who wait, and at least down to the low mark. */
-  async #makeRoom(): Promise<void> {
-    const { marks, makeRoom } = this.#options;
+  async #makeSpace(): Promise<void> {
+    const { marks, makeSpace } = this.#options;
     const need = this.#waiting.values().reduce((sum, waiter) => sum + waiter.need, 0);
-    await makeRoom(Math.min(marks.low, marks.capacity - this.#taken - need));
+    await makeSpace(Math.min(marks.low, marks.capacity - this.#taken - need));
   }
 
   /** The eviction for `waiter` is over: serves or refuses it. */

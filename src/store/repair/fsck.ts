@@ -32,7 +32,7 @@ export interface Checked {
   readonly reconciler: Reconciler;
   /** The paths of what was on its way in when a process ended, and is not worth keeping. */
   readonly useless: () => Promise<readonly string[]>;
-  /** Does a Hubcap run there? Then what is on its way in is no finding, and what looks like one is looked at again. */
+  /** Does a Hubcap run there? Then running fills are no findings, and every finding is checked a second time. */
   readonly running: boolean;
 }
 

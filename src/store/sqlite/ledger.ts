@@ -15,7 +15,7 @@ import {
   type Unproven,
   type SavedBucket,
 } from "../../quota/ledger.ts";
-import { hourMs, prepareLedger, type Place, type SpentHour, type Sum } from "./ledgerStatements.ts";
+import { hourMs, prepareLedger, type Position, type SpentHour, type Sum } from "./ledgerStatements.ts";
 import type { Run, SqliteFile } from "./database.ts";
 
 /** How many entries are folded at once: less than ten milliseconds of work. */
@@ -167,10 +167,10 @@ export class SqliteLedger implements Ledger {
         reading.isStale = false;
         rows.clear();
         for (const row of await this.#run((sql) => sql.summed[by].all(hour))) take(row, hour.hour);
-        let last: Place | undefined = { lastAt: hour.since, id: 0 };
+        let last: Position | undefined = { lastAt: hour.since, id: 0 };
         while (last) {
           const next = { ...hour, ...last, count: entriesPerStep };
-          const some: (SpendRow & Place)[] = await this.#run((sql) => sql.entered[by].all(next));
+          const some: (SpendRow & Position)[] = await this.#run((sql) => sql.entered[by].all(next));
           for (const row of some) take(row, row.lastAt);
           await new Promise(setImmediate);
           last = some.length < entriesPerStep ? undefined : some.at(-1);

@@ -39,7 +39,7 @@ export interface SpentHour {
 }
 
 /** The entry after which the next step goes on. */
-export interface Place {
+export interface Position {
   readonly lastAt: number;
   readonly id: number;
 }
@@ -61,7 +61,7 @@ export function prepareLedger(database: Database.Database) {
        FROM quota_hour WHERE hour = @hour AND ${ofUpstream} GROUP BY key`,
     );
   const entered = (by: SpendKey) =>
-    database.prepare<[SpentHour & Place & { count: number }], SpendRow & Place>(
+    database.prepare<[SpentHour & Position & { count: number }], SpendRow & Position>(
       `SELECT id, ${columns[by]} AS key, cost AS spent, 0 AS refused, at AS lastAt FROM quota_entry
        WHERE (at, id) > (@lastAt, @id) AND at < @end AND cost > 0 AND ${ofUpstream} ORDER BY at, id LIMIT @count`,
     );

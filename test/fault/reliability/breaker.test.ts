@@ -1,4 +1,4 @@
-/** Faults.md R35 and R45: an upstream that comes back is asked again, and a process that stood still breaks nothing. */
+/** Cases R35 and R45: an upstream that comes back is asked again, and a process that stood still breaks nothing. */
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { whole } from "../../support/reader.ts";

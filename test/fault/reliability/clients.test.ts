@@ -1,4 +1,4 @@
-/** Faults.md R5, R43 and R44: clients that take nothing, ask for nothing but headers, or leave. */
+/** Cases R5, R43 and R44: clients that take nothing, ask for nothing but headers, or leave. */
 import { Agent } from "node:http";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ask } from "../../support/ask.ts";

@@ -1,4 +1,4 @@
-/** Faults.md R1 to R4: one download serves all clients: those that come late, leave or are slow, too. */
+/** Cases R1 to R4: one download serves all clients: those that come late, leave or are slow, too. */
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { endingsOf, whole } from "../../support/reader.ts";

@@ -1,4 +1,4 @@
-/** Faults.md R32 to R36: tags that moved, images that went or came, and tokens that end. */
+/** Cases R32 to R36: tags that moved, images that went or came, and tokens that end. */
 import { Agent } from "node:http";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { buildImage } from "../../support/images.ts";

@@ -1,5 +1,5 @@
 /**
- * Faults.md R48: a long and lossy way to the upstream. It would take `tc netem`, which few kernels of build machines
+ * Cases R48: a long and lossy way to the upstream. It would take `tc netem`, which few kernels of build machines
  * have; what a program sees of it are late answers and broken connections, and those the stand-in makes as well.
  */
 import { afterAll, beforeAll, expect, it } from "vitest";

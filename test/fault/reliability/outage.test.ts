@@ -1,4 +1,4 @@
-/** Faults.md R27 and R28: what is held is served whatever the upstream does, and no client waits for what is not. */
+/** Cases R27 and R28: what is held is served whatever the upstream does, and no client waits for what is not. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ask } from "../../support/ask.ts";
 import { makeAuthority } from "../../support/certificates.ts";

@@ -1,4 +1,4 @@
-/** Faults.md R38 and R40: SIGTERM lets running downloads finish and begins nothing new; a start needs no upstream. */
+/** Cases R38 and R40: SIGTERM lets running downloads finish and begins nothing new; a start needs no upstream. */
 import { connect } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { ask } from "../../support/ask.ts";

@@ -1,4 +1,4 @@
-/** Faults.md R39, R40: what a client gets of a mirror that was killed and started again, with or without an upstream. */
+/** Cases R39, R40: what a client gets of a mirror that was killed and started again, with or without an upstream. */
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { ask } from "../../support/ask.ts";
 import { pullLikeContainerd } from "../../support/pull.ts";

@@ -1,4 +1,4 @@
-/** Faults.md R6 to R11: an upstream that stalls, breaks off or sends something else, in the middle of a blob. */
+/** Cases R6 to R11: an upstream that stalls, breaks off or sends something else, in the middle of a blob. */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";

@@ -1,4 +1,4 @@
-/** Faults.md S31 and S32: the admin token, and what is on which port. */
+/** Cases S31 and S32: the admin token, and what is on which port. */
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** Faults.md S30: secrets in every place that takes one, and a look at everything that Hubcap says, wherever it says it. */
+/** Cases S30: secrets in every place that takes one, and a look at everything that Hubcap says, wherever it says it. */
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

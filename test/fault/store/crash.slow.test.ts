@@ -1,5 +1,5 @@
 /**
- * Faults.md R18, R26: killed at every step of filling, committing, evicting and migrating, and at any moment under load.
+ * Cases R18, R26: killed at every step of filling, committing, evicting and migrating, and at any moment under load.
  * `npm run test:crash` does it a thousand times.
  */
 import { mkdtemp, rm, writeFile } from "node:fs/promises";

@@ -1,4 +1,4 @@
-/** Faults.md R20-R23: a disk that is full, fills up, or cannot be written: hits go on, the rest passes through, all recovers. */
+/** Cases R20-R23: a disk that is full, fills up, or cannot be written: hits go on, the rest passes through, all recovers. */
 import { execFileSync } from "node:child_process";
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";

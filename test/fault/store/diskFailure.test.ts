@@ -1,4 +1,4 @@
-/** Faults.md R20: a disk that does not write, does not sync, or has become read-only, injected at the store's own seam. */
+/** Cases R20: a disk that does not write, does not sync, or has become read-only, injected at the store's own seam. */
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

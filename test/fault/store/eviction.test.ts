@@ -1,4 +1,4 @@
-/** Faults.md R15-R17 on a real Hubcap whose capacity is that of a few images. */
+/** Cases R15-R17 on a real Hubcap whose capacity is that of a few images. */
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { pullLikeContainerd } from "../../support/pull.ts";
 import { whole } from "../../support/reader.ts";

@@ -1,4 +1,4 @@
-/** Faults.md R12-R14, R24, R26, R50: whatever becomes of the files, clients get right bytes, and the store finds back. */
+/** Cases R12-R14, R24, R26, R50: whatever becomes of the files, clients get right bytes, and the store finds back. */
 import { copyFile, mkdir, open, readFile, readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import Database from "better-sqlite3";

@@ -52,7 +52,7 @@ function open(database = openDatabase(":memory:", catalogSchema)) {
     .rulesFor(repository)
     .decisionFor({ digest: version.digest });
   if (decision === undecided) throw new Error("undecided");
-  const inquiries = new UpstreamRequests(
+  const requests = new UpstreamRequests(
     new AbortController().signal,
     clockAt(() => now),
   );
@@ -82,8 +82,7 @@ function open(database = openDatabase(":memory:", catalogSchema)) {
         content: { size: payload.length, pieces: () => pieces(payload), close: async () => {} },
       }),
     },
-    requests: inquiries,
-    isStoreTrouble: () => false,
+    requests,
     now: () => now,
   });
   return { database, verdict: () => verdicts.of(pullOf(upstream, repository), whole, decision) };
