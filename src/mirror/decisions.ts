@@ -15,6 +15,7 @@ import {
   isCompanion,
   isDocument,
   isWanted,
+  maxDocumentBytes,
   type ImageConfig,
   readImageConfig,
 } from "./imageChecks.ts";
@@ -50,10 +51,6 @@ function parsedOf(whole: WholeManifest): Manifest {
 
 /** The largest config that is read, in bytes. */
 const maxConfigBytes = 4 * 1024 * 1024;
-
-/** Signatures, attestations and SBOMs that are looked into to see that they are no images, and the largest, in bytes. */
-const maxDocuments = 64;
-const maxDocumentBytes = 32 * 1024 * 1024;
 
 /** How much is known without the catalog: verdicts, and parts of what is allowed. */
 const remembered = 20_000;
@@ -193,10 +190,9 @@ export class ManifestDecisions {
     return isVouchedFor ? {} : this.#signatures.verdict(pull, image, signature);
   }
 
-  /** Are the layers of a manifest what their types say? Those that are not there, or too large to look at, are not. */
-  async #areDocuments(pull: PullContext, { layers }: Manifest): Promise<boolean> {
-    if (layers.length > maxDocuments || layers.some(({ size }) => size > maxDocumentBytes)) return false;
-    for (const { digest } of layers) {
+  /** Are the layers and the config of a companion documents? Those that are not there are not. */
+  async #areDocuments(pull: PullContext, { layers, config }: Manifest): Promise<boolean> {
+    for (const { digest } of config ? [...layers, config] : layers) {
       const asked = this.#options.blobPulls.get(pull, digest);
       const bytes = await readSmall(asked, maxDocumentBytes);
       if (!bytes || !isDocument(bytes)) return false;

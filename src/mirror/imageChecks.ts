@@ -31,14 +31,45 @@ const clockSkew = 24 * 60 * 60 * 1000;
 const companions =
   /^application\/(?:vnd\.dev\.cosign\.simplesigning\.v1\+json|vnd\.dev\.sigstore\.bundle[.a-z0-9]*\+json|vnd\.dsse\.envelope\.v1\+json|vnd\.in-toto\+json)$/;
 
-/** Does a manifest say that it is about an image, and not one? */
-export function isCompanion({ kind, layers }: Manifest): boolean {
-  return kind === "image" && layers.length > 0 && layers.every(({ mediaType }) => companions.test(mediaType));
+/** The most layers of a companion, and the largest part of one, in bytes: all are read. */
+const maxDocuments = 64;
+export const maxDocumentBytes = 1024 * 1024;
+
+/** Does a manifest say that it is about an image, and not one? Its config says nothing: cosign and BuildKit write one of an image. */
+export function isCompanion({ kind, layers, config }: Manifest): boolean {
+  const parts = config ? [...layers, config] : layers;
+  return (
+    kind === "image" &&
+    layers.length > 0 &&
+    layers.length <= maxDocuments &&
+    layers.every(({ mediaType }) => companions.test(mediaType)) &&
+    parts.every(({ size }) => size <= maxDocumentBytes)
+  );
 }
 
-/** Is a layer a document, of which nothing can be unpacked and run: no archive, compressed or not, and no program? */
+/** Is a blob one JSON document in strict UTF-8, of which nothing can be unpacked and run? */
 export function isDocument(bytes: Buffer): boolean {
-  return /^\s*\{/.test(bytes.toString("latin1", 0, 64)) && !bytes.includes(0);
+  if (isTar(bytes)) return false;
+  try {
+    // A byte order mark is kept, so that JSON.parse refuses it.
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    const document: unknown = JSON.parse(text);
+    return typeof document === "object" && document !== null;
+  } catch {
+    return false;
+  }
+}
+
+/** Would an unpacker take these bytes for a tar? The oldest format has no magic bytes, so that one can be JSON too: only its checksum tells. */
+function isTar(bytes: Buffer): boolean {
+  const header = bytes.subarray(0, 512);
+  const [, stated] = /^[ \0]*([0-7]+)/.exec(header.toString("latin1", 148, 156)) ?? [];
+  if (header.length < 512 || stated === undefined) return false;
+  // The checksum's own field counts as eight spaces. Old programs add signed bytes up.
+  const rest = [...header.subarray(0, 148), ...header.subarray(156)];
+  const unsigned = rest.reduce((sum, byte) => sum + byte, 8 * 32);
+  const signed = unsigned - 256 * rest.filter((byte) => byte > 127).length;
+  return [unsigned, signed].includes(Number.parseInt(stated, 8));
 }
 
 /** What the requirements but for signatures say of an image. An index is served as it is: what it names is looked at when it is asked for. */

@@ -174,8 +174,11 @@ function requirementsOf(
   };
 }
 
+/** To be raised when the same requirements come to other verdicts: those that are kept then no longer hold. */
+const judgement = 2;
+
 function policyOf({ signature, ...requirements }: ImageRequirements): PolicyName {
-  const text = JSON.stringify([requirements, signature?.key ?? ""]);
+  const text = JSON.stringify([judgement, requirements, signature?.key ?? ""]);
   return createHash("sha256").update(text).digest("hex").slice(0, 32);
 }
 
