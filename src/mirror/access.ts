@@ -1,5 +1,4 @@
 /** The one check of who may pull what. Whatever answers for a repository passes here first. */
-import { LRUCache } from "lru-cache";
 import type { Clock } from "../async/clock.ts";
 import { RegistryError } from "../oci/error.ts";
 import { formatRepository, isDigest, type Repository } from "../oci/reference.ts";
@@ -8,6 +7,7 @@ import { UpstreamError } from "../upstream/error.ts";
 import type { RequestOptions, Upstream } from "../upstream/registry.ts";
 import type { ProbedContent } from "../upstream/visibilityProbe.ts";
 import type { PullContext, ClientIdentity } from "./context.ts";
+import { unlessAbsent } from "./errors.ts";
 import type { UpstreamRequests } from "./upstreamRequests.ts";
 import { matchesIdentity, type AccessRule } from "./accessRules.ts";
 
@@ -41,12 +41,8 @@ export interface AccessOptions {
 /** A repository that was public is looked at again after this time, in ms, when it is pulled from. */
 const recheckMs = 6 * 60 * 60 * 1000;
 
-/** For how long a hidden repository is not looked at again: somebody may have published it. */
-const hiddenMs = 60_000;
-
 export class Access {
   readonly #options: AccessOptions;
-  readonly #hidden = new LRUCache<string, true>({ max: 10_000, ttl: hiddenMs });
 
   constructor(options: AccessOptions) {
     this.#options = options;
@@ -106,9 +102,8 @@ export class Access {
     const known = await visibilities.of(repository);
     const age = known?.isPublic ? clock.now() - known.checkedAt : Number.POSITIVE_INFINITY;
     if (age >= 0 && age < recheckMs) return true;
-    if (this.#hidden.has(formatRepository(repository))) return false;
     try {
-      return await this.#probe(probe, pull, wanted, known !== undefined);
+      return await this.#probe(probe, pull, wanted, { isAllowed: false, isKept: known !== undefined });
     } catch (error) {
       // It was public when it was fetched, and nothing says that this has changed.
       if (age <= staleIfErrorMs && error instanceof UpstreamError && isSilence(error)) return true;
@@ -116,24 +111,27 @@ export class Access {
     }
   }
 
+  /**
+   * To a client that no rule lets in, a hidden repository is a "no" like one that does not exist: it costs the miss limit the
+   * same, and is remembered for the same time.
+   */
   async #probe(
     { isPublic }: UpstreamVisibility,
     pull: PullContext,
     wanted: ProbedContent,
-    isKept: boolean,
+    { isAllowed, isKept }: { readonly isAllowed: boolean; readonly isKept: boolean },
   ): Promise<boolean> {
     const { visibilities, requests, clock } = this.#options;
     const { repository } = pull;
     const name = formatRepository(repository);
-    const seen = await requests.share(
-      {
-        about: `visibility ${name}`,
-        want: "headers",
-        send: (options) => isPublic(repository, wanted, options),
-      },
-      pull,
-    );
-    if (!seen) this.#hidden.set(name, true);
+    const send = async (options: RequestOptions): Promise<boolean> => {
+      const seen = await isPublic(repository, wanted, options);
+      if (!seen && !isAllowed) throw new UpstreamError("absent", `${name} is not public`);
+      return seen;
+    };
+    const seen =
+      (await unlessAbsent(requests.share({ about: `visibility ${name}`, want: "headers", send }, pull))) ??
+      false;
     // Names that clients make up are hidden too, and must not fill the disk.
     if (seen || isKept) await visibilities.mark(repository, { isPublic: seen, checkedAt: clock.now() });
     return seen;
@@ -150,7 +148,7 @@ export class Access {
       const age = known ? this.#options.clock.now() - known.checkedAt : Number.POSITIVE_INFINITY;
       if (age >= 0 && age < recheckMs) return;
       const notes = { upstreamMs: 0 };
-      await this.#probe(probe, { ...pull, notes }, wanted, true);
+      await this.#probe(probe, { ...pull, notes }, wanted, { isAllowed: true, isKept: true });
     })().catch(() => {});
   }
 }

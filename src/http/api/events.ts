@@ -55,7 +55,9 @@ const route = createRoute({
       description:
         "Server-sent events, each with one line of JSON. `sample` (UpstreamQuota): the quota of an upstream, at once and " +
         "then each minute. `state` (StateEvent): its state has changed. `refused` (RefusedEvent): a request was " +
-        "not sent. `moved` (MovedEvent): an immutable tag means something else upstream than it did first. `missed` (MissedEvent): so many events were dropped, because they were read too slowly.",
+        "not sent. `moved` (MovedEvent): an immutable tag means something else upstream than it did first. `missed` " +
+        "(MissedEvent): so many events were dropped, because they were read too slowly. Of a repository that not all " +
+        "clients may pull, the admin token shows name, message, tag and digests; without it they are `(private)`.",
       content: { "text/event-stream": { schema: z.string() } },
     },
   },
@@ -84,25 +86,25 @@ export function addEvents(api: OpenAPIHono, options: EventsOptions): void {
   schemas.register("MissedEvent", missedEvent);
   api.openapi(route, (c) => {
     const mayKnow = mayKnowOf(c, options);
-    const nameOf: NameOf = async (upstream, path) => {
+    const mayName: MayName = async (upstream, path) => {
       const name = parseRepositoryName(path);
-      return name && (await mayKnow({ upstream, name })) ? path : redacted;
+      return name !== undefined && mayKnow({ upstream, name });
     };
-    return streamSSE(c, (stream) => sendEvents(stream, options, nameOf));
+    return streamSSE(c, (stream) => sendEvents(stream, options, mayName));
   });
 }
 
 /** The events that are sent; the others are for metrics. */
 type SentEvent = Extract<QuotaEvent, { type: "sample" | "state" | "refused" }> | MovedTag;
 
-/** The name of a repository, or what replaces it for clients that may not know of it. */
-type NameOf = (upstream: string, path: string) => Promise<string>;
+/** May the client know of the repository of this name? */
+type MayName = (upstream: string, path: string) => Promise<boolean>;
 
 /** Sends events until the client has left. */
 async function sendEvents(
   stream: SSEStreamingApi,
   { buckets, policyEvents, clock }: EventsOptions,
-  nameOf: NameOf,
+  mayName: MayName,
 ): Promise<void> {
   const sources = [...buckets.values()];
   const backlog = new Backlog<{ readonly event: SentEvent; readonly at: number }>(mostBehind, clock);
@@ -121,14 +123,14 @@ async function sendEvents(
     for (const source of sources) await stream.writeSSE(message("sample", source.snapshot()));
     for await (const { items, missed } of batches(backlog, stream)) {
       if (missed > 0) await stream.writeSSE(message("missed", { count: missed }));
-      for (const { event, at } of items) await stream.writeSSE(await messageOf(event, at, nameOf));
+      for (const { event, at } of items) await stream.writeSSE(await messageOf(event, at, mayName));
     }
   } finally {
     for (const stop of leave) stop();
   }
 }
 
-async function messageOf(event: SentEvent, ms: number, nameOf: NameOf): Promise<SSEMessage> {
+async function messageOf(event: SentEvent, ms: number, mayName: MayName): Promise<SSEMessage> {
   const at = new Date(ms).toISOString();
   switch (event.type) {
     case "sample":
@@ -139,14 +141,25 @@ async function messageOf(event: SentEvent, ms: number, nameOf: NameOf): Promise<
     }
     case "refused": {
       const { type, ...rest } = event;
-      return message(type, { at, ...rest, repository: await nameOf(event.upstream, event.repository) });
+      const { upstream, repository, message: why } = rest;
+      const shown = shownOf(await mayName(upstream, repository), { repository, message: why });
+      return message(type, { at, ...rest, ...shown });
     }
     case "moved": {
       const { type, repository, tag, first, now } = event;
       const { upstream, name } = repository;
-      return message(type, { at, upstream, repository: await nameOf(upstream, name), tag, first, now });
+      const shown = shownOf(await mayName(upstream, name), { repository: name, tag, first, now });
+      return message(type, { at, upstream, ...shown });
     }
   }
+}
+
+/** What tells of a repository: as it is, or withheld. */
+function shownOf(
+  mayName: boolean,
+  texts: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  return mayName ? texts : Object.fromEntries(Object.keys(texts).map((key) => [key, redacted]));
 }
 
 function message(event: string, data: object): SSEMessage {

@@ -2,28 +2,28 @@
 import { html } from "hono/html";
 import { formatRepository } from "../../oci/reference.ts";
 import { bytesText } from "../../async/text.ts";
-import { about, counted, nothing, section, type Markup } from "./markup.ts";
+import { about, counted, nothing, number, section, type Markup } from "./markup.ts";
 import type { ShownFill, View } from "./view.ts";
 
 /** How many fills are listed; of the others only their number is shown. */
 const mostFills = 12;
 
-export function fills({ fills, now }: View): Markup {
+export function fills({ fills: { shown, hidden }, now }: View): Markup {
   const title = "Coming in";
-  if (fills.length === 0) return section(title, nothing("No download is running."));
-  const more = fills.length - mostFills;
-  const rows = fills.slice(0, mostFills).map((fill) => row(fill, now));
+  if (shown.length + hidden === 0) return section(title, nothing("No download is running."));
+  const more = shown.length - mostFills;
+  const rows = shown.slice(0, mostFills).map((fill) => row(fill, now));
   return section(
     title,
     html`<ul class="fills">
         ${rows}
       </ul>
-      ${more > 0 && html`<p>And ${counted(more, "more")}.</p>`}`,
+      ${more > 0 && html`<p>And ${number(more)} more.</p>`}
+      ${hidden > 0 && html`<p>${counted(hidden, "download")} of private repositories.</p>`}`,
   );
 }
 
 function row({ digest, repository, size, written, readers, startedAt }: ShownFill, now: number): Markup {
-  const name = repository ? formatRepository(repository) : "a blob";
   const short = digest.slice(0, digest.indexOf(":") + 13);
   const part = size === undefined ? bytesText(written) : `${bytesText(written)} of ${bytesText(size)}`;
   const bar =
@@ -31,7 +31,7 @@ function row({ digest, repository, size, written, readers, startedAt }: ShownFil
       ? html`<progress aria-label="Download of ${short}"></progress>`
       : html`<progress max="${size}" value="${written}" aria-label="Download of ${short}"></progress>`;
   return html`<li>
-    <p class="name">${name} <small>${short}</small></p>
+    <p class="name">${formatRepository(repository)} <small>${short}</small></p>
     ${bar}
     <p>${part}, ${counted(readers, "client reads", "clients read")} it, for ${about(now - startedAt)}</p>
   </li>`;

@@ -19,8 +19,14 @@ import { Spending, type Spent } from "./spending.ts";
 
 /** A running fill, as the page shows it. */
 export interface ShownFill extends Pick<Fill, "digest" | "size" | "written" | "readers" | "startedAt"> {
-  /** Undefined where not all clients may know of it. */
-  readonly repository: Repository | undefined;
+  readonly repository: Repository;
+}
+
+interface RunningFills {
+  /** Those of repositories that all clients may know of. */
+  readonly shown: readonly ShownFill[];
+  /** How many others there are. */
+  readonly hidden: number;
 }
 
 type UpstreamHealth = Pick<Registry["health"], "failures" | "knownDown">;
@@ -38,7 +44,7 @@ export interface ViewOptions {
   readonly mirror: Pick<Mirror, "explain" | "mayKnow">;
   readonly routing: Routing;
   readonly eviction: Pick<Eviction, "capacity" | "totals" | "oldestUse">;
-  readonly fills: { readonly running: Iterable<ShownFill> };
+  readonly fills: { readonly running: Iterable<Pick<Fill, keyof ShownFill>> };
   readonly metrics: { readonly history: History; readonly failures: { readonly last: readonly Failure[] } };
   /** What is wrong with this Hubcap itself, if anything is. */
   readonly degraded: () => string | undefined;
@@ -52,7 +58,7 @@ export interface View {
   /** Undefined when the ledger cannot be read. */
   readonly spent: Spent | undefined;
   readonly history: History;
-  readonly fills: readonly ShownFill[];
+  readonly fills: RunningFills;
   readonly failures: readonly Failure[];
   readonly disk: {
     readonly capacity: number;
@@ -97,16 +103,17 @@ export class Views {
     };
   }
 
-  /** The running fills, without the names of repositories that not all clients may know of. */
-  #fills(): Promise<readonly ShownFill[]> {
+  /** Digests and sizes tell as much of a repository as its name. */
+  async #fills(): Promise<RunningFills> {
     const all = [...this.#options.fills.running];
-    return Promise.all(
-      all.map(async ({ digest, size, written, readers, startedAt, repository }) => {
-        const isShown = repository && (await this.#isPublic(repository));
-        const shown = isShown ? repository : undefined;
-        return { digest, size, written, readers, startedAt, repository: shown };
-      }),
+    const shown = await Promise.all(
+      all.map(async ({ digest, size, written, readers, startedAt, repository }) =>
+        repository && (await this.#isPublic(repository))
+          ? [{ digest, size, written, readers, startedAt, repository }]
+          : [],
+      ),
     );
+    return { shown: shown.flat(), hidden: shown.filter(({ length }) => length === 0).length };
   }
 
   #failures(): Promise<readonly Failure[]> {

@@ -107,10 +107,14 @@ test("shows how far a download is, also of unknown size", async () => {
     readers: 3,
     startedAt: now - 12_000,
   };
-  const fills = [fill, { ...fill, size: undefined, repository: undefined, readers: 1 }];
-  expect(await textOf("fills", { fills })).toMatch(
-    /docker\.io\/library\/nginx sha256:abababababab 1\.0 KiB of 4\.0 KiB, 3 clients read it, for 12 s a blob sha256:\w+ 1\.0 KiB, 1 client reads it/,
+  const shown = [fill, { ...fill, size: undefined, readers: 1 }];
+  expect(await textOf("fills", { fills: { shown, hidden: 0 } })).toMatch(
+    /docker\.io\/library\/nginx sha256:abababababab 1\.0 KiB of 4\.0 KiB, 3 clients read it, for 12 s docker\.io\/library\/nginx sha256:\w+ 1\.0 KiB, 1 client reads it/,
   );
+  const many = Array.from({ length: 14 }, () => fill);
+  const text = await textOf("fills", { fills: { shown: many, hidden: 3 } });
+  expect(text).toMatch(/And 2 more\. 3 downloads of private repositories\.$/);
+  expect(await textOf("fills", { fills: { shown: [], hidden: 1 } })).toMatch(/1 download of private/);
 });
 
 test("takes nothing that it shows for markup", async () => {
@@ -120,16 +124,19 @@ test("takes nothing that it shows for markup", async () => {
     viewWith({
       upstreams: [{ quota: snapshotWith({ name: evil, account: evil, source: evil }), health: healthy }],
       spent: { clients: [row], repositories: [row], courses: new Map([[evil, []]]), refused: new Map() },
-      fills: [
-        {
-          digest: evil as Digest,
-          repository: { upstream: evil, name: evil as RepositoryName },
-          size: 1,
-          written: 0,
-          readers: 1,
-          startedAt: now,
-        },
-      ],
+      fills: {
+        shown: [
+          {
+            digest: evil as Digest,
+            repository: { upstream: evil, name: evil as RepositoryName },
+            size: 1,
+            written: 0,
+            readers: 1,
+            startedAt: now,
+          },
+        ],
+        hidden: 0,
+      },
       failures: [{ at: now, count: 1, client: evil, image: evil, status: 502, reason: evil }],
       degraded: evil,
     }),
@@ -143,16 +150,19 @@ test("takes nothing that it shows for markup", async () => {
 
 test("has headings, captions and names for what is read aloud", async () => {
   const view = viewWith({
-    fills: [
-      {
-        digest: `sha256:${"0".repeat(64)}` as Digest,
-        repository: undefined,
-        size: 2,
-        written: 1,
-        readers: 0,
-        startedAt: now,
-      },
-    ],
+    fills: {
+      shown: [
+        {
+          digest: `sha256:${"0".repeat(64)}` as Digest,
+          repository: { upstream: "docker.io", name: "library/nginx" as RepositoryName },
+          size: 2,
+          written: 1,
+          readers: 0,
+          startedAt: now,
+        },
+      ],
+      hidden: 1,
+    },
   });
   view.history.count("hit", 1);
   const parts = await partsOf(view);

@@ -39,7 +39,7 @@ export function viewWith(more: Partial<View>): View {
     upstreams: [{ quota: snapshotWith({}), health: { failures: 0, knownDown: false } }],
     spent: { clients: [], repositories: [], courses: new Map(), refused: new Map() },
     history: new History(() => now),
-    fills: [],
+    fills: { shown: [], hidden: 0 },
     failures: [],
     disk: { capacity: 1024, held: { bytes: 0, blobs: 0, manifests: 0 }, oldestUse: undefined },
     degraded: undefined,
