@@ -13,7 +13,7 @@ export const tracing = z.strictObject({
     ),
   sampleRatio: share()
     .prefault("100%")
-    .describe("The share of pulls that are traced; a pull with a `traceparent` is traced if that says so."),
+    .describe("The share of pulls that are traced, whatever a `traceparent` says."),
   headersFile: secretFile()
     .transform(headersIn)
     .meta({ "x-type": "header file" })

@@ -44,6 +44,7 @@ async function openTracing(
   return openTracing({
     endpoint,
     sampleRatio,
+    random: Math.random,
     headers: Object.fromEntries(secrets.map(([name, value]) => [name, value.reveal()])),
     version: packageJson.version,
     failed: (error) =>

@@ -18,16 +18,19 @@ import { resourceFromAttributes } from "@opentelemetry/resources";
 import {
   BatchSpanProcessor,
   ParentBasedSampler,
-  TraceIdRatioBasedSampler,
+  SamplingDecision,
   TracerProvider,
+  type Sampler,
   type SpanExporter,
 } from "@opentelemetry/sdk-trace";
 
 export interface TracingOptions {
   /** The collector's address, to which the path of OTLP is added. */
   readonly endpoint: string;
-  /** The share of pulls that are traced, of those without a trace header. */
+  /** The share of pulls that are traced, from 0 to 1. */
   readonly sampleRatio: number;
+  /** From 0 to 1, as Math.random. */
+  readonly random: () => number;
   /** Sent with every request to the collector. */
   readonly headers: Readonly<Record<string, string>>;
   readonly version: string;
@@ -65,7 +68,7 @@ const clientSpans = new Set(["upstream request"]);
 
 /** Begins to trace. Nothing is registered globally, so no other library's calls are traced. */
 export function openTracing(options: TracingOptions): Tracing {
-  const { endpoint, sampleRatio, headers, version } = options;
+  const { endpoint, headers, version } = options;
   const exporter = new OTLPTraceExporter({
     url: `${endpoint.replace(/\/+$/, "")}/v1/traces`,
     headers: { ...headers },
@@ -77,7 +80,7 @@ export function openTracing(options: TracingOptions): Tracing {
       "service.version": version,
       "service.instance.id": hostname(),
     }),
-    sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(sampleRatio) }),
+    sampler: samplerOf(options),
     // Its queue is bounded: a collector that is down costs spans, never memory.
     spanProcessors: [
       new BatchSpanProcessor({ exporter: reporting(exporter, options), scheduledDelayMillis: 1_000 }),
@@ -97,6 +100,19 @@ export function openTracing(options: TracingOptions): Tracing {
       await provider.shutdown().catch(() => {});
     },
   };
+}
+
+/**
+ * Samples `sampleRatio` of the pulls. Neither the flags of a client's trace nor its id count, since clients choose both:
+ * they could have every pull traced, or none. The steps of a pull are traced if the pull is.
+ */
+function samplerOf({ sampleRatio, random }: Pick<TracingOptions, "sampleRatio" | "random">): Sampler {
+  const { RECORD_AND_SAMPLED, NOT_RECORD } = SamplingDecision;
+  const root: Sampler = {
+    shouldSample: () => ({ decision: random() < sampleRatio ? RECORD_AND_SAMPLED : NOT_RECORD }),
+    toString: () => `share ${sampleRatio}`,
+  };
+  return new ParentBasedSampler({ root, remoteParentSampled: root, remoteParentNotSampled: root });
 }
 
 class HubcapSpan implements Traced {
