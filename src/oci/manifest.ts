@@ -36,6 +36,12 @@ type Document = Readonly<Record<string, unknown>>;
 const maxDepth = 32;
 const maxDescriptors = 10_000;
 
+/** How many values a document has at most, nested ones too: a list of as many descriptors as above, with annotations. */
+const maxValues = 200_000;
+
+/** How many parts a manifest that is pulled may name: the largest real ones have some hundreds. Each is a row of the catalog. */
+export const maxParts = 1000;
+
 // All fields that are read here, and `fsLayers`, which marks schema 1.
 const fields = [
   "schemaVersion",
@@ -127,7 +133,7 @@ function parse(bytes: Uint8Array): Document {
 /** Parsers take the first or the last of duplicate keys, and Go's take `LAYERS` for `layers`: such a document is ambiguous. */
 function checkKeys(text: string): void {
   const seen = new Set<string>();
-  for (const key of topLevelKeys(text, maxDepth)) {
+  for (const key of topLevelKeys(text, maxDepth, maxValues)) {
     const field = fieldByFold.get(fold(key));
     if (field === undefined) continue;
     if (key !== field) throw new ManifestError(`${field} is spelled in another case`);

@@ -9,7 +9,7 @@ import type { Need } from "./auth/token.ts";
 import type { HttpRequest, Reply, Timeouts, HttpClient } from "./net/httpClient.ts";
 import { manifestTypes, maxManifestBytes } from "../oci/descriptor.ts";
 import { algorithmOf, digestOf, parseDigest, type Digest } from "../oci/digest.ts";
-import { ManifestError, readManifest, type Manifest } from "../oci/manifest.ts";
+import { ManifestError, maxParts, readManifest, type Manifest } from "../oci/manifest.ts";
 import { isDigest, type Reference } from "../oci/reference.ts";
 import type { Headers } from "../quota/limits.ts";
 
@@ -224,6 +224,9 @@ export const unknownManifest: ManifestHead = { mediaType: "", digest: undefined,
 
 const withinMs = 30_000;
 
+/** Manifests of more bytes are hashed and parsed in two turns of the event loop. */
+const largeBytes = 256 * 1024;
+
 /** @throws UpstreamError "corrupt" when the headers contradict what was asked for. */
 export function resolvedOf({ headers, url }: Reply, reference: Reference): ManifestHead {
   const claimed = claimedDigest(headers, url);
@@ -244,14 +247,23 @@ export async function fetchedManifest(reply: Reply, reference: Reference): Promi
   const { headers, url } = reply;
   const bytes = await reply.read(maxManifestBytes, withinMs);
   const claimed = claimedDigest(headers, url);
-  const expected = isDigest(reference) ? [reference, claimed] : [claimed];
+  const expected = new Set(isDigest(reference) ? [reference, claimed] : [claimed]);
   for (const digest of expected) {
     if (digest === undefined) continue;
     const found = digestOf(bytes, algorithmOf(digest));
     if (found !== digest) throw mismatch(url, digest, found);
   }
+  // To hash and to parse megabytes are some ten ms each.
+  if (bytes.length > largeBytes) await new Promise(setImmediate);
   const parsed = readAs(reply, bytes);
-  const { mediaType } = parsed;
+  const { mediaType, children, layers } = parsed;
+  const parts = children.length + layers.length;
+  if (parts > maxParts) {
+    throw new UpstreamError(
+      "corrupt",
+      `${url.host} sent a manifest that names ${parts} others or layers, and ${maxParts} are accepted: pull one that it names by its digest, or build it in parts`,
+    );
+  }
   return { bytes, mediaType, parsed, digest: isDigest(reference) ? reference : (claimed ?? digestOf(bytes)) };
 }
 
