@@ -13,7 +13,7 @@ import { pinsOf } from "./warming.ts";
 /** Opens the eviction of what is in the store, which closes with `open`. It does nothing by itself before it is started. */
 export async function openEviction(
   config: Config,
-  { inventory, expiry, state, blobs, checkpoint }: Store,
+  { inventory, expiry, lasting, databaseBytes, state, blobs, checkpoint }: Store,
   reconciler: Reconciler,
   routing: Routing,
   open: AsyncDisposableStack,
@@ -28,6 +28,7 @@ export async function openEviction(
     inventory,
     blobs: reconciler,
     metadata: expiry,
+    lasting,
     listAgeMs: config.freshness.staleIfError,
     leftovers: () => blobs.keptInAll(),
     marks: { capacity, high: capacity * highWater, low: capacity * lowWater },
@@ -38,10 +39,11 @@ export async function openEviction(
       metrics.evictedBytes.inc({ reason }, bytes);
       log.debug({ reason, bytes }, "evicted");
     },
+    forgotten: (table, rows) => metrics.forgottenRows.inc({ table }, rows),
     failed: (error) => log.error({ err: error }, "looking after the cache failed; it is tried again"),
     clock,
   });
   open.defer(() => eviction.close());
-  metrics.watchCache(() => eviction.totals(), capacity);
+  metrics.watchCache(() => eviction.totals(), databaseBytes, capacity);
   return eviction;
 }

@@ -119,6 +119,8 @@ export interface Orphan extends BlobRow {
 /** No call holds up a request: each does a small, bounded piece of work, or several with turns of the event loop between them. */
 export interface Inventory {
   totals(): Promise<Totals>;
+  /** Bytes that count in the capacity: all that is held, and the catalog's own, in whole MiB, which go with what they are about. */
+  occupied(): Promise<number>;
   /** When the image that was unused for longest was asked for last. */
   oldestUse(): Promise<number | undefined>;
   /** When this image was asked for last; undefined when the repository does not hold it. */

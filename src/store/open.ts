@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Ledger } from "../quota/ledger.ts";
 import type { Blobs } from "./blobs.ts";
+import type { LastingTable } from "./evict/lasting.ts";
 import type { Catalog, Inventory, MetadataExpiry, Survey, Verdicts } from "./catalog.ts";
 import { DiskBlobs } from "./disk/blobs.ts";
 import { disk, type Files } from "./disk/files.ts";
@@ -12,6 +13,7 @@ import { SqliteCatalog } from "./sqlite/catalog.ts";
 import type { SqliteFile } from "./sqlite/database.ts";
 import { lookAtFiles, repairFiles, type DatabaseFlaw } from "./sqlite/checkedFiles.ts";
 import { openCatalogBeside, openFiles, type FileEvents } from "./sqlite/files.ts";
+import { SqliteLastingTable } from "./sqlite/lasting.ts";
 import { SqliteInventory } from "./sqlite/inventory.ts";
 import { SqliteLedger } from "./sqlite/ledger.ts";
 import { LockedError, lockRoot, type RootLock } from "./sqlite/lock.ts";
@@ -43,6 +45,9 @@ export interface StoreReader {
 /** A store that no other process has open. */
 export interface Store extends StoreReader {
   readonly expiry: MetadataExpiry;
+  readonly lasting: readonly LastingTable[];
+  /** Bytes of the databases that are in use, by their files. */
+  readonly databaseBytes: () => Promise<Readonly<Record<"catalog" | "state", number>>>;
   readonly verdicts: Verdicts;
   readonly state: State;
   readonly ledger: Ledger;
@@ -75,6 +80,16 @@ export async function openStore({ root, events = noEvents, now = Date.now }: Sto
       ...readingParts(catalog, now),
       blobs: withMemoryCache(await DiskBlobs.at(root, disk, now())),
       expiry: new SqliteMetadataExpiry(catalog),
+      lasting: [
+        new SqliteLastingTable(state, "visibility"),
+        new SqliteLastingTable(state, "sighting"),
+        new SqliteLastingTable(state, "immutable_tag"),
+        new SqliteLastingTable(catalog, "verdict"),
+      ],
+      databaseBytes: async () => ({
+        catalog: await catalog.usedBytes(),
+        state: await state.usedBytes(),
+      }),
       verdicts: new SqliteVerdicts(catalog),
       state: {
         pins: new SqlitePins(state),

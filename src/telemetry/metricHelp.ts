@@ -29,6 +29,9 @@ export const metricHelp = {
   hubcap_cache_capacity_bytes: "Bytes that may be held",
   hubcap_cache_blobs: "Blobs that are held, manifests among them",
   hubcap_cache_manifests: "Manifests that are held",
+  hubcap_database_bytes: "Bytes in use of the databases; the catalog's count in the capacity",
+  hubcap_database_rows_forgotten_total:
+    "Rows that were forgotten because they were too old or too many, though nothing about them was wrong",
   hubcap_cache_evicted_bytes_total:
     "Bytes that were evicted: for space (capacity), by a rule (age, unused), named by no manifest (orphan), or on demand (removed)",
   hubcap_quarantined_total:

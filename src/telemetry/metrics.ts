@@ -25,6 +25,7 @@ export class Metrics {
   readonly history = new History();
   readonly failures = new Failures();
   readonly #registers = [this.registry];
+  #databases: () => Promise<Readonly<Record<string, number>>> = async () => ({});
   #cache: () => Promise<CacheTotals> = async () => ({ bytes: 0, blobs: 0, manifests: 0 });
 
   // Their texts are in metricHelp.ts, in the same order.
@@ -54,6 +55,8 @@ export class Metrics {
   readonly cacheCapacity = this.#gauge("hubcap_cache_capacity_bytes");
   readonly cacheBlobs = this.#sum("hubcap_cache_blobs", "blobs");
   readonly cacheManifests = this.#sum("hubcap_cache_manifests", "manifests");
+  readonly databaseBytes = this.#databaseBytes();
+  readonly forgottenRows = this.#counter("hubcap_database_rows_forgotten_total", ["table"]);
   readonly evictedBytes = this.#counter("hubcap_cache_evicted_bytes_total", ["reason"]);
   readonly quarantined = this.#counter("hubcap_quarantined_total", ["reason"]);
   readonly scrubbedBytes = this.#counter("hubcap_scrubbed_bytes_total");
@@ -95,9 +98,14 @@ export class Metrics {
     collectDefaultMetrics({ register: this.registry });
   }
 
-  /** Calls `totals` for the cache's sums whenever metrics are read. */
-  watchCache(totals: () => Promise<CacheTotals>, capacity: number): void {
+  /** Calls `totals` for the cache's sums, and `databases` for the bytes of each, whenever metrics are read. */
+  watchCache(
+    totals: () => Promise<CacheTotals>,
+    databases: () => Promise<Readonly<Record<string, number>>>,
+    capacity: number,
+  ): void {
     this.#cache = totals;
+    this.#databases = databases;
     this.cacheCapacity.set(capacity);
   }
 
@@ -156,6 +164,19 @@ export class Metrics {
       registers: this.#registers,
       async collect() {
         this.set((await totals())[of]);
+      },
+    });
+  }
+
+  #databaseBytes(): Gauge<"file"> {
+    const databases = (): Promise<Readonly<Record<string, number>>> => this.#databases();
+    return new Gauge({
+      name: "hubcap_database_bytes" satisfies Name,
+      help: metricHelp.hubcap_database_bytes,
+      labelNames: ["file"],
+      registers: this.#registers,
+      async collect() {
+        for (const [file, bytes] of Object.entries(await databases())) this.set({ file }, bytes);
       },
     });
   }

@@ -122,6 +122,8 @@ async function timeEviction() {
     marks: { capacity: bytes, high: bytes - 1, low: bytes * (1 - evictedShare) },
     leftovers: () => 0,
     metadata: new SqliteMetadataExpiry(new SqliteFile(database)),
+    lasting: [],
+    forgotten: () => {},
     listAgeMs: 0,
     pins: new Pins(new SqlitePins(SqliteFile.inMemory(stateSchema)), [], Date.now),
     retention: [],

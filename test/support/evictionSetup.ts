@@ -61,6 +61,8 @@ export class EvictionSetup {
       inventory,
       blobs,
       metadata: expiry,
+      lasting: [],
+      forgotten: () => {},
       listAgeMs: 24 * 60 * 60_000,
       marks: { capacity, high: capacity * 0.9, low: capacity * 0.8 },
       pins: new Pins(table, pins, now),

@@ -76,6 +76,8 @@ export function testMirror({ store, upstream, capacity, now, rules = [] }: TestM
     inventory: store.inventory,
     blobs,
     metadata: store.expiry,
+    lasting: store.lasting,
+    forgotten: () => {},
     listAgeMs: 0,
     marks: { capacity, high: capacity, low: capacity },
     leftovers: () => blobs.keptInAll(),

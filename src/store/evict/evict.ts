@@ -82,7 +82,7 @@ export class Evictor {
 
   async #makeSpace(): Promise<void> {
     const { inventory, now } = this.#options;
-    const isEnough = async (): Promise<boolean> => (await inventory.totals()).bytes <= this.#goal;
+    const isEnough = async (): Promise<boolean> => (await inventory.occupied()) <= this.#goal;
     if (now() < this.#fruitlessUntil || (await isEnough())) return;
     await this.#pass((plan) => this.#leastUsed(plan, isEnough), false);
     if (!(await isEnough())) this.#fruitlessUntil = now() + pauseMs;
@@ -119,7 +119,7 @@ export class Evictor {
     const { inventory, candidates, uses } = this.#options;
     await uses.flush();
     let planned = 0;
-    const held = async (): Promise<number> => (await inventory.totals()).bytes - planned;
+    const held = async (): Promise<number> => (await inventory.occupied()) - planned;
     for await (const step of steps(new EvictionPlan(inventory, candidates), held)) {
       if (dryRun) planned += step.bytes;
       const bytes = dryRun ? step.bytes : await this.#apply(step);

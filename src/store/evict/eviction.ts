@@ -10,6 +10,7 @@ import {
   type Totals,
 } from "../catalog.ts";
 import { Candidates, type EvictionReason, type ShownImage } from "./candidates.ts";
+import { forgetLasting, lastingLimits, type LastingTable } from "./lasting.ts";
 import { Evictor, type Evicted } from "./evict.ts";
 import type { Pins } from "./pins.ts";
 import { DiskSpace, type CapacityMarks } from "./space.ts";
@@ -20,6 +21,8 @@ export interface EvictionOptions {
   readonly inventory: Inventory;
   readonly blobs: Pick<Blobs, "remove">;
   readonly metadata: MetadataExpiry;
+  /** Tables of rows that outlive what they are about. */
+  readonly lasting: readonly LastingTable[];
   /** How long lists may be served that their upstream cannot confirm, in ms. */
   readonly listAgeMs: number;
   readonly marks: CapacityMarks;
@@ -31,6 +34,8 @@ export interface EvictionOptions {
   readonly rest: () => Promise<void>;
   /** Called for every batch of bytes that was evicted. */
   readonly evicted: (reason: EvictionReason, bytes: number) => void;
+  /** Called with how many rows of a table were forgotten, for their age or because they were too many. */
+  readonly forgotten: (table: LastingTable["name"], rows: number) => void;
   /** Called when work in the background failed; it is tried again. */
   readonly failed: (error: unknown) => void;
   readonly clock: Clock;
@@ -54,6 +59,7 @@ export class Eviction {
   readonly #failed: (error: unknown) => void;
   readonly #clock: Clock;
   readonly #expireSome: () => Promise<number>;
+  readonly #forgetLasting: () => Promise<void>;
   /** Stops the timers. */
   readonly #stops: (() => void)[] = [];
   readonly #closing = new AbortController();
@@ -63,6 +69,7 @@ export class Eviction {
     inventory,
     blobs,
     metadata,
+    lasting,
     listAgeMs,
     marks,
     leftovers,
@@ -70,6 +77,7 @@ export class Eviction {
     retention,
     rest,
     evicted,
+    forgotten,
     failed,
     clock,
   }: EvictionOptions) {
@@ -83,6 +91,14 @@ export class Eviction {
     this.#failed = failed;
     this.#rest = rest;
     this.#expireSome = () => metadata.sweep(now(), { ...metadataLimits, listAgeMs });
+    this.#forgetLasting = async () => {
+      for (const table of lasting) {
+        forgotten(
+          table.name,
+          await forgetLasting(table, lastingLimits[table.name], inventory, now(), signal),
+        );
+      }
+    };
     const patterns = (): Iterable<Pattern> => pins.patterns();
     this.#candidates = new Candidates({ inventory, pins: patterns, retention, now, graceMs, signal });
     this.#evictor = new Evictor({
@@ -102,7 +118,7 @@ export class Eviction {
     this.space = new DiskSpace({
       marks,
       leftovers,
-      held: async () => (await this.totals()).bytes,
+      held: () => inventory.occupied(),
       makeSpace: (goal) => this.#run(() => this.#evictor.makeSpace(goal)),
     });
   }
@@ -159,6 +175,7 @@ export class Eviction {
       this.#closing.signal.throwIfAborted();
       await new Promise(setImmediate);
     }
+    await this.#forgetLasting();
   }
 
   #every(ms: number, work: () => Promise<void>): void {

@@ -189,6 +189,7 @@ const troubles: readonly (readonly [RegExp, Trouble])[] = [
 
 export class SqliteFile {
   readonly #reopen: Opening | undefined;
+  readonly #usedBytes: Run<Database.Statement<[], number>>;
   #database: Database.Database;
   #isClosed = false;
 
@@ -196,6 +197,14 @@ export class SqliteFile {
   constructor(database: Database.Database, reopen?: Opening) {
     this.#database = database;
     this.#reopen = reopen;
+    this.#usedBytes = this.with((current) =>
+      current
+        .prepare<[], number>(
+          `SELECT (page_count - freelist_count) * page_size
+           FROM pragma_page_count, pragma_freelist_count, pragma_page_size`,
+        )
+        .pluck(),
+    );
   }
 
   /** In memory, for tests. */
@@ -215,6 +224,11 @@ export class SqliteFile {
       return prepared;
     };
     return async (work) => this.#attempt(() => work(current()));
+  }
+
+  /** Bytes of the pages in use. Those that are free now take the next rows. */
+  usedBytes(): Promise<number> {
+    return this.#usedBytes((used) => used.get() ?? 0);
   }
 
   /** For good: calls that come later fail. */

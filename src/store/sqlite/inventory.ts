@@ -23,6 +23,9 @@ interface ImageRow {
   uses: number;
 }
 
+/** The catalog's own bytes count in steps of this size: those of some thousand rows are nothing beside what the rows are about. */
+const catalogStep = 1024 * 1024;
+
 const none: ReadonlySet<Digest> = new Set();
 
 /** How many names of a manifest one step of {@link Inventory.drop} takes away at most. */
@@ -180,15 +183,22 @@ function prepareInventory(database: Database.Database, sliceMs: number) {
 export class SqliteInventory implements Inventory {
   readonly #run: Run<ReturnType<typeof prepareInventory>>;
   readonly #sliceMs: number;
+  readonly #file: SqliteFile;
 
   /** `sliceMs`: for how many ms one call may take more rows. */
   constructor(file: SqliteFile, sliceMs = usualSliceMs) {
     this.#sliceMs = sliceMs;
+    this.#file = file;
     this.#run = file.with((database) => prepareInventory(database, sliceMs));
   }
 
   totals(): Promise<Totals> {
     return this.#run((sql) => sql.totals.get() ?? { bytes: 0, blobs: 0, manifests: 0 });
+  }
+
+  async occupied(): Promise<number> {
+    const used = await this.#file.usedBytes();
+    return (await this.totals()).bytes + Math.floor(used / catalogStep) * catalogStep;
   }
 
   oldestUse(): Promise<number | undefined> {

@@ -55,8 +55,15 @@ const first = `
   CREATE TABLE unproven_bucket (bucket TEXT PRIMARY KEY, time INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
 `;
 
+/** What is written for the names that clients ask for is let go of by age. */
+const expiry = `
+  CREATE INDEX immutable_tag_since ON immutable_tag (since);
+  CREATE INDEX sighting_first ON sighting (first_at);
+  CREATE INDEX visibility_checked ON visibility (checked_at);
+`;
+
 /** The state's file. Steps are only ever added, and never changed. */
-export const stateSchema: Schema = { steps: [first], finish: migrateLedger };
+export const stateSchema: Schema = { steps: [first, expiry], finish: migrateLedger };
 
 /** The tables that the catalog's file had before there was this one. */
 export const movedTables = [

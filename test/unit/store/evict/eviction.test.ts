@@ -39,6 +39,23 @@ describe("eviction", () => {
     expect(await setup.catalog.tag(repository("b"), latest)).toBeUndefined();
   });
 
+  it("counts the bytes of the catalog: images that name a thousand others go though their bytes are few", async () => {
+    const mib = 1024 * 1024;
+    const capacity = 8 * mib;
+    const setup = await openEviction({ capacity });
+    for (let number = 0; number < 40; number += 1) {
+      const named = Array.from({ length: 1000 }, (_, part) => digestOf(Buffer.from(`${number} ${part}`)));
+      await setup.image(`index-${number}`, [], named);
+    }
+    expect(await setup.bytes()).toBeLessThan(10_000);
+    expect(await setup.eviction.inventory.occupied()).toBeGreaterThan(capacity);
+    setup.now += graceMs;
+    await setup.eviction.space.trim();
+    const left = await setup.eviction.inventory.occupied();
+    expect(left).toBeGreaterThan(0.5 * capacity);
+    expect(left).toBeLessThanOrEqual(0.8 * capacity);
+  });
+
   it("keeps what images share until the last of them goes (R15)", async () => {
     const setup = await openEviction();
     const first = await setup.image("a", ["shared", "own"]);
