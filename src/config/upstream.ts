@@ -55,7 +55,9 @@ export const upstream = z.strictObject({
   allowPrivateAddresses: z
     .boolean()
     .prefault(false)
-    .describe("Allows http and private addresses, for upstreams in your own network."),
+    .describe(
+      "Allows http and private addresses, for upstreams in your own network; of this machine only the hosts that are configured, link-local and metadata addresses never.",
+    ),
   ca: certificateFile()
     .exactOptional()
     .describe("A PEM file with certificate authorities to trust besides the system's."),

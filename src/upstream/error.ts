@@ -73,10 +73,7 @@ const certificate =
 export function connectionError(error: unknown, host: string): UpstreamError {
   const cause = { cause: error };
   if (error instanceof PrivateAddressError) {
-    return new UpstreamError("corrupt", `${error.message}, which needs allowPrivateAddresses`, {
-      ...cause,
-      reason: "private-address",
-    });
+    return new UpstreamError("corrupt", error.message, { ...cause, reason: "private-address" });
   }
   const code = codeOf(error);
   const plain = unreachable[code];

@@ -131,8 +131,11 @@ export class Registry implements Upstream {
     const onCertificate =
       options.onCertificate && watchCertificates([this.#base.origin, ...tokenRealms], options.onCertificate);
     const { tokenMs, connectionMs } = timeouts;
+    const hosts = [this.#base.href, ...tokenRealms].map((url) =>
+      new URL(url).hostname.replace(/^\[|\]$/g, ""),
+    );
     this.#shared = shared ?? {
-      client: new HttpClient({ allowPrivateAddresses, ca, timeouts, onCertificate, connect, clock }),
+      client: new HttpClient({ allowPrivateAddresses, hosts, ca, timeouts, onCertificate, connect, clock }),
       pool: new ConnectionPool({ name, most: blobConnections, waitMs: connectionMs, clock }),
     };
     const { client, pool } = this.#shared;

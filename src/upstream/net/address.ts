@@ -37,6 +37,36 @@ export function isPrivateAddress(address: string): boolean {
   return !global6.check(address, "ipv6") || blocked6.check(address, "ipv6");
 }
 
+// Only this machine: what listens here trusts its neighbours. Linux takes 0.0.0.0 and :: for the same.
+const here4 = blockList("ipv4", ["0.0.0.0/8", "127.0.0.0/8"]);
+const here6 = blockList("ipv6", ["::/127"]);
+
+// Link-local addresses, where clouds keep their instances' credentials, and the other addresses at which some do.
+const never4 = blockList("ipv4", [
+  "169.254.0.0/16",
+  "100.100.100.200/32",
+  "168.63.129.16/32",
+  "192.0.0.192/32",
+]);
+const never6 = blockList("ipv6", ["fe80::/10", "fec0::/10", "fd00:ec2::254/128", "fd20:ce::254/128"]);
+
+/** Whether `address`, an IP literal without brackets, is one of this machine alone. */
+export function isLoopback(address: string): boolean {
+  return isIn(address, here4, here6);
+}
+
+/** Whether `address`, an IP literal without brackets, is link-local or serves a cloud's metadata: no registry is there. */
+export function isLinkLocal(address: string): boolean {
+  return isIn(address, never4, never6);
+}
+
+function isIn(address: string, ranges4: BlockList, ranges6: BlockList): boolean {
+  if (isIP(address) === 4) return ranges4.check(address, "ipv4");
+  const [plain = ""] = address.split("%");
+  if (carriers.check(plain, "ipv6")) return ranges4.check(lastFour(plain), "ipv4");
+  return ranges6.check(plain, "ipv6");
+}
+
 /** The IPv4 address in the last 32 bits of an IPv6 address. */
 function lastFour(address: string): string {
   // URL spells every IPv6 address in groups of hex digits (WHATWG URL, "IPv6 serializer").

@@ -9,7 +9,7 @@ import { PrivateAddressError, UpstreamError, connectionError } from "../error.ts
 import { lookup as systemLookup } from "node:dns";
 import { isIP, type LookupFunction } from "node:net";
 import { getCACertificates, TLSSocket } from "node:tls";
-import { isPrivateAddress } from "./address.ts";
+import { isLinkLocal, isLoopback, isPrivateAddress } from "./address.ts";
 
 /** When a request is given up, in milliseconds. */
 export interface Timeouts {
@@ -103,6 +103,8 @@ export class Reply {
 
 interface HttpClientOptions {
   readonly allowPrivateAddresses: boolean;
+  /** The names or literals that the configuration dials; see {@link ConnectorOptions.hosts}. */
+  readonly hosts: readonly string[];
   readonly ca?: string | undefined;
   readonly timeouts: Timeouts;
   /** Called with the end of validity of an origin's certificate, in ms since the epoch. */
@@ -134,6 +136,7 @@ export class HttpClient {
 
   constructor({
     allowPrivateAddresses,
+    hosts,
     ca,
     timeouts,
     onCertificate,
@@ -141,7 +144,7 @@ export class HttpClient {
     clock,
   }: HttpClientOptions) {
     const { connectMs } = timeouts;
-    const connect = given ?? guardedConnector({ allowPrivateAddresses, ca, connectMs, onCertificate });
+    const connect = given ?? guardedConnector({ allowPrivateAddresses, hosts, ca, connectMs, onCertificate });
     this.#blobs = new Agent({ connect, connections: blobConnections, allowH2: false, pipelining: 1 });
     this.#others = new Agent({ connect, connections: otherConnections, allowH2: false, pipelining: 1 });
     this.#stallMs = timeouts.stallMs;
@@ -182,6 +185,8 @@ export class HttpClient {
 
 interface ConnectorOptions {
   readonly allowPrivateAddresses: boolean;
+  /** Where private addresses are allowed, only these may be on this machine: a redirect must not lead to what listens beside us. */
+  readonly hosts: readonly string[];
   /** Certificates (PEM) that are trusted besides the system's. */
   readonly ca?: string | undefined;
   readonly connectMs: number;
@@ -193,13 +198,23 @@ interface ConnectorOptions {
 
 /** A connector for undici. Its sockets speak HTTP/1.1 only: one HTTP/2 connection would carry all blobs of an origin. */
 export function guardedConnector(options: ConnectorOptions): buildConnector.connector {
-  const resolve = options.lookup ?? systemLookup;
+  const { allowPrivateAddresses } = options;
+  const hosts = new Set(options.hosts);
+  const refuses = (host: string, address: string): boolean =>
+    isLinkLocal(address) ||
+    (allowPrivateAddresses ? isLoopback(address) && !hosts.has(host) : isPrivateAddress(address));
+  const refusal = (host: string): PrivateAddressError =>
+    new PrivateAddressError(
+      allowPrivateAddresses
+        ? `${host} is, or resolves to, an address of this machine or of its link, to which no redirect leads`
+        : `${host} is, or resolves to, a private address, which needs allowPrivateAddresses`,
+    );
   const dial = buildConnector({
     allowH2: false,
     timeout: options.connectMs,
     // Explicit, because NODE_TLS_REJECT_UNAUTHORIZED=0 would otherwise let any certificate pass at every upstream.
     rejectUnauthorized: true,
-    lookup: options.allowPrivateAddresses ? resolve : guarded(resolve),
+    lookup: guarded(options.lookup ?? systemLookup, refuses, refusal),
     ...(options.ca === undefined ? {} : { ca: [...getCACertificates("default"), options.ca] }),
   });
   const { onCertificate } = options;
@@ -210,11 +225,10 @@ export function guardedConnector(options: ConnectorOptions): buildConnector.conn
           callback(...result);
         })
     : dial;
-  if (options.allowPrivateAddresses) return connect;
   return (target, callback) => {
     // Node never resolves a literal, so `lookup` does not see it.
     const host = target.hostname.replace(/^\[|\]$/g, "");
-    if (isIP(host) !== 0 && isPrivateAddress(host)) callback(refusal(host), null);
+    if (isIP(host) !== 0 && refuses(host, host)) callback(refusal(host), null);
     else connect(target, callback);
   };
 }
@@ -229,23 +243,23 @@ function report(
   if (Number.isFinite(notAfter)) onCertificate(new URL(`${protocol}//${hostname}:${port}`).origin, notAfter);
 }
 
-/** `resolve` without private addresses. What is left is what gets dialled: nothing is resolved twice (DNS rebinding). */
-function guarded(resolve: LookupFunction): LookupFunction {
+/** `resolve` without the addresses that are refused. What is left is what gets dialled: nothing is resolved twice (DNS rebinding). */
+function guarded(
+  resolve: LookupFunction,
+  refuses: (host: string, address: string) => boolean,
+  refusal: (host: string) => PrivateAddressError,
+): LookupFunction {
   return (hostname, options, callback) => {
     resolve(hostname, { ...options, all: true }, (error, found) => {
       if (error) return callback(error, "", 0);
       const all = Array.isArray(found) ? found : [{ address: found, family: isIP(found) }];
-      const allowed = all.filter(({ address }) => !isPrivateAddress(address));
+      const allowed = all.filter(({ address }) => !refuses(hostname, address));
       const [first] = allowed;
       if (!first) return callback(refusal(hostname), "", 0);
       if (options.all) return callback(null, allowed);
       return callback(null, first.address, first.family);
     });
   };
-}
-
-function refusal(host: string): PrivateAddressError {
-  return new PrivateAddressError(`${host} is, or resolves to, a private address`);
 }
 
 /** Until when the certificates of an upstream are good. */

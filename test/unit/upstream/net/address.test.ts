@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { isPrivateAddress } from "../../../../src/upstream/net/address.ts";
+import { isLinkLocal, isLoopback, isPrivateAddress } from "../../../../src/upstream/net/address.ts";
 
 test.each([
   // IPv4 in all its reserved ranges, first and last.
@@ -84,3 +84,27 @@ test.each([
 ])("%s is public", (address) => {
   expect(isPrivateAddress(address)).toBe(false);
 });
+
+test.each(["127.0.0.1", "127.9.9.9", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1", "64:ff9b::7f00:1"])(
+  "%s is this machine",
+  (address) => expect(isLoopback(address)).toBe(true),
+);
+
+test.each([
+  "169.254.169.254",
+  "169.254.170.2",
+  "fe80::1",
+  "fe80::1%eth0",
+  "::ffff:169.254.169.254",
+  "64:ff9b::a9fe:a9fe",
+  "fd00:ec2::254",
+  "fd20:ce::254",
+  "100.100.100.200",
+  "168.63.129.16",
+  "192.0.0.192",
+])("%s is link-local or a cloud's metadata", (address) => expect(isLinkLocal(address)).toBe(true));
+
+test.each(["10.0.0.1", "192.168.1.1", "172.16.0.1", "fd12:3456::1", "100.64.0.1", "::2"])(
+  "%s may be a registry of one's own",
+  (address) => expect([isLoopback(address), isLinkLocal(address)]).toEqual([false, false]),
+);

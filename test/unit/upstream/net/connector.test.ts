@@ -19,6 +19,7 @@ async function guarded(location: string, lookup: LookupFunction): Promise<Upstre
   );
   const guard = guardedConnector({
     allowPrivateAddresses: false,
+    hosts: ["registry.test"],
     ca: authority.cert,
     connectMs: 300,
     lookup,
