@@ -126,7 +126,9 @@ export class Account {
       : undefined;
     // An upstream that names what is left names it whenever it counts.
     const isCounted = isOk && (remaining !== undefined || balance.limits.from !== "headers");
-    this.#settle(reservation, isLimited ? "free" : isCounted ? "counted" : "doubtful", outcomeOf(status));
+    const isRefused = status === 401 || status === 403 || status === 404;
+    const settlement = isLimited ? "free" : isCounted ? "counted" : isRefused ? "refused" : "doubtful";
+    this.#settle(reservation, settlement, outcomeOf(status));
     if (remaining !== undefined) this.#observe(reservation, remaining);
     if (isLimited) {
       const retryAfterMs = readRetryAfter(headers, this.#options.clock.now());

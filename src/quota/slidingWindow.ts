@@ -23,8 +23,13 @@
  *
  * Restart. Rows of earlier processes are *carried*: only an upper bound of their age is known. They never come back to
  * `remaining`. But when the upstream says how much is used, no more of them than that can still count: the oldest are
- * dropped. For rows of this process that is not done, since their age is known: an upstream that says more than we
- * calculate is believed only when rows expire.
+ * dropped.
+ *
+ * Refusal. Whether a registry counts a request that it answers with 404, 401 or 403 is not known, so it counts. But once an answer
+ * covers it, what the upstream says is used includes it if it was counted at all. Of that, what this process has surely spent
+ * and what is surely still in the window is known; no more refused requests than the rest can count: the oldest are dropped, so
+ * that those that are kept leave last. Not so for requests that were never answered: the upstream may count them yet. For rows that
+ * were surely counted nothing is dropped: an upstream that says more than we calculate is believed only when rows expire.
  */
 
 import { ExpiredRows, mergeInto, type CarriedRow, type MutableRow, type WindowRow } from "./windowRows.ts";
@@ -45,9 +50,10 @@ export interface CarriedAnswer {
 }
 
 /**
- * How a request ended: `counted` by the upstream; `doubtful`, when it may have been; `free`, when it was surely not.
+ * How a request ended: `counted` by the upstream; `refused`, when it may have been counted, but no later than it was answered;
+ * `doubtful`, when it may have been or will be; `free`, when it was surely not.
  */
-export type Settlement = "counted" | "doubtful" | "free";
+export type Settlement = "counted" | "refused" | "doubtful" | "free";
 
 interface Answer {
   readonly tick: number;
@@ -124,7 +130,15 @@ export class SlidingWindow {
   carry(rows: readonly CarriedRow[], answer?: CarriedAnswer): void {
     for (const row of rows) {
       const covered = answer !== undefined && row.id < answer.since;
-      const carried = { ...row, sentAt: row.settledAt, carried: true, tick: 0, settledTick: 0, covered };
+      const carried = {
+        ...row,
+        sentAt: row.settledAt,
+        carried: true,
+        refused: false,
+        tick: 0,
+        settledTick: 0,
+        covered,
+      };
       this.#settled.push(carried);
       this.#spent += row.cost;
       if (!covered) this.#uncovered.add(carried);
@@ -151,6 +165,7 @@ export class SlidingWindow {
       settledAt: now,
       carried: false,
       counted: false,
+      refused: false,
       covered: false,
       id: undefined,
     };
@@ -169,6 +184,7 @@ export class SlidingWindow {
     if (settlement === "free" || row.cost === 0) return;
     row.settledAt = row.expectedAt = now;
     row.counted = settlement === "counted";
+    row.refused = settlement === "refused";
     this.#spent += row.cost;
     if (this.#allowance.limit === undefined && mergeInto(this.#settled.at(-1), row)) return;
     this.#settled.push(row);
@@ -191,7 +207,7 @@ export class SlidingWindow {
     this.allowance = { ...this.#allowance, limit: Math.min(...this.#answers.map((answer) => answer.limit)) };
     if (this.#smallest() > 0) this.#isOverdrawn = false;
     this.#advance(now);
-    this.#dropCarried(now);
+    this.#dropUncounted(now);
   }
 
   /** Pulls that may be sent now; negative when too many are in flight to be sure, Infinity without a limit. */
@@ -281,18 +297,20 @@ export class SlidingWindow {
     this.#head = 0;
   }
 
-  /** Of carried rows, no more can count than the upstream says are used and this process has not surely used. */
-  #dropCarried(now: number): void {
-    // They are older than all others.
-    if (!this.#settled[this.#head]?.carried) return;
+  /** Of carried and refused rows, no more can count than the upstream says are used and this process has not surely used. */
+  #dropUncounted(now: number): void {
+    const rows = this.#settled.slice(this.#head);
+    const isInDoubt = (row: MutableRow): boolean => row.carried || (row.refused && row.covered);
+    if (!rows.some(isInDoubt)) return;
     const since = now - this.#allowance.windowMs;
     let excess = -Math.max(...this.#answers.map(({ limit, remaining }) => limit - remaining));
-    for (const row of this.#settled.slice(this.#head)) {
-      if (row.carried || (row.counted && row.covered && row.sentAt > since)) excess += row.cost;
+    for (const row of rows) {
+      if (isInDoubt(row) || (row.counted && row.covered && row.sentAt > since)) excess += row.cost;
     }
     const dropped = new Set<MutableRow>();
-    for (const row of this.#settled.slice(this.#head)) {
-      if (!row.carried || excess <= 0) break;
+    for (const row of rows) {
+      if (excess <= 0) break;
+      if (!isInDoubt(row)) continue;
       const cost = Math.min(excess, row.cost);
       excess -= cost;
       this.#spent -= cost;

@@ -11,6 +11,8 @@ export interface WindowRow {
   readonly settledAt: number;
   /** The upstream surely counted it. */
   readonly counted: boolean;
+  /** The upstream answered it, without what was asked for: counted by then, or never. */
+  readonly refused: boolean;
   /** The upstream's last answer takes it into account. */
   readonly covered: boolean;
   /** Its number in the ledger, once written. */
@@ -26,6 +28,7 @@ export interface MutableRow extends WindowRow {
   expectedAt: number;
   settledAt: number;
   counted: boolean;
+  refused: boolean;
   covered: boolean;
 }
 
@@ -49,6 +52,7 @@ export function mergeInto(older: MutableRow | undefined, row: MutableRow): boole
   older.settledAt = row.settledAt;
   older.settledTick = Math.max(older.settledTick, row.settledTick);
   older.counted &&= row.counted;
+  older.refused &&= row.refused;
   if (row.id !== undefined) older.id = Math.min(older.id ?? row.id, row.id);
   return true;
 }

@@ -32,6 +32,12 @@ const answer = stepWith("answer", some, (world, index) => {
   const flight = pick(world, index);
   if (flight) world.answer(flight);
 });
+const refuse = stepWith("refuse", fc.tuple(some, fc.boolean()), (world, [index, isCounted]) => {
+  const flight = pick(world, index);
+  if (!flight) return;
+  world.deliver(flight, isCounted ? "no, but counted" : "no");
+  world.answer(flight);
+});
 const lose = stepWith("lose", fc.tuple(some, fc.boolean()), (world, [index, arrives]) => {
   const flight = pick(world, index);
   if (flight) world.lose(flight, arrives);
@@ -67,6 +73,7 @@ const own = [
   { weight: 2, arbitrary: deliver },
   { weight: 6, arbitrary: answer },
   { weight: 1, arbitrary: lose },
+  { weight: 2, arbitrary: refuse },
   { weight: 4, arbitrary: wait },
   { weight: 1, arbitrary: jump },
   { weight: 1, arbitrary: restart },
@@ -78,7 +85,7 @@ const others = [
   { weight: 1, arbitrary: limit },
 ];
 
-const runs = { numRuns: 500 };
+const runs = { numRuns: Number(process.env["RUNS"] ?? 500) };
 const limits = fc.integer({ min: 1, max: 12 });
 
 describe("an upstream never counts more than it allows", () => {
@@ -127,7 +134,11 @@ describe("nothing is held back for good", () => {
   test("one by one, exactly what the upstream says is left may be spent, over restarts too", async () => {
     // Off the very millisecond at which a pull comes back: that is ours to be careful about.
     const pause = stepWith("wait", fc.constantFrom(1, 777, 20_003), (world, ms) => void (world.time += ms));
-    const steps = fc.array(fc.oneof(pull, elsewhere, pause, restart), { maxLength: 60, size: "max" });
+    const guess = stepWith("guess", fc.boolean(), async (world, isCounted) => {
+      const flight = await world.send("manifest-get");
+      if (flight) world.deliver(flight, isCounted ? "no, but counted" : "no");
+    });
+    const steps = fc.array(fc.oneof(pull, guess, elsewhere, pause, restart), { maxLength: 60, size: "max" });
     await fc.assert(
       fc.asyncProperty(limits, steps, async (limit, steps) => {
         const world = new World({ limit, hasHeaders: true });

@@ -113,21 +113,25 @@ export class World {
   }
 
   /** The upstream counts and answers. @throws when Hubcap should have known that nothing is left. */
-  deliver(flight: Flight): void {
+  deliver(flight: Flight, found: "yes" | "no" | "no, but counted" = "yes"): void {
     if (flight.answer) return;
     const isPull = flight.reservation.request.kind === "manifest-get";
     const isFull = this.#live >= this.limit;
     if (isPull && isFull && flight.wasInformed && flight.sentAt > this.#othersAt) {
       throw new Error(`over the limit of ${this.limit} at ${this.time}`);
     }
-    if (isPull && !isFull) this.#counted.push(this.time);
+    if (isPull && !isFull && found !== "no") this.#counted.push(this.time);
     const headers = this.#hasHeaders
       ? {
           "ratelimit-limit": `${this.limit};w=${windowMs / 1000}`,
           "ratelimit-remaining": `${this.remaining};w=${windowMs / 1000}`,
         }
       : {};
-    flight.answer = { status: isPull && isFull ? 429 : 200, headers, madeAt: (this.#turn += 1) };
+    flight.answer = {
+      status: isPull && isFull ? 429 : found === "yes" ? 200 : 404,
+      headers,
+      madeAt: (this.#turn += 1),
+    };
   }
 
   /** Hubcap gets the answer. */
