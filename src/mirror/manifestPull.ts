@@ -96,7 +96,7 @@ export class ManifestPulls {
   async #byDigest(pull: PullContext, digest: Digest): Promise<ManifestResult> {
     const held = await this.#held(pull, digest);
     if (held) return held;
-    return pull.head ? this.#headers(pull, digest) : this.#fetch(pull, digest, false);
+    return pull.head ? this.#headers(pull, digest) : this.#fetch(pull, digest, { isResolved: false });
   }
 
   /** The manifest of a descriptor that the upstream gave. */
@@ -107,7 +107,9 @@ export class ManifestPulls {
   ): Promise<ManifestResult> {
     const held = await this.#held(pull, manifest.digest);
     if (held) return held;
-    return pull.head ? { outcome: "miss", manifest } : this.#fetch(pull, manifest.digest, revalidates);
+    return pull.head
+      ? { outcome: "miss", manifest }
+      : this.#fetch(pull, manifest.digest, { isResolved: true, revalidates });
   }
 
   /** HIT; or JOIN, where it has come in and is being stored. */
@@ -137,20 +139,29 @@ export class ManifestPulls {
   }
 
   /** MISS; or JOIN, where it is being fetched for another client. */
-  async #fetch(pull: PullContext, digest: Digest, revalidates: boolean): Promise<ManifestResult> {
+  async #fetch(
+    pull: PullContext,
+    digest: Digest,
+    { isResolved, revalidates = false }: { readonly isResolved: boolean; readonly revalidates?: boolean },
+  ): Promise<ManifestResult> {
     const { requests } = this.#options;
     const request = {
       about: aboutManifest(pull, digest),
       want: "content",
       revalidates,
-      send: (options: RequestOptions) => this.#fromUpstream(pull, digest, options),
+      send: (options: RequestOptions) => this.#fromUpstream(pull, digest, isResolved, options),
     } as const;
     const outcome = requests.isRunning(request) ? "join" : "miss";
     return { outcome, ...(await requests.share(request, pull)) };
   }
 
-  /** What the upstream has for all who wait for a manifest. */
-  async #fromUpstream(pull: PullContext, digest: Digest, options: RequestOptions): Promise<Content> {
+  /** What the upstream has for all who wait for a manifest. `isResolved`: it has said that a tag means this digest. */
+  async #fromUpstream(
+    pull: PullContext,
+    digest: Digest,
+    isResolved: boolean,
+    options: RequestOptions,
+  ): Promise<Content> {
     const { catalog, intake } = this.#options;
     const { registry, quota } = pull.upstream;
     // It may have come in while this request looked at the catalog.
@@ -159,10 +170,20 @@ export class ManifestPulls {
       (await this.#onDisk(pull.repository, digest, options.purpose.trace)) ??
       (await this.#ofAnother(pull, digest, options));
     if (here) return here;
-    // A HEAD is free, and its headers may tell that a pull is available again.
-    if (quota.worthAsking()) await registry.headManifest(pull.repository, digest, options);
+    const isNamed =
+      isResolved ||
+      intake.isNamed(pull.repository, digest) ||
+      (await catalog.isNamed(pull.repository, digest));
     try {
-      return (await withAlternates(pull, (source) => this.#take(pull, source, digest, options))).value;
+      // A HEAD is free. It tells whether there is such a manifest, which a client may have made up, and its headers may tell
+      // that a pull is available again.
+      if (isNamed && quota.worthAsking()) await registry.headManifest(pull.repository, digest, options);
+      const take = async (source: UpstreamRepository): Promise<IncomingManifest> => {
+        if (!isNamed && quota.state !== "exhausted")
+          await source.registry.headManifest(source.repository, digest, options);
+        return this.#take(pull, source, digest, options);
+      };
+      return (await withAlternates(pull, take)).value;
     } catch (error) {
       // A tag that means what is not there is resolved anew, not believed for a while.
       if (isAbsent(error)) await catalog.forgetTagsOf(pull.repository, digest);
@@ -329,6 +350,14 @@ export class ManifestIntake {
   /** A manifest that is being stored for `repository`. */
   get(repository: Repository, digest: Digest): IncomingManifest | undefined {
     return this.#storing.get(formatImage(repository, digest));
+  }
+
+  /** Does a manifest that is being stored for `repository` name `digest`? */
+  isNamed(repository: Repository, digest: Digest): boolean {
+    const prefix = `${formatRepository(repository)}@`;
+    return this.#storing
+      .entries()
+      .some(([name, { parsed }]) => name.startsWith(prefix) && namesIn(parsed).includes(digest));
   }
 
   /** Begins to store what `upstream` sent for `repository`, which has it from now on. */

@@ -57,6 +57,10 @@ export class TolerantCatalog implements Catalog {
     return known(this.#health, this.#inner.tag(repository, tag));
   }
 
+  async isNamed(repository: Repository, digest: Digest): Promise<boolean> {
+    return (await known(this.#health, this.#inner.isNamed(repository, digest))) ?? false;
+  }
+
   listing(repository: Repository, subject: string): Promise<Listing | undefined> {
     return known(this.#health, this.#inner.listing(repository, subject));
   }

@@ -176,6 +176,18 @@ export function catalogContract(make: () => Promise<Catalog>): void {
     expect(await catalog.blobAnywhere(manifest.digest)).toBeUndefined();
   });
 
+  it("knows which digests the upstream of a repository has named", async () => {
+    const catalog = await make();
+    const [index, child] = [{ ...manifest, mediaType: ociIndex }, newer.digest];
+    await catalog.holdManifest(here, index, [child]);
+    expect(await catalog.isNamed(here, child)).toBe(true);
+    expect(await catalog.isNamed(there, child)).toBe(false);
+    expect(await catalog.isNamed(here, index.digest)).toBe(false);
+    await catalog.resolve(here, tag, index, 1);
+    expect(await catalog.isNamed(here, index.digest)).toBe(true);
+    expect(await catalog.isNamed(there, index.digest)).toBe(false);
+  });
+
   it("keeps the newest of each list", async () => {
     const catalog = await make();
     await catalog.keepListing(here, "tags", { body: "[]", checkedAt: 1 });

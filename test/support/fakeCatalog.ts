@@ -41,6 +41,15 @@ export class FakeCatalog implements Catalog {
     return (await this.listing(repository, subject))?.checkedAt;
   }
 
+  async isNamed(repository: Repository, digest: Digest): Promise<boolean> {
+    for (const [manifest, names] of this.#names)
+      if (names.includes(digest) && this.#isHeld(repository, manifest)) return true;
+    const prefix = `${formatRepository(repository)}:`;
+    return this.#tags
+      .entries()
+      .some(([name, { descriptor }]) => name.startsWith(prefix) && descriptor.digest === digest);
+  }
+
   async listing(repository: Repository, subject: string): Promise<Listing | undefined> {
     return this.#listings.get(`${formatRepository(repository)} ${subject}`);
   }

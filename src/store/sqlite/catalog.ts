@@ -58,6 +58,12 @@ function prepareCatalog(database: Database.Database, now: () => number) {
        FROM tag LEFT JOIN (blob JOIN manifest USING (digest)) ON blob.digest = COALESCE(last_held, tag.digest)
        WHERE ${here} AND tag = ?`,
     ),
+    isNamed: database
+      .prepare<[string, ...RepositoryKey, ...RepositoryKey, string], number>(
+        `SELECT 1 FROM named JOIN held ON held.digest = named.manifest WHERE named.digest = ? AND ${here}
+         UNION ALL SELECT 1 FROM tag WHERE ${here} AND digest = ? LIMIT 1`,
+      )
+      .pluck(),
     listing: database.prepare<[...RepositoryKey, string], Listing>(
       `SELECT body, checked_at AS checkedAt FROM listing WHERE ${here} AND subject = ?`,
     ),
@@ -203,6 +209,11 @@ export class SqliteCatalog implements Catalog {
         return row && recordOf(row);
       }),
     );
+  }
+
+  isNamed(repository: Repository, digest: Digest): Promise<boolean> {
+    const key = repositoryKey(repository);
+    return this.#run((sql) => sql.isNamed.get(digest, ...key, ...key, digest) !== undefined);
   }
 
   listing(repository: Repository, subject: string): Promise<Listing | undefined> {

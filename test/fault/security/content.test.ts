@@ -171,7 +171,15 @@ describe("answers without end", () => {
   test.each(["chunked", "length"] as const)("S22: a manifest of 256 MiB is cut (%s)", async (framing) => {
     const { repository, digest } = await fresh();
     const headers = { "content-type": indexType };
-    const fault = { asks: "manifest", repository, kind: "flood", bytes, framing, headers } as const;
+    const fault = {
+      asks: "manifest",
+      method: "GET",
+      repository,
+      kind: "flood",
+      bytes,
+      framing,
+      headers,
+    } as const;
     await expectRefused(fault, () => askManifest(repository, digest), digest);
     const [flood] = hub.counts.requests.filter((request) => request.fault === "flood");
     expect(flood).toMatchObject({ complete: false, over: true });
