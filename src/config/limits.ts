@@ -5,11 +5,11 @@ const misses = z.strictObject({
   burst: z
     .int()
     .min(1)
-    .prefault(1000)
+    .prefault(50)
     .describe(
-      "How many requests that the upstream answers with 404, 401 or 403 one client may cause in a burst; one that succeeds counts a tenth.",
+      "How many requests that the upstream answers with 404, 401 or 403 one client may cause in a burst; one that succeeds counts a hundredth.",
     ),
-  perMinute: z.number().positive().prefault(120).describe("How many more are allowed each minute."),
+  perMinute: z.number().positive().prefault(60).describe("How many more are allowed each minute."),
 });
 
 export const limits = z.strictObject({
@@ -30,7 +30,7 @@ export const limits = z.strictObject({
     .min(1)
     .prefault(500)
     .describe(
-      "How many blobs are sent to one client at the same time; a client is a node's name, else an address.",
+      "How many blobs are sent to one client at the same time; a client is what it has proven to be, else its address and name together.",
     ),
   misses: misses
     .prefault({})

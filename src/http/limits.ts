@@ -185,9 +185,9 @@ export class StreamLimit {
     this.#reached = reached;
   }
 
-  /** Begins one for `client`; the returned function ends it. @throws RegistryError when it has too many. */
-  begin(client: string): () => void {
-    const count = this.#running.of(client);
+  /** Begins one that counts for `payer`; the returned function ends it. @throws RegistryError when there are too many. */
+  begin(payer: string, client: string): () => void {
+    const count = this.#running.of(payer);
     if (count >= this.#perClient) {
       this.#reached();
       throw new RegistryError(
@@ -196,6 +196,6 @@ export class StreamLimit {
         { retryAfter, reason: "client-limit" },
       );
     }
-    return this.#running.add(client);
+    return this.#running.add(payer);
   }
 }

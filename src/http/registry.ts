@@ -111,7 +111,7 @@ async function respond(
     }
     case "blob": {
       record.digest = target.digest;
-      const end = request.head ? undefined : streams.begin(request.client);
+      const end = request.head ? undefined : streams.begin(request.payer, request.client);
       try {
         const found = await mirror.blob(target.repository, target.digest, request);
         record.outcome = found.outcome;

@@ -43,6 +43,11 @@ export function clientOf(incoming: IncomingMessage, address = incoming.socket.re
   return nodeOf(incoming) ?? address ?? "unknown";
 }
 
+/** Whose limits a client that has proven nothing counts in. Its name alone could be another's. */
+export function payerAt(address: string | undefined, client: string): string {
+  return `${address ?? "unknown"} ${client}`;
+}
+
 function nodeOf({ headers: { "x-hubcap-node": node } }: IncomingMessage): string | undefined {
   return typeof node === "string" && nodeName.test(node) ? node : undefined;
 }
@@ -99,6 +104,7 @@ export class RequestRecord implements PullNotes {
     return {
       identity: this.identity,
       client: this.#client,
+      payer: identityOf(this.identity) ?? payerAt(this.#address, this.#client),
       address: this.#address,
       userAgent: this.#userAgent,
       head: this.isHead,

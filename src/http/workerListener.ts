@@ -5,7 +5,7 @@ import type { Routing } from "../oci/target.ts";
 import type { StreamLimit } from "./limits.ts";
 import { isUnambiguous, targetReader, type ReadTarget } from "./registry.ts";
 import { commonHeaders, sendBlob, sendManifest, type UnreadBytes } from "./reply.ts";
-import { clientOf, RequestRecord, type RecordSinks } from "./requestRecord.ts";
+import { clientOf, payerAt, RequestRecord, type RecordSinks } from "./requestRecord.ts";
 
 export interface WorkerListenerOptions extends RecordSinks {
   readonly held: HeldOnly;
@@ -80,7 +80,8 @@ async function find(
     return found && { kind: target.kind, target, found };
   }
   const isHead = method === "HEAD";
-  const end = isHead ? undefined : streams.begin(clientOf(incoming));
+  const client = clientOf(incoming);
+  const end = isHead ? undefined : streams.begin(payerAt(incoming.socket.remoteAddress, client), client);
   const found = await held.blob(repository, target.digest, isHead).catch(() => undefined);
   if (found) return { kind: target.kind, target, found, end };
   end?.();

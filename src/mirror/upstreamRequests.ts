@@ -117,7 +117,7 @@ export class UpstreamRequests {
   #join(request: SharedRequest<unknown>, pull: PullContext): Promise<unknown> {
     const isRunning = this.isRunning(request);
     // Paid before anyone can join.
-    const settle = isRunning || pull.warm ? undefined : this.#missLimiter?.spend(pull.client, pull.address);
+    const settle = isRunning || pull.warm ? undefined : this.#missLimiter?.spend(pull);
     const run = this.#running.join(keyOf(request), () => this.#run(request, pull, settle));
     const answer = (): Promise<unknown> => this.inTime(run, pull, late(pull.upstream.registry));
     // The steps of a request belong to the pull that sent it; others only wait.
@@ -130,7 +130,7 @@ export class UpstreamRequests {
     settle: ((error?: unknown) => void) | undefined,
   ): Promise<unknown> {
     const { registry } = pull.upstream;
-    const { client, userAgent, trace, warm } = pull;
+    const { client, payer, userAgent, trace, warm } = pull;
     const patience = request.haveStale && registry.health.failures > 0 ? shortPatienceMs : patienceMs;
     const reason = warm ? "warm" : request.revalidates ? "revalidate" : "pull";
     const stop = warm && new AbortController();
@@ -138,6 +138,7 @@ export class UpstreamRequests {
     const purpose = {
       reason,
       client,
+      payer,
       userAgent,
       ...(trace && { trace }),
       ...(stop && { promoted: stop.signal }),
@@ -219,7 +220,7 @@ export interface MissLimits {
 }
 
 /** What a request costs that does not end in "no": a node that starts with nothing sends thousands. */
-const costOtherwise = 0.1;
+const costOtherwise = 0.01;
 
 /** A client names itself, so an address may not speak for more than this many. */
 const clientsPerAddress = 32;
@@ -255,11 +256,14 @@ export class MissLimiter {
    * Takes what a request of `client` may cost. The returned function is called when it has ended, with its error if there is
    * one, and gives back what it did not cost. @throws MissLimitError
    */
-  spend(client: string, address: string | undefined): (error?: unknown) => void {
+  spend({
+    client,
+    payer,
+    address,
+  }: Pick<PullContext, "client" | "payer" | "address">): (error?: unknown) => void {
     const { burst, reached } = this.#limits;
-    const buckets = [this.#bucket(client, 1)];
-    if (address !== undefined && address !== client)
-      buckets.push(this.#bucket(`@${address}`, clientsPerAddress));
+    const buckets = [this.#bucket(payer, 1)];
+    if (address !== undefined) buckets.push(this.#bucket(`@${address}`, clientsPerAddress));
     const least = Math.min(...buckets.map(({ tokens }) => tokens));
     if (least < 1) {
       reached();

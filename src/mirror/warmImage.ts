@@ -202,7 +202,16 @@ export class ImageWarmer {
     const deadline = this.#options.clock.elapsed() + patienceMs;
     const notes = { upstreamMs: 0 };
     // What is fetched ahead, the operator has ordered.
-    return { identity: operator, client, userAgent: "hubcap", head, warm: true, deadline, notes };
+    return {
+      identity: operator,
+      client,
+      payer: "hubcap",
+      userAgent: "hubcap",
+      head,
+      warm: true,
+      deadline,
+      notes,
+    };
   }
 }
 

@@ -69,7 +69,7 @@ export class Account {
   reserve(request: QuotaRequest): Reservation {
     const { window, shares, clock } = this.balance;
     const row = window.send(costOf(request.kind), clock.time());
-    shares.add(request.purpose.client, row);
+    shares.add(request.purpose.payer, row);
     return { request, row };
   }
 
@@ -97,7 +97,10 @@ export class Account {
     const isLimited = window.allowance.limit !== undefined;
     // An upstream that has never said what is left cannot correct what a power cut takes from the ledger either.
     const mustLast = isLimited && observedAt === undefined;
-    row.id = await this.#writer.spend({ ...this.#spender(request), time, cost: row.cost }, mustLast);
+    row.id = await this.#writer.spend(
+      { ...this.#spender(request), time, cost: row.cost, payer: request.purpose.payer },
+      mustLast,
+    );
     if (row.id === undefined && isLimited) throw unwritable(this.#options);
     this.#emitState();
   }
@@ -230,7 +233,7 @@ export class Account {
     const { row, guardRow, request } = reservation;
     window.settle(row, settlement, now);
     if (guardRow) guard.settle(guardRow, "counted", now);
-    if (settlement === "free") shares.remove(request.purpose.client, row);
+    if (settlement === "free") shares.remove(request.purpose.payer, row);
     const cost = settlement === "free" ? 0 : row.cost;
     if (row.id !== undefined) this.#writer.settle(row.id, outcome, now, cost);
     const { upstream } = this.#options;

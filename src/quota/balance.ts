@@ -241,31 +241,31 @@ class ClientShares {
 
   /** Takes over what clients spent under earlier processes, oldest first. */
   carry(rows: Restored["rows"]): void {
-    for (const { client, settledAt } of rows) {
-      if (client !== null) this.#add(client, { sentAt: settledAt });
+    for (const { payer, settledAt } of rows) {
+      if (payer !== null) this.#add(payer, { sentAt: settledAt });
     }
   }
 
-  add(client: string, row: WindowRow): void {
-    if (row.cost > 0) this.#add(client, row);
+  add(payer: string, row: WindowRow): void {
+    if (row.cost > 0) this.#add(payer, row);
   }
 
   /** Takes back a request that was not counted. */
-  remove(client: string, row: WindowRow): void {
-    const rows = this.#spent.get(client);
+  remove(payer: string, row: WindowRow): void {
+    const rows = this.#spent.get(payer);
     const at = rows?.indexOf(row) ?? -1;
     if (at < 0) return;
     rows?.splice(at, 1);
-    if (rows?.length === 0) this.#spent.delete(client);
+    if (rows?.length === 0) this.#spent.delete(payer);
   }
 
   /** The client's share if all of it is spent, and when the client may spend again. Warming counts for no client. */
   spentBy(
-    { reason, client }: Purpose,
+    { reason, payer }: Purpose,
     { limit, windowMs }: Allowance,
     now: number,
   ): { readonly pulls: number; readonly freeAt: number } | undefined {
-    const rows = this.#spent.get(client);
+    const rows = this.#spent.get(payer);
     if (this.#share === undefined || limit === undefined || reason === "warm" || !rows) return undefined;
     const first = rows.findIndex(({ sentAt }) => sentAt > now - windowMs);
     rows.splice(0, first < 0 ? rows.length : first);
@@ -274,9 +274,9 @@ class ClientShares {
     return oldest && { pulls, freeAt: oldest.sentAt + windowMs };
   }
 
-  #add(client: string, row: Pick<WindowRow, "sentAt">): void {
+  #add(payer: string, row: Pick<WindowRow, "sentAt">): void {
     if (this.#share === undefined) return;
-    this.#spent.getOrInsertComputed(client, () => []).push(row);
+    this.#spent.getOrInsertComputed(payer, () => []).push(row);
     if (this.#spent.size <= mostClients) return;
     const oldest = this.#spent.keys().next();
     if (!oldest.done) this.#spent.delete(oldest.value);

@@ -23,6 +23,8 @@ export interface LedgerEntry extends Spender {
   readonly time: number;
   /** Pulls. */
   readonly cost: number;
+  /** Whose share of the limit it counts in. */
+  readonly payer: string;
 }
 
 /** What the sliding window needs of an entry. `time` is when it was settled. */
@@ -32,8 +34,8 @@ export interface SpentRow {
   readonly at: number;
   readonly cost: number;
   readonly outcome: Outcome;
-  /** Null where entries are added up. */
-  readonly client: string | null;
+  /** Null where entries are added up, or were written by a version that did not know it. */
+  readonly payer: string | null;
 }
 
 /** Where what is known of a limit comes from; `none` is a preset. */
@@ -144,13 +146,13 @@ export function addUp(rows: Iterable<SpentRow>, exact: number): readonly SpentRo
     const last = sums.at(-1);
     const isSameSecond = last && Math.floor(last.time / 1000) === Math.floor(row.time / 1000);
     if (row.time >= exact || !isSameSecond) {
-      sums.push(row.time < exact ? { ...row, client: null } : row);
+      sums.push(row.time < exact ? { ...row, payer: null } : row);
       continue;
     }
     const outcome = last.outcome === row.outcome ? row.outcome : "failed";
     const id = Math.max(last.id, row.id);
     const at = Math.max(last.at, row.at);
-    sums[sums.length - 1] = { ...row, id, at, outcome, cost: last.cost + row.cost, client: null };
+    sums[sums.length - 1] = { ...row, id, at, outcome, cost: last.cost + row.cost, payer: null };
   }
   return sums;
 }

@@ -5,10 +5,13 @@ import type { TraceStep } from "../async/step.ts";
 /** Why a request is sent, most urgent first: a client waits for it, a held tag is checked, or an image is fetched ahead. */
 export type Reason = "pull" | "revalidate" | "warm";
 
-/** What caused a request. `client` is the node's name where its requests carry one, else its address. */
+/** What caused a request. */
 export interface Purpose {
   readonly reason: Reason;
+  /** The node's name where its requests carry one, else its address: for reports, since clients name themselves. */
   readonly client: string;
+  /** Whose limits it counts in: what the client has proven to be, else its address with its name. */
+  readonly payer: string;
   readonly userAgent: string;
   /** The pull, or the part of it, that requests and waiting are steps of, while it is traced. */
   readonly trace?: TraceStep;

@@ -13,7 +13,7 @@ export interface SavedPauses {
 export interface Restored {
   readonly clock: LedgerClock;
   readonly saved: SavedBucket | undefined;
-  readonly rows: readonly (CarriedRow & Pick<SpentRow, "client">)[];
+  readonly rows: readonly (CarriedRow & Pick<SpentRow, "payer">)[];
   readonly lastAnswer: CarriedAnswer | undefined;
   /**
    * Since when the window counts as full, because pulls may be missing from a ledger that was restored; undefined when none are,
@@ -50,11 +50,11 @@ export async function restore(
   return {
     clock,
     saved,
-    rows: rows.map(({ id, cost, time: settledAt, at, outcome, client }) => {
+    rows: rows.map(({ id, cost, time: settledAt, at, outcome, payer }) => {
       return {
         id,
         cost,
-        client,
+        payer,
         settledAt,
         expectedAt: isReported ? expected(at, settledAt) : settledAt,
         counted: outcome === "counted",

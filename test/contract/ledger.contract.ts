@@ -42,7 +42,7 @@ export function ledgerContract(make: () => Promise<Ledger>): void {
     const ledger = await make();
     const id = await ledger.spend(entry(10));
     expect(await ledger.rowsSince("docker.io", 0)).toEqual([
-      { id, time: 10, at: noon + 10, cost: 1, outcome: "sent", client: "node-1" },
+      { id, time: 10, at: noon + 10, cost: 1, outcome: "sent", payer: "127.0.0.1 node-1" },
     ]);
     expect(await ledger.latest("docker.io")).toBe(10);
   });
@@ -54,7 +54,7 @@ export function ledgerContract(make: () => Promise<Ledger>): void {
     await ledger.settle(counted, "counted", 40, 1);
     await ledger.settle(limited, "limited", 41, 0);
     expect(await ledger.rowsSince("docker.io", 0)).toEqual([
-      { id: counted, time: 40, at: noon + 10, cost: 1, outcome: "counted", client: "node-1" },
+      { id: counted, time: 40, at: noon + 10, cost: 1, outcome: "counted", payer: "127.0.0.1 node-1" },
     ]);
     expect(await ledger.latest("docker.io")).toBe(41);
   });
@@ -83,10 +83,10 @@ export function ledgerContract(make: () => Promise<Ledger>): void {
     const young = [await spendAt(3000), await spendAt(3001)];
     const rows = await ledger.rowsSince("docker.io", 1001, 3000);
     expect(rows).toEqual([
-      { id: second, time: 1999, at: noon + 1999, cost: 2, outcome: "counted", client: null },
-      { id: last, time: 2999, at: noon + 2999, cost: 2, outcome: "failed", client: null },
-      { id: young[0], time: 3000, at: noon + 3000, cost: 1, outcome: "counted", client: "node-1" },
-      { id: young[1], time: 3001, at: noon + 3001, cost: 1, outcome: "counted", client: "node-1" },
+      { id: second, time: 1999, at: noon + 1999, cost: 2, outcome: "counted", payer: null },
+      { id: last, time: 2999, at: noon + 2999, cost: 2, outcome: "failed", payer: null },
+      { id: young[0], time: 3000, at: noon + 3000, cost: 1, outcome: "counted", payer: "127.0.0.1 node-1" },
+      { id: young[1], time: 3001, at: noon + 3001, cost: 1, outcome: "counted", payer: "127.0.0.1 node-1" },
     ]);
   });
 

@@ -65,7 +65,7 @@ export class FakeLedger implements Ledger {
   async rowsSince(bucket: string, time: number, exact = time): Promise<readonly SpentRow[]> {
     const rows = this.entries
       .filter((entry) => entry.bucket === bucket && entry.time >= time && entry.cost > 0)
-      .map(({ id, time, at, cost, outcome, client }) => ({ id, time, at, cost, outcome, client }))
+      .map(({ id, time, at, cost, outcome, payer }) => ({ id, time, at, cost, outcome, payer }))
       .toSorted((one, other) => one.time - other.time || one.id - other.id);
     return addUp(rows, exact);
   }

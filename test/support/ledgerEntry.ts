@@ -8,6 +8,7 @@ export function ledgerEntry(time: number, more: Partial<LedgerEntry> = {}): Ledg
     upstream: "docker.io",
     repository: "library/nginx",
     client: "node-1",
+    payer: "127.0.0.1 node-1",
     userAgent: "containerd/2.3.4",
     reason: "pull",
     cost: 1,

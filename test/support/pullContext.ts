@@ -14,6 +14,7 @@ export function requestOf(more: Partial<PullRequest> = {}, clock: Clock = system
   return {
     identity: anonymousClient,
     client: "node",
+    payer: "node",
     userAgent: "test",
     head: false,
     deadline: clock.elapsed() + patienceMs,

@@ -58,7 +58,7 @@ export async function checkDirectPath(options: DirectPathOptions): Promise<Direc
   return { finding, unread: way.unread, left: way.left };
 }
 
-const purpose = { reason: "pull", client: "doctor", userAgent: "hubcap-doctor" } as const;
+const purpose = { reason: "pull", client: "doctor", payer: "doctor", userAgent: "hubcap-doctor" } as const;
 const asked = { purpose };
 
 class DirectPath {

@@ -67,8 +67,8 @@ export function prepareLedger(database: Database.Database) {
     );
   return {
     spend: database.prepare<[LedgerEntry]>(
-      `INSERT INTO quota_entry (bucket, time, at, cost, outcome, upstream, repository, client, user_agent, reason)
-       VALUES (@bucket, @time, @at, @cost, 'sent', @upstream, @repository, @client, @userAgent, @reason)`,
+      `INSERT INTO quota_entry (bucket, time, at, cost, outcome, upstream, repository, client, user_agent, reason, payer)
+       VALUES (@bucket, @time, @at, @cost, 'sent', @upstream, @repository, @client, @userAgent, @reason, @payer)`,
     ),
     settle: database.prepare<[{ id: number; outcome: string; time: number; cost: number }]>(
       "UPDATE quota_entry SET outcome = @outcome, time = @time, cost = @cost WHERE id = @id",
@@ -77,7 +77,7 @@ export function prepareLedger(database: Database.Database) {
       "UPDATE quota_entry SET outcome = 'failed', time = @time WHERE bucket = @bucket AND outcome = 'sent'",
     ),
     rowsSince: database.prepare<[{ bucket: string; time: number; exact: number }], SpentRow>(
-      `SELECT id, time, at, cost, outcome, iif(time >= @exact, client, NULL) AS client FROM quota_entry
+      `SELECT id, time, at, cost, outcome, iif(time >= @exact, payer, NULL) AS payer FROM quota_entry
        WHERE bucket = @bucket AND time >= @time AND cost > 0 ORDER BY time, id`,
     ),
     latest: database.prepare<[{ bucket: string }], { time: number | null }>(

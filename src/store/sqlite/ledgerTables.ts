@@ -54,6 +54,10 @@ const steps: readonly string[] = [
   ALTER TABLE quota_standing ADD COLUMN paused_until INTEGER;
   ALTER TABLE quota_standing ADD COLUMN empty_until INTEGER;
   `,
+  `
+  -- Whose share of the limit an entry counts in; null where it was written before there was this column.
+  ALTER TABLE quota_entry ADD COLUMN payer TEXT;
+  `,
 ];
 
 /** Which of a file's tables are the ledger's, and which of them says what the others mean. */

@@ -12,6 +12,7 @@ function entry(minutesAgo: number, fields: Partial<LedgerEntry> = {}): LedgerEnt
     upstream: "docker.io",
     repository: "library/nginx",
     client: "node-1",
+    payer: "node-1",
     userAgent: "containerd/2.1.9",
     reason: "pull",
     cost: 1,

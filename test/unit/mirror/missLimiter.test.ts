@@ -5,6 +5,8 @@ import { UpstreamError } from "../../../src/upstream/error.ts";
 
 const no = new UpstreamError("absent", "not there");
 
+const clientOf = (client: string, address?: string) => ({ client, payer: `${address} ${client}`, address });
+
 function budget(burst = 10, perMinute = 6) {
   const clock = { now: 1_000_000 };
   let reached = 0;
@@ -16,7 +18,7 @@ function budget(burst = 10, perMinute = 6) {
   const through = (client: string, address: string | undefined, end: unknown, most = 1000): number => {
     for (let count = 0; count < most; count += 1) {
       try {
-        misses.spend(client, address)(end);
+        misses.spend(clientOf(client, address))(end);
       } catch (error) {
         if (error instanceof MissLimitError) return count;
         throw error;
@@ -30,10 +32,10 @@ function budget(burst = 10, perMinute = 6) {
 test.each([
   ["there is no such thing", no, 10],
   ["it is not for us", new UpstreamError("denied", "no"), 10],
-  // What is there costs a tenth; the last question needs a whole one to begin with.
-  ["it is there", undefined, 91],
-  ["the upstream is down", new UpstreamError("unreachable", "down"), 91],
-  ["no pull is left", new UpstreamError("limited", "none"), 91],
+  // What is there costs a hundredth; the last request needs a whole one to begin with.
+  ["it is there", undefined, 901],
+  ["the upstream is down", new UpstreamError("unreachable", "down"), 901],
+  ["no pull is left", new UpstreamError("limited", "none"), 901],
 ])("where %s, ten at once are a budget", (_, end, expected) => {
   const { through, refusals } = budget();
   expect(through("node-1", "10.0.0.1", end)).toBe(expected);
@@ -42,8 +44,8 @@ test.each([
 
 test("questions that have not been answered count whole: no one gets ahead by asking fast", () => {
   const { misses } = budget();
-  for (let asked = 0; asked < 10; asked += 1) misses.spend("node-1", undefined);
-  expect(() => misses.spend("node-1", undefined)).toThrow(MissLimitError);
+  for (let asked = 0; asked < 10; asked += 1) misses.spend(clientOf("node-1"));
+  expect(() => misses.spend(clientOf("node-1"))).toThrow(MissLimitError);
 });
 
 test("one client's budget is no other's, and comes back with time, never more than whole", () => {
@@ -60,15 +62,21 @@ test("one client's budget is no other's, and comes back with time, never more th
 
 test("whoever gives himself a new name for each question has an address all the same", () => {
   const { misses } = budget();
-  const ask = (at: number): void => misses.spend(`node-${at}`, "10.0.0.1")(no);
+  const ask = (at: number): void => misses.spend(clientOf(`node-${at}`, "10.0.0.1"))(no);
   for (let at = 0; at < 320; at += 1) ask(at);
   expect(() => ask(320)).toThrow(MissLimitError);
+});
+
+test("whoever takes another's name has a budget of its own, and leaves the other's alone", () => {
+  const { through } = budget();
+  expect(through("node-7", "10.0.0.66", no)).toBe(10);
+  expect(through("node-7", "10.0.0.7", no)).toBe(10);
 });
 
 test("the answer says who, why, until when, and what goes on", () => {
   const { misses, through } = budget();
   through("node-1", undefined, no);
-  expect(() => misses.spend("node-1", undefined)).toThrow(
+  expect(() => misses.spend(clientOf("node-1"))).toThrow(
     expect.objectContaining({
       kind: "limited",
       retryAfter: 10,
@@ -81,6 +89,6 @@ test("the answer says who, why, until when, and what goes on", () => {
 
 test("however many clients there are, only so many are remembered", () => {
   const { misses } = budget();
-  for (let client = 0; client < 12_000; client += 1) misses.spend(`node-${client}`, undefined);
+  for (let client = 0; client < 12_000; client += 1) misses.spend(clientOf(`node-${client}`));
   expect(misses.size).toBe(10_000);
 });

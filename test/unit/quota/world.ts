@@ -12,7 +12,11 @@ if (!name) throw new Error("unreachable");
 const nginx = { upstream: "docker.io", name };
 
 export function requestOf(kind: RequestKind, reason: Reason = "pull", client = "node-1"): QuotaRequest {
-  return { kind, repository: nginx, purpose: { reason, client, userAgent: "containerd/2.3.4" } };
+  return {
+    kind,
+    repository: nginx,
+    purpose: { reason, client, payer: client, userAgent: "containerd/2.3.4" },
+  };
 }
 
 /** A request under way. `answer` is there once the upstream has made one. */

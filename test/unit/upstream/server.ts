@@ -93,7 +93,7 @@ if (!name) throw new Error("not a name");
 export const nginx: Repository = { upstream: "test.example", name };
 
 export const asked: RequestOptions = {
-  purpose: { reason: "pull", client: "node-1", userAgent: "containerd/2" },
+  purpose: { reason: "pull", client: "node-1", payer: "node-1", userAgent: "containerd/2" },
 };
 
 /** A small image manifest. */

@@ -52,7 +52,7 @@ async function beRefused({ buckets }: ApiSetup): Promise<void> {
   const request = {
     kind: "manifest-get",
     repository: { upstream: "docker.io", name: "library/nginx" as never },
-    purpose: { reason: "pull", client: "node-1", userAgent: "test" },
+    purpose: { reason: "pull", client: "node-1", payer: "node-1", userAgent: "test" },
   } as const;
   await buckets
     .get("docker.io")

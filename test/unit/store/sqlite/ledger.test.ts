@@ -81,6 +81,7 @@ describe("the ledger's file", () => {
     await new SqliteLedger(new SqliteFile(database)).keep("docker.io", { ...saved, ...more, ...unknown });
     database.exec(`ALTER TABLE quota_standing DROP COLUMN paused_until;
       ALTER TABLE quota_standing DROP COLUMN empty_until;
+      ALTER TABLE quota_entry DROP COLUMN payer;
       UPDATE quota_version SET version = 1`);
     database.close();
     const after = new SqliteFile(openDatabase(file, stateSchema));
