@@ -300,7 +300,6 @@ export class SlidingWindow {
   /** Of carried and refused rows, no more can count than the upstream says are used and this process has not surely used. */
   #dropUncounted(now: number): void {
     const rows = this.#settled.slice(this.#head);
-    const isInDoubt = (row: MutableRow): boolean => row.carried || (row.refused && row.covered);
     if (!rows.some(isInDoubt)) return;
     const since = now - this.#allowance.windowMs;
     let excess = -Math.max(...this.#answers.map(({ limit, remaining }) => limit - remaining));
@@ -321,6 +320,11 @@ export class SlidingWindow {
     }
     if (dropped.size > 0) this.#settled = this.#settled.filter((row) => !dropped.has(row));
   }
+}
+
+/** May it be that the upstream does not count it? */
+function isInDoubt(row: MutableRow): boolean {
+  return row.carried || (row.refused && row.covered);
 }
 
 /** Undefined is no limit. */
