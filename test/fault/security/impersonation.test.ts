@@ -37,6 +37,12 @@ function as(node: string, localAddress: string, path: string): Promise<Reply> {
   });
 }
 
+/** A cold pull of a new image, as a node whose name two addresses give. */
+async function pull(address: string, name: string): Promise<number> {
+  hub.push(await buildImage({ seed: name }), `library/${name}`, "1");
+  return (await as("node-8", address, `library/${name}/manifests/1`)).status;
+}
+
 test("misses", async () => {
   const statuses: number[] = [];
   for (let number = 0; number < 30; number += 1)
@@ -57,10 +63,6 @@ test("blobs at once", async () => {
 });
 
 test("the share of the limit, over a restart too", async () => {
-  const pull = async (address: string, name: string): Promise<number> => {
-    hub.push(await buildImage({ seed: name }), `library/${name}`, "1");
-    return (await as("node-8", address, `library/${name}/manifests/1`)).status;
-  };
   const statuses: number[] = [];
   for (let number = 0; number < 8; number += 1) statuses.push(await pull("127.0.0.66", `mine-${number}`));
   expect(statuses).toEqual([200, 200, 200, 200, 200, 429, 429, 429]);
