@@ -1,5 +1,6 @@
 /** `hubcap client-config`: the files that make a container runtime pull through this mirror. */
 import { canonicalHost, sourceHostGrammar } from "../oci/target.ts";
+import { isLoopback } from "./doctor/proxy.ts";
 import { shippedUpstreams, parseOrigin, readText } from "./input.ts";
 import { UsageError } from "./exit.ts";
 import { removeFiles, writeFiles, type FileChange } from "./nodeFiles.ts";
@@ -98,13 +99,14 @@ function readClientSettings(runtime: string, options: ClientConfigOptions): Clie
   if (node !== undefined && !/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(node)) {
     throw new UsageError(`--node takes a node's name as Kubernetes writes it, such as worker-1. ${help}`);
   }
+  const mirror = readMirror(options.mirror);
   const upstreams = upstream ?? (runtime === "docker" ? ["docker.io"] : shippedUpstreams());
   return {
-    mirror: readMirror(options.mirror),
+    mirror,
     upstreams: [...new Set(upstreams.map(readHost))],
     fallback: !(noFallback ?? false),
     ...(node !== undefined && { node }),
-    ...(tokenFile !== undefined && { token: readToken(tokenFile) }),
+    ...(tokenFile !== undefined && { token: readToken(tokenFile, mirror) }),
     ...(ca !== undefined && { ca: readAuthority(ca) }),
   };
 }
@@ -124,10 +126,15 @@ function readHost(text: string): string {
   throw new UsageError(`--upstream takes a source host, such as ghcr.io or harbor.example.com:8443. ${help}`);
 }
 
-function readToken(file: string): string {
+function readToken(file: string, mirror: URL): string {
   const token = readText("--token-file", file).trim();
-  if (/^[\x21-\x7e]+$/.test(token)) return token;
-  throw new UsageError(`--token-file ${file} does not hold one token of visible characters`);
+  if (!/^[\x21-\x7e]+$/.test(token))
+    throw new UsageError(`--token-file ${file} does not hold one token of visible characters`);
+  if (mirror.protocol === "https:" || isLoopback(mirror)) return token;
+  throw new UsageError(
+    `--token-file needs a --mirror with https://: whatever is on the way to ${mirror.origin} could read the token. ` +
+      `Give Hubcap's registry listener a certificate (docs/security.md). ${help}`,
+  );
 }
 
 function readAuthority(file: string): string {

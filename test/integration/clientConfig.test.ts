@@ -11,6 +11,8 @@ import { makeAuthority } from "../support/certificates.ts";
 import { entry, runHubcap } from "../support/run.ts";
 
 const mirror = ["--mirror", "http://hubcap.example:5000"];
+/** Tokens are not sent where they could be read on the way. */
+const secure = ["--mirror", "https://hubcap.example:5000"];
 const two = ["--upstream", "docker.io", "--upstream", "ghcr.io"];
 
 function folder(): string {
@@ -48,13 +50,7 @@ test("containerd: names the registry as the explicit fallback, the node, the tok
   const token = fileWith("s3cret\n", "token");
   const ca = fileWith(makeAuthority().cert, "ca.crt");
   const rest = ["--node", "worker-1", "--token-file", token, "--ca", ca, "--write", root];
-  const { code } = await clientConfig(
-    "containerd",
-    "--mirror",
-    "https://hubcap.example:5000",
-    ...two,
-    ...rest,
-  );
+  const { code } = await clientConfig("containerd", ...secure, ...two, ...rest);
   expect(code).toBe(0);
   expect(filesIn(root)).toEqual(["docker.io/hosts.toml", "ghcr.io/hosts.toml", "hubcap-ca.crt"]);
   const path = join(root, "docker.io/hosts.toml");
@@ -193,7 +189,7 @@ test.each([
   ["buildkit", "who builds logs in: docker login hubcap.example:5000"],
 ])("a token for %s, which cannot show it, ends with 2 and what to do instead", async (runtime, instead) => {
   const token = fileWith("s3cret", "token");
-  const { code, errors } = await clientConfig(runtime, ...mirror, "--token-file", token);
+  const { code, errors } = await clientConfig(runtime, ...secure, "--token-file", token);
   expect([code, errors]).toEqual([
     2,
     `hubcap: ${runtime} takes no token from its files, so --token-file has no meaning: ${instead}. See hubcap client-config --help\n`,
@@ -207,7 +203,7 @@ test.each([
 ])("%s: a token is a password, in a file for its owner alone", async (runtime, name, path) => {
   const root = folder();
   const token = fileWith("s3cret\n", "token");
-  await clientConfig(runtime, ...mirror, ...two, "--token-file", token, "--write", root);
+  await clientConfig(runtime, ...secure, ...two, "--token-file", token, "--write", root);
   expect(statSync(join(root, name)).mode & 0o777).toBe(0o600);
   const configs = parseDocument(readFileSync(join(root, name), "utf8")).getIn(path) as YAMLMap;
   expect(configs.toJSON()).toEqual({

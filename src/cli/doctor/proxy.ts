@@ -16,8 +16,8 @@ export function proxyFor(
 }
 
 function isExempt(url: URL, noProxy: string): boolean {
-  const host = url.hostname.replace(/^\[|\]$/g, "").toLowerCase();
-  if (host === "localhost" || isLoopback(host)) return true;
+  if (isLoopback(url)) return true;
+  const host = hostOf(url);
   const port = url.port || (url.protocol === "https:" ? "443" : "80");
   return noProxy.split(/[\s,]+/).some((entry) => entry !== "" && matches(entry.toLowerCase(), host, port));
 }
@@ -32,8 +32,14 @@ function matches(entry: string, host: string, port: string): boolean {
   return host.endsWith(`.${bare}`) || (host === bare && !/^\*?\./.test(name));
 }
 
-function isLoopback(host: string): boolean {
-  return isWithin(host, "127.0.0.0/8") || host === "::1";
+/** Is it this machine? */
+export function isLoopback(url: URL): boolean {
+  const host = hostOf(url);
+  return host === "localhost" || isWithin(host, "127.0.0.0/8") || host === "::1";
+}
+
+function hostOf({ hostname }: URL): string {
+  return hostname.replace(/^\[|\]$/g, "").toLowerCase();
 }
 
 function isWithin(host: string, range: string): boolean {
