@@ -101,6 +101,26 @@ passwordFile: {{ $folder }}/password
 {{- end -}}
 {{- end }}
 
+{{/* The hosts whose upstreams have an account. */}}
+{{- define "hubcap.accounts" -}}
+{{- $hosts := keys .Values.credentials -}}
+{{- range $host, $upstream := .Values.config.upstreams -}}
+{{- if and $upstream (hasKey $upstream "credential") -}}
+{{- $hosts = append $hosts $host -}}
+{{- end -}}
+{{- end -}}
+{{- uniq $hosts | sortAlpha | join ", " -}}
+{{- end }}
+
+{{/* Who may pull what only an account sees: "ruled" by config.access, else "closed" or "open"; empty without an account. */}}
+{{- define "hubcap.privateImages" -}}
+{{- if kindIs "slice" .Values.config.access -}}
+ruled
+{{- else if include "hubcap.accounts" . -}}
+{{- default "closed" .Values.privateImages -}}
+{{- end -}}
+{{- end }}
+
 {{/* hubcap.yaml: config as it is in the values, and what the chart knows better. */}}
 {{- define "hubcap.config" -}}
 {{- $root := . -}}
@@ -131,6 +151,12 @@ passwordFile: {{ $folder }}/password
 {{- end -}}
 {{- $section := include "hubcap.credential" (dict "host" $host "credential" $credential) | fromYaml -}}
 {{- $_ := set (get $config.upstreams $host) "credential" $section -}}
+{{- end -}}
+{{- if eq (include "hubcap.privateImages" .) "closed" -}}
+{{- if gt (int (default 1 $config.workers)) 1 -}}
+{{- fail "config.workers cannot be combined with access rules, which keep private images closed: set config.workers to 1, or privateImages to open, so that every client that reaches the mirror endpoint, pods included, may pull them" -}}
+{{- end -}}
+{{- $_ := set $config "access" list -}}
 {{- end -}}
 {{- toYaml $config -}}
 {{- end }}

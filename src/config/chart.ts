@@ -45,6 +45,7 @@ const values = z
     imagePullSecrets: list,
     config: foreign,
     credentials: z.record(z.string(), credential),
+    privateImages: z.enum(["closed", "open"]),
     admin: z.strictObject({ existingSecret: name, key: name }).partial(),
     tls: z.strictObject({ registry: tls, status: tls }).partial(),
     certManager: z

@@ -26,6 +26,7 @@ const brought: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   hub: { ".dockerconfigjson": dockerConfig },
   harbor: { ".dockerconfigjson": dockerConfig },
   ghcr: { token: "s3cret" },
+  "nodes-token": { token: "s3cret" },
   admin: { token: "s3cret" },
   tls,
   "tls-status": tls,
