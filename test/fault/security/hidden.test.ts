@@ -26,7 +26,8 @@ function status(repository: string, headers: Record<string, string>): Promise<nu
   return ask(`${setup.hubcap.url}/v2/${repository}/manifests/1`, { headers }).then(({ status }) => status);
 }
 
-const guesser = (node: string) => ({ "x-hubcap-node": node, ...bearer(secrets.other) });
+/** A client that proves nothing: what it has proven would be the key of its limit, in all of these tests. */
+const guesser = (node: string) => ({ "x-hubcap-node": node });
 
 it.each(["private/app", "private/none"])(
   "lets a client guess %s-N as often as limits.misses says",
@@ -34,14 +35,14 @@ it.each(["private/app", "private/none"])(
     const node = name.replace("/", "-");
     const statuses: number[] = [];
     for (let at = 0; at < burst * 2; at += 1) statuses.push(await status(`${name}-${at}`, guesser(node)));
-    expect(statuses).toEqual([...Array(burst).fill(404), ...Array(burst).fill(429)]);
+    expect(statuses).toEqual([...Array(burst).fill(401), ...Array(burst).fill(429)]);
   },
 );
 
 it("requests as much for a hidden repository that an allowed client has just pulled as for a missing one", async () => {
   const asked = async (repository: string): Promise<string[]> => {
     setup.hub.counts.reset();
-    expect(await status(repository, guesser(`of-${repository.replace("/", "-")}`))).toBe(404);
+    expect(await status(repository, guesser(`of-${repository.replace("/", "-")}`))).toBe(401);
     return setup.hub.counts.requests.map(({ kind, status }) => `${kind} ${status}`);
   };
   expect(await status("private/app", bearer(secrets.ci))).toBe(200);
@@ -93,14 +94,14 @@ it("tells of an immutable tag that has moved what it is only where all clients m
 
 it("shows of a download whose repository is private neither digest nor size", async () => {
   const { hub, hubcap } = setup;
-  const image = await buildImage({ seed: "slow", layers: 1, layerBytes: 3_000_000 });
+  const image = await buildImage({ seed: "slow", layers: 1, layerBytes: 1_000_000 });
   const [layer] = image.platforms.get("linux/amd64")?.layers ?? [];
   const short = layer?.digest.slice(0, 19) ?? "";
   hub.push(image, "private/app", "slow");
   expect(
     (await ask(`${hubcap.url}/v2/private/app/manifests/slow`, { headers: bearer(secrets.ci) })).status,
   ).toBe(200);
-  hub.fault({ kind: "drip", bytesPerSecond: 100_000, asks: "blob" });
+  hub.fault({ kind: "drip", bytesPerSecond: 200_000, asks: "blob" });
   const reply = await openReply(`${hubcap.url}/v2/private/app/blobs/${layer?.digest}`, {
     headers: bearer(secrets.ci),
   });
@@ -108,7 +109,7 @@ it("shows of a download whose repository is private neither digest nor size", as
   await expect.poll(page).toContain("1 download of private repositories");
   const text = await page();
   expect(text).not.toContain(short);
-  expect(text).not.toContain("2.9 MiB");
+  expect(text).not.toContain("<progress");
   reply.destroy();
   hub.faults.clear();
 });
