@@ -25,6 +25,8 @@ export interface PullOptions {
   /** Milliseconds until an answer must begin. Default 30 000, containerd's. */
   readonly headerTimeout?: number;
   readonly signal?: AbortSignal;
+  /** The address that the client has, such as `127.0.0.2`. */
+  readonly from?: string;
 }
 
 interface IndexedDescriptor {
@@ -115,7 +117,10 @@ async function pull(
   userAgent: string,
   root: (session: PullSession) => Promise<Got>,
 ): Promise<PullResult> {
-  const agent = new Agent({ keepAlive: true });
+  const agent = new Agent({
+    keepAlive: true,
+    ...(options.from !== undefined && { localAddress: options.from }),
+  });
   const session = new PullSession({
     mirror: options.mirror,
     agent,
