@@ -352,12 +352,15 @@ export class ManifestIntake {
     return this.#storing.get(formatImage(repository, digest));
   }
 
-  /** Does a manifest that is being stored for `repository` name `digest`? */
+  /** Does an index that is being stored for `repository` name `digest`? */
   isNamed(repository: Repository, digest: Digest): boolean {
     const prefix = `${formatRepository(repository)}@`;
     return this.#storing
       .entries()
-      .some(([name, { parsed }]) => name.startsWith(prefix) && namesIn(parsed).includes(digest));
+      .some(
+        ([name, { parsed }]) =>
+          name.startsWith(prefix) && parsed.children.some((child) => child.digest === digest),
+      );
   }
 
   /** Begins to store what `upstream` sent for `repository`, which has it from now on. */

@@ -46,7 +46,7 @@ export interface Catalog {
   /** A manifest that any repository holds. */
   manifestAnywhere(digest: Digest): Promise<HeldManifest | undefined>;
   tag(repository: Repository, tag: Tag): Promise<TagRecord | undefined>;
-  /** Has the repository's upstream named `digest`: by a manifest that is held, or as what a tag means? */
+  /** Has the repository's upstream named `digest`: as a manifest: by an index that is held, or as what a tag means? */
   isNamed(repository: Repository, digest: Digest): Promise<boolean>;
   listing(repository: Repository, subject: string): Promise<Listing | undefined>;
   /** Its `checkedAt` alone, for those who have read it before: it may be megabytes. */

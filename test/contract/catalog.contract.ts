@@ -182,6 +182,10 @@ export function catalogContract(make: () => Promise<Catalog>): void {
     await catalog.holdManifest(here, index, [child]);
     expect(await catalog.isNamed(here, child)).toBe(true);
     expect(await catalog.isNamed(there, child)).toBe(false);
+    // Of what an image names, none is a manifest.
+    const layer = digestOf(Buffer.from("a layer"));
+    await catalog.holdManifest(here, newer, [layer]);
+    expect(await catalog.isNamed(here, layer)).toBe(false);
     expect(await catalog.isNamed(here, index.digest)).toBe(false);
     await catalog.resolve(here, tag, index, 1);
     expect(await catalog.isNamed(here, index.digest)).toBe(true);

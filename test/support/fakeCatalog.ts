@@ -43,7 +43,8 @@ export class FakeCatalog implements Catalog {
 
   async isNamed(repository: Repository, digest: Digest): Promise<boolean> {
     for (const [manifest, names] of this.#names)
-      if (names.includes(digest) && this.#isHeld(repository, manifest)) return true;
+      if (names.includes(digest) && this.#isHeld(repository, manifest) && this.#isIndex(manifest))
+        return true;
     const prefix = `${formatRepository(repository)}:`;
     return this.#tags
       .entries()
@@ -123,11 +124,16 @@ export class FakeCatalog implements Catalog {
     const { digest } = stored.descriptor;
     const held = this.#isHeld(repository, digest) ? this.#manifests.get(digest) : undefined;
     if (!held) return;
-    const isIndex = held.mediaType === ociIndex || held.mediaType === dockerList;
+    const isIndex = this.#isIndex(digest);
     const children = this.#names.get(digest) ?? [];
     const isWhole = !isIndex || children.some((child) => this.#isHeld(repository, child));
     const hasOther = stored.lastHeld !== undefined && this.#manifests.has(stored.lastHeld);
     if (isWhole || !hasOther) this.#tags.set(name, { ...stored, lastHeld: digest });
+  }
+
+  #isIndex(digest: Digest): boolean {
+    const type = this.#manifests.get(digest)?.mediaType;
+    return type === ociIndex || type === dockerList;
   }
 
   #isHeld(repository: Repository, digest: Digest): boolean {

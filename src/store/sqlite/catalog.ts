@@ -60,7 +60,8 @@ function prepareCatalog(database: Database.Database, now: () => number) {
     ),
     isNamed: database
       .prepare<[string, ...RepositoryKey, ...RepositoryKey, string], number>(
-        `SELECT 1 FROM named JOIN held ON held.digest = named.manifest WHERE named.digest = ? AND ${here}
+        `SELECT 1 FROM named JOIN held ON held.digest = named.manifest JOIN manifest ON manifest.digest = named.manifest
+         WHERE named.digest = ? AND ${here} AND media_type IN (${types})
          UNION ALL SELECT 1 FROM tag WHERE ${here} AND digest = ? LIMIT 1`,
       )
       .pluck(),
