@@ -169,7 +169,7 @@ export class Account {
 
   /**
    * May the HEAD of any manifest, which costs nothing, bring good news? It may when a pull would be refused though one
-   * should have come free by now, or though others spent what is missing; ten seconds after the last news at the earliest.
+   * should have come free by now, or though others, or nobody, spent what is missing; ten seconds after the last news at the earliest.
    */
   worthAsking(): boolean {
     const { clock, pauses, window } = this.balance;
@@ -179,7 +179,8 @@ export class Account {
     const { limit = Number.POSITIVE_INFINITY } = window.allowance;
     if (window.tokens(now) >= 1) return false;
     const isSpent = this.balance.pullsFreeAt(now, 1) !== now && window.spent(now) >= limit;
-    if (isSpent && !this.#isUnproven) return false;
+    const mayComeBack = window.mayComeBack && this.balance.observedAt !== undefined;
+    if (isSpent && !this.#isUnproven && !mayComeBack) return false;
     this.#askedAt = now;
     return true;
   }

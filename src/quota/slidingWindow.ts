@@ -232,6 +232,11 @@ export class SlidingWindow {
     return this.#spent + this.#inFlightCost;
   }
 
+  /** May the upstream's next answer show that it has not counted what it refused? */
+  get mayComeBack(): boolean {
+    return this.#uncovered.values().some(({ refused }) => refused);
+  }
+
   get inFlight(): number {
     return this.#inFlight.size;
   }

@@ -151,6 +151,19 @@ describe("with nothing left", () => {
   });
 });
 
+test("what refused requests may have cost is asked about once nothing else is left, where the upstream says what is", async () => {
+  for (const hasHeaders of [true, false]) {
+    const world = await started(5, { maxWaitMs: 0 }, hasHeaders);
+    await world.ask();
+    for (let time = 0; time < 5; time += 1) await answered(world.account, { status: 404, headers: {} });
+    expect(refusal(world.account).kind).toBe("exhausted");
+    world.time += 10_000;
+    expect(world.account.worthAsking()).toBe(hasHeaders);
+    await world.ask();
+    expect(world.account.balance.tokens).toBe(hasHeaders ? 5 : 0);
+  }
+});
+
 describe("a 429 about pulls", () => {
   const limited = {
     status: 429,
