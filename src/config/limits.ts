@@ -30,7 +30,7 @@ export const limits = z.strictObject({
     .min(1)
     .prefault(500)
     .describe(
-      "How many blobs are sent to one client at the same time; a client is what it has proven to be, else its address and name together.",
+      "How many blobs are sent to one client at the same time; a client is an address and a name together, and what it has proven. All names of an address get eight times as many.",
     ),
   misses: misses
     .prefault({})

@@ -2,6 +2,7 @@
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { RegistryError } from "../oci/error.ts";
+import { clientsPerHolder, holderOf } from "../quota/limits.ts";
 import { cutWhenStalled } from "./reply.ts";
 
 /** Why a connection was ended. */
@@ -187,15 +188,23 @@ export class StreamLimit {
 
   /** Begins one that counts for `payer`; the returned function ends it. @throws RegistryError when there are too many. */
   begin(payer: string, client: string): () => void {
+    const holder = holderOf(payer);
     const count = this.#running.of(payer);
-    if (count >= this.#perClient) {
+    const ofHolder = holder === undefined ? 0 : this.#running.of(`@${holder}`);
+    if (count >= this.#perClient || ofHolder >= this.#perClient * clientsPerHolder) {
       this.#reached();
       throw new RegistryError(
         "TOOMANYREQUESTS",
-        `${client} is being sent ${count} blobs already, which is all that limits.streamsPerClient allows; try again when one has ended`,
+        `${client} is being sent ${count} blobs already, and all names of its address ${ofHolder}, which is all that ` +
+          "limits.streamsPerClient allows; try again when one has ended",
         { retryAfter, reason: "client-limit" },
       );
     }
-    return this.#running.add(payer);
+    const ends = [payer, ...(holder === undefined ? [] : [`@${holder}`])].map((key) =>
+      this.#running.add(key),
+    );
+    return () => {
+      for (const end of ends) end();
+    };
   }
 }

@@ -19,6 +19,7 @@ import type { Log } from "../telemetry/log.ts";
 import type { Tracing } from "../telemetry/tracing.ts";
 import { bytesBySendfile } from "./reply.ts";
 import type { QuotaBucket } from "../quota/bucket.ts";
+import { payerOf } from "../quota/limits.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
 /** A node's name as Kubernetes allows it (RFC 1123 subdomain); any other header is ignored. */
@@ -41,11 +42,6 @@ export interface RecordSinks {
 /** The client's name: its node's, or else its address. */
 export function clientOf(incoming: IncomingMessage, address = incoming.socket.remoteAddress): string {
   return nodeOf(incoming) ?? address ?? "unknown";
-}
-
-/** Whose limits a client that has proven nothing counts in. Its name alone could be another's. */
-export function payerAt(address: string | undefined, client: string): string {
-  return `${address ?? "unknown"} ${client}`;
 }
 
 function nodeOf({ headers: { "x-hubcap-node": node } }: IncomingMessage): string | undefined {
@@ -104,7 +100,7 @@ export class RequestRecord implements PullNotes {
     return {
       identity: this.identity,
       client: this.#client,
-      payer: identityOf(this.identity) ?? payerAt(this.#address, this.#client),
+      payer: payerOf(identityOf(this.identity), this.#address, this.#client),
       address: this.#address,
       userAgent: this.#userAgent,
       head: this.isHead,

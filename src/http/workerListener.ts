@@ -2,10 +2,11 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import type { HeldOnly } from "../mirror/heldOnly.ts";
 import type { Routing } from "../oci/target.ts";
+import { payerOf } from "../quota/limits.ts";
 import type { StreamLimit } from "./limits.ts";
 import { isUnambiguous, targetReader, type ReadTarget } from "./registry.ts";
 import { commonHeaders, sendBlob, sendManifest, type UnreadBytes } from "./reply.ts";
-import { clientOf, payerAt, RequestRecord, type RecordSinks } from "./requestRecord.ts";
+import { clientOf, RequestRecord, type RecordSinks } from "./requestRecord.ts";
 
 export interface WorkerListenerOptions extends RecordSinks {
   readonly held: HeldOnly;
@@ -81,7 +82,9 @@ async function find(
   }
   const isHead = method === "HEAD";
   const client = clientOf(incoming);
-  const end = isHead ? undefined : streams.begin(payerAt(incoming.socket.remoteAddress, client), client);
+  const end = isHead
+    ? undefined
+    : streams.begin(payerOf(undefined, incoming.socket.remoteAddress, client), client);
   const found = await held.blob(repository, target.digest, isHead).catch(() => undefined);
   if (found) return { kind: target.kind, target, found, end };
   end?.();

@@ -40,7 +40,7 @@ export interface PullRequest {
   readonly identity: ClientIdentity;
   /** The node's name if the client gave one, else its address. */
   readonly client: string;
-  /** Whose limits the request counts in: what the client has proven to be, else its address with its name. */
+  /** Whose limits the request counts in: the client's, by what it has proven, its address and its name. */
   readonly payer: string;
   /** The client's address, which is not its own word. */
   readonly address?: string | undefined;

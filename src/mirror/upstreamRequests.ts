@@ -6,6 +6,7 @@ import type { Clock } from "../async/clock.ts";
 import { SingleFlight, unlessAborted } from "../async/concurrency.ts";
 import { inStep } from "../async/step.ts";
 import type { Repository } from "../oci/reference.ts";
+import { clientsPerHolder, holderOf } from "../quota/limits.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { RequestOptions, Upstream } from "../upstream/registry.ts";
 import { patienceMs, type MirrorUpstream, type PullContext } from "./context.ts";
@@ -114,10 +115,17 @@ export class UpstreamRequests {
     }
   }
 
-  #join(request: SharedRequest<unknown>, pull: PullContext): Promise<unknown> {
+  async #join(request: SharedRequest<unknown>, pull: PullContext): Promise<unknown> {
+    const limiter = pull.warm ? undefined : this.#missLimiter;
+    // Who asks for much at once waits for its own requests, and is not refused for what they may find missing.
+    for (;;) {
+      const others = this.isRunning(request) ? undefined : limiter?.full(pull);
+      if (!others) break;
+      await this.inTime(others, pull, late(pull.upstream.registry));
+    }
     const isRunning = this.isRunning(request);
     // Paid before anyone can join.
-    const settle = isRunning || pull.warm ? undefined : this.#missLimiter?.spend(pull);
+    const settle = isRunning ? undefined : limiter?.spend(pull);
     const run = this.#running.join(keyOf(request), () => this.#run(request, pull, settle));
     const answer = (): Promise<unknown> => this.inTime(run, pull, late(pull.upstream.registry));
     // The steps of a request belong to the pull that sent it; others only wait.
@@ -222,15 +230,16 @@ export interface MissLimits {
 /** What a request costs that does not end in "no": a node that starts with nothing sends thousands. */
 const costOtherwise = 0.01;
 
-/** A client names itself, so an address may not speak for more than this many. */
-const clientsPerAddress = 32;
-
 /** How many clients are remembered; one that is forgotten has its whole budget. */
 const capacity = 10_000;
 
 interface TokenBucket {
   tokens: number;
   at: number;
+  /** What requests under way have taken of it, and may give back. */
+  underWay: number;
+  /** Those who wait for that. */
+  waiting: PromiseWithResolvers<void> | undefined;
 }
 
 /** A client's request was not sent, because too much of what it asked for does not exist. */
@@ -252,34 +261,50 @@ export class MissLimiter {
     return this.#buckets.size;
   }
 
+  /** Settles when a request of the client has ended, where those under way have taken all that it may cause; else undefined. */
+  full(client: Payer): Promise<void> | undefined {
+    const full = this.#bucketsOf(client).find(({ tokens, underWay }) => tokens < 1 && tokens + underWay >= 1);
+    return full && (full.waiting ??= Promise.withResolvers()).promise;
+  }
+
   /**
    * Takes what a request of `client` may cost. The returned function is called when it has ended, with its error if there is
    * one, and gives back what it did not cost. @throws MissLimitError
    */
-  spend({
-    client,
-    payer,
-    address,
-  }: Pick<PullContext, "client" | "payer" | "address">): (error?: unknown) => void {
-    const { burst, reached } = this.#limits;
-    const buckets = [this.#bucket(payer, 1)];
-    if (address !== undefined) buckets.push(this.#bucket(`@${address}`, clientsPerAddress));
+  spend(client: Payer): (error?: unknown) => void {
+    const { burst, perMinute, reached } = this.#limits;
+    const buckets = this.#bucketsOf(client);
     const least = Math.min(...buckets.map(({ tokens }) => tokens));
     if (least < 1) {
       reached();
-      const retryAfter = Math.max(1, Math.ceil(((1 - least) * 60) / this.#limits.perMinute));
+      const retryAfter = Math.max(1, Math.ceil(((1 - least) * 60) / perMinute));
       throw new MissLimitError(
         "limited",
-        `${client} has asked for too much that upstreams do not have (limits.misses allows ${burst} at once); ` +
+        `${client.client} has asked for too much that upstreams do not have (limits.misses allows ${burst} at once); ` +
           `it may ask for what is not held in ${retryAfter} s, and what is held is still served`,
         { retryAfter, reason: "client-limit" },
       );
     }
-    for (const bucket of buckets) bucket.tokens -= 1;
+    for (const bucket of buckets) {
+      bucket.tokens -= 1;
+      bucket.underWay += 1;
+    }
     return (error) => {
-      if (error instanceof UpstreamError && (error.kind === "absent" || error.kind === "denied")) return;
-      for (const bucket of buckets) bucket.tokens += 1 - costOtherwise;
+      const isNo = error instanceof UpstreamError && (error.kind === "absent" || error.kind === "denied");
+      for (const bucket of buckets) {
+        bucket.underWay -= 1;
+        if (!isNo) bucket.tokens += 1 - costOtherwise;
+        bucket.waiting?.resolve();
+        bucket.waiting = undefined;
+      }
     };
+  }
+
+  /** The client's own, and that of all names of its address. */
+  #bucketsOf({ payer }: Payer): readonly TokenBucket[] {
+    const holder = holderOf(payer);
+    const own = this.#bucket(payer, 1);
+    return holder === undefined ? [own] : [own, this.#bucket(`@${holder}`, clientsPerHolder)];
   }
 
   #bucket(name: string, clients: number): TokenBucket {
@@ -289,9 +314,8 @@ export class MissLimiter {
     const known = this.#buckets.get(name);
     // A clock that was set back must not take anything away.
     const waited = known ? Math.max(0, now - known.at) : 0;
-    const tokens = known ? Math.min(most, known.tokens + (waited * perMinute * clients) / 60_000) : most;
-    const bucket = known ?? { tokens, at: now };
-    bucket.tokens = tokens;
+    const bucket = known ?? { tokens: most, at: now, underWay: 0, waiting: undefined };
+    bucket.tokens = Math.min(most - bucket.underWay, bucket.tokens + (waited * perMinute * clients) / 60_000);
     bucket.at = now;
     this.#buckets.delete(name);
     this.#buckets.set(name, bucket);
@@ -302,6 +326,8 @@ export class MissLimiter {
     return bucket;
   }
 }
+
+type Payer = Pick<PullContext, "client" | "payer">;
 
 /** A repository, and the registry that is asked for it. */
 export interface UpstreamRepository {

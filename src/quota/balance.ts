@@ -2,7 +2,7 @@
 import { SlidingWindow, type Allowance, type LedgerClock } from "./slidingWindow.ts";
 import { freeAt } from "./forecast.ts";
 import type { SavedBucket } from "./ledger.ts";
-import { LearntLimits, costOf, type KnownLimits, type Quota } from "./limits.ts";
+import { LearntLimits, clientsPerHolder, costOf, holderOf, type KnownLimits, type Quota } from "./limits.ts";
 import type { Purpose, QuotaError, QuotaRequest, Reason } from "./quota.ts";
 import {
   exhausted,
@@ -228,6 +228,9 @@ export class Balance {
 /** How many clients are remembered; each has spent a pull, so a limit bounds them too. */
 const mostClients = 10_000;
 
+/** The share of the limit that all names of one address may spend, unless one client may spend more. */
+const mostOfHolder = 0.5;
+
 /** What each client has spent of a window, so that none has more than its share (`quota.perClient`). */
 class ClientShares {
   readonly #share: number | undefined;
@@ -252,35 +255,53 @@ class ClientShares {
 
   /** Takes back a request that was not counted. */
   remove(payer: string, row: WindowRow): void {
-    const rows = this.#spent.get(payer);
-    const at = rows?.indexOf(row) ?? -1;
-    if (at < 0) return;
-    rows?.splice(at, 1);
-    if (rows?.length === 0) this.#spent.delete(payer);
+    for (const key of keysOf(payer)) {
+      const rows = this.#spent.get(key);
+      const at = rows?.indexOf(row) ?? -1;
+      if (at < 0) continue;
+      rows?.splice(at, 1);
+      if (rows?.length === 0) this.#spent.delete(key);
+    }
   }
 
-  /** The client's share if all of it is spent, and when the client may spend again. Warming counts for no client. */
+  /**
+   * The client's share, or that of all names of its address, if all of it is spent, and when the client may spend again. Warming
+   * counts for no client.
+   */
   spentBy(
     { reason, payer }: Purpose,
     { limit, windowMs }: Allowance,
     now: number,
   ): { readonly pulls: number; readonly freeAt: number } | undefined {
-    const rows = this.#spent.get(payer);
-    if (this.#share === undefined || limit === undefined || reason === "warm" || !rows) return undefined;
-    const first = rows.findIndex(({ sentAt }) => sentAt > now - windowMs);
-    rows.splice(0, first < 0 ? rows.length : first);
-    const pulls = Math.max(1, Math.floor(limit * this.#share));
-    const oldest = rows.at(-pulls);
-    return oldest && { pulls, freeAt: oldest.sentAt + windowMs };
+    const share = this.#share;
+    if (share === undefined || limit === undefined || reason === "warm") return undefined;
+    const shares = [share, Math.max(share, Math.min(share * clientsPerHolder, mostOfHolder))];
+    for (const [index, key] of keysOf(payer).entries()) {
+      const rows = this.#spent.get(key) ?? [];
+      const first = rows.findIndex(({ sentAt }) => sentAt > now - windowMs);
+      rows.splice(0, first < 0 ? rows.length : first);
+      const pulls = Math.max(1, Math.floor(limit * (shares[index] ?? share)));
+      const oldest = rows.at(-pulls);
+      if (oldest) return { pulls, freeAt: oldest.sentAt + windowMs };
+    }
+    return undefined;
   }
 
   #add(payer: string, row: Pick<WindowRow, "sentAt">): void {
     if (this.#share === undefined) return;
-    this.#spent.getOrInsertComputed(payer, () => []).push(row);
-    if (this.#spent.size <= mostClients) return;
-    const oldest = this.#spent.keys().next();
-    if (!oldest.done) this.#spent.delete(oldest.value);
+    for (const key of keysOf(payer)) {
+      this.#spent.getOrInsertComputed(key, () => []).push(row);
+      if (this.#spent.size <= mostClients) continue;
+      const oldest = this.#spent.keys().next();
+      if (!oldest.done) this.#spent.delete(oldest.value);
+    }
   }
+}
+
+/** What a client's pulls are counted under: itself, and all names of its address. */
+function keysOf(payer: string): readonly string[] {
+  const holder = holderOf(payer);
+  return holder === undefined ? [payer] : [payer, `@${holder}`];
 }
 
 /** Stands for pulls that may be missing from a restored ledger: the whole limit, until the upstream says what is left. */

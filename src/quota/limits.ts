@@ -1,4 +1,4 @@
-/** What is known of an upstream's limits: before it says anything, and from what its headers and tokens say. */
+/** What is known of an upstream's limits: before it says anything, and from what its headers and tokens say; and for whom clients count. */
 import type { LearntFrom, SavedBucket } from "./ledger.ts";
 import type { RequestKind } from "./quota.ts";
 import type { Allowance } from "./slidingWindow.ts";
@@ -55,6 +55,23 @@ export function knownLimits(upstream: string, authenticated: boolean): KnownLimi
 export function costOf(kind: RequestKind): 0 | 1 {
   return kind === "manifest-get" ? 1 : 0;
 }
+
+/**
+ * Whose limits a client's requests count in: its own, by what it has proven, its address and its name together. What was proven is
+ * often a token that all nodes share, so it alone would make them one client.
+ */
+export function payerOf(proven: string | undefined, address: string | undefined, client: string): string {
+  return `${proven === undefined ? "" : `${proven} `}${address ?? "unknown"} ${client}`;
+}
+
+/** A payer without the name, which its client has chosen; undefined for Hubcap itself. */
+export function holderOf(payer: string): string | undefined {
+  const end = payer.lastIndexOf(" ");
+  return end < 0 ? undefined : payer.slice(0, end);
+}
+
+/** All names of one holder have no more than this many clients may have. */
+export const clientsPerHolder = 8;
 
 interface Known {
   readonly allowance: Allowance;

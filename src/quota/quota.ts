@@ -10,7 +10,7 @@ export interface Purpose {
   readonly reason: Reason;
   /** The node's name where its requests carry one, else its address: for reports, since clients name themselves. */
   readonly client: string;
-  /** Whose limits it counts in: what the client has proven to be, else its address with its name. */
+  /** Whose limits it counts in: see payerOf in limits.ts. */
   readonly payer: string;
   readonly userAgent: string;
   /** The pull, or the part of it, that requests and waiting are steps of, while it is traced. */

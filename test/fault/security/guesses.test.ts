@@ -73,6 +73,17 @@ test("where the upstream answers no HEAD, what 199 guesses may have cost comes b
   expect(await pullsLeft()).toBe(200 - hub.counts.charged.total);
 });
 
+test("a layer of a held image that is asked for as a manifest costs no pull", async () => {
+  await get("library/app/manifests/1");
+  const image = await buildImage();
+  for (const { manifest } of image.platforms.values()) await get(`library/app/manifests/${manifest.digest}`);
+  const before = hub.counts.charged.total;
+  for (const { layers, config } of image.platforms.values())
+    for (const { digest } of [...layers, config])
+      expect((await get(`library/app/manifests/${digest}`)).status).toBe(404);
+  expect(hub.counts.charged.total).toBe(before);
+});
+
 test("a child that a held index names is fetched without a HEAD", async () => {
   const { body } = await get("library/app/manifests/1");
   const { manifests } = JSON.parse(body.toString()) as { manifests: { digest: string }[] };
@@ -80,4 +91,13 @@ test("a child that a held index names is fetched without a HEAD", async () => {
   for (const { digest } of manifests) expect((await get(`library/app/manifests/${digest}`)).status).toBe(200);
   expect(hub.counts.manifestHeads.total).toBe(0);
   expect(hub.counts.manifestGets.total).toBe(manifests.length);
+});
+
+test("a node that asks for 120 images at once, none of which is held, gets all of them", async () => {
+  hub.setLimit(10_000);
+  await hubcap.restart({ upstreams: { "docker.io": upstreamOf(hub) } });
+  const names = Array.from({ length: 120 }, (_, number) => `library/cold-${number}`);
+  for (const name of names) hub.push(await buildImage({ seed: name }), name, "1");
+  const statuses = await Promise.all(names.map(async (name) => (await get(`${name}/manifests/1`)).status));
+  expect(statuses.filter((status) => status !== 200)).toEqual([]);
 });

@@ -72,3 +72,16 @@ test("the share of the limit, over a restart too", async () => {
   expect(await pull("127.0.0.66", "mine-again")).toBe(429);
   expect(await pull("127.0.0.8", "its-own-again")).toBe(200);
 });
+
+async function pullAs(node: string, address: string): Promise<number> {
+  hub.push(await buildImage({ seed: `as ${node}` }), `library/as-${node}`, "1");
+  return (await as(node, address, `library/as-${node}/manifests/1`)).status;
+}
+
+test("more names at one address give it no more than eight shares", async () => {
+  const statuses: number[] = [];
+  for (let name = 0; name < 50; name += 1) statuses.push(await pullAs(`name-${name}`, "127.0.0.77"));
+  expect(statuses.filter((status) => status === 200)).toHaveLength(40);
+  expect(statuses.slice(40)).toEqual(statuses.slice(40).map(() => 429));
+  expect(await pullAs("node-9", "127.0.0.9")).toBe(200);
+});

@@ -5,7 +5,7 @@ import { UpstreamError } from "../../../src/upstream/error.ts";
 
 const no = new UpstreamError("absent", "not there");
 
-const clientOf = (client: string, address?: string) => ({ client, payer: `${address} ${client}`, address });
+const clientOf = (client: string, address = `at-${client}`) => ({ client, payer: `${address} ${client}` });
 
 function budget(burst = 10, perMinute = 6) {
   const clock = { now: 1_000_000 };
@@ -63,14 +63,37 @@ test("one client's budget is no other's, and comes back with time, never more th
 test("whoever gives himself a new name for each question has an address all the same", () => {
   const { misses } = budget();
   const ask = (at: number): void => misses.spend(clientOf(`node-${at}`, "10.0.0.1"))(no);
-  for (let at = 0; at < 320; at += 1) ask(at);
-  expect(() => ask(320)).toThrow(MissLimitError);
+  for (let at = 0; at < 80; at += 1) ask(at);
+  expect(() => ask(80)).toThrow(MissLimitError);
 });
 
 test("whoever takes another's name has a budget of its own, and leaves the other's alone", () => {
   const { through } = budget();
   expect(through("node-7", "10.0.0.66", no)).toBe(10);
   expect(through("node-7", "10.0.0.7", no)).toBe(10);
+});
+
+test("what a client has proven is its own, whoever else has its address", () => {
+  const { misses, through } = budget();
+  for (let at = 0; at < 80; at += 1) misses.spend(clientOf(`node-${at}`, "10.0.0.1"))(no);
+  expect(through("node-1", "token:nodes 10.0.0.1", no)).toBe(10);
+  expect(through("node-2", "token:nodes 10.0.0.1", no)).toBe(10);
+});
+
+test("a client whose requests are all under way waits for one of them; after as many that found nothing it is refused", async () => {
+  const { misses } = budget();
+  const client = clientOf("node-1");
+  const ends = Array.from({ length: 10 }, () => misses.spend(client));
+  const waits = misses.full(client);
+  expect(waits).toBeInstanceOf(Promise);
+  expect(misses.full(clientOf("node-2"))).toBeUndefined();
+  ends.pop()?.();
+  await waits;
+  // It has cost a hundredth: the next has to wait for another.
+  expect(misses.full(client)).toBeInstanceOf(Promise);
+  for (const end of ends) end(no);
+  expect(misses.full(client)).toBeUndefined();
+  expect(() => misses.spend(client)).toThrow(MissLimitError);
 });
 
 test("the answer says who, why, until when, and what goes on", () => {
