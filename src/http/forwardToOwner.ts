@@ -1,6 +1,7 @@
 /** Forwards a worker's requests as they came to the owner, over a Unix socket that only this user's processes can open. */
 import { Agent, request, type IncomingMessage, type RequestListener } from "node:http";
 import { pipeline } from "node:stream";
+import { cutWhenStalled } from "./reply.ts";
 
 /** Names the client at that socket. Elsewhere it means nothing, and a client's own one is not forwarded. */
 const clientHeader = "x-hubcap-client";
@@ -19,8 +20,11 @@ const notForwarded = new Set([
   clientHeader,
 ]);
 
-/** Responds with what the owner responds at the Unix socket `socketPath`. When one side ends early, so does the other. */
-export function forwardTo(socketPath: string): RequestListener {
+/**
+ * Responds with what the owner responds at the Unix socket `socketPath`. When one side ends early, so does the other; `stalled` is called when that is because the client has read nothing for
+ * `stallMs`.
+ */
+export function forwardTo(socketPath: string, stallMs: number, stalled: () => void): RequestListener {
   const agent = new Agent({ keepAlive: true });
   return (incoming, outgoing) => {
     const { method = "", url: path = "", rawHeaders, socket } = incoming;
@@ -40,6 +44,7 @@ export function forwardTo(socketPath: string): RequestListener {
       outgoing.writeHead(response.statusCode ?? 502, kept.flat());
       // Clients wait less long for headers than for bytes.
       outgoing.flushHeaders();
+      cutWhenStalled(outgoing, stallMs, stalled);
       pipeline(response, outgoing, () => {});
     });
     forwarded.end();

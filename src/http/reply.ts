@@ -15,42 +15,74 @@ import { descriptorOf, syscalls } from "./syscalls.ts";
 type Headers = { [name: string]: string };
 
 /** A shorter body than this fits into the system's own buffers. */
-const largeBody = 64 * 1024;
+const largeBody = 16 * 1024;
 
 /** Bytes of large bodies that may wait for clients: of one address, and in all. */
 const mostUnread = { address: 32 * 1024 * 1024, all: 128 * 1024 * 1024 } as const;
 
-/** The bytes of large bodies that clients have not read yet: bounded, since each stays in memory until it is read. */
+/** What an address has to read. */
+interface Reader {
+  bytes: number;
+  /** The oldest first. */
+  readonly responses: Map<ServerResponse, number>;
+}
+
+/**
+ * The bytes of large bodies that clients have not read yet: bounded, since each stays in memory until it is read. When there are
+ * too many in all, the oldest responses of the address that has most are cut.
+ */
 export class UnreadBytes {
-  readonly #byAddress = new Map<string, number>();
+  readonly #readers = new Map<string, Reader>();
   readonly #reached: () => void;
   #all = 0;
 
-  /** `reached` is called for every refusal. */
+  /** `reached` is called for every refusal, and for every response that is cut. */
   constructor(reached: () => void) {
     this.#reached = reached;
   }
 
-  /** Counts the body of a response until the client has it. @throws RegistryError when its address has too many to read already. */
+  /** Counts the body of a response until the client has it. @throws RegistryError when its address has too much to read already. */
   add(outgoing: ServerResponse, address: string, bytes: number): void {
     if (bytes < largeBody || outgoing.req.method === "HEAD") return;
-    const before = this.#byAddress.get(address) ?? 0;
-    if (before > 0 && (before + bytes > mostUnread.address || this.#all + bytes > mostUnread.all)) {
+    const reader = this.#readers.get(address) ?? { bytes: 0, responses: new Map() };
+    const after = reader.bytes + bytes;
+    if ((reader.bytes > 0 && after > mostUnread.address) || !this.#makeRoom(bytes, after)) {
       this.#reached();
       throw new RegistryError(
         "TOOMANYREQUESTS",
-        `${address} has ${before} bytes of responses to read first; ask again when they are read`,
+        `${address} has ${reader.bytes} bytes of responses to read first; ask again when they are read`,
         { retryAfter: 1, reason: "client-limit" },
       );
     }
-    this.#byAddress.set(address, before + bytes);
+    this.#readers.set(address, reader);
+    reader.bytes = after;
+    reader.responses.set(outgoing, bytes);
     this.#all += bytes;
-    outgoing.once("close", () => {
-      this.#all -= bytes;
-      const left = (this.#byAddress.get(address) ?? 0) - bytes;
-      if (left > 0) this.#byAddress.set(address, left);
-      else this.#byAddress.delete(address);
-    });
+    outgoing.once("close", () => this.#remove(address, outgoing));
+  }
+
+  /** Cuts responses until there is room for `bytes`; false where no address has as much to read as `after`. */
+  #makeRoom(bytes: number, after: number): boolean {
+    while (this.#all > 0 && this.#all + bytes > mostUnread.all) {
+      const [address, largest] = [...this.#readers].reduce((a, b) => (b[1].bytes > a[1].bytes ? b : a));
+      const [oldest] = largest.responses.keys();
+      if (!oldest || largest.bytes < after) return false;
+      this.#reached();
+      oldest.destroy();
+      this.#remove(address, oldest);
+    }
+    return true;
+  }
+
+  /** Once for each: it may be cut by us, and close then. */
+  #remove(address: string, outgoing: ServerResponse): void {
+    const reader = this.#readers.get(address);
+    const bytes = reader?.responses.get(outgoing);
+    if (!reader || bytes === undefined) return;
+    reader.responses.delete(outgoing);
+    reader.bytes -= bytes;
+    this.#all -= bytes;
+    if (reader.responses.size === 0) this.#readers.delete(address);
   }
 }
 

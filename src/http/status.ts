@@ -4,6 +4,7 @@ import { Hono, type Context, type Env, type MiddlewareHandler } from "hono";
 import type { RequestListener } from "node:http";
 import type { Degraded } from "../store/health.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import type { UnreadBytes } from "./reply.ts";
 
 export interface StatusListenerOptions {
   readonly metrics: Metrics;
@@ -54,10 +55,21 @@ function notFound(c: Context): Response {
   return c.json({ error: `nothing at ${c.req.path}`, reason: "status-listener" }, 404);
 }
 
-/** The request listener that responds as `app` says. */
-export function handlerOf(app: Pick<Hono<Env>, "fetch">): RequestListener {
+/** The request listener that responds as `app` says. Connections of an address that leaves too much unread are cut. */
+export function handlerOf(app: Pick<Hono<Env>, "fetch">, unread?: UnreadBytes): RequestListener {
   const respond = getRequestListener(app.fetch, { overrideGlobalObjects: false });
-  return (incoming, outgoing) => void respond(incoming, outgoing);
+  return (incoming, outgoing) => {
+    const { remoteAddress = "" } = incoming.socket;
+    outgoing.once("prefinish", () => {
+      try {
+        unread?.add(outgoing, remoteAddress, outgoing.writableLength);
+      } catch {
+        // Only now is it known how long the response is.
+        outgoing.destroy();
+      }
+    });
+    void respond(incoming, outgoing);
+  };
 }
 
 /** Headers that keep browsers from doing anything with a response but showing it. */

@@ -1,6 +1,7 @@
 /** Pulling lists: a repository's tags and a manifest's referrers, fresh for as long as a tag is. */
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../async/clock.ts";
+import { Semaphore, SingleFlight } from "../async/concurrency.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { parseDigest, type Digest } from "../oci/digest.ts";
 import { formatRepository, type Repository } from "../oci/reference.ts";
@@ -29,8 +30,11 @@ interface Parsed<T> {
   readonly bytes: number;
 }
 
-/** Bytes of the listings that are kept parsed, as JSON; parsed they take a few times of it. */
-const parsedBytes = 8 * 1024 * 1024;
+/** Bytes of the listings that are kept parsed, as JSON; parsed they take up to three times as much. Each of Docker Hub's fits. */
+const parsedBytes = 32 * 1024 * 1024;
+
+/** A longer body takes more than a millisecond to parse. */
+const longBody = 64 * 1024;
 
 export class ListPulls {
   readonly #options: ListPullsOptions;
@@ -38,6 +42,8 @@ export class ListPulls {
     maxSize: parsedBytes,
     sizeCalculation: ({ bytes }) => Math.max(1, bytes),
   });
+  readonly #reading = new SingleFlight<Parsed<unknown> | undefined>();
+  readonly #oneByOne = new Semaphore(1);
 
   constructor(options: ListPullsOptions) {
     this.#options = options;
@@ -59,17 +65,28 @@ export class ListPulls {
 
   /** The stored listing, read and parsed once and not for every page of it. */
   async #known<T>(repository: Repository, subject: string): Promise<Parsed<T> | undefined> {
-    const { catalog } = this.#options;
     const key = `${formatRepository(repository)} ${subject}`;
+    const before = this.#parsed.get(key);
+    const isCurrent =
+      before && before.checkedAt === (await this.#options.catalog.listedAt(repository, subject));
+    const known = isCurrent
+      ? before
+      : await this.#reading.join(key, () => this.#read(key, repository, subject));
     // Only what `send` gave for this very subject was ever kept under it.
-    const before = this.#parsed.get(key) as Parsed<T> | undefined;
-    if (before && before.checkedAt === (await catalog.listedAt(repository, subject))) return before;
-    const listing = await catalog.listing(repository, subject);
-    if (!listing) return undefined;
-    const { body, checkedAt } = listing;
-    const parsed = { items: JSON.parse(body) as readonly T[], checkedAt, bytes: body.length };
-    this.#parsed.set(key, parsed);
-    return parsed;
+    return known as Parsed<T> | undefined;
+  }
+
+  /** One listing at a time, and other requests in between: the largest takes some 100 ms. */
+  #read(key: string, repository: Repository, subject: string): Promise<Parsed<unknown> | undefined> {
+    return this.#oneByOne.run(async () => {
+      const listing = await this.#options.catalog.listing(repository, subject);
+      if (!listing) return undefined;
+      const { body, checkedAt } = listing;
+      if (body.length > longBody) await new Promise(setImmediate);
+      const parsed = { items: JSON.parse(body) as readonly unknown[], checkedAt, bytes: body.length };
+      this.#parsed.set(key, parsed);
+      return parsed;
+    });
   }
 
   /** Referrers of what is not held are not kept: clients can ask for those of any digest. */

@@ -139,7 +139,8 @@ export async function openStatusServer(
     metrics,
     degraded: () => degraded()?.text,
   });
-  const handle = handlerOf(statusListener({ metrics, unready, degraded, api, page }));
+  const unread = new UnreadBytes(() => metrics.limited.inc({ limit: "unread" }));
+  const handle = handlerOf(statusListener({ metrics, unready, degraded, api, page }), unread);
   const status = await listen(handle, config.status.listen, limitsOf(options), clock, tls);
   open.defer(() => status.close(0));
   return status;

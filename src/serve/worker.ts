@@ -61,7 +61,7 @@ async function serve(settings: WorkerSettings): Promise<void> {
   const handle = workerListener({
     held: new HeldOnly({ catalog, blobs, tagTtlMs, now: () => clock.now(), used: reports.used }),
     routing: { upstreams: new Set(settings.upstreams), defaultUpstream: settings.defaultUpstream },
-    forward: forwardTo(socketPath),
+    forward: forwardTo(socketPath, stallMs, () => reports.limitReached("stalled")),
     stallMs,
     // What is too much here is forwarded, and refused by the owner if it is too much there as well.
     streams: new StreamLimit(limits.streamsPerClient, () => {}),
