@@ -1,6 +1,7 @@
 /** One registry over HTTP, as the distribution-spec says; what it answers is checked as far as it can be. */
 import type { buildConnector } from "undici";
 import type { Clock } from "../async/clock.ts";
+import { TimeSlices } from "../async/slices.ts";
 import { manifestTypes, maxManifestBytes, ociIndex, type Descriptor } from "../oci/descriptor.ts";
 import { algorithmOf, hexOf, type Digest } from "../oci/digest.ts";
 import { isDigest, parseTag, type Reference, type Repository } from "../oci/reference.ts";
@@ -224,9 +225,13 @@ export class Registry implements Upstream {
 
   async listTags(repository: Repository, options: RequestOptions): Promise<string[]> {
     const tags = new Set<string>();
+    const slices = new TimeSlices();
     // 1000 is the most that ECR takes.
     for await (const page of this.#tagPages(repository, 1000, options)) {
-      for (const tag of tagsIn(page)) if (parseTag(tag)) tags.add(tag);
+      for (const tag of tagsIn(page)) {
+        if (parseTag(tag)) tags.add(tag);
+        if (tags.size % tagsPerTurn === 0) await slices.rest();
+      }
     }
     return [...tags];
   }
@@ -348,6 +353,9 @@ export class Registry implements Upstream {
 }
 
 // Some registries do not answer HEAD; containerd uses GET there, too.
+/** How many tags are read before others may have a turn: there may be hundreds of thousands on one page. */
+const tagsPerTurn = 500;
+
 const knowsNoHead = new Set([405, 501]);
 
 // Registries without the API answer in different ways.

@@ -111,7 +111,7 @@ async function run(options: SoakOptions, hub: HubProcess, hubcap: Hubcap): Promi
     const hits = all.hits.slice(seen.hits);
     say(
       `minute ${minute}: ${all.pulls - seen.pulls} pulls (${all.cold} cold so far), ${all.failures.length - seen.failures} failed; ` +
-        `hits p99 ${p99(hits)} ms; ${report(await hubcap.residentBytes(), await hubcap.openFiles())}`,
+        `hits p99 ${p99(hits)} ms; longest turn ${await longestTurn(hubcap)} ms; ${report(await hubcap.residentBytes(), await hubcap.openFiles())}`,
     );
     seen = { pulls: all.pulls, hits: all.hits.length, failures: all.failures.length };
   }
@@ -211,6 +211,11 @@ async function settle(
     }
     await wait(1000);
   }
+}
+
+/** Of the event loop, since this was last asked, in whole ms. */
+async function longestTurn(hubcap: Hubcap): Promise<number> {
+  return Math.round((await hubcap.metric("nodejs_eventloop_lag_max_seconds")) * 1000);
 }
 
 function report(bytes: number, files: number): string {

@@ -1,13 +1,11 @@
 /** What clients can make grow stays small, and nothing that one request asks for keeps all others waiting. */
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { ociIndex, ociManifest } from "../../../src/oci/descriptor.ts";
+import { ask } from "../../support/ask.ts";
 import { digestOf } from "../../support/content.ts";
 import { openSetup, type Setup } from "../../support/setup.ts";
 
 let setup: Setup;
-
-/** Ten times what one turn of the event loop may take, in seconds. */
-const longestTurn = 0.2;
 
 beforeAll(async () => {
   setup = await openSetup();
@@ -36,40 +34,62 @@ function longest(): Promise<number> {
   return setup.hubcap.metric("nodejs_eventloop_lag_max_seconds");
 }
 
+/** Ten times what one turn may take, in seconds: 20 ms, or on a slow or busy machine what it takes to parse 4 MiB. */
+function longestTurn(): number {
+  const text = JSON.stringify(Array.from({ length: 100_000 }, (_, number) => `${number}`.padStart(38)));
+  const start = performance.now();
+  JSON.parse(text);
+  return 10 * Math.max(0.02, (performance.now() - start) / 1000);
+}
+
+/** Asks for three things of a kind, and holds that no turn is long because of them. Others on the machine may take one or two. */
+async function expectShortTurns(request: (name: string) => Promise<void>): Promise<void> {
+  const excess: number[] = [];
+  for (const name of ["one", "another", "a-third"]) {
+    await longest();
+    await request(name);
+    excess.push((await longest()) - longestTurn());
+  }
+  expect(Math.min(...excess)).toBeLessThan(0);
+}
+
 it("refuses an index of 10,000 children with an error that says what to do", async () => {
-  push("team/huge", indexOf("huge", 10_000));
-  await longest();
-  const reply = await setup.manifest("team/huge", "1");
-  expect(reply.status).toBe(502);
-  expect(reply.body.toString()).toContain("names 10000 others or layers, and 1000 are accepted");
-  expect(await longest()).toBeLessThan(longestTurn);
+  await expectShortTurns(async (name) => {
+    push(`team/huge-${name}`, indexOf(name, 10_000));
+    const reply = await setup.manifest(`team/huge-${name}`, "1");
+    expect(reply.status).toBe(502);
+    expect(reply.body.toString()).toContain("names 10000 others or layers, and 1000 are accepted");
+  });
 });
 
-it("serves indexes of 1,000 children in 4 MiB, and no turn of the event loop is long", async () => {
+it("serves indexes of 1,000 children in 4 MiB", async () => {
   const annotations = Object.fromEntries(
     Array.from({ length: 1000 }, (_, number) => [`key ${number}`, "x".repeat(3800)]),
   );
-  const turns: number[] = [];
-  for (const name of ["team/large-1", "team/large-2", "team/large-3", "team/large-4"]) {
-    push(name, indexOf(name, 1000, annotations));
-    await longest();
-    expect((await setup.manifest(name, "1")).status).toBe(200);
-    expect((await setup.manifest(name, "1")).status).toBe(200);
-    turns.push(await longest());
-  }
-  // The machine itself may be busy now and then.
-  expect(Math.min(...turns)).toBeLessThan(longestTurn);
+  await expectShortTurns(async (name) => {
+    push(`team/large-${name}`, indexOf(name, 1000, annotations));
+    expect((await setup.manifest(`team/large-${name}`, "1")).status).toBe(200);
+    expect((await setup.manifest(`team/large-${name}`, "1")).status).toBe(200);
+  });
+});
+
+it("reads a list of 200,000 tags by the slice", async () => {
+  const tags = Array.from({ length: 200_000 }, (_, number) => `tag-${number}`);
+  const body = JSON.stringify({ tags });
+  const headers = { "content-type": "application/json" };
+  await expectShortTurns(async (name) => {
+    const path = `/v2/team/listed-${name}/tags/list`;
+    setup.hub.fault({ kind: "status", status: 200, headers, body, path: new RegExp(`^${path}`) });
+    expect((await ask(`${setup.hubcap.url}${path}?ns=docker.io`)).status).toBe(200);
+  });
 });
 
 it("refuses a document of a million values before it is parsed", async () => {
-  const bytes = indexOf("values", 1);
-  push(
-    "team/values",
-    Buffer.from(bytes.toString().replace("{}}", `{}, "x": [${"[],".repeat(1_300_000)}[]]}`)),
-  );
-  await longest();
-  expect((await setup.manifest("team/values", "1")).status).toBe(502);
-  expect(await longest()).toBeLessThan(longestTurn);
+  const values = `{}, "x": [${"[],".repeat(1_300_000)}[]]}`;
+  await expectShortTurns(async (name) => {
+    push(`team/values-${name}`, Buffer.from(indexOf(name, 1).toString().replace("{}}", values)));
+    expect((await setup.manifest(`team/values-${name}`, "1")).status).toBe(502);
+  });
 });
 
 it("counts the databases", async () => {
