@@ -1,5 +1,6 @@
 /** Verdicts on single manifests: each is come to once for all who wait for it, and remembered while it holds. */
 import { LRUCache } from "lru-cache";
+import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { readManifest, type Manifest } from "../oci/manifest.ts";
 import { formatImage, type Repository, type Tag } from "../oci/reference.ts";
@@ -19,6 +20,7 @@ import {
   type ImageConfig,
   readImageConfig,
 } from "./imageChecks.ts";
+import { unlessAbsent } from "./errors.ts";
 import type { UpstreamRequests } from "./upstreamRequests.ts";
 import type { BlobPulls } from "./blobPull.ts";
 import type { ManifestPulls } from "./manifestPull.ts";
@@ -178,6 +180,7 @@ export class ManifestDecisions {
     const { digest } = image;
     const facts = {
       config: () => this.#config(pull, manifest),
+      sizeOf: (layer: Descriptor) => this.#sizeOf(pull, layer),
       firstSeen: async () => (await this.#firstSeen(repository, digest)) ?? now(),
     };
     const verdict = await checkImage(manifest, requirements, facts, now());
@@ -198,6 +201,12 @@ export class ManifestDecisions {
       if (!bytes || !isDocument(bytes)) return false;
     }
     return true;
+  }
+
+  /** By a HEAD where it is not held. An upstream that tells no size there is taken at the manifest's word. */
+  async #sizeOf(pull: PullContext, { digest, size }: Descriptor): Promise<number | undefined> {
+    const found = await unlessAbsent(this.#options.blobPulls.get({ ...pull, head: true }, digest));
+    return found && (found.size ?? size);
   }
 
   async #config(pull: PullContext, { config }: Manifest): Promise<ImageConfig> {

@@ -1,5 +1,5 @@
 /** What a rule requires of one image, held against its manifest and its config. */
-import type { Platform } from "../oci/descriptor.ts";
+import type { Descriptor, Platform } from "../oci/descriptor.ts";
 import type { Manifest } from "../oci/manifest.ts";
 import { formatPlatform, isPlatform } from "../oci/platform.ts";
 import type { Verdict } from "../store/catalog.ts";
@@ -14,12 +14,17 @@ export interface ImageConfig {
 /** What may have to be found out about an image, each only when a demand needs it. */
 export interface ImageFacts {
   readonly config: () => Promise<ImageConfig>;
+  /** The real size of a layer in bytes; undefined when it does not exist. */
+  readonly sizeOf: (layer: Descriptor) => Promise<number | undefined>;
   /** When Hubcap first saw it, in ms since the epoch. */
   readonly firstSeen: () => Promise<number>;
 }
 
 /** Docker is of March 2013: an image that claims to be older has no date, or one that is always the same. */
 const oldest = Date.UTC(2013, 2, 20);
+
+/** For how many ms an image that lacks a layer is refused unseen: the layer may be pushed. */
+const absentMs = 60_000;
 
 /** How far ahead the clock of who built an image may be, in ms. */
 const clockSkew = 24 * 60 * 60 * 1000;
@@ -81,10 +86,8 @@ export async function checkImage(
 ): Promise<Verdict> {
   if (manifest.kind === "index") return {};
   if (maxSize !== undefined) {
-    const size = manifest.layers.reduce((sum, layer) => sum + layer.size, 0);
-    if (size > maxSize) {
-      return refuse("size", `its layers are ${size} bytes and maxSize is ${maxSize}: pull a smaller image`);
-    }
+    const verdict = await examineSize(manifest.layers, maxSize, facts, now);
+    if (verdict.refusal) return verdict;
   }
   if (platforms) {
     const { platform } = await facts.config();
@@ -103,6 +106,30 @@ export function isWanted(platform: Platform, wanted: readonly WantedPlatform[]):
 export function foreignPlatform(platform: Platform | undefined, wanted: readonly WantedPlatform[]): string {
   const is = platform ? `it is for ${formatPlatform(platform)}` : "its config names no platform";
   return `${is}, and only ${wanted.map(formatPlatform).join(", ")} may be pulled: pull an image for one of these`;
+}
+
+/** By the sizes that the manifest states, and then by the real ones: podman and CRI-O unpack a layer of another size. */
+async function examineSize(
+  layers: readonly Descriptor[],
+  maxSize: number,
+  facts: ImageFacts,
+  now: number,
+): Promise<Verdict> {
+  const tooLarge = (size: number): Verdict =>
+    refuse("size", `its layers are ${size} bytes and maxSize is ${maxSize}: pull a smaller image`);
+  const stated = layers.reduce((sum, layer) => sum + layer.size, 0);
+  if (stated > maxSize) return tooLarge(stated);
+  let real = 0;
+  for (const layer of layers) {
+    const size = await facts.sizeOf(layer);
+    if (size === undefined) {
+      const why = `its layer ${layer.digest} is not in the registry, so that its size cannot be known`;
+      return refuse("size", why, now + absentMs);
+    }
+    real += size;
+    if (real > maxSize) return tooLarge(real);
+  }
+  return {};
 }
 
 async function examineAge(minAge: number, facts: ImageFacts, now: number): Promise<Verdict> {

@@ -23,6 +23,7 @@ const image = (...layers: readonly Descriptor[]): Manifest => ({
 const facts = (config: object) => ({
   config: async () => readImageConfig(Buffer.from(JSON.stringify(config))),
   firstSeen: async () => firstSeen,
+  sizeOf: async ({ size }: Descriptor) => size,
 });
 
 describe("the age of an image", () => {
@@ -60,6 +61,18 @@ it("adds the layers up", async () => {
   const two = image(layer(600), layer(400));
   expect(await checkImage(two, { maxSize: 1000 }, facts({}), now)).toEqual({});
   expect((await checkImage(two, { maxSize: 999 }, facts({}), now)).refusal?.reason).toBe("size");
+});
+
+it("adds up what the layers really are, and refuses for a minute an image that lacks one", async () => {
+  const two = image(layer(6), layer(4));
+  const real = { ...facts({}), sizeOf: async ({ size }: Descriptor) => size * 100 };
+  expect(await checkImage(two, { maxSize: 1000 }, real, now)).toEqual({});
+  expect((await checkImage(two, { maxSize: 999 }, real, now)).refusal?.why).toMatch(
+    /its layers are 1000 bytes/,
+  );
+  const none = { ...facts({}), sizeOf: async () => undefined };
+  const { refusal, until } = await checkImage(two, { maxSize: 1000 }, none, now);
+  expect([refusal?.reason, until]).toEqual(["size", now + 60_000]);
 });
 
 it.each([
