@@ -42,12 +42,12 @@ function longestTurn(): number {
   return 10 * Math.max(0.02, (performance.now() - start) / 1000);
 }
 
-/** Asks for three things of a kind, and holds that no turn is long because of them. Others on the machine may take one or two. */
+/** Asks for things of a kind, and holds that they need no long turn. What else runs on the machine may lengthen some, but not all. */
 async function expectShortTurns(request: (name: string) => Promise<void>): Promise<void> {
   const excess: number[] = [];
-  for (const name of ["one", "another", "a-third"]) {
+  for (let number = 0; number < 10 && Math.min(...excess) >= 0; number += 1) {
     await longest();
-    await request(name);
+    await request(String(number));
     excess.push((await longest()) - longestTurn());
   }
   expect(Math.min(...excess)).toBeLessThan(0);
