@@ -58,6 +58,51 @@ export class Semaphore {
   }
 }
 
+/** Who waits: an address, which is not the client's own word, and whose limits it counts in. */
+export interface Party {
+  readonly address?: string | undefined;
+  readonly payer: string;
+}
+
+/** What waits: addresses are served in turn, the payers of one address in turn, and what one payer asks for in order. */
+export class Turns<T> {
+  readonly #addresses = new Map<string, Map<string, Set<T>>>();
+
+  add({ address = "", payer }: Party, item: T): void {
+    this.#addresses
+      .getOrInsertComputed(address, () => new Map())
+      .getOrInsertComputed(payer, () => new Set())
+      .add(item);
+  }
+
+  remove({ address = "", payer }: Party, item: T): void {
+    const payers = this.#addresses.get(address);
+    const items = payers?.get(payer);
+    items?.delete(item);
+    if (items?.size === 0) payers?.delete(payer);
+    if (payers?.size === 0) this.#addresses.delete(address);
+  }
+
+  /** Takes the next one of the addresses that `mayGo` lets go; undefined when there is none. */
+  next(mayGo: (address: string) => boolean = () => true): T | undefined {
+    for (const [address, payers] of this.#addresses) {
+      if (!mayGo(address)) continue;
+      for (const [payer, items] of payers) {
+        for (const item of items) {
+          // Behind all others, if it has more.
+          this.#addresses.delete(address);
+          this.#addresses.set(address, payers);
+          payers.delete(payer);
+          payers.set(payer, items);
+          this.remove({ address, payer }, item);
+          return item;
+        }
+      }
+    }
+    return undefined;
+  }
+}
+
 /** The reservoir of an unlimited queue: Bottleneck has no value for "unlimited". */
 const plenty = 1_000_000_000;
 
@@ -79,6 +124,8 @@ export class PriorityQueue {
   /** The limiter's reservoir after all changes that were requested. */
   #level = 0;
   #latest = Date.now();
+  /** What waits, by priority. */
+  readonly #turns = new Map<number, Turns<() => void>>();
   #waiting = 0;
   #running = 0;
 
@@ -102,10 +149,10 @@ export class PriorityQueue {
   }
 
   /**
-   * Waits for a turn, which lasts until the returned function is called. `begin` runs as it begins, and makes the tokens fewer.
+   * Waits for a turn among those of its priority, whose parties are served in turn. It lasts until the returned function is called. `begin` runs as it begins, and makes the tokens fewer.
    * @throws the signal's reason.
    */
-  async turn(priority: number, signal: AbortSignal, begin: () => void): Promise<() => void> {
+  async turn(priority: number, party: Party, signal: AbortSignal, begin: () => void): Promise<() => void> {
     signal.throwIfAborted();
     this.#withstandClock();
     // Bottleneck takes milliseconds even if there is nothing to wait for.
@@ -113,19 +160,30 @@ export class PriorityQueue {
     this.fill();
     const { promise, resolve, reject } = Promise.withResolvers<() => void>();
     const leave = (): void => reject(signal.reason);
+    const turns = this.#turns.getOrInsertComputed(priority, () => new Turns());
+    const start = (): void => {
+      try {
+        resolve(this.#begin(begin));
+      } catch (error) {
+        reject(error);
+      }
+    };
     signal.addEventListener("abort", leave, { once: true });
+    turns.add(party, start);
     this.#waiting += 1;
     this.#limiter
       .schedule({ priority }, async () => {
         this.#level -= 1;
-        // Bottleneck cannot remove a queued job: one that was aborted ends at once when its turn comes.
-        if (signal.aborted) return this.fill();
-        resolve(this.#begin(begin));
+        // Each job starts whoever is next. Bottleneck cannot remove a job: there are more of them once one has left.
+        const next = turns.next();
+        if (next) next();
+        else this.fill();
       })
       .catch(reject);
     try {
       return await promise;
     } finally {
+      turns.remove(party, start);
       this.#waiting -= 1;
       signal.removeEventListener("abort", leave);
     }

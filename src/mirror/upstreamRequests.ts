@@ -138,7 +138,7 @@ export class UpstreamRequests {
     settle: ((error?: unknown) => void) | undefined,
   ): Promise<unknown> {
     const { registry } = pull.upstream;
-    const { client, payer, userAgent, trace, warm } = pull;
+    const { client, payer, address, userAgent, trace, warm } = pull;
     const patience = request.haveStale && registry.health.failures > 0 ? shortPatienceMs : patienceMs;
     const reason = warm ? "warm" : request.revalidates ? "revalidate" : "pull";
     const stop = warm && new AbortController();
@@ -147,6 +147,7 @@ export class UpstreamRequests {
       reason,
       client,
       payer,
+      address,
       userAgent,
       ...(trace && { trace }),
       ...(stop && { promoted: stop.signal }),

@@ -95,6 +95,42 @@ function endOf({ kind, purpose: { promoted } }: QuotaRequest, signal: AbortSigna
   return signal ? AbortSignal.any([signal, promoted]) : promoted;
 }
 
+/** So much of the guard's requests is kept for addresses that have sent less than half as many. */
+const keptShare = 1 / 4;
+
+/** How often a request looks whether what is kept for others is free again, in ms. */
+const lookMs = 250;
+
+/** How many requests each address has sent lately: in this window of the guard, and in the one before. */
+class Senders {
+  readonly #windowMs: number;
+  #window = 0;
+  #now = new Map<string, number>();
+  #before = new Map<string, number>();
+
+  constructor(windowMs: number) {
+    this.#windowMs = windowMs;
+  }
+
+  sent(address: string, elapsed: number): void {
+    this.#advance(elapsed);
+    this.#now.set(address, (this.#now.get(address) ?? 0) + 1);
+  }
+
+  count(address: string, elapsed: number): number {
+    this.#advance(elapsed);
+    return (this.#now.get(address) ?? 0) + (this.#before.get(address) ?? 0);
+  }
+
+  #advance(elapsed: number): void {
+    const window = Math.floor(elapsed / this.#windowMs);
+    if (window === this.#window) return;
+    this.#before = window === this.#window + 1 ? this.#now : new Map();
+    this.#now = new Map();
+    this.#window = window;
+  }
+}
+
 /** A bucket that keeps to its limit over restarts. */
 export class QuotaBucket implements Bucket {
   readonly #account: Account;
@@ -106,6 +142,7 @@ export class QuotaBucket implements Bucket {
   readonly #pulls: PriorityQueue;
   /** Requests of any kind, as the guard allows them; a turn lasts until the answer. */
   readonly #requests: PriorityQueue;
+  readonly #senders: Senders;
   /** The requests that wait for a pull, by what ends their wait. */
   readonly #waitingForPull = new Map<AbortController, QuotaRequest>();
   #waiting = 0;
@@ -119,6 +156,7 @@ export class QuotaBucket implements Bucket {
     this.#clock = clock;
     this.#maxWaitMs = Math.max(maxWaitMs, leastWaitMs);
     this.#minIntervalMs = minIntervalMs;
+    this.#senders = new Senders(balance.guard.allowance.windowMs);
     this.#pulls = new PriorityQueue({ maxConcurrent: null, minTime: minIntervalMs }, () => balance.tokens);
     this.#requests = new PriorityQueue({ maxConcurrent: concurrency, minTime: 0 }, () => balance.guardTokens);
   }
@@ -212,16 +250,21 @@ export class QuotaBucket implements Bucket {
 
   async #admit(request: QuotaRequest, wait: AbortController): Promise<Permit> {
     const { signal } = wait;
-    const priority = priorityOf(request);
     for (;;) {
-      let reservation = await this.#reserve(request, priority, wait);
+      let reservation = await this.#reserve(request, wait);
       let end: (() => void) | undefined;
       let isAdmitted = false;
+      const { address } = request.purpose;
       try {
-        end = await this.#turn(this.#requests, priority, signal, () => {
+        while (!this.#mayRequest(address)) {
+          await this.#clock.sleep(lookMs, signal);
+          signal.throwIfAborted();
+        }
+        end = await this.#turn(this.#requests, request, signal, () => {
           if (this.#balance.stop) throw this.#balance.stop;
           reservation ??= this.#account.reserve(request);
           isAdmitted = this.#account.admit(reservation);
+          if (address !== undefined) this.#senders.sent(address, this.#clock.elapsed());
         });
         if (reservation && isAdmitted) {
           await this.#account.begin(reservation);
@@ -237,12 +280,16 @@ export class QuotaBucket implements Bucket {
     }
   }
 
+  /** The guard's last requests are for addresses that have sent few, so that no one sends them all. */
+  #mayRequest(address: string | undefined): boolean {
+    const { guard, guardTokens } = this.#balance;
+    const kept = (guard.allowance.limit ?? 0) * keptShare;
+    if (address === undefined || guardTokens > kept) return true;
+    return this.#senders.count(address, this.#clock.elapsed()) < kept / 2;
+  }
+
   /** Sets aside what `request` costs when its turn comes; undefined when it costs nothing. @throws QuotaError */
-  async #reserve(
-    request: QuotaRequest,
-    priority: number,
-    wait: AbortController,
-  ): Promise<Reservation | undefined> {
+  async #reserve(request: QuotaRequest, wait: AbortController): Promise<Reservation | undefined> {
     for (;;) {
       const verdict = this.#balance.verdict(request);
       if (verdict instanceof QuotaError) throw verdict;
@@ -253,7 +300,7 @@ export class QuotaBucket implements Bucket {
       this.#waitingForPull.set(wait, request);
       let reservation: Reservation | undefined;
       try {
-        const end = await this.#turn(this.#pulls, priority, wait.signal, () => {
+        const end = await this.#turn(this.#pulls, request, wait.signal, () => {
           this.#waitingForPull.delete(wait);
           if (this.#balance.verdict(request) === "now") reservation = this.#account.reserve(request);
         });
@@ -265,8 +312,13 @@ export class QuotaBucket implements Bucket {
     }
   }
 
-  #turn(queue: PriorityQueue, priority: number, signal: AbortSignal, begin: () => void): Promise<() => void> {
-    const turn = queue.turn(priority, signal, begin);
+  #turn(
+    queue: PriorityQueue,
+    request: QuotaRequest,
+    signal: AbortSignal,
+    begin: () => void,
+  ): Promise<() => void> {
+    const turn = queue.turn(priorityOf(request), request.purpose, signal, begin);
     // A wake-up may be needed now.
     this.#fill();
     return turn;

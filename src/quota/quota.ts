@@ -12,6 +12,8 @@ export interface Purpose {
   readonly client: string;
   /** Whose limits it counts in: see payerOf in limits.ts. */
   readonly payer: string;
+  /** The client's address; absent for Hubcap's own requests. */
+  readonly address?: string | undefined;
   readonly userAgent: string;
   /** The pull, or the part of it, that requests and waiting are steps of, while it is traced. */
   readonly trace?: TraceStep;

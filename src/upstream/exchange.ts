@@ -1,5 +1,5 @@
 /** One request to a registry until its final reply: token, challenge, redirects, and what the status means. */
-import type { RequestKind } from "../quota/quota.ts";
+import type { Purpose, RequestKind } from "../quota/quota.ts";
 import type { Gate } from "./gate.ts";
 import type { Authority, Proof } from "./auth/authority.ts";
 import { UpstreamError, connectionError } from "./error.ts";
@@ -118,20 +118,24 @@ export class Exchange {
     const message = this.#messageFor(request, url, shown);
     const counted = { kind, repository, purpose };
     const send = (): Promise<Reply> => gate.pass(counted, signal, () => client.send(message));
-    return this.#whenFree(message, () => authority.login(proof, request, send));
+    return this.#whenFree(message, purpose, () => authority.login(proof, request, send));
   }
 
   #sendRedirected(request: UpstreamRequest, url: URL): Promise<Reply> {
     const message = this.#messageFor(request, url, {});
     const { gate, client } = this.#options;
-    return this.#whenFree(message, () =>
+    return this.#whenFree(message, request.purpose, () =>
       gate.passRedirected(() => client.send(message), request.purpose.trace),
     );
   }
 
   /** A download waits for its connection before it takes a permit, which others could use meanwhile. */
-  #whenFree({ isBulk, url, signal }: HttpRequest, send: () => Promise<Reply>): Promise<Reply> {
-    return isBulk ? this.#options.pool.hold(url.origin, signal, send) : send();
+  #whenFree(
+    { isBulk, url, signal }: HttpRequest,
+    purpose: Purpose,
+    send: () => Promise<Reply>,
+  ): Promise<Reply> {
+    return isBulk ? this.#options.pool.hold(url.origin, purpose, signal, send) : send();
   }
 
   #messageFor(request: UpstreamRequest, url: URL, shown: Record<string, string>): HttpRequest {

@@ -1,5 +1,6 @@
 /** The connections that downloads may take. A download that finds none free waits here, where it holds up nothing else. */
 import type { Clock } from "../../async/clock.ts";
+import { Turns, type Party } from "../../async/concurrency.ts";
 import { UpstreamError } from "../error.ts";
 import type { Reply } from "./httpClient.ts";
 
@@ -13,12 +14,19 @@ interface ConnectionPoolOptions {
   readonly clock: Clock;
 }
 
-/** One origin's connections: how many are taken, and what waits for the next. */
+/** So much of an origin's connections is for addresses that hold {@link fewDownloads} or less: a third. */
+const keptShare = 1 / 3;
+
+/** How many downloads of one address are few: what a node pulls at once of one image. */
+const fewDownloads = 3;
+
+/** One origin's connections: how many are taken, by which addresses, and what waits for the next. */
 interface Origin {
   taken: number;
-  readonly waiting: Set<() => void>;
+  readonly takenBy: Map<string, number>;
+  readonly waiting: Turns<() => void>;
   /** Downloads in the middle of a blob that clients read already: they are first. */
-  readonly resuming: Set<() => void>;
+  readonly resuming: Turns<() => void>;
 }
 
 /** The connections of one upstream, and of each origin that it redirects to. */
@@ -34,8 +42,13 @@ export class ConnectionPool {
    * The reply that `send` gets, which holds a connection to `origin` until its body ends. Without a `signal` the wait for one is unbounded.
    * @throws UpstreamError "unreachable" when none comes free in time, whatever `send` throws, and the reason of `signal`.
    */
-  async hold(origin: string, signal: AbortSignal | undefined, send: () => Promise<Reply>): Promise<Reply> {
-    const release = await this.#take(origin, signal);
+  async hold(
+    origin: string,
+    party: Party,
+    signal: AbortSignal | undefined,
+    send: () => Promise<Reply>,
+  ): Promise<Reply> {
+    const release = await this.#take(origin, party, signal);
     try {
       const reply = await send();
       // It may have been cut already.
@@ -48,25 +61,48 @@ export class ConnectionPool {
     }
   }
 
-  async #take(name: string, signal: AbortSignal | undefined): Promise<() => void> {
+  async #take(name: string, party: Party, signal: AbortSignal | undefined): Promise<() => void> {
     signal?.throwIfAborted();
     const origin = this.#origins.getOrInsertComputed(name, () => ({
       taken: 0,
-      waiting: new Set(),
-      resuming: new Set(),
+      takenBy: new Map(),
+      waiting: new Turns(),
+      resuming: new Turns(),
     }));
-    if (origin.taken === this.#options.most) await this.#wait(origin, signal);
-    else origin.taken += 1;
-    return () => this.#release(name, origin);
+    const { address = "" } = party;
+    const take = (): void => {
+      origin.taken += 1;
+      origin.takenBy.set(address, (origin.takenBy.get(address) ?? 0) + 1);
+    };
+    if (this.#mayTake(origin, address)) take();
+    else await this.#wait(origin, party, take, signal);
+    return () => this.#release(name, origin, address);
+  }
+
+  /** The last connections are for addresses that have few, so that no one takes them all. */
+  #mayTake({ taken, takenBy }: Origin, address: string): boolean {
+    const { most } = this.#options;
+    // Hubcap's own downloads have no address.
+    const hasFew = address === "" || (takenBy.get(address) ?? 0) < fewDownloads;
+    return taken < (hasFew ? most : most * (1 - keptShare));
   }
 
   /** Resolves when a connection has been handed over. */
-  async #wait(origin: Origin, signal: AbortSignal | undefined): Promise<void> {
+  async #wait(
+    origin: Origin,
+    party: Party,
+    take: () => void,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const queue = signal ? origin.waiting : origin.resuming;
-    queue.add(resolve);
+    const start = (): void => {
+      take();
+      resolve();
+    };
+    queue.add(party, start);
     const leave = (reason: unknown): void => {
-      queue.delete(resolve);
+      queue.remove(party, start);
       reject(reason);
     };
     const aborted = (): void => leave(signal?.reason);
@@ -81,16 +117,15 @@ export class ConnectionPool {
     }
   }
 
-  #release(name: string, origin: Origin): void {
-    for (const queue of [origin.resuming, origin.waiting]) {
-      const [next] = queue;
-      if (!next) continue;
-      queue.delete(next);
-      next();
-      return;
-    }
+  #release(name: string, origin: Origin, address: string): void {
+    const left = (origin.takenBy.get(address) ?? 0) - 1;
     origin.taken -= 1;
-    if (origin.taken === 0) this.#origins.delete(name);
+    if (left > 0) origin.takenBy.set(address, left);
+    else origin.takenBy.delete(address);
+    const mayGo = (waiting: string): boolean => this.#mayTake(origin, waiting);
+    const next = origin.resuming.next(mayGo) ?? origin.waiting.next(mayGo);
+    if (next) next();
+    else if (origin.taken === 0) this.#origins.delete(name);
   }
 
   #tooMany(): UpstreamError {
