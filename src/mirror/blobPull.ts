@@ -2,7 +2,7 @@
 import type { Clock } from "../async/clock.ts";
 import { inStep } from "../async/step.ts";
 import type { Digest } from "../oci/digest.ts";
-import { formatRepository } from "../oci/reference.ts";
+import { formatRepository, type Repository } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
 import type { Health } from "../store/health.ts";
 import { FillError, IntegrityError } from "../store/error.ts";
@@ -25,8 +25,14 @@ export interface BlobResult extends PullResult {
   readonly content?: Content;
 }
 
-/** The upstream sent wrong bytes, or did not send them all, or the disk did not take them. */
-export type FillFailure = "corrupt" | "broken" | "disk";
+/** The upstream sent wrong bytes, or did not send them all, or the disk did not take them, or no one wants them. */
+export type FillFailure = "corrupt" | "broken" | "disk" | "abandoned";
+
+/** For how long an upstream's "yes" to a HEAD is believed, in ms, and how many of them are remembered. */
+const sizesKept = { ms: 5 * 60_000, most: 10_000 } as const;
+
+/** What a HEAD of a blob costs in the miss limit: no runtime sends many of them. */
+const headCost = 0.2;
 
 export interface BlobPullsOptions {
   readonly catalog: Pick<Catalog, "blob" | "blobAnywhere" | "holdBlob" | "link">;
@@ -34,6 +40,8 @@ export interface BlobPullsOptions {
   readonly fills: Fills;
   readonly reconciler: Pick<Reconciler, "adopt" | "recheck">;
   readonly intake: Intake;
+  /** Settles when the manifests that are being stored for a repository are held; undefined when none are. */
+  readonly manifestsStored: (repository: Repository) => Promise<unknown> | undefined;
   readonly health: Pick<Health, "note">;
   readonly requests: UpstreamRequests;
   /** Called with the length of every chunk that was fetched. */
@@ -57,6 +65,9 @@ export class BlobPulls {
   readonly #openings = new Map<Digest, Opening>();
   /** The repositories whose upstreams have answered for a fill's digest. */
   readonly #admitted = new WeakMap<Fill, Set<string>>();
+
+  /** The sizes that upstreams gave lately, oldest first. */
+  readonly #sizes = new Map<string, { readonly size: number | undefined; readonly until: number }>();
 
   constructor(options: BlobPullsOptions) {
     this.#options = options;
@@ -110,6 +121,7 @@ export class BlobPulls {
   /** JOIN: it is on its way in. */
   async #join(pull: PullContext, digest: Digest): Promise<BlobResult | undefined> {
     const fill = this.#options.fills.get(digest);
+    if (fill?.isAbandoned) await fill.settled.catch(() => {});
     const content = fill?.open();
     if (!fill || !content) return undefined;
     const admitted = this.#admitted.getOrInsertComputed(fill, () => new Set());
@@ -191,6 +203,7 @@ export class BlobPulls {
           registry.getBlob(repository, digest, offset, options),
         )
       ).value;
+    const named = this.#isNamed(pull, digest);
     const kept = intake.kept(digest);
     // From the last byte that is here, not the one after it: of a blob that is whole there would be nothing to send.
     const first = await (kept > 0
@@ -205,7 +218,8 @@ export class BlobPulls {
       resume: (offset: number) => resume(offset, first.size, (from) => get(from, { purpose })),
       progress: (bytes: number) => fetched(name, bytes),
     };
-    const space = await intake.open(digest, first.size).catch((error: unknown) => {
+    const claim = { isNamed: await named, address: pull.address };
+    const space = await intake.open(digest, first.size, claim).catch((error: unknown) => {
       first.cancel();
       step?.end(error);
       throw error;
@@ -228,6 +242,7 @@ export class BlobPulls {
     const fill = fills.begin(digest, space.ingest, first, {
       ...source,
       hold,
+      ...(!claim.isNamed && { isWanted: () => this.#isNamed(pull, digest) }),
       repository: pull.repository,
     });
     this.#admitted.set(fill, new Set([formatRepository(pull.repository)]));
@@ -245,12 +260,29 @@ export class BlobPulls {
     return fill;
   }
 
-  /** The size that the upstream gives by HEAD, which is counted nowhere. @throws UpstreamError when it does not know the blob. */
+  /** Does a manifest name the blob that is held, or is about to be? */
+  async #isNamed({ repository }: PullContext, digest: Digest): Promise<boolean> {
+    const { intake, manifestsStored } = this.#options;
+    if (await intake.isNamed(digest)) return true;
+    await manifestsStored(repository);
+    return intake.isNamed(digest);
+  }
+
+  /** The size that the upstream gives by HEAD, or gave lately, which is counted nowhere. @throws UpstreamError when it does not know the blob. */
   async #sizeUpstream(pull: PullContext, digest: Digest): Promise<number | undefined> {
     const about = `blob ${formatRepository(pull.repository)}@${digest}`;
     const send = (options: RequestOptions) =>
       withAlternates(pull, ({ registry, repository }) => registry.headBlob(repository, digest, options));
-    return (await this.#options.requests.share({ about, want: "headers", send }, pull)).value.size;
+    const { requests, clock } = this.#options;
+    const known = this.#sizes.get(about);
+    if (known && known.until > clock.now()) return known.size;
+    const cost = pull.head ? { cost: headCost } : {};
+    const { size } = (await requests.share({ about, want: "headers", send, ...cost }, pull)).value;
+    this.#sizes.delete(about);
+    this.#sizes.set(about, { size, until: clock.now() + sizesKept.ms });
+    const [oldest] = this.#sizes.keys();
+    if (this.#sizes.size > sizesKept.most && oldest !== undefined) this.#sizes.delete(oldest);
+    return size;
   }
 
   /** Does this repository's upstream know a blob of this size? Closes `content` if not. @throws UpstreamError */
@@ -292,7 +324,7 @@ export class BlobPulls {
 
 function failureOf(error: unknown): FillFailure {
   if (error instanceof IntegrityError) return "corrupt";
-  return error instanceof FillError && error.kind === "disk" ? "disk" : "broken";
+  return error instanceof FillError ? error.kind : "broken";
 }
 
 async function deliver(outcome: Outcome, content: Content, pull: PullContext): Promise<BlobResult> {

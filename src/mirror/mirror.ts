@@ -72,7 +72,9 @@ export class Mirror {
     const requests = new UpstreamRequests(draining, clock, new MissLimiter(misses, clock));
     const manifestIntake = new ManifestIntake({ catalog, blobs, reconciler, health, bypassed, failed });
     this.#manifestPulls = new ManifestPulls({ ...rest, intake: manifestIntake, requests, fetched });
-    this.#blobPulls = new BlobPulls({ ...rest, requests, fetched, failed: fillFailed, bypassed, clock });
+    const manifestsStored = (repository: Repository) => manifestIntake.idle(repository);
+    const forBlobs = { manifestsStored, failed: fillFailed, bypassed };
+    this.#blobPulls = new BlobPulls({ ...rest, ...forBlobs, requests, fetched, clock });
     this.#upstreams = upstreams;
     this.#metrics = metrics;
     this.#manifestIntake = manifestIntake;

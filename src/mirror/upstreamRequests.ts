@@ -31,6 +31,8 @@ export interface SharedRequest<T> {
   readonly about: string;
   /** What is wanted of it: requests with the same `about` and `want` are one. */
   readonly want: "headers" | "content";
+  /** What it costs a client in its miss limit if it does not end in "no"; a hundredth of a miss unless given. */
+  readonly cost?: number;
   /** Something of it is known already and is only checked. */
   readonly revalidates?: boolean;
   /** Something stale can be served if it fails. */
@@ -125,7 +127,7 @@ export class UpstreamRequests {
     }
     const isRunning = this.isRunning(request);
     // Paid before anyone can join.
-    const settle = isRunning ? undefined : limiter?.spend(pull);
+    const settle = isRunning ? undefined : limiter?.spend(pull, request.cost);
     const run = this.#running.join(keyOf(request), () => this.#run(request, pull, settle));
     const answer = (): Promise<unknown> => this.inTime(run, pull, late(pull.upstream.registry));
     // The steps of a request belong to the pull that sent it; others only wait.
@@ -272,7 +274,7 @@ export class MissLimiter {
    * Takes what a request of `client` may cost. The returned function is called when it has ended, with its error if there is
    * one, and gives back what it did not cost. @throws MissLimitError
    */
-  spend(client: Payer): (error?: unknown) => void {
+  spend(client: Payer, cost = costOtherwise): (error?: unknown) => void {
     const { burst, perMinute, reached } = this.#limits;
     const buckets = this.#bucketsOf(client);
     const least = Math.min(...buckets.map(({ tokens }) => tokens));
@@ -294,7 +296,7 @@ export class MissLimiter {
       const isNo = error instanceof UpstreamError && (error.kind === "absent" || error.kind === "denied");
       for (const bucket of buckets) {
         bucket.underWay -= 1;
-        if (!isNo) bucket.tokens += 1 - costOtherwise;
+        if (!isNo) bucket.tokens += 1 - cost;
         bucket.waiting?.resolve();
         bucket.waiting = undefined;
       }

@@ -93,7 +93,13 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
     fills,
     catalog,
     reconciler,
-    intake: new Intake({ blobs, fills, health, space: eviction.space }),
+    intake: new Intake({
+      blobs,
+      fills,
+      health,
+      space: eviction.space,
+      isNamed: (digest) => eviction.isNamed(digest),
+    }),
     health,
     used: (repository, digest) => eviction.uses.note(repository, digest),
     freshness: {

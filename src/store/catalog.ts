@@ -123,6 +123,8 @@ export interface Inventory {
   totals(): Promise<Totals>;
   /** Bytes that count in the capacity: all that is held, and the catalog's own, in whole MiB, which go with what they are about. */
   occupied(): Promise<number>;
+  /** Bytes of all orphans; infinitely many when there are more than some thousand of them. */
+  orphanBytes(): Promise<number>;
   /** When the image that was unused for longest was asked for last. */
   oldestUse(): Promise<number | undefined>;
   /** When this image was asked for last; undefined when the repository does not hold it. */

@@ -16,12 +16,12 @@ export class IntegrityError extends Error {
   }
 }
 
-/** A fill that came to nothing: the upstream did not deliver (`broken`), or the disk did not take it (`disk`). */
+/** A fill that came to nothing: the upstream did not deliver (`broken`), the disk did not take it (`disk`), or no one wants it (`abandoned`). */
 export class FillError extends Error {
   override readonly name = "FillError";
-  readonly kind: "broken" | "disk";
+  readonly kind: "broken" | "disk" | "abandoned";
 
-  constructor(kind: "broken" | "disk", message: string, options?: ErrorOptions) {
+  constructor(kind: FillError["kind"], message: string, options?: ErrorOptions) {
     super(message, options);
     this.kind = kind;
   }

@@ -8,7 +8,7 @@ export const metricHelp = {
   hubcap_stale_served_total: "Responses served although the upstream could not confirm them, by reason",
   hubcap_stale_age_seconds: "How long ago the upstream last confirmed what was served stale",
   hubcap_bypass_total:
-    "Manifests and blobs that were passed through without being stored, because the disk was full or failing",
+    "Manifests and blobs that were passed through without being stored, because the disk was full or failing, nothing could be evicted for them (capacity), or blobs that no manifest names (unnamed) or one client's downloads (client) have their share",
   hubcap_policy_refused_total:
     "Requests that a rule refused: by name (denied), by tag (tag), or for the image's age, size, platform or signature; blobs of no allowed image (blob)",
   hubcap_immutable_tag_moves_total: "Immutable tags that mean another digest upstream than at first",
@@ -22,7 +22,7 @@ export const metricHelp = {
   hubcap_fetched_bytes_total: "Bytes of manifests and blobs received from upstreams",
   hubcap_fills_running: "Blobs that are being downloaded",
   hubcap_fill_failures_total:
-    "Failed downloads of blobs: the bytes were wrong (corrupt), did not arrive (broken), or could not be written (disk)",
+    "Failed downloads of blobs: the bytes were wrong (corrupt), did not arrive (broken), could not be written (disk), or were wanted by no client and no manifest (abandoned)",
 
   // The store
   hubcap_cache_bytes: "Bytes of manifests and blobs that are held",

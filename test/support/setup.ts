@@ -53,6 +53,11 @@ export class Setup {
     return this.push(repository, { layers: 1, layerBytes: bytes, platforms: ["linux/amd64"] });
   }
 
+  /** Pulls the image's manifests, so that Hubcap knows what its layer is for. */
+  async name({ repository, image }: Pushed): Promise<void> {
+    for (const digest of image.manifests.keys()) await this.manifest(repository, digest);
+  }
+
   blobUrl({ repository, layer }: Pushed): string {
     return `${this.hubcap.url}/v2/${repository}/blobs/${layer.digest}?ns=docker.io`;
   }

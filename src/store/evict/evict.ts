@@ -100,11 +100,12 @@ export class Evictor {
   ): AsyncGenerator<EvictionStep> {
     yield* this.#overdue(plan);
     if ((await held()) <= high) return;
-    yield* plan.images(this.#options.candidates.leastUsed(plan.dropped), async () => (await held()) <= low);
+    yield* this.#leastUsed(plan, async () => (await held()) <= low);
   }
 
+  /** No image goes while there are orphans, however new: those that their manifest follows cost a request each, not a pull. */
   async *#leastUsed(plan: EvictionPlan, isEnough: () => Promise<boolean>): AsyncGenerator<EvictionStep> {
-    yield* plan.orphans(...this.#orphansOutside(), isEnough);
+    yield* plan.orphans(Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, isEnough);
     yield* plan.images(this.#options.candidates.leastUsed(plan.dropped), isEnough);
   }
 

@@ -1,6 +1,7 @@
 /** Keeps the cache within its capacity: use counts, space for fills, eviction, old metadata. Works in the background until closed. */
 import type { Clock } from "../../async/clock.ts";
 import type { Pattern } from "../../oci/pattern.ts";
+import type { Digest } from "../../oci/digest.ts";
 import type { Blobs } from "../blobs.ts";
 import {
   metadataLimits,
@@ -119,12 +120,18 @@ export class Eviction {
       marks,
       leftovers,
       held: () => inventory.occupied(),
+      unnamed: () => inventory.orphanBytes(),
       makeSpace: (goal) => this.#run(() => this.#evictor.makeSpace(goal)),
     });
   }
 
   get capacity(): number {
     return this.#marks.capacity;
+  }
+
+  /** Does a manifest that is held name this blob? */
+  async isNamed(digest: Digest): Promise<boolean> {
+    return !(await this.inventory.neededOnlyBy(digest, new Set()));
   }
 
   totals(): Promise<Totals> {

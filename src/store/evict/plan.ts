@@ -42,10 +42,13 @@ export class EvictionPlan {
   /** Orphans since `before` or earlier, or since later than `ahead`, until it is enough. */
   async *orphans(before: number, ahead: number, isEnough = never): AsyncGenerator<EvictionStep> {
     for (let last: Orphan | undefined; !(await isEnough());) {
-      const blobs = await this.#inventory.orphans(before, ahead, last, orphansPerStep);
-      last = blobs.at(-1);
+      const found = await this.#inventory.orphans(before, ahead, last, orphansPerStep);
+      last = found.at(-1);
       if (!last) return;
-      yield { reason: "orphan", image: undefined, tags: [], manifests: [], blobs, bytes: sizeOf(blobs) };
+      const blobs = found.filter(({ digest }) => !this.#freed.has(digest));
+      for (const { digest } of blobs) this.#freed.add(digest);
+      if (blobs.length > 0)
+        yield { reason: "orphan", image: undefined, tags: [], manifests: [], blobs, bytes: sizeOf(blobs) };
       await new Promise(setImmediate);
     }
   }

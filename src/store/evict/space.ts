@@ -10,6 +10,23 @@ export interface CapacityMarks {
   readonly low: number;
 }
 
+/** What speaks for a blob that is to come in. */
+export interface Claim {
+  /** A manifest that is held names it. */
+  readonly isNamed: boolean;
+  /** The address of the client that wants it; absent for Hubcap's own. */
+  readonly address?: string | undefined;
+}
+
+/** Why there is no space for a blob though there may be for others: blobs that no manifest names, or this client's, have enough. */
+export type SpaceRefusal = "unnamed" | "client";
+
+/** The share of the capacity that blobs may have which no held manifest names. */
+const unnamedShare = 1 / 20;
+
+/** The share of the capacity that the running fills of one address may reserve; one fill is let in whatever its size. */
+const addressShare = 1 / 4;
+
 /** Bytes that are kept free for one fill. */
 export interface SpaceReservation {
   /** The fill's blob is held, and counted as such, or the fill has failed. */
@@ -20,6 +37,8 @@ export interface SpaceOptions {
   readonly marks: CapacityMarks;
   /** Bytes that are held now. */
   readonly held: () => Promise<number>;
+  /** Bytes that are held though no held manifest names them. */
+  readonly unnamed: () => Promise<number>;
   /** Bytes of fills that an earlier process did not finish and no fill has resumed. */
   readonly leftovers: () => number;
   /** Evicts until at most `goal` bytes are held, or nothing more may be evicted. */
@@ -31,12 +50,15 @@ interface Waiter {
   readonly size: number;
   /** Its size without its leftover, in bytes. */
   readonly need: number;
+  readonly claim: Claim;
   readonly settle: (reservation: SpaceReservation | undefined) => void;
 }
 
 export class DiskSpace {
   readonly #options: SpaceOptions;
   #reserved = 0;
+  #unnamed = 0;
+  readonly #byAddress = new Map<string, number>();
   readonly #waiting = new Set<Waiter>();
 
   constructor(options: SpaceOptions) {
@@ -45,17 +67,30 @@ export class DiskSpace {
 
   /**
    * Reserves space for a blob of `size` bytes, evicting others if it must; undefined when there is none. `kept` bytes of the blob
-   * are on disk already, as a leftover.
+   * are on disk already, as a leftover. For a blob that is not named nothing is evicted.
    */
-  async reserve(size: number, kept = 0): Promise<SpaceReservation | undefined> {
-    if (size > this.#options.marks.capacity) return undefined;
+  reserve(size: number, kept?: number): Promise<SpaceReservation | undefined>;
+  reserve(size: number, kept: number, claim: Claim): Promise<SpaceReservation | SpaceRefusal | undefined>;
+  async reserve(
+    size: number,
+    kept = 0,
+    claim: Claim = { isNamed: true },
+  ): Promise<SpaceReservation | SpaceRefusal | undefined> {
+    const { marks, unnamed } = this.#options;
+    if (size > marks.capacity) return undefined;
+    const running = this.#byAddress.get(claim.address ?? "") ?? 0;
+    if (running > 0 && running + size > marks.capacity * addressShare) return "client";
     // A leftover is counted as such until the fill resumes it.
     const need = size - kept;
-    const held = await this.#options.held();
+    const [held, orphans] = await Promise.all([this.#options.held(), claim.isNamed ? 0 : unnamed()]);
     // No await between the check and the reservation, here and below.
-    if (this.#waiting.size === 0 && this.#isFree(held, need)) return this.#grant(size);
+    if (!claim.isNamed) {
+      const isEnough = orphans + this.#unnamed + size > marks.capacity * unnamedShare;
+      return isEnough || !this.#isFree(held, need) ? "unnamed" : this.#grant(size, claim);
+    }
+    if (this.#waiting.size === 0 && this.#isFree(held, need)) return this.#grant(size, claim);
     const { promise, resolve: settle, reject } = Promise.withResolvers<SpaceReservation | undefined>();
-    const waiter = { size, need, settle };
+    const waiter = { size, need, claim, settle };
     this.#waiting.add(waiter);
     this.#makeSpace()
       .then(() => this.#end(waiter), reject)
@@ -113,17 +148,25 @@ export class DiskSpace {
 
   #serve(waiter: Waiter): void {
     this.#waiting.delete(waiter);
-    waiter.settle(this.#grant(waiter.size));
+    waiter.settle(this.#grant(waiter.size, waiter.claim));
   }
 
-  #grant(size: number): SpaceReservation {
-    this.#reserved += size;
+  #grant(size: number, { isNamed, address }: Claim): SpaceReservation {
+    const reserve = (bytes: number): void => {
+      this.#reserved += bytes;
+      if (!isNamed) this.#unnamed += bytes;
+      if (address === undefined) return;
+      const running = (this.#byAddress.get(address) ?? 0) + bytes;
+      if (running > 0) this.#byAddress.set(address, running);
+      else this.#byAddress.delete(address);
+    };
+    reserve(size);
     let released = false;
     return {
       release: () => {
         if (released) return;
         released = true;
-        this.#reserved -= size;
+        reserve(-size);
         // Who waits hears of errors from the eviction it waits for.
         this.freed().catch(() => {});
       },

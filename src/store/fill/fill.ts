@@ -19,6 +19,9 @@ const stretch = 1024 * 1024;
 /** The pause in ms after each try in a row that brought nothing. The try after the last pause fails the fill if it brings nothing either. */
 const pauses = [500, 2_000] as const;
 
+/** A try that brings fewer bytes than this is poor, and so many poor ones in a row fail the fill too. */
+const poor = { bytes: 64 * 1024, tries: 20 } as const;
+
 /** A blob's bytes as an upstream sends them. */
 export interface FillSource {
   /** Where in the blob `body` begins. */
@@ -43,6 +46,8 @@ export interface FillOptions {
   /** Runs the commit: the blob's name and its row. */
   readonly serialize?: SerializeByDigest;
   readonly clock: Clock;
+  /** Is it wanted though it has no reader any more? Always, unless given. */
+  readonly isWanted?: () => Promise<boolean>;
   /** Whose client asked first, for the status page. */
   readonly repository?: Repository;
   /** Called for every chunk that was written, with its length. */
@@ -74,6 +79,8 @@ export class Fill {
   #over = false;
   /** How many hold the file open: the fill itself, and each reader. */
   #holders = 1;
+  #source: FillSource | undefined;
+  #abandoned = false;
 
   constructor(digest: Digest, ingest: Ingest, first: FillSource, options: FillOptions) {
     this.digest = digest;
@@ -96,6 +103,11 @@ export class Fill {
     return this.#written;
   }
 
+  /** No one wants it: it will fail. */
+  get isAbandoned(): boolean {
+    return this.#abandoned;
+  }
+
   /** Clients that read it now. */
   get readers(): number {
     return Math.max(0, this.#holders - 1);
@@ -103,7 +115,7 @@ export class Fill {
 
   /** Content for one client, or undefined when the file is closed already. Its pieces end with an error when the fill fails. */
   open(): Content | undefined {
-    if (this.#holders === 0) return undefined;
+    if (this.#holders === 0 || this.#abandoned) return undefined;
     this.#holders++;
     return {
       size: this.size,
@@ -170,24 +182,26 @@ export class Fill {
     try {
       this.#show(this.#written);
       await this.#ingest.rehash().catch(onDisk);
-      let source: FillSource | undefined = first;
-      for (let fruitless = 0; ;) {
+      this.#source = first;
+      for (let fruitless = 0, poorTries = 0; ;) {
         const before = this.#written;
         try {
-          source ??= await this.#options.resume(this.#written);
-          await this.#drain(source);
+          this.#source ??= await this.#options.resume(this.#written);
+          if (!this.#abandoned) await this.#drain(this.#source);
           if (this.size === undefined || this.#written === this.size) break;
           throw new FillError("broken", `the upstream ended after ${this.#written} of ${this.size} bytes`);
         } catch (error) {
+          if (this.#abandoned) throw new FillError("abandoned", "no client and no manifest wants the blob");
           if (error instanceof FillError && error.kind === "disk") throw error;
           fruitless = this.#written > before ? 0 : fruitless + 1;
-          if (fruitless > pauses.length) {
-            throw new FillError("broken", `the upstream broke off ${fruitless} times`, { cause: error });
+          poorTries = this.#written - before < poor.bytes ? poorTries + 1 : 0;
+          if (fruitless > pauses.length || poorTries === poor.tries) {
+            throw new FillError("broken", `the upstream broke off ${poorTries} times`, { cause: error });
           }
           await this.#options.clock.sleep(pauses[fruitless - 1] ?? 0);
         } finally {
-          source?.cancel();
-          source = undefined;
+          this.#source?.cancel();
+          this.#source = undefined;
         }
       }
       this.#ingest.verify();
@@ -286,6 +300,14 @@ export class Fill {
 
   async #release(): Promise<void> {
     if (--this.#holders === 0) await this.#ingest.close();
+    else if (this.#holders === 1 && !this.#over) this.#abandonUnwanted().catch(() => {});
+  }
+
+  async #abandonUnwanted(): Promise<void> {
+    const { isWanted } = this.#options;
+    if (!isWanted || (await isWanted()) || this.#holders > 1 || this.#over) return;
+    this.#abandoned = true;
+    this.#source?.cancel();
   }
 }
 

@@ -4,12 +4,14 @@ import type { Blobs, Ingest } from "../blobs.ts";
 import type { PassthroughReason } from "./passthrough.ts";
 import type { Fills } from "./fills.ts";
 import type { Health } from "../health.ts";
-import type { SpaceReservation, DiskSpace } from "../evict/space.ts";
+import type { Claim, SpaceReservation, DiskSpace } from "../evict/space.ts";
 
 export interface IntakeOptions {
   readonly blobs: Blobs;
   readonly fills: Fills;
   readonly space: Pick<DiskSpace, "reserve">;
+  /** Does a manifest that is held name this blob? */
+  readonly isNamed: (digest: Digest) => Promise<boolean>;
   readonly health: Pick<Health, "note" | "refusal">;
 }
 
@@ -32,17 +34,24 @@ export class Intake {
     return this.#options.blobs.kept(digest);
   }
 
-  /** Space for a blob, or why there is none. For one of unknown size nothing is reserved. */
-  async open(digest: Digest, size: number | undefined): Promise<Space | PassthroughReason> {
+  /** Does a manifest that is held name this blob? While the catalog does not answer, none does. */
+  isNamed(digest: Digest): Promise<boolean> {
+    return this.#options.isNamed(digest).catch(() => false);
+  }
+
+  /** Space for a blob, or why there is none. For one of unknown size nothing is reserved, so it must be named. */
+  async open(digest: Digest, size: number | undefined, claim: Claim): Promise<Space | PassthroughReason> {
     const { blobs, fills, space, health } = this.#options;
     const kept = this.kept(digest);
     const refusal = await health.refusal(fills.outstanding + (size ?? kept) - kept);
     if (refusal) return refusal;
+    if (size === undefined && !claim.isNamed) return "unnamed";
     let reservation: SpaceReservation | undefined;
     try {
       if (size !== undefined) {
-        reservation = await space.reserve(size, kept);
-        if (!reservation) return "capacity";
+        const reserved = await space.reserve(size, kept, claim);
+        if (typeof reserved !== "object") return reserved ?? "capacity";
+        reservation = reserved;
       }
       return { ingest: await blobs.ingest(digest), release: () => reservation?.release() };
     } catch (error) {

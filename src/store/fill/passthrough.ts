@@ -1,12 +1,13 @@
 /** A blob that cannot be stored: it is passed on to each client, with a request to the upstream for each. */
 import { algorithmOf, finish, hashFor, type Digest } from "../../oci/digest.ts";
 import type { Ingest } from "../blobs.ts";
+import type { SpaceRefusal } from "../evict/space.ts";
 import type { Content } from "./content.ts";
 import { Fill, heldBack, type FillOptions, type FillSource } from "./fill.ts";
 import { IntegrityError, type Trouble } from "../error.ts";
 
-/** Why a blob is not stored: the disk's trouble, or that nothing can be evicted for it. */
-export type PassthroughReason = Trouble | "capacity";
+/** Why a blob is not stored: the disk's trouble, that nothing can be evicted for it, or nothing may. */
+export type PassthroughReason = Trouble | "capacity" | SpaceRefusal;
 
 export interface PassthroughOptions extends Pick<FillOptions, "resume" | "progress" | "clock"> {
   readonly digest: Digest;

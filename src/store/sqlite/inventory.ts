@@ -31,6 +31,9 @@ const none: ReadonlySet<Digest> = new Set();
 /** How many names of a manifest one step of {@link Inventory.drop} takes away at most. */
 const namesPerStep = 200;
 
+/** So many orphans are as good as infinitely many: to sum up more takes long. */
+const mostOrphans = 5000;
+
 /** How many images that another is a part of are looked up at most. */
 const mostParents = 16;
 
@@ -122,6 +125,10 @@ function prepareInventory(database: Database.Database, sliceMs: number) {
       `SELECT digest, size, since FROM orphan CROSS JOIN blob USING (digest)
        WHERE (since, digest) > (?, ?) AND (since <= ? OR since > ?) ORDER BY since, digest LIMIT ?`,
     ),
+    orphanBytes: database.prepare<[number], { readonly blobs: number; readonly bytes: number }>(
+      `SELECT count(*) AS blobs, coalesce(sum(size), 0) AS bytes
+         FROM (SELECT size FROM orphan CROSS JOIN blob USING (digest) LIMIT ?)`,
+    ),
     orphan: database.prepare<[string], BlobRow>(
       "SELECT digest, size FROM orphan CROSS JOIN blob USING (digest) WHERE digest = ?",
     ),
@@ -199,6 +206,13 @@ export class SqliteInventory implements Inventory {
   async occupied(): Promise<number> {
     const used = await this.#file.usedBytes();
     return (await this.totals()).bytes + Math.floor(used / catalogStep) * catalogStep;
+  }
+
+  orphanBytes(): Promise<number> {
+    return this.#run((sql) => {
+      const { blobs, bytes } = sql.orphanBytes.get(mostOrphans) ?? { blobs: 0, bytes: 0 };
+      return blobs < mostOrphans ? bytes : Number.POSITIVE_INFINITY;
+    });
   }
 
   oldestUse(): Promise<number | undefined> {

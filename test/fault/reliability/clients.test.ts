@@ -59,7 +59,9 @@ describe("clients", () => {
   it("R44 that break off 2000 times, anywhere, leave nothing open and nothing broken", async () => {
     const pushed: Pushed[] = [];
     for (let number = 0; number < 40; number += 1) {
-      pushed.push(await setup.pushLayer(`library/left${number}`, mib));
+      const one = await setup.pushLayer(`library/left${number}`, mib);
+      await setup.name(one);
+      pushed.push(one);
     }
     // Slow enough that many leave while a blob is still on its way in.
     const slow = setup.hub.fault({ origin: "cdn", asks: "blob", kind: "drip", bytesPerSecond: 0.4 * mib });

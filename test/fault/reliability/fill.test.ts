@@ -67,6 +67,8 @@ describe("a fill", () => {
 
   it("R3 goes on when everybody has left at 50 %, and the next pull is a hit", async () => {
     const pushed = await setup.pushLayer("library/left-by-all", 8 * mib);
+    // A blob that no manifest names is not downloaded for no one.
+    await setup.name(pushed);
     const half = setup.hub.fault({ origin: "cdn", asks: "blob", kind: "stall", after: 4 * mib });
     const readers = Array.from({ length: 20 }, () => setup.read(pushed));
     await Promise.all(readers.map((reader) => reader.reached(3 * mib)));

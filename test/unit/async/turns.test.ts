@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { Turns } from "../../../src/async/concurrency.ts";
 
 function drain(turns: Turns<string>, mayGo?: (address: string) => boolean): string[] {
-  return [...Array.from({ length: 20 }, () => turns.next(mayGo) ?? [])].flat();
+  return Array.from({ length: 20 }, () => turns.next(mayGo) ?? []).flat();
 }
 
 test("addresses are served in turn, then the payers of an address, and each in order", () => {
