@@ -25,7 +25,7 @@ export type SpaceRefusal = "unnamed" | "client";
 const unnamedShare = 1 / 20;
 
 /** The share of the capacity that the running fills of one address may reserve; one fill is let in whatever its size. */
-const addressShare = 1 / 4;
+const addressShare = 1 / 2;
 
 /** Bytes that are kept free for one fill. */
 export interface SpaceReservation {
