@@ -23,7 +23,7 @@ import {
   type Decision,
   type VerifyRule,
 } from "./policyRules.ts";
-import { ManifestDecisions } from "./decisions.ts";
+import { ManifestVerdicts } from "./manifestVerdicts.ts";
 
 /** A pull was refused by a rule. */
 export interface Refused {
@@ -69,7 +69,7 @@ interface Refusal {
 }
 
 /** May be served · may not · not examined yet. */
-type Outcome = "allowed" | "unknown" | Refusal;
+type Judgement = "allowed" | "unknown" | Refusal;
 
 /** How many repositories' rules are kept at hand. */
 const rememberedRepositories = 1000;
@@ -79,7 +79,7 @@ export class Policy {
   readonly hasRules: boolean;
   readonly #options: PolicyOptions;
   readonly #policyRules: PolicyRules;
-  #made: ManifestDecisions | undefined;
+  #made: ManifestVerdicts | undefined;
   readonly #immutable: ImmutableTags;
   readonly #rules = new LRUCache<string, RepositoryRules>({ max: rememberedRepositories });
 
@@ -138,7 +138,7 @@ export class Policy {
     const foreseen = isDigest(reference) ? await this.#foresee(rules, reference) : "unknown";
     this.#enforce(repository, foreseen);
     const result = await this.#pullManifest(pull, reference);
-    await this.#decisions.noteSighting(repository, result.manifest.digest, tag);
+    await this.#verdicts.noteSighting(repository, result.manifest.digest, tag);
     if (foreseen === "unknown") await this.#examine(pull, rules, result, tag);
     return result;
   }
@@ -182,7 +182,7 @@ export class Policy {
     const tag = isDigest(reference) ? undefined : reference;
     const decisions = await this.#decisionsFor(rules, explained.digest, tag);
     const outcome = await this.#weigh(rules, explained.digest, decisions, (decision) =>
-      this.#decisions.remembered(rules.repository, explained.digest, decision.policy),
+      this.#verdicts.remembered(rules.repository, explained.digest, decision.policy),
     );
     if (typeof outcome === "object") return refused(outcome);
     if (outcome === "allowed" || explained.wouldAnswer === "refused") return explained;
@@ -190,8 +190,8 @@ export class Policy {
   }
 
   /** Made when a rule first asks for it: it has space for much, and most often no rule does. */
-  get #decisions(): ManifestDecisions {
-    return (this.#made ??= new ManifestDecisions(this.#options));
+  get #verdicts(): ManifestVerdicts {
+    return (this.#made ??= new ManifestVerdicts(this.#options));
   }
 
   /** Does this error mean that the store does not answer? Then what it should remember is not remembered, and the pull goes on. */
@@ -209,10 +209,10 @@ export class Policy {
   }
 
   /** What was found out already says of a manifest that is asked for by its digest, so that none is fetched in vain. */
-  async #foresee(rules: RepositoryRules, digest: Digest): Promise<Outcome> {
+  async #foresee(rules: RepositoryRules, digest: Digest): Promise<Judgement> {
     const decisions = await this.#decisionsFor(rules, digest, undefined);
     return this.#weigh(rules, digest, decisions, (decision) =>
-      this.#decisions.foreseen(rules.repository, digest, decision),
+      this.#verdicts.foreseen(rules.repository, digest, decision),
     );
   }
 
@@ -228,30 +228,30 @@ export class Policy {
     const outcome = await this.#weigh(rules, manifest.digest, decisions, (decision) =>
       // For headers nothing is fetched, so they tell only what is known. They give nothing to run either.
       whole
-        ? this.#decisions.of(pull, whole, decision)
-        : this.#decisions.remembered(repository, manifest.digest, decision.policy),
+        ? this.#verdicts.of(pull, whole, decision)
+        : this.#verdicts.remembered(repository, manifest.digest, decision.policy),
     );
     this.#enforce(repository, outcome);
   }
 
   /** Is a blob part of a manifest that may be pulled? Those that are held and were not looked at yet are looked at now. */
-  async #partOf(pull: PullContext, rules: RepositoryRules, digest: Digest): Promise<Outcome> {
+  async #partOf(pull: PullContext, rules: RepositoryRules, digest: Digest): Promise<Judgement> {
     const { repository, policies } = rules;
     const { verdicts } = this.#options;
-    if (await this.#decisions.isPart(repository, digest, policies)) return "allowed";
-    let found: Outcome = {
+    if (await this.#verdicts.isPart(repository, digest, policies)) return "allowed";
+    let found: Judgement = {
       reason: "blob",
       sentence: `${formatImage(repository, digest)} is part of no image that may be pulled and that Hubcap has seen: pull the image by its manifest first`,
     };
     for (const namer of await verdicts.namers(repository, digest)) {
-      const content = await this.#decisions.held(repository, namer);
+      const content = await this.#verdicts.held(repository, namer);
       // Bytes that are gone say nothing for what they named: the next pull of that manifest brings them again.
       if (!content) continue;
       const decisions = await this.#decisionsFor(rules, namer, undefined);
       const outcome = await this.#weigh(rules, namer, decisions, (decision) =>
         pull.head
-          ? this.#decisions.remembered(repository, namer, decision.policy)
-          : this.#decisions.of(pull, content, decision),
+          ? this.#verdicts.remembered(repository, namer, decision.policy)
+          : this.#verdicts.of(pull, content, decision),
       );
       if (typeof outcome === "string") return "allowed";
       found = outcome;
@@ -281,8 +281,8 @@ export class Policy {
     { repository }: RepositoryRules,
     digest: Digest,
     decisions: readonly Decision[],
-    verdictOf: (decision: Decision) => ReturnType<ManifestDecisions["remembered"]>,
-  ): Promise<Outcome> {
+    verdictOf: (decision: Decision) => ReturnType<ManifestVerdicts["remembered"]>,
+  ): Promise<Judgement> {
     const what = formatImage(repository, digest);
     let refusal: Refusal | undefined;
     let isOpen = false;
@@ -308,7 +308,7 @@ export class Policy {
     return isOpen || !refusal ? "unknown" : refusal;
   }
 
-  #enforce(repository: Repository, outcome: Outcome): void {
+  #enforce(repository: Repository, outcome: Judgement): void {
     if (typeof outcome === "string") return;
     const { tell, now } = this.#options;
     const { reason, sentence, until } = outcome;
@@ -320,7 +320,7 @@ export class Policy {
 }
 
 /** What can be said of a reference before anything is asked. */
-function byName(rules: RepositoryRules, reference: Reference): Outcome {
+function byName(rules: RepositoryRules, reference: Reference): Judgement {
   if (isDigest(reference)) return rules.isStrict ? "unknown" : closed(rules);
   const decision = rules.decisionFor({ tag: reference });
   if (decision === undecided) return "unknown";
@@ -331,7 +331,7 @@ function byName(rules: RepositoryRules, reference: Reference): Outcome {
   return { reason: "tag", sentence };
 }
 
-function closed(rules: RepositoryRules): Outcome {
+function closed(rules: RepositoryRules): Judgement {
   const by = rules.closedBy;
   return by ? denied(by, `${rules.repository.upstream}/${rules.repository.name}`) : "allowed";
 }

@@ -2,7 +2,7 @@
 import type { Clock } from "../async/clock.ts";
 import { Balance, type BalanceOptions } from "./balance.ts";
 import type { QuotaEvent, QuotaListener } from "./events.ts";
-import type { Ledger, LedgerEntry, Outcome, SavedBucket, Spender } from "./ledger.ts";
+import type { Ledger, LedgerEntry, EntryOutcome, SavedBucket, Spender } from "./ledger.ts";
 import { costOf, readRetryAfter } from "./limits.ts";
 import type { QuotaAnswer, QuotaError, QuotaRequest } from "./quota.ts";
 import { unwritable } from "./refusal.ts";
@@ -228,7 +228,7 @@ export class Account {
     this.balance.window.observe(row, remaining, this.#askedAt);
   }
 
-  #settle(reservation: Reservation, settlement: Settlement, outcome: Exclude<Outcome, "sent">): void {
+  #settle(reservation: Reservation, settlement: Settlement, outcome: Exclude<EntryOutcome, "sent">): void {
     const { clock, window, guard, shares } = this.balance;
     const now = clock.time();
     const { row, guardRow, request } = reservation;
@@ -268,7 +268,7 @@ export class Account {
 }
 
 /** How a request that was answered with `status` ended. */
-function outcomeOf(status: number): Exclude<Outcome, "sent"> {
+function outcomeOf(status: number): Exclude<EntryOutcome, "sent"> {
   if (status >= 200 && status < 400) return "counted";
   if (status === 429) return "limited";
   if (status === 404) return "absent";
@@ -304,7 +304,7 @@ class LedgerWriter {
     }
   }
 
-  settle(id: number, outcome: Exclude<Outcome, "sent">, time: number, cost: number): void {
+  settle(id: number, outcome: Exclude<EntryOutcome, "sent">, time: number, cost: number): void {
     this.#ledger.settle(id, outcome, time, cost).catch(this.#failed);
   }
 

@@ -2,7 +2,7 @@
 import type { Reason } from "./quota.ts";
 
 /** How a counted request ended. `sent` until it has; `limited` (a 429) and `released` (never sent) cost nothing. */
-export type Outcome = "sent" | "counted" | "absent" | "denied" | "limited" | "failed" | "released";
+export type EntryOutcome = "sent" | "counted" | "absent" | "denied" | "limited" | "failed" | "released";
 
 /** What a spent or refused pull is counted for. */
 export interface Spender {
@@ -33,7 +33,7 @@ export interface SpentRow {
   readonly time: number;
   readonly at: number;
   readonly cost: number;
-  readonly outcome: Outcome;
+  readonly outcome: EntryOutcome;
   /** Null where entries are added up, or were written by a version that did not know it. */
   readonly payer: string | null;
 }
@@ -110,7 +110,7 @@ export interface Ledger {
    */
   spend(entry: LedgerEntry, mustLast?: boolean): Promise<number>;
   /** Notes how an entry ended, when (the ledger's time), and what it cost in the end. */
-  settle(id: number, outcome: Exclude<Outcome, "sent">, time: number, cost: number): Promise<void>;
+  settle(id: number, outcome: Exclude<EntryOutcome, "sent">, time: number, cost: number): Promise<void>;
   /** Settles as `failed`, at `time`, what an earlier process had sent and not settled. */
   recover(bucket: string, time: number): Promise<void>;
   /**

@@ -3,7 +3,7 @@ import {
   addUp,
   type LedgerEntry,
   type Ledger,
-  type Outcome,
+  type EntryOutcome,
   type SpendCourse,
   type SpendKey,
   type SpendQuery,
@@ -22,7 +22,7 @@ interface Sum extends Spender {
   readonly refused: number;
 }
 
-type Written = LedgerEntry & { id: number; outcome: Outcome };
+type Written = LedgerEntry & { id: number; outcome: EntryOutcome };
 
 export class FakeLedger implements Ledger {
   /** Everything written and not folded, in the order of writing. */
@@ -46,7 +46,12 @@ export class FakeLedger implements Ledger {
     return this.#lastId;
   }
 
-  async settle(id: number, outcome: Exclude<Outcome, "sent">, time: number, cost: number): Promise<void> {
+  async settle(
+    id: number,
+    outcome: Exclude<EntryOutcome, "sent">,
+    time: number,
+    cost: number,
+  ): Promise<void> {
     this.#write();
     this.#change(
       (entry) => entry.id === id,

@@ -4,7 +4,7 @@ import {
   addUp,
   type LedgerEntry,
   type Ledger,
-  type Outcome,
+  type EntryOutcome,
   type SpendCourse,
   type SpendKey,
   type SpendQuery,
@@ -76,7 +76,12 @@ export class SqliteLedger implements Ledger {
     });
   }
 
-  async settle(id: number, outcome: Exclude<Outcome, "sent">, time: number, cost: number): Promise<void> {
+  async settle(
+    id: number,
+    outcome: Exclude<EntryOutcome, "sent">,
+    time: number,
+    cost: number,
+  ): Promise<void> {
     await this.#run((sql) => sql.settle.run({ id, outcome, time, cost }));
   }
 

@@ -4,7 +4,7 @@ import { SlidingWindow, type Settlement } from "../../../src/quota/slidingWindow
 
 const windowMs = 60_000;
 
-function reckoning(limit = 10): SlidingWindow {
+function windowOf(limit = 10): SlidingWindow {
   return new SlidingWindow({ limit, windowMs });
 }
 
@@ -35,7 +35,7 @@ function carried(id: number, settledAt: number) {
 
 describe("what was spent", () => {
   test("counts from before it is sent until a window after its answer, to the millisecond", () => {
-    const window = reckoning(1);
+    const window = windowOf(1);
     const row = window.send(1, 1000);
     expect(window.tokens(1000)).toBe(0);
     // In flight it does not age: the upstream may count it as late as this.
@@ -46,7 +46,7 @@ describe("what was spent", () => {
   });
 
   test("counts in doubt, and does not where the upstream surely did not count", () => {
-    const window = reckoning(10);
+    const window = windowOf(10);
     spend(window, 0, 0, "doubtful");
     spend(window, 0, 0, "free");
     expect(window.tokens(0)).toBe(9);
@@ -62,7 +62,7 @@ describe("what was spent", () => {
   });
 
   test("counts again when the window turns out longer", () => {
-    const window = reckoning(10);
+    const window = windowOf(10);
     spend(window, 0);
     expect(window.tokens(windowMs + 1)).toBe(10);
     window.allowance = { limit: 10, windowMs: 10 * windowMs };
@@ -112,21 +112,21 @@ describe("a long history", () => {
 
 describe("what the upstream says is left", () => {
   test("is less than we calculate when others spend, and is believed at once", () => {
-    const window = reckoning(10);
+    const window = windowOf(10);
     spend(window, 0);
     ask(window, 3, 10);
     expect(window.tokens(10)).toBe(3);
   });
 
   test("is not believed when it is more than we calculate", () => {
-    const window = reckoning(10);
+    const window = windowOf(10);
     for (let pull = 0; pull < 6; pull += 1) spend(window, 0);
     ask(window, 9, 10);
     expect(window.tokens(10)).toBe(4);
   });
 
   test("is less what was sent since, and what is in flight, counted by then or not", () => {
-    const window = reckoning(100);
+    const window = windowOf(100);
     const early = window.send(1, 0);
     ask(window, 10, 1);
     expect(window.tokens(1)).toBe(9);
@@ -140,7 +140,7 @@ describe("what the upstream says is left", () => {
   });
 
   test("of answers that overtook each other, the smallest counts", () => {
-    const window = reckoning(100);
+    const window = windowOf(100);
     const [one, other] = [window.send(1, 0), window.send(1, 0)];
     answer(window, other, 5, 10);
     answer(window, one, 6, 20);
@@ -151,7 +151,7 @@ describe("what the upstream says is left", () => {
   });
 
   test("of answers that overtook each other, the smaller limit holds", () => {
-    const window = reckoning(100);
+    const window = windowOf(100);
     const [one, other] = [window.send(0, 0), window.send(0, 0)];
     window.allowance = { limit: 5, windowMs };
     answer(window, other, 5, 10);
@@ -162,7 +162,7 @@ describe("what the upstream says is left", () => {
   });
 
   test("does not cover a pull that ended without one, until a later request is answered", () => {
-    const window = reckoning(100);
+    const window = windowOf(100);
     const asked = window.send(0, 0);
     const lost = window.send(1, 1);
     window.settle(lost, "doubtful", 2);
@@ -174,7 +174,7 @@ describe("what the upstream says is left", () => {
   });
 
   test("says nothing any more after a window", () => {
-    const window = reckoning(10);
+    const window = windowOf(10);
     ask(window, 0, 1000);
     expect(window.tokens(1000 + windowMs)).toBe(0);
     expect(window.tokens(1000 + windowMs + 1)).toBe(10);
@@ -183,7 +183,7 @@ describe("what the upstream says is left", () => {
 
 describe("what comes back to what the upstream said", () => {
   test("is what it had counted and what leaves the window afterwards", () => {
-    const window = reckoning(10);
+    const window = windowOf(10);
     answer(window, window.send(1, 0), 4, 100);
     ask(window, 4, 50_000);
     expect(window.tokens(100 + windowMs)).toBe(4);
@@ -191,7 +191,7 @@ describe("what comes back to what the upstream said", () => {
   });
 
   test("is not what may have come back before it answered", () => {
-    const window = reckoning(10);
+    const window = windowOf(10);
     // Sent at 0 and answered at 50 s: it may have expired at the upstream at 60 s, before the next request.
     answer(window, window.send(1, 0), 4, 50_000);
     ask(window, 5, 61_000);
@@ -199,14 +199,14 @@ describe("what comes back to what the upstream said", () => {
   });
 
   test("is not what it may never have counted", () => {
-    const window = reckoning(10);
+    const window = windowOf(10);
     spend(window, 0, 0, "doubtful");
     ask(window, 4, 10);
     expect(window.tokens(windowMs + 1)).toBe(4);
   });
 
   test("is not counted twice for a pull that it did not cover", () => {
-    const window = reckoning(100);
+    const window = windowOf(100);
     const asked = window.send(0, 0);
     spend(window, 1);
     answer(window, asked, 4, 30_000);
@@ -215,7 +215,7 @@ describe("what comes back to what the upstream said", () => {
   });
 
   test("is nothing while more may be counted than a lowered limit allows", () => {
-    const window = reckoning(10);
+    const window = windowOf(10);
     answer(window, window.send(1, 0), 9, 0);
     // Others spend nine, then the limit falls to two: eight over, but all the upstream can say is 0.
     window.allowance = { limit: 2, windowMs };
@@ -230,7 +230,7 @@ describe("what comes back to what the upstream said", () => {
 
 describe("after a restart", () => {
   test("rows count as if no time had gone by, and what was said with them", () => {
-    const window = reckoning(10);
+    const window = windowOf(10);
     window.carry([carried(1, 0), carried(2, 30_000)], {
       remaining: 5,
       since: 3,
@@ -243,7 +243,7 @@ describe("after a restart", () => {
   });
 
   test("pulls that the saved answer may not cover are deducted from it", () => {
-    const window = reckoning(10);
+    const window = windowOf(10);
     window.carry([carried(1, 0), carried(7, 10), carried(8, 20)], {
       remaining: 5,
       since: 7,
@@ -254,7 +254,7 @@ describe("after a restart", () => {
   });
 
   test("the upstream's answer corrects for time that the clock stood still", () => {
-    const window = reckoning(10);
+    const window = windowOf(10);
     window.carry([carried(1, 0), carried(2, 10), carried(3, 20)]);
     expect(window.tokens(30)).toBe(7);
     ask(window, 9, 30);
@@ -265,7 +265,7 @@ describe("after a restart", () => {
   });
 
   test("of pulls that are known by the second only, as many are dropped as can no longer count", () => {
-    const window = reckoning(10);
+    const window = windowOf(10);
     window.carry([{ ...carried(9, 0), cost: 9 }]);
     expect(window.tokens(0)).toBe(1);
     ask(window, 6, 1);
@@ -274,7 +274,7 @@ describe("after a restart", () => {
   });
 
   test("what this process surely spent is not taken for what earlier ones spent", () => {
-    const window = reckoning(10);
+    const window = windowOf(10);
     window.carry([carried(1, 0), carried(2, 10)]);
     answer(window, window.send(1, 30), 9, 40);
     expect(window.spent(40)).toBe(1);
@@ -282,7 +282,7 @@ describe("after a restart", () => {
   });
 
   test("carried pulls never come back to what the upstream says: they may have done so before it answered", () => {
-    const window = reckoning(10);
+    const window = windowOf(10);
     window.carry([carried(1, 20_000)]);
     ask(window, 0, 20_000);
     expect(window.tokens(20_000 + windowMs)).toBe(0);
@@ -291,7 +291,7 @@ describe("after a restart", () => {
   });
 
   test("what is persisted names the first row that the answer may not cover", () => {
-    const window = reckoning(10);
+    const window = windowOf(10);
     expect(window.lastAnswer(0)).toBeUndefined();
     const asked = window.send(0, 0);
     const inFlightCost = window.send(1, 0);
@@ -309,7 +309,7 @@ describe("after a restart", () => {
 
 describe("what is expected", () => {
   test("is what is left if all that is in flight turns out to be covered", () => {
-    const window = reckoning(30);
+    const window = windowOf(30);
     const flights = Array.from({ length: 20 }, () => window.send(1, 0));
     const [first] = flights;
     if (!first) throw new Error("unreachable");

@@ -1,6 +1,6 @@
 /** Verdicts: come to once for all who wait, kept while they hold, and come to again when they do not. */
 import { beforeEach, expect, it } from "vitest";
-import { ManifestDecisions } from "../../../src/mirror/decisions.ts";
+import { ManifestVerdicts } from "../../../src/mirror/manifestVerdicts.ts";
 import { UpstreamRequests } from "../../../src/mirror/upstreamRequests.ts";
 import { PolicyRules, undecided } from "../../../src/mirror/policyRules.ts";
 import { parsePattern } from "../../../src/oci/pattern.ts";
@@ -58,7 +58,7 @@ function open(database = openDatabase(":memory:", catalogSchema)) {
   );
   const payload = Buffer.from("{}");
   const signature = { ...version, bytes: Buffer.from(version.bytes) };
-  const verdicts = new ManifestDecisions({
+  const verdicts = new ManifestVerdicts({
     verdicts: new SqliteVerdicts(new SqliteFile(database)),
     sightings: new SqliteSightings(SqliteFile.inMemory(stateSchema)),
     catalog: slow(new FakeCatalog()),

@@ -28,7 +28,7 @@ import type { Decision } from "./policyRules.ts";
 import { Signatures } from "./signatures.ts";
 import { readSmall } from "./smallBlobs.ts";
 
-export interface ManifestDecisionsOptions {
+export interface ManifestVerdictsOptions {
   readonly verdicts: Verdicts;
   readonly sightings: Sightings;
   readonly catalog: Pick<Catalog, "manifest">;
@@ -57,8 +57,8 @@ const maxConfigBytes = 4 * 1024 * 1024;
 /** How much is known without the catalog: verdicts, and parts of what is allowed. */
 const remembered = 20_000;
 
-export class ManifestDecisions {
-  readonly #options: ManifestDecisionsOptions;
+export class ManifestVerdicts {
+  readonly #options: ManifestVerdictsOptions;
   readonly #signatures: Signatures;
   readonly #known = new LRUCache<string, Verdict>({ max: remembered });
   /** What allowed manifests name. With a full disk the catalog does not know. */
@@ -66,7 +66,7 @@ export class ManifestDecisions {
   readonly #sighted = new LRUCache<string, true>({ max: remembered });
   readonly #running = new SingleFlight<Verdict>();
 
-  constructor(options: ManifestDecisionsOptions) {
+  constructor(options: ManifestVerdictsOptions) {
     this.#options = options;
     this.#signatures = new Signatures(options);
   }
