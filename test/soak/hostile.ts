@@ -1,4 +1,4 @@
-/** The hostile clients as a process of their own, so that their work is not measured with that of the others: `URL SEED COUNT GOODS`. */
+/** The hostile clients as a process of their own, so that their work is not measured with that of the others: `URL SEED COUNT GOODS ATTACKS`. */
 import { setTimeout as wait } from "node:timers/promises";
 import { attacks, type Attacker } from "./attacks.ts";
 import { Random } from "./random.ts";
@@ -9,8 +9,9 @@ export interface Goods {
   readonly layers: readonly (readonly [string, string])[];
 }
 
-const [url = "", seed = "", count = "", goods = ""] = process.argv.slice(2);
+const [url = "", seed = "", count = "", goods = "", named = ""] = process.argv.slice(2);
 const { digests, layers } = JSON.parse(goods) as Goods;
+const names = JSON.parse(named) as readonly string[];
 const ending = new AbortController();
 process.once("SIGTERM", () => ending.abort());
 const { signal } = ending;
@@ -28,7 +29,7 @@ async function run(number: number): Promise<void> {
     sent: () => (requests += 1),
   };
   while (!signal.aborted) {
-    await attacks[random.pick(Object.keys(attacks))]?.(attacker);
+    await attacks[random.pick(names)]?.(attacker);
     await wait(50 + random.below(500), undefined, { signal }).catch(() => {});
   }
 }
