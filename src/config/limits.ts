@@ -21,14 +21,14 @@ export const limits = z.strictObject({
   connectionsPerAddress: z
     .int()
     .min(1)
-    .prefault(1000)
+    .prefault(2500)
     .describe(
       "How many of them may come from one address; behind a load balancer, that is all of its clients. Beyond it, a new one takes the place of the longest idle one.",
     ),
   streamsPerClient: z
     .int()
     .min(1)
-    .prefault(500)
+    .prefault(2500)
     .describe(
       "How many blobs are sent to one client at the same time; a client is an address and a name together, and what it has proven. All names of an address get eight times as many.",
     ),
