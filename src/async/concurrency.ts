@@ -114,6 +114,8 @@ export interface PriorityQueueOptions {
   readonly maxConcurrent: number | null;
   /** Milliseconds between two starts. */
   readonly minTime: number;
+  /** Ms since the epoch, by the wall clock. */
+  readonly now: () => number;
 }
 
 /** One Bottleneck limiter, whose reservoir is set from outside and never refilled by Bottleneck itself. */
@@ -123,7 +125,7 @@ export class PriorityQueue {
   #limiter: Bottleneck;
   /** The limiter's reservoir after all changes that were requested. */
   #level = 0;
-  #latest = Date.now();
+  #latest: number;
   /** What waits, by priority. */
   readonly #turns = new Map<number, Turns<() => void>>();
   #waiting = 0;
@@ -132,6 +134,7 @@ export class PriorityQueue {
   /** `tokens` says how many may begin now. */
   constructor(options: PriorityQueueOptions, tokens: () => number) {
     this.#options = options;
+    this.#latest = options.now();
     this.#tokens = tokens;
     this.#limiter = this.#newLimiter();
   }
@@ -212,7 +215,7 @@ export class PriorityQueue {
 
   /** Bottleneck schedules by the wall clock: set back an hour, it would hold everything for an hour. */
   #withstandClock(): void {
-    const now = Date.now();
+    const now = this.#options.now();
     if (now < this.#latest - clockSlackMs) {
       this.#limiter = this.#newLimiter();
       this.#level = 0;

@@ -18,14 +18,13 @@ export async function fsck(options: FsckOptions): Promise<void> {
   if (!existsSync(join(root, "blobs"))) throw new Error(`there is no store at ${root}`);
   const store = await openStoreToCheck(root, options.repair);
   try {
-    const { blobs, catalog, survey, isRunning: running, flawed } = store;
+    const { blobs, strayFiles, catalog, survey, isRunning: running, flawed } = store;
     const checked = {
-      root,
       blobs,
+      strayFiles,
       catalog,
       survey,
       reconciler: new Reconciler({ blobs, catalog }),
-      useless: () => store.useless(),
       running,
     };
     const findings: Finding[] = [];

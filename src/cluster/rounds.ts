@@ -2,7 +2,7 @@
  * Lists again and again what the cluster uses. A list, not a watch: a few minutes' delay harms no one where an image stays
  * for ten after its last use, and a list holds no connection, no copy of all pods, and cannot miss an event.
  */
-import { setTimeout as wait } from "node:timers/promises";
+import type { Clock } from "../async/clock.ts";
 import type { UsedImage } from "./pods.ts";
 
 export interface RoundsOptions {
@@ -13,6 +13,7 @@ export interface RoundsOptions {
   readonly listed: (used: readonly UsedImage[]) => Promise<void> | void;
   /** Called with why there is none this time; the last one still holds. */
   readonly failed: (error: unknown) => void;
+  readonly clock: Pick<Clock, "sleep">;
 }
 
 export class Rounds {
@@ -33,7 +34,7 @@ export class Rounds {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    const { list, listed, failed, everyMs } = this.#options;
+    const { list, listed, failed, everyMs, clock } = this.#options;
     while (!signal.aborted) {
       try {
         const used = await list();
@@ -43,7 +44,7 @@ export class Rounds {
         if (!signal.aborted) failed(error);
       }
       // Settles early when it is to end.
-      await wait(everyMs, undefined, { signal, ref: false }).catch(() => {});
+      await clock.sleep(everyMs, signal);
     }
   }
 }

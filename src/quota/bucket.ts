@@ -157,8 +157,15 @@ export class QuotaBucket implements Bucket {
     this.#maxWaitMs = Math.max(maxWaitMs, leastWaitMs);
     this.#minIntervalMs = minIntervalMs;
     this.#senders = new Senders(balance.guard.allowance.windowMs);
-    this.#pulls = new PriorityQueue({ maxConcurrent: null, minTime: minIntervalMs }, () => balance.tokens);
-    this.#requests = new PriorityQueue({ maxConcurrent: concurrency, minTime: 0 }, () => balance.guardTokens);
+    const now = (): number => clock.now();
+    this.#pulls = new PriorityQueue(
+      { maxConcurrent: null, minTime: minIntervalMs, now },
+      () => balance.tokens,
+    );
+    this.#requests = new PriorityQueue(
+      { maxConcurrent: concurrency, minTime: 0, now },
+      () => balance.guardTokens,
+    );
   }
 
   async take(request: QuotaRequest, caller?: AbortSignal): Promise<Permit> {

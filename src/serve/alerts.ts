@@ -43,7 +43,7 @@ const quietMs = { "corrupt-blob": 60 * minuteMs, stale: 10 * minuteMs, "tag-move
 export function openAlerts(config: Config, sources: AlertSources, log: Log): () => void {
   if (config.alerts.length === 0) return () => {};
   const hooks = config.alerts.map((settings, index) =>
-    hookOf(settings, `alerts.${index}`, log, sources.metrics),
+    hookOf(settings, `alerts.${index}`, log, sources.metrics, sources.clock),
   );
   const stop = startAlertChecks({
     ...sources,
@@ -92,11 +92,13 @@ function hookOf(
   name: string,
   log: Log,
   metrics: Metrics,
+  clock: Clock,
 ): Hook & { readonly webhook: Webhook } {
   const webhook = new Webhook({
     // The schema of the configuration demands one of them.
     url: (url ?? urlFile)?.reveal() ?? "",
     format,
+    clock,
     ended: ({ event, state, subject }, result, reason) => {
       metrics.alertsSent.inc({ event, result });
       // Named by its place in the configuration, since its address is a secret.

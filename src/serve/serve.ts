@@ -65,7 +65,7 @@ export async function serve(config: Config, surroundings: Surroundings = {}): Pr
     },
   };
   let upkeep: Upkeep | undefined = undefined;
-  const store = await openStore({ root: config.storage.root, events });
+  const store = await openStore({ root: config.storage.root, events, now: () => clock.now() });
   open.defer(() => store.close());
   upkeep = new Upkeep({ ...config.storage, store, events, clock });
   await upkeep.readProof();

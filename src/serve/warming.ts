@@ -116,9 +116,10 @@ export class Warming {
   }
 
   #follow(): void {
-    const { settings, metrics, log } = this.#options;
+    const { settings, metrics, log, clock } = this.#options;
     const { every, namespaces, kubeconfig } = settings.fromCluster;
     this.#rounds = new Rounds({
+      clock,
       list: () => listUsedImages({ kubeconfig, namespaces }),
       everyMs: every,
       listed: (used) => {

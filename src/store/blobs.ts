@@ -47,3 +47,14 @@ export interface Blobs {
   /** Every blob, in no order. */
   list(): AsyncIterable<{ readonly digest: Digest; readonly size: number }>;
 }
+
+/** What lies among the blobs and is none. Paths are relative to the root. */
+export interface StrayFiles {
+  /** What was on its way in when a process ended, and is not worth keeping. */
+  leftovers(): Promise<readonly string[]>;
+  /** Files where only blobs belong. */
+  strays(): AsyncIterable<string>;
+  remove(path: string): Promise<void>;
+  /** Moves a file to where people can look at it. */
+  setAside(path: string): Promise<void>;
+}

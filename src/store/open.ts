@@ -2,12 +2,13 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Ledger } from "../quota/ledger.ts";
-import type { Blobs } from "./blobs.ts";
+import type { Blobs, StrayFiles } from "./blobs.ts";
 import type { LastingTable } from "./evict/lasting.ts";
 import type { Catalog, Inventory, MetadataExpiry, Survey, Verdicts } from "./catalog.ts";
 import { DiskBlobs } from "./disk/blobs.ts";
 import { disk, type Files } from "./disk/files.ts";
-import { findLeftovers } from "./disk/leftovers.ts";
+import { quarantineShare, sweepQuarantine } from "./disk/quarantine.ts";
+import { DiskStrayFiles } from "./disk/strayFiles.ts";
 import { withMemoryCache } from "./disk/memoryCache.ts";
 import { SqliteCatalog } from "./sqlite/catalog.ts";
 import type { SqliteFile } from "./sqlite/database.ts";
@@ -57,12 +58,16 @@ export interface Store extends StoreReader {
   readonly checkpoint: () => Promise<void>;
   /** Backs up the state and the ledger, likewise. */
   readonly backUp: () => Promise<void>;
+  /** Removes what has been in quarantine for long, and the oldest of what is more than a share of `capacity`. */
+  readonly sweepQuarantine: (capacity: number) => Promise<void>;
 }
 
 export interface StoreOptions {
   readonly root: string;
   readonly events?: FileEvents;
   readonly now?: () => number;
+  /** The operations on files that a commit rests on; the system's unless given. */
+  readonly files?: Files;
 }
 
 const noEvents: FileEvents = { catalogReplaced: () => {}, stateReplaced: () => {} };
@@ -71,14 +76,19 @@ const noEvents: FileEvents = { catalogReplaced: () => {}, stateReplaced: () => {
  * Opens the store under `root`, which is made, taken over from the version before, or restored. @throws LockedError while another
  * process has it open; DatabaseError
  */
-export async function openStore({ root, events = noEvents, now = Date.now }: StoreOptions): Promise<Store> {
+export async function openStore({
+  root,
+  events = noEvents,
+  now = Date.now,
+  files: operations = disk,
+}: StoreOptions): Promise<Store> {
   const lock = lockRoot(root);
   try {
     const files = openFiles(root, events, now);
     const { catalog, state, checkpoint, backUp } = files;
     return {
       ...readingParts(catalog, now),
-      blobs: withMemoryCache(await DiskBlobs.at(root, disk, now())),
+      blobs: withMemoryCache(await DiskBlobs.at(root, operations, now())),
       expiry: new SqliteMetadataExpiry(catalog),
       lasting: [
         new SqliteLastingTable(state, "visibility"),
@@ -100,9 +110,11 @@ export async function openStore({ root, events = noEvents, now = Date.now }: Sto
         proof: new SqliteProof(state),
       },
       ledger: new SqliteLedger(state),
-      files: disk,
+      files: operations,
       checkpoint,
       backUp,
+      sweepQuarantine: (capacity) =>
+        sweepQuarantine(join(root, "quarantine"), capacity * quarantineShare, now()),
       async close() {
         await files.close();
         lock.release();
@@ -131,8 +143,7 @@ export interface StoreToCheck extends Omit<StoreReader, "inventory"> {
   readonly isRunning: boolean;
   /** Which of its databases are damaged, missing, or not proven whole; where it is to be repaired, they are replaced by now. */
   readonly flawed: readonly DatabaseFlaw[];
-  /** The paths of what was on its way in when a process ended, and is not worth keeping. */
-  useless(): Promise<readonly string[]>;
+  readonly strayFiles: StrayFiles;
   /** The state holds as it is. */
   confirm(): Promise<void>;
 }
@@ -151,7 +162,7 @@ export async function openStoreToCheck(root: string, isToBeRepaired: boolean): P
       blobs: DiskBlobs.beside(root),
       isRunning: lock === undefined,
       flawed: files.flawed,
-      useless: async () => (await findLeftovers(join(root, "ingest"), Date.now())).useless,
+      strayFiles: new DiskStrayFiles(root),
       confirm: () => files.confirm(),
       async close() {
         await files.close();

@@ -1,5 +1,5 @@
 /** Posts messages to a webhook: one after the other, with retries; no caller waits. */
-import { setTimeout as pause } from "node:timers/promises";
+import type { Clock } from "../async/clock.ts";
 import type { AlertMessage } from "./alerts.ts";
 
 export type WebhookFormat = "json" | "slack";
@@ -12,6 +12,7 @@ export interface WebhookOptions {
   readonly ended: (message: AlertMessage, result: "sent" | "failed" | "dropped", reason?: string) => void;
   /** The wait after each failed try, in ms; after the last one the message is given up. */
   readonly pauses?: readonly number[];
+  readonly clock: Pick<Clock, "sleep">;
 }
 
 const usualPauses = [1_000, 5_000, 30_000, 120_000];
@@ -53,14 +54,14 @@ export class Webhook {
   }
 
   async #deliver(message: AlertMessage): Promise<void> {
-    const { ended, pauses = usualPauses } = this.#options;
+    const { ended, pauses = usualPauses, clock } = this.#options;
     let reason: string | undefined;
     for (const ms of [...pauses, undefined]) {
       const refusal = await this.#try(message);
       if (!refusal) return ended(message, "sent");
       reason = refusal.reason;
       if (!refusal.mayPass || ms === undefined) break;
-      await pause(ms, undefined, { signal: this.#closing.signal, ref: false }).catch(() => {});
+      await clock.sleep(ms, this.#closing.signal);
       if (this.#closing.signal.aborted) return;
     }
     ended(message, "failed", reason);

@@ -1,8 +1,6 @@
 /** The check of a data root: every blob is what its name says and has its row, every row has its blob, nothing else lies about. */
-import { opendir, rename, rm } from "node:fs/promises";
-import { basename, join, relative } from "node:path";
-import { hexOf, parseDigest, type Digest } from "../../oci/digest.ts";
-import type { Blobs } from "../blobs.ts";
+import { parseDigest, type Digest } from "../../oci/digest.ts";
+import type { Blobs, StrayFiles } from "../blobs.ts";
 import type { Catalog, Survey } from "../catalog.ts";
 import type { Reconciler } from "./reconcile.ts";
 
@@ -25,13 +23,11 @@ export interface Finding {
 }
 
 export interface Checked {
-  readonly root: string;
   readonly blobs: Blobs;
+  readonly strayFiles: StrayFiles;
   readonly catalog: Catalog;
   readonly survey: Survey;
   readonly reconciler: Reconciler;
-  /** The paths of what was on its way in when a process ended, and is not worth keeping. */
-  readonly useless: () => Promise<readonly string[]>;
   /** Does a Hubcap run there? Then running fills are no findings, and every finding is checked a second time. */
   readonly running: boolean;
 }
@@ -47,7 +43,7 @@ export async function* check(checked: Checked): AsyncGenerator<Finding> {
 
 /** Puts one finding right: what is wrong is taken out of service, and what is right but unknown becomes known. */
 export async function repair(
-  { root, catalog, reconciler }: Checked,
+  { strayFiles, catalog, reconciler }: Checked,
   { problem, what }: Finding,
 ): Promise<void> {
   const digest = parseDigest(what);
@@ -60,9 +56,9 @@ export async function repair(
     case "missing":
       return digest && catalog.forget(digest);
     case "leftover":
-      return rm(join(root, what), { recursive: true });
+      return strayFiles.remove(what);
     case "stray":
-      return rename(join(root, what), join(root, "quarantine", basename(what)));
+      return strayFiles.setAside(what);
     case "catalog":
     case "state":
       // A whole file is replaced before anything else is looked at.
@@ -70,7 +66,7 @@ export async function repair(
   }
 }
 
-async function* files({ root, blobs, catalog, reconciler, running }: Checked): AsyncGenerator<Finding> {
+async function* files({ strayFiles, blobs, catalog, reconciler, running }: Checked): AsyncGenerator<Finding> {
   const orphans: Digest[] = [];
   for await (const { digest, size } of blobs.list()) {
     const flaw = await reconciler.examine(digest, size);
@@ -84,24 +80,12 @@ async function* files({ root, blobs, catalog, reconciler, running }: Checked): A
     if (running && (await isSettled(blobs, catalog, digest))) continue;
     yield { problem: "orphan", what: digest };
   }
-  yield* strays(root);
+  for await (const what of strayFiles.strays()) yield { problem: "stray", what };
 }
 
 async function isSettled(blobs: Blobs, catalog: Catalog, digest: Digest): Promise<boolean> {
   const row = await catalog.blobAnywhere(digest);
   return (row === undefined) === ((await blobs.size(digest)) === undefined);
-}
-
-async function* strays(root: string): AsyncGenerator<Finding> {
-  for (const algorithm of ["sha256", "sha512"]) {
-    const folder = join(root, "blobs", algorithm);
-    for await (const entry of await opendir(folder, { recursive: true })) {
-      const path = join(entry.parentPath, entry.name);
-      const digest = parseDigest(`${algorithm}:${entry.name}`);
-      const place = digest && join(folder, hexOf(digest).slice(0, 2), hexOf(digest));
-      if (!entry.isDirectory() && path !== place) yield { problem: "stray", what: relative(root, path) };
-    }
-  }
 }
 
 async function* rows({ blobs, catalog, survey, running }: Checked): AsyncGenerator<Finding> {
@@ -119,6 +103,6 @@ async function* rows({ blobs, catalog, survey, running }: Checked): AsyncGenerat
   for (const digest of await survey.dangling()) yield { problem: "missing", what: digest };
 }
 
-async function* leftovers({ root, useless }: Checked): AsyncGenerator<Finding> {
-  for (const path of await useless()) yield { problem: "leftover", what: relative(root, path) };
+async function* leftovers({ strayFiles }: Checked): AsyncGenerator<Finding> {
+  for (const what of await strayFiles.leftovers()) yield { problem: "leftover", what };
 }

@@ -1,5 +1,4 @@
 /** The work that keeps an open store trustworthy while a process serves it. */
-import { join } from "node:path";
 import type { Clock } from "../../async/clock.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { Blobs } from "../blobs.ts";
@@ -9,7 +8,6 @@ import { Fills } from "../fill/fills.ts";
 import { Health } from "../health.ts";
 import type { Store } from "../open.ts";
 import { TolerantBlobs, TolerantCatalog } from "../tolerant.ts";
-import { quarantineShare, sweepQuarantine } from "./quarantine.ts";
 import { Reconciler, type Flaw } from "./reconcile.ts";
 import { Scrub } from "./scrub.ts";
 
@@ -79,7 +77,7 @@ export class Upkeep {
   /** Gives blobs without a row one, scrubs, backs up and watches the disk, until `signal` is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     this.#running = signal;
-    const { scrub, events, store, root, capacity } = this.#options;
+    const { scrub, events, store, capacity } = this.#options;
     const scrubbing = new Scrub({
       survey: store.survey,
       reconciler: this.reconciler,
@@ -87,13 +85,10 @@ export class Upkeep {
       scrubbed: (bytes) => events.scrubbed(bytes),
       failed: (error) => events.failed(error),
     });
-    const quarantine = join(root, "quarantine");
     await Promise.all([
       this.#adoptAll(signal).then(() => scrubbing.run(signal)),
       this.#every(healthEveryMs, signal, () => this.health.check()),
-      this.#every(sweepEveryMs, signal, () =>
-        sweepQuarantine(quarantine, capacity * quarantineShare, this.#options.clock.now()),
-      ),
+      this.#every(sweepEveryMs, signal, () => store.sweepQuarantine(capacity)),
       this.#every(backUpEveryMs, signal, this.backUp),
     ]);
   }

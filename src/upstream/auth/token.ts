@@ -48,6 +48,9 @@ interface Held {
 const maxBytes = 64 * 1024;
 const maxHeld = 2000;
 
+/** How long a login of our own, which names no repository, answers for the account. */
+const ownLoginMs = 60_000;
+
 // distribution-spec's token documentation: "If omitted, this defaults to 60 seconds".
 const defaultLifeSeconds = 60;
 const longestLifeSeconds = 24 * 3600;
@@ -61,6 +64,10 @@ export class Tokens {
   readonly #options: TokensOptions;
   readonly #held = new Map<string, Held>();
   readonly #fetches = new SingleFlight<Held>();
+  readonly #ownLogins = new SingleFlight<boolean>();
+  #ownLogin:
+    | { readonly secret: AccountSecret; readonly isAccepted: boolean; readonly at: number }
+    | undefined;
 
   constructor(options: TokensOptions) {
     this.#options = options;
@@ -142,9 +149,37 @@ export class Tokens {
       lockout.accepted(secret);
       return answer;
     } catch (error) {
-      if (isRefusal(error)) lockout.refused(secret);
+      if (!isRefusal(error)) throw error;
+      if (await this.#isAccepted(secret, issuer, need)) {
+        // The account is fine: this is about the repository.
+        lockout.accepted(secret);
+        throw new UpstreamError("denied", error.message, { status: 401, cause: error });
+      }
+      lockout.refused(secret);
       throw error;
     }
+  }
+
+  /**
+   * Does the service accept `secret` when no repository is named? Some answer 401 for a repository that they hide, and a name that
+   * a client made up must not lock the account for all. One login of our own answers for a minute.
+   */
+  async #isAccepted(secret: AccountSecret, issuer: Issuer, need: Need): Promise<boolean> {
+    const { clock } = this.#options;
+    const last = this.#ownLogin;
+    if (last && last.secret.equals(secret) && Math.abs(clock.now() - last.at) < ownLoginMs)
+      return last.isAccepted;
+    return this.#ownLogins.join("", async () => {
+      const isAccepted = await this.#send(this.#get(issuer, undefined, secret), need).then(
+        () => true,
+        (error: unknown) => {
+          if (!isRefusal(error)) throw error;
+          return false;
+        },
+      );
+      this.#ownLogin = { secret, isAccepted, at: clock.now() };
+      return isAccepted;
+    });
   }
 
   async #refresh(secret: AccountSecret, issuer: Issuer, need: Need): Promise<unknown> {
@@ -180,10 +215,10 @@ export class Tokens {
     }
   }
 
-  #get({ realm, service }: Issuer, need: Need, secret?: AccountSecret): HttpRequest {
+  #get({ realm, service }: Issuer, need: Need | undefined, secret?: AccountSecret): HttpRequest {
     const url = new URL(realm);
     if (service !== undefined) url.searchParams.set("service", service);
-    url.searchParams.set("scope", scopeOf(need));
+    if (need) url.searchParams.set("scope", scopeOf(need));
     return this.#message("GET", url, secret ? { authorization: secret.basic() } : {});
   }
 
@@ -224,7 +259,7 @@ function keyOf({ realm, service }: Issuer, need: Need): string {
   return `${realm.href} ${service ?? ""} ${scopeOf(need)}`;
 }
 
-function isRefusal(error: unknown): boolean {
+function isRefusal(error: unknown): error is UpstreamError {
   return error instanceof UpstreamError && error.kind === "denied" && error.status === 401;
 }
 

@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { DiskBlobs } from "../../../src/store/disk/blobs.ts";
+import { DiskStrayFiles } from "../../../src/store/disk/strayFiles.ts";
 import { SqliteCatalog } from "../../../src/store/sqlite/catalog.ts";
 import { Reconciler } from "../../../src/store/repair/reconcile.ts";
 import { openBeside, SqliteFile } from "../../../src/store/sqlite/database.ts";
@@ -114,7 +115,14 @@ async function damage(): Promise<Finding[]> {
     const survey = new SqliteSurvey(new SqliteFile(database));
     const reconciler = new Reconciler({ blobs, catalog });
     const findings = await Array.fromAsync(
-      check({ root, blobs, catalog, survey, reconciler, running: false, useless: async () => [] }),
+      check({
+        blobs,
+        strayFiles: new DiskStrayFiles(root),
+        catalog,
+        survey,
+        reconciler,
+        running: false,
+      }),
     );
     expect(database.pragma("integrity_check", { simple: true })).toBe("ok");
     return findings.filter(({ problem }) => problem !== "orphan" && problem !== "leftover");

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { PriorityQueue } from "../../../src/async/concurrency.ts";
 
 test("who is not wanted any more does not get a turn", async () => {
-  const line = new PriorityQueue({ maxConcurrent: 1, minTime: 0 }, () => 10);
+  const line = new PriorityQueue({ maxConcurrent: 1, minTime: 0, now: Date.now }, () => 10);
   await expect(
     line.turn(1, { payer: "node-1" }, AbortSignal.abort(new Error("gone")), () => {}),
   ).rejects.toThrow("gone");
@@ -13,7 +13,7 @@ test("who is not wanted any more does not get a turn", async () => {
 
 test("runs at once what need not wait, and no more than there are tokens for", async () => {
   let tokens = 10;
-  const line = new PriorityQueue({ maxConcurrent: 3, minTime: 0 }, () => tokens);
+  const line = new PriorityQueue({ maxConcurrent: 3, minTime: 0, now: Date.now }, () => tokens);
   const { signal } = new AbortController();
   const began: number[] = [];
   const turns = [1, 2, 3, 4, 5].map((number) =>

@@ -1,4 +1,5 @@
 /** Messages to webhooks: in order, retried when they fail, given up at some time, and never with the address in a report. */
+import { systemClock } from "../../../src/async/clock.ts";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { AlertMessage } from "../../../src/telemetry/alerts.ts";
 import {
@@ -37,7 +38,13 @@ function message(subject: string): AlertMessage {
 
 function open(format: WebhookFormat = "json", pauses = [1, 1]) {
   const ended = vi.fn<WebhookOptions["ended"]>();
-  webhook = new Webhook({ url: `${server.url}/${secret}?key=${secret}`, format, ended, pauses });
+  webhook = new Webhook({
+    url: `${server.url}/${secret}?key=${secret}`,
+    format,
+    ended,
+    pauses,
+    clock: systemClock,
+  });
   return ended;
 }
 

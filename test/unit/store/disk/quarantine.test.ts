@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, stat, utimes, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, expect, it } from "vitest";
-import { quarantinedForMs, sweepQuarantine } from "../../../../src/store/repair/quarantine.ts";
+import { quarantinedForMs, sweepQuarantine } from "../../../../src/store/disk/quarantine.ts";
 
 let folder: string;
 

@@ -1,0 +1,57 @@
+/** A repository that its upstream refuses is refused alone, whoever asks for it. */
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { ask } from "../../support/ask.ts";
+import { startHub, type Hub } from "../../support/hub.ts";
+import { startHubcap, upstreamOf, type Hubcap } from "../../support/hubcap.ts";
+import { buildImage } from "../../support/images.ts";
+
+const credential = { username: "cluster", password: "secret" };
+
+let hub: Hub;
+let hubcap: Hubcap;
+
+beforeEach(async () => {
+  hub = await startHub({ accounts: { cluster: { password: "secret", limit: 200 } } });
+  hubcap = await startHubcap({ config: { upstreams: { "docker.io": upstreamOf(hub, { credential }) } } });
+});
+
+afterEach(async () => {
+  await hubcap.dispose();
+  await hub.stop();
+});
+
+async function pull(name: string): Promise<number> {
+  return (await ask(`${hubcap.url}/v2/${name}/manifests/1`)).status;
+}
+
+async function pullNew(name: string): Promise<number> {
+  hub.push(await buildImage({ seed: name }), name, "1");
+  return pull(name);
+}
+
+test.each([
+  ["after the account has worked", true],
+  ["before it ever has", false],
+])(
+  "a token service that answers 401 for repositories that it hides locks no login, %s",
+  async (_, hasWorked) => {
+    if (hasWorked) await pullNew("library/before");
+    hub.fault({ origin: "token", path: /hidden/, kind: "status", status: 401 });
+    for (let number = 0; number < 10; number += 1) expect(await pull(`evil/hidden-${number}`)).toBe(403);
+    const own = hub.counts.requests.filter(
+      ({ origin, path }) => origin === "token" && !path.includes("scope="),
+    );
+    expect(own).toHaveLength(1);
+    for (let number = 0; number < 5; number += 1) expect(await pullNew(`library/after-${number}`)).toBe(200);
+  },
+);
+
+test("a password that is wrong is tried twice, and then left alone", async () => {
+  await hubcap.dispose();
+  const wrong = { username: "cluster", password: "wrong" };
+  hubcap = await startHubcap({
+    config: { upstreams: { "docker.io": upstreamOf(hub, { credential: wrong }) } },
+  });
+  for (let number = 0; number < 10; number += 1) expect(await pullNew(`library/app-${number}`)).toBe(403);
+  expect(hub.counts.requests.filter(({ origin }) => origin === "token")).toHaveLength(2);
+});
