@@ -1,5 +1,5 @@
-/** What runs at once: one for all who want the same, so many of many, or the most urgent first. The only file that imports Bottleneck. */
-import Bottleneck from "bottleneck";
+/** What runs at once: one for all who want the same, so many of many, or the most urgent first. */
+import type { Clock } from "./clock.ts";
 
 /** The running flights, by key. A key is free again before its callers get the result. */
 export class SingleFlight<V> {
@@ -103,123 +103,145 @@ export class Turns<T> {
   }
 }
 
-/** The reservoir of an unlimited queue: Bottleneck has no value for "unlimited". */
-const plenty = 1_000_000_000;
+/** So much of all places is for addresses that hold less than {@link few}. */
+const keptShare = 1 / 3;
 
-/** How far the wall clock may go back before the limiter is replaced. */
-const clockSlackMs = 1000;
+/** What a node takes at once for one image. */
+const few = 3;
 
-export interface PriorityQueueOptions {
-  /** How many may run at once; null for any number. */
-  readonly maxConcurrent: number | null;
-  /** Milliseconds between two starts. */
-  readonly minTime: number;
-  /** Ms since the epoch, by the wall clock. */
-  readonly now: () => number;
+/** A number of places, such as connections. The last ones are for addresses that hold few, so that no address holds all. */
+export class Places {
+  readonly #most: number;
+  readonly #takenBy = new Map<string, number>();
+  #taken = 0;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  get taken(): number {
+    return this.#taken;
+  }
+
+  /** Hubcap's own work, which has no address, may take all. */
+  mayTake(address: string): boolean {
+    const hasFew = address === "" || (this.#takenBy.get(address) ?? 0) < few;
+    return this.#taken < (hasFew ? this.#most : this.#most * (1 - keptShare));
+  }
+
+  /** The returned function, called once, frees the place. */
+  take(address: string): () => void {
+    this.#taken += 1;
+    this.#takenBy.set(address, (this.#takenBy.get(address) ?? 0) + 1);
+    return () => {
+      this.#taken -= 1;
+      const left = (this.#takenBy.get(address) ?? 0) - 1;
+      if (left > 0) this.#takenBy.set(address, left);
+      else this.#takenBy.delete(address);
+    };
+  }
 }
 
-/** One Bottleneck limiter, whose reservoir is set from outside and never refilled by Bottleneck itself. */
+export interface PriorityQueueOptions {
+  /** How many turns may last at once: see {@link Places}. */
+  readonly most: number;
+  /** Milliseconds between two starts. */
+  readonly minTime: number;
+  /** May a turn of this address and priority begin now? Where that changes with time, {@link PriorityQueue.advance} is to be called. */
+  readonly mayBegin: (address: string, priority: number) => boolean;
+  readonly clock: Pick<Clock, "elapsed" | "after">;
+}
+
+/** Turns by priority, the lowest number first; those of one priority go by {@link Turns}. */
 export class PriorityQueue {
   readonly #options: PriorityQueueOptions;
-  readonly #tokens: () => number;
-  #limiter: Bottleneck;
-  /** The limiter's reservoir after all changes that were requested. */
-  #level = 0;
-  #latest: number;
+  readonly #places: Places;
   /** What waits, by priority. */
-  readonly #turns = new Map<number, Turns<() => void>>();
+  readonly #turns: Turns<() => void>[] = [];
   #waiting = 0;
-  #running = 0;
+  /** When the next turn may begin, by the clock's `elapsed()`. */
+  #nextAt = 0;
+  #cancelWake = (): void => {};
 
-  /** `tokens` says how many may begin now. */
-  constructor(options: PriorityQueueOptions, tokens: () => number) {
+  constructor(options: PriorityQueueOptions) {
     this.#options = options;
-    this.#latest = options.now();
-    this.#tokens = tokens;
-    this.#limiter = this.#newLimiter();
+    this.#places = new Places(options.most);
   }
 
   get waiting(): number {
     return this.#waiting;
   }
 
-  /** Sets the reservoir, by a difference, since jobs may take from it before Bottleneck applies it. */
-  fill(): void {
-    const difference = Math.min(this.#free, plenty) - this.#level;
-    if (difference === 0) return;
-    this.#level += difference;
-    void this.#limiter.incrementReservoir(difference);
+  /** How many ms the time between two starts makes who comes now wait. */
+  get waitMs(): number {
+    const { minTime, clock } = this.#options;
+    return Math.max(0, this.#nextAt - clock.elapsed()) + this.#waiting * minTime;
+  }
+
+  /** Begins all turns that may begin now. */
+  advance(): void {
+    const { clock, minTime } = this.#options;
+    this.#cancelWake();
+    while (this.#waiting > 0) {
+      const inMs = this.#nextAt - clock.elapsed();
+      if (inMs > 0) {
+        this.#cancelWake = clock.after(inMs, () => this.advance());
+        return;
+      }
+      const begin = this.#next();
+      if (!begin) return;
+      this.#nextAt = clock.elapsed() + minTime;
+      begin();
+    }
   }
 
   /**
-   * Waits for a turn among those of its priority, whose parties are served in turn. It lasts until the returned function is called. `begin` runs as it begins, and makes the tokens fewer.
-   * @throws the signal's reason.
+   * Waits for a turn, which lasts until the returned function is called. `begin` runs as it begins.
+   * @throws the signal's reason, and what `begin` throws.
    */
   async turn(priority: number, party: Party, signal: AbortSignal, begin: () => void): Promise<() => void> {
     signal.throwIfAborted();
-    this.#withstandClock();
-    // Bottleneck takes milliseconds even if there is nothing to wait for.
-    if (this.#waiting === 0 && this.#options.minTime === 0 && this.#free >= 1) return this.#begin(begin);
-    this.fill();
     const { promise, resolve, reject } = Promise.withResolvers<() => void>();
-    const leave = (): void => reject(signal.reason);
-    const turns = this.#turns.getOrInsertComputed(priority, () => new Turns());
+    const turns = (this.#turns[priority] ??= new Turns());
+    const leave = (): void => {
+      turns.remove(party, start);
+      this.#over(signal, leave);
+      reject(signal.reason);
+    };
     const start = (): void => {
+      this.#over(signal, leave);
+      const free = this.#places.take(party.address ?? "");
+      const end = (): void => {
+        free();
+        this.advance();
+      };
       try {
-        resolve(this.#begin(begin));
+        begin();
+        resolve(end);
       } catch (error) {
+        free();
         reject(error);
       }
     };
     signal.addEventListener("abort", leave, { once: true });
     turns.add(party, start);
     this.#waiting += 1;
-    this.#limiter
-      .schedule({ priority }, async () => {
-        this.#level -= 1;
-        // Each job starts whoever is next. Bottleneck cannot remove a job: there are more of them once one has left.
-        const next = turns.next();
-        if (next) next();
-        else this.fill();
-      })
-      .catch(reject);
-    try {
-      return await promise;
-    } finally {
-      turns.remove(party, start);
-      this.#waiting -= 1;
-      signal.removeEventListener("abort", leave);
+    this.advance();
+    return promise;
+  }
+
+  /** Its wait is. */
+  #over(signal: AbortSignal, leave: () => void): void {
+    this.#waiting -= 1;
+    signal.removeEventListener("abort", leave);
+  }
+
+  #next(): (() => void) | undefined {
+    const { mayBegin } = this.#options;
+    for (const [priority, turns] of this.#turns.entries()) {
+      const next = turns?.next((address) => this.#places.mayTake(address) && mayBegin(address, priority));
+      if (next) return next;
     }
-  }
-
-  /** How many turns may begin now. */
-  get #free(): number {
-    return Math.min(this.#tokens(), (this.#options.maxConcurrent ?? plenty) - this.#running);
-  }
-
-  #begin(begin: () => void): () => void {
-    begin();
-    this.#running += 1;
-    return () => {
-      this.#running -= 1;
-      this.fill();
-    };
-  }
-
-  /** Counts running ones itself, since Bottleneck has not seen those that did not have to wait. */
-  #newLimiter(): Bottleneck {
-    const { minTime } = this.#options;
-    // One by one if they are spaced: Bottleneck orders by priority only what it has not scheduled yet.
-    return new Bottleneck({ minTime, maxConcurrent: minTime > 0 ? 1 : null, reservoir: 0 });
-  }
-
-  /** Bottleneck schedules by the wall clock: set back an hour, it would hold everything for an hour. */
-  #withstandClock(): void {
-    const now = this.#options.now();
-    if (now < this.#latest - clockSlackMs) {
-      this.#limiter = this.#newLimiter();
-      this.#level = 0;
-    }
-    this.#latest = now;
+    return undefined;
   }
 }

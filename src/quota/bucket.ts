@@ -82,11 +82,11 @@ export function openFreeBucket(upstream: string, beside: QuotaBucket, clock: Clo
 /** Even an empty queue takes some turns of the event loop to pass. */
 const leastWaitMs = 1000;
 
-const priorities: Readonly<Record<Reason, number>> = { pull: 1, revalidate: 4, warm: 7 };
-
 /** A token is fetched once for all that need it, and those may be more urgent than the request that began it. */
+const priorities: Readonly<Record<Reason | "token", number>> = { token: 0, pull: 1, revalidate: 2, warm: 3 };
+
 function priorityOf({ kind, purpose }: QuotaRequest): number {
-  return kind === "token" ? priorities.pull : priorities[purpose.reason];
+  return priorities[kind === "token" ? kind : purpose.reason];
 }
 
 /** What takes `request` out of the queue before its turn. */
@@ -96,30 +96,63 @@ function endOf({ kind, purpose: { promoted } }: QuotaRequest, signal: AbortSigna
 }
 
 /** So much of the guard's requests is kept for addresses that have sent less than half as many. */
-const keptShare = 1 / 4;
+const keptForFew = 1 / 4;
 
-/** How often a request looks whether what is kept for others is free again, in ms. */
+/** And so much for addresses with less than {@link fewInVain}, so that those who guess are the first to wait. */
+const keptFromVain = 1 / 2;
+
+/** The share of the guard's requests that an address may have in vain before it is taken for one that guesses: there may be a hundred. */
+const fewInVain = 1 / 200;
+
+/** How often it is seen whether what is kept for others is free again, in ms. */
 const lookMs = 250;
 
-/** How many requests each address has sent lately: in this window of the guard, and in the one before. */
+interface Sent {
+  requests: number;
+  /** Those that brought nothing: answered with an error, or not at all. */
+  inVain: number;
+  /** Tokens with which nothing has been asked yet. */
+  tokens: number;
+}
+
+const nothing: Readonly<Sent> = { requests: 0, inVain: 0, tokens: 0 };
+
+/** What each address has sent lately: in this window of the guard, and in the one before. */
 class Senders {
   readonly #windowMs: number;
   #window = 0;
-  #now = new Map<string, number>();
-  #before = new Map<string, number>();
+  #now = new Map<string, Sent>();
+  #before = new Map<string, Sent>();
 
   constructor(windowMs: number) {
     this.#windowMs = windowMs;
   }
 
-  sent(address: string, elapsed: number): void {
-    this.#advance(elapsed);
-    this.#now.set(address, (this.#now.get(address) ?? 0) + 1);
+  sent({ kind, purpose: { address } }: QuotaRequest, elapsed: number): void {
+    if (address === undefined) return;
+    const sent = this.#of(address, elapsed);
+    sent.requests += 1;
+    if (kind === "token") sent.tokens += 1;
   }
 
-  count(address: string, elapsed: number): number {
+  /** Call it with all that was sent. */
+  ended({ kind, purpose: { address } }: QuotaRequest, isInVain: boolean, elapsed: number): void {
+    if (address === undefined) return;
+    const sent = this.#of(address, elapsed);
+    if (isInVain) sent.inVain += 1;
+    if (kind === "token" && !isInVain) return;
+    const since = [this.#before.get(address), sent].find((each) => each && each.tokens > 0);
+    if (since) since.tokens -= 1;
+  }
+
+  count(address: string, what: keyof Sent, elapsed: number): number {
     this.#advance(elapsed);
-    return (this.#now.get(address) ?? 0) + (this.#before.get(address) ?? 0);
+    return (this.#now.get(address) ?? nothing)[what] + (this.#before.get(address) ?? nothing)[what];
+  }
+
+  #of(address: string, elapsed: number): Sent {
+    this.#advance(elapsed);
+    return this.#now.getOrInsertComputed(address, () => ({ ...nothing }));
   }
 
   #advance(elapsed: number): void {
@@ -137,7 +170,6 @@ export class QuotaBucket implements Bucket {
   readonly #balance: Balance;
   readonly #clock: Clock;
   readonly #maxWaitMs: number;
-  readonly #minIntervalMs: number;
   /** Pulls, as the window allows them; a turn is over at once. */
   readonly #pulls: PriorityQueue;
   /** Requests of any kind, as the guard allows them; a turn lasts until the answer. */
@@ -149,23 +181,26 @@ export class QuotaBucket implements Bucket {
   #cancelWake = (): void => {};
 
   /** See {@link openBucket}. */
-  constructor({ concurrency, maxWaitMs, clock }: BucketOptions, minIntervalMs: number, account: Account) {
+  constructor(options: BucketOptions, minIntervalMs: number, account: Account) {
+    const { concurrency, maxWaitMs, clock, beside } = options;
     const { balance } = account;
     this.#account = account;
     this.#balance = balance;
     this.#clock = clock;
     this.#maxWaitMs = Math.max(maxWaitMs, leastWaitMs);
-    this.#minIntervalMs = minIntervalMs;
-    this.#senders = new Senders(balance.guard.allowance.windowMs);
-    const now = (): number => clock.now();
-    this.#pulls = new PriorityQueue(
-      { maxConcurrent: null, minTime: minIntervalMs, now },
-      () => balance.tokens,
-    );
-    this.#requests = new PriorityQueue(
-      { maxConcurrent: concurrency, minTime: 0, now },
-      () => balance.guardTokens,
-    );
+    this.#senders = beside ? beside.#senders : new Senders(balance.guard.allowance.windowMs);
+    this.#pulls = new PriorityQueue({
+      most: Number.POSITIVE_INFINITY,
+      minTime: minIntervalMs,
+      mayBegin: () => balance.tokens >= 1,
+      clock,
+    });
+    this.#requests = new PriorityQueue({
+      most: concurrency,
+      minTime: 0,
+      mayBegin: (address, priority) => this.#mayRequest(address, priority === priorities.token),
+      clock,
+    });
   }
 
   async take(request: QuotaRequest, caller?: AbortSignal): Promise<Permit> {
@@ -189,7 +224,7 @@ export class QuotaBucket implements Bucket {
       this.#waiting -= 1;
       cancel();
       signal?.removeEventListener("abort", leave);
-      this.#fill();
+      this.#advance();
     }
   }
 
@@ -202,7 +237,7 @@ export class QuotaBucket implements Bucket {
 
   learnToken(token: string): void {
     this.#account.learnToken(token);
-    this.#fill();
+    this.#advance();
   }
 
   get state(): BucketState {
@@ -236,7 +271,7 @@ export class QuotaBucket implements Bucket {
   /** Behaves as if the upstream were empty or down until `untilMs` on the wall clock; a time gone by ends that. */
   rehearse(mode: RehearsalMode, untilMs: number): void {
     this.#account.rehearse(mode, untilMs);
-    this.#fill();
+    this.#advance();
   }
 
   /** May the HEAD of any manifest, which costs nothing, bring good news? True at most once in ten seconds. */
@@ -261,17 +296,12 @@ export class QuotaBucket implements Bucket {
       let reservation = await this.#reserve(request, wait);
       let end: (() => void) | undefined;
       let isAdmitted = false;
-      const { address } = request.purpose;
       try {
-        while (!this.#mayRequest(address)) {
-          await this.#clock.sleep(lookMs, signal);
-          signal.throwIfAborted();
-        }
         end = await this.#turn(this.#requests, request, signal, () => {
           if (this.#balance.stop) throw this.#balance.stop;
           reservation ??= this.#account.reserve(request);
           isAdmitted = this.#account.admit(reservation);
-          if (address !== undefined) this.#senders.sent(address, this.#clock.elapsed());
+          this.#senders.sent(request, this.#clock.elapsed());
         });
         if (reservation && isAdmitted) {
           await this.#account.begin(reservation);
@@ -287,12 +317,16 @@ export class QuotaBucket implements Bucket {
     }
   }
 
-  /** The guard's last requests are for addresses that have sent few, so that no one sends them all. */
-  #mayRequest(address: string | undefined): boolean {
+  /** The guard's last requests are for addresses that have sent few, and few in vain, so that no one sends them all. */
+  #mayRequest(address: string, isForToken: boolean): boolean {
     const { guard, guardTokens } = this.#balance;
-    const kept = (guard.allowance.limit ?? 0) * keptShare;
-    if (address === undefined || guardTokens > kept) return true;
-    return this.#senders.count(address, this.#clock.elapsed()) < kept / 2;
+    if (address === "" || guardTokens < 1) return guardTokens >= 1;
+    const { limit = 0 } = guard.allowance;
+    const count = (what: keyof Sent): number => this.#senders.count(address, what, this.#clock.elapsed());
+    // A token is paid for before it can be seen whether it is of any use.
+    const inVain = count("inVain") + (isForToken ? count("tokens") : 0);
+    if (guardTokens <= limit * keptFromVain && inVain >= Math.max(1, limit * fewInVain)) return false;
+    return guardTokens > limit * keptForFew || count("requests") < (limit * keptForFew) / 2;
   }
 
   /** Sets aside what `request` costs when its turn comes; undefined when it costs nothing. @throws QuotaError */
@@ -301,7 +335,7 @@ export class QuotaBucket implements Bucket {
       const verdict = this.#balance.verdict(request);
       if (verdict instanceof QuotaError) throw verdict;
       if (costOf(request.kind) === 0) return undefined;
-      if (this.#pulls.waiting * this.#minIntervalMs >= this.#maxWaitMs) {
+      if (this.#pulls.waitMs >= this.#maxWaitMs) {
         throw busy(this.#balance.owner, this.#maxWaitMs);
       }
       this.#waitingForPull.set(wait, request);
@@ -327,7 +361,7 @@ export class QuotaBucket implements Bucket {
   ): Promise<() => void> {
     const turn = queue.turn(priorityOf(request), request.purpose, signal, begin);
     // A wake-up may be needed now.
-    this.#fill();
+    this.#advance();
     return turn;
   }
 
@@ -343,11 +377,19 @@ export class QuotaBucket implements Bucket {
       isOpen = false;
       settle();
       end();
-      this.#fill();
+      this.#advance();
     };
     return {
-      answered: (answer: QuotaAnswer) => close(() => this.#account.answered(reservation, answer)),
-      failed: () => close(() => this.#account.failed(reservation)),
+      answered: (answer: QuotaAnswer) =>
+        close(() => {
+          this.#senders.ended(reservation.request, answer.status >= 400, this.#clock.elapsed());
+          this.#account.answered(reservation, answer);
+        }),
+      failed: () =>
+        close(() => {
+          this.#senders.ended(reservation.request, true, this.#clock.elapsed());
+          this.#account.failed(reservation);
+        }),
     };
   }
 
@@ -357,20 +399,21 @@ export class QuotaBucket implements Bucket {
   }
 
   /**
-   * Gives both queues what there is now, refuses requests for which there will be nothing in time, and sets a timer for
+   * Begins in both queues what may begin now, refuses requests for which there will be nothing in time, and sets a timer for
    * when there will be more for the others.
    */
-  #fill(): void {
+  #advance(): void {
     const { tokens, guardTokens } = this.#balance;
-    this.#pulls.fill();
-    this.#requests.fill();
+    this.#pulls.advance();
+    this.#requests.advance();
     if (tokens < 1) this.#refuseWaiting();
     this.#cancelWake();
     const soon: number[] = [];
     if (this.#pulls.waiting > 0 && tokens < 1) soon.push(this.#balance.pullFreeInMs ?? 0);
-    if (this.#requests.waiting > 0 && guardTokens < 1) soon.push(this.#balance.requestFreeInMs ?? 0);
+    if (this.#requests.waiting > 0)
+      soon.push(guardTokens < 1 ? (this.#balance.requestFreeInMs ?? 0) : lookMs);
     const inMs = Math.min(...soon.filter((ms) => ms > 0));
-    if (inMs <= this.#maxWaitMs) this.#cancelWake = this.#clock.after(inMs + 1, () => this.#fill());
+    if (inMs <= this.#maxWaitMs) this.#cancelWake = this.#clock.after(inMs + 1, () => this.#advance());
   }
 
   #refuseWaiting(): void {

@@ -1,6 +1,6 @@
 /** The connections that downloads may take. A download that finds none free waits here, where it holds up nothing else. */
 import type { Clock } from "../../async/clock.ts";
-import { Turns, type Party } from "../../async/concurrency.ts";
+import { Places, Turns, type Party } from "../../async/concurrency.ts";
 import { UpstreamError } from "../error.ts";
 import type { Reply } from "./httpClient.ts";
 
@@ -14,16 +14,9 @@ interface ConnectionPoolOptions {
   readonly clock: Clock;
 }
 
-/** So much of an origin's connections is for addresses that hold {@link fewDownloads} or less: a third. */
-const keptShare = 1 / 3;
-
-/** How many downloads of one address are few: what a node pulls at once of one image. */
-const fewDownloads = 3;
-
-/** One origin's connections: how many are taken, by which addresses, and what waits for the next. */
+/** One origin's connections, and what waits for the next. */
 interface Origin {
-  taken: number;
-  readonly takenBy: Map<string, number>;
+  readonly places: Places;
   readonly waiting: Turns<() => void>;
   /** Downloads in the middle of a blob that clients read already: they are first. */
   readonly resuming: Turns<() => void>;
@@ -64,42 +57,25 @@ export class ConnectionPool {
   async #take(name: string, party: Party, signal: AbortSignal | undefined): Promise<() => void> {
     signal?.throwIfAborted();
     const origin = this.#origins.getOrInsertComputed(name, () => ({
-      taken: 0,
-      takenBy: new Map(),
+      places: new Places(this.#options.most),
       waiting: new Turns(),
       resuming: new Turns(),
     }));
     const { address = "" } = party;
-    const take = (): void => {
-      origin.taken += 1;
-      origin.takenBy.set(address, (origin.takenBy.get(address) ?? 0) + 1);
+    const free = origin.places.mayTake(address)
+      ? origin.places.take(address)
+      : await this.#wait(origin, party, signal);
+    return () => {
+      free();
+      this.#freed(name, origin);
     };
-    if (this.#mayTake(origin, address)) take();
-    else await this.#wait(origin, party, take, signal);
-    return () => this.#release(name, origin, address);
   }
 
-  /** The last connections are for addresses that have few, so that no one takes them all. */
-  #mayTake({ taken, takenBy }: Origin, address: string): boolean {
-    const { most } = this.#options;
-    // Hubcap's own downloads have no address.
-    const hasFew = address === "" || (takenBy.get(address) ?? 0) < fewDownloads;
-    return taken < (hasFew ? most : most * (1 - keptShare));
-  }
-
-  /** Resolves when a connection has been handed over. */
-  async #wait(
-    origin: Origin,
-    party: Party,
-    take: () => void,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
+  /** What frees the connection that has been handed over. */
+  async #wait(origin: Origin, party: Party, signal: AbortSignal | undefined): Promise<() => void> {
+    const { promise, resolve, reject } = Promise.withResolvers<() => void>();
     const queue = signal ? origin.waiting : origin.resuming;
-    const start = (): void => {
-      take();
-      resolve();
-    };
+    const start = (): void => resolve(origin.places.take(party.address ?? ""));
     queue.add(party, start);
     const leave = (reason: unknown): void => {
       queue.remove(party, start);
@@ -110,22 +86,18 @@ export class ConnectionPool {
     const { clock, waitMs } = this.#options;
     const cancel = signal && clock.after(waitMs, () => leave(this.#tooMany()));
     try {
-      await promise;
+      return await promise;
     } finally {
       cancel?.();
       signal?.removeEventListener("abort", aborted);
     }
   }
 
-  #release(name: string, origin: Origin, address: string): void {
-    const left = (origin.takenBy.get(address) ?? 0) - 1;
-    origin.taken -= 1;
-    if (left > 0) origin.takenBy.set(address, left);
-    else origin.takenBy.delete(address);
-    const mayGo = (waiting: string): boolean => this.#mayTake(origin, waiting);
-    const next = origin.resuming.next(mayGo) ?? origin.waiting.next(mayGo);
+  #freed(name: string, { places, resuming, waiting }: Origin): void {
+    const mayGo = (address: string): boolean => places.mayTake(address);
+    const next = resuming.next(mayGo) ?? waiting.next(mayGo);
     if (next) next();
-    else if (origin.taken === 0) this.#origins.delete(name);
+    else if (places.taken === 0) this.#origins.delete(name);
   }
 
   #tooMany(): UpstreamError {

@@ -1,36 +1,117 @@
 import { expect, test } from "vitest";
-import { PriorityQueue } from "../../../src/async/concurrency.ts";
+import { PriorityQueue, type PriorityQueueOptions } from "../../../src/async/concurrency.ts";
+import { ManualClock } from "../../support/manualClock.ts";
+
+const { signal } = new AbortController();
+const node = { payer: "node-1" };
+
+function open(options: Partial<PriorityQueueOptions> = {}): PriorityQueue {
+  return new PriorityQueue({
+    most: 3,
+    minTime: 0,
+    mayBegin: () => true,
+    clock: new ManualClock(),
+    ...options,
+  });
+}
+
+/** Turns as they begin, by name; `end` ends the one that began first. */
+function recorder(queue: PriorityQueue) {
+  const began: string[] = [];
+  const ends: (() => void)[] = [];
+  return {
+    began,
+    turn: (name: string, { address = "", priority = 0 } = {}) => {
+      const turn = queue.turn(priority, { address, payer: name }, signal, () => void began.push(name));
+      void turn.then((end) => ends.push(end));
+    },
+    end: async () => {
+      await new Promise(setImmediate);
+      ends.shift()?.();
+    },
+  };
+}
 
 test("who is not wanted any more does not get a turn", async () => {
-  const line = new PriorityQueue({ maxConcurrent: 1, minTime: 0, now: Date.now }, () => 10);
-  await expect(
-    line.turn(1, { payer: "node-1" }, AbortSignal.abort(new Error("gone")), () => {}),
-  ).rejects.toThrow("gone");
-  expect(line.waiting).toBe(0);
-  const end = await line.turn(1, { payer: "node-1" }, new AbortController().signal, () => {});
+  const queue = open({ most: 1 });
+  await expect(queue.turn(1, node, AbortSignal.abort(new Error("gone")), () => {})).rejects.toThrow("gone");
+  const end = await queue.turn(1, node, signal, () => {});
+  const leaving = new AbortController();
+  const left = queue.turn(1, node, leaving.signal, () => expect.unreachable());
+  expect(queue.waiting).toBe(1);
+  leaving.abort(new Error("left"));
+  await expect(left).rejects.toThrow("left");
+  expect(queue.waiting).toBe(0);
   end();
 });
 
-test("runs at once what need not wait, and no more than there are tokens for", async () => {
+test("runs at once what need not wait, no more than there may be, and the most urgent first", async () => {
   let tokens = 10;
-  const line = new PriorityQueue({ maxConcurrent: 3, minTime: 0, now: Date.now }, () => tokens);
-  const { signal } = new AbortController();
-  const began: number[] = [];
-  const turns = [1, 2, 3, 4, 5].map((number) =>
-    line.turn(1, { payer: "node-1" }, signal, () => {
-      tokens -= 1;
-      began.push(number);
-    }),
-  );
-  expect(began).toEqual([1, 2, 3]);
-  expect(line.waiting).toBe(2);
-  (await turns[0])?.();
-  await turns[3];
-  expect(began).toEqual([1, 2, 3, 4]);
-  // Nothing overtakes those that are queued, whatever comes free.
-  const late = line.turn(1, { payer: "node-1" }, signal, () => void began.push(6));
-  (await turns[1])?.();
-  (await turns[2])?.();
-  await late;
-  expect(began).toEqual([1, 2, 3, 4, 5, 6]);
+  const queue = open({ mayBegin: () => tokens > 0 });
+  const { began, turn, end } = recorder(queue);
+  for (const [name, priority] of [
+    ["1", 0],
+    ["2", 0],
+    ["3", 0],
+    ["4", 2],
+    ["5", 1],
+    ["6", 0],
+  ] as const)
+    turn(name, { priority });
+  expect(began).toEqual(["1", "2", "3"]);
+  expect(queue.waiting).toBe(3);
+  await end();
+  expect(began.slice(3)).toEqual(["6"]);
+  await end();
+  tokens = 0;
+  await end();
+  expect(began.slice(3)).toEqual(["6", "5"]);
+  tokens = 1;
+  queue.advance();
+  expect(began.slice(3)).toEqual(["6", "5", "4"]);
+});
+
+test("turns are as far apart as they must be", async () => {
+  const clock = new ManualClock();
+  const queue = open({ minTime: 1000, clock });
+  const { began, turn } = recorder(queue);
+  expect(queue.waitMs).toBe(0);
+  for (const name of ["1", "2", "3"]) turn(name);
+  expect(began).toEqual(["1"]);
+  expect(queue.waitMs).toBe(3000);
+  await clock.advance(999);
+  expect(began).toEqual(["1"]);
+  await clock.advance(1);
+  expect(began).toEqual(["1", "2"]);
+  await clock.advance(1000);
+  expect(began).toEqual(["1", "2", "3"]);
+});
+
+test("a turn that fails as it begins holds no place", async () => {
+  const queue = open({ most: 1 });
+  const failed = queue.turn(0, node, signal, () => {
+    throw new Error("not now");
+  });
+  await expect(failed).rejects.toThrow("not now");
+  await queue.turn(0, node, signal, () => {});
+});
+
+test("the last third of the places is for addresses that hold few, and who may not begin keeps none of the others waiting", async () => {
+  const refused = new Set(["10.0.0.9"]);
+  const queue = open({ most: 12, mayBegin: (address) => !refused.has(address) });
+  const { began, turn, end } = recorder(queue);
+  turn("refused", { address: "10.0.0.9" });
+  for (let number = 0; number < 20; number += 1) turn("many", { address: "10.0.0.1" });
+  expect(began).toHaveLength(8);
+  for (let number = 0; number < 4; number += 1) turn("few", { address: "10.0.0.2" });
+  expect(began.slice(8)).toEqual(["few", "few", "few"]);
+  turn("own");
+  expect(began.slice(11)).toEqual(["own"]);
+  for (let number = 0; number < 4; number += 1) await end();
+  expect(began.slice(12)).toEqual([]);
+  await end();
+  // Where both may, they go in turn.
+  expect(began.slice(12)).toEqual(["many"]);
+  await end();
+  expect(began.slice(12)).toEqual(["many", "few"]);
 });

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { openBucket, type QuotaBucket, openFreeBucket } from "../../../src/quota/bucket.ts";
 import type { QuotaAnswer } from "../../../src/quota/quota.ts";
 import { FakeLedger } from "../../support/fakeLedger.ts";
-import { requestOf } from "./world.ts";
+import { requestFrom, requestOf } from "./world.ts";
 
 const head = requestOf("manifest-head");
 const good = { status: 200, headers: {} };
@@ -70,4 +70,15 @@ test("all of them together send no more requests than the upstream is sent", asy
   await vi.advanceTimersByTimeAsync(2000);
   await late;
   expect(isLet).toBe(true);
+});
+
+test("guesses without the account are the same address's as with it", async () => {
+  const { account, free } = await open();
+  const guess = requestFrom("10.0.0.1", "manifest-head");
+  for (let request = 0; request < 500; request += 1)
+    (await free.take(guess)).answered({ status: 404, headers: {} });
+  const late = account.take(guess).catch((error: unknown) => error);
+  (await account.take(requestFrom("10.0.0.2", "manifest-head"))).answered(good);
+  await vi.advanceTimersByTimeAsync(15_000);
+  expect(await late).toMatchObject({ kind: "busy" });
 });

@@ -19,6 +19,12 @@ export function requestOf(kind: RequestKind, reason: Reason = "pull", client = "
   };
 }
 
+/** The same of a client at `address`. */
+export function requestFrom(address: string, kind: RequestKind): QuotaRequest {
+  const { purpose, ...request } = requestOf(kind, "pull", address);
+  return { ...request, purpose: { ...purpose, address } };
+}
+
 /** A request under way. `answer` is there once the upstream has made one. */
 export interface Flight {
   readonly reservation: Reservation;
