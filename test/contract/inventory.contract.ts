@@ -234,6 +234,29 @@ export function inventoryContract(make: (now: () => number) => Promise<StorePart
     expect(await allOrphans(inventory, 1000, Infinity)).toEqual([]);
   });
 
+  it("sums up orphans, what has become one and what has been discarded", async () => {
+    const { catalog, inventory } = await open();
+    expect(await inventory.orphanBytes()).toBe(0);
+    await catalog.holdBlob(here, layer, 100);
+    await catalog.holdBlob(there, other, 50);
+    expect(await inventory.orphanBytes()).toBe(150);
+    await catalog.holdManifest(here, manifest, [layer]);
+    expect(await inventory.orphanBytes()).toBe(50);
+    await dropAll({ catalog, inventory }, here, manifest.digest);
+    expect(await inventory.orphanBytes()).toBe(100 + 50 + manifest.size);
+    await discardAll(inventory, [layer, other, manifest.digest]);
+    expect(await inventory.orphanBytes()).toBe(0);
+  });
+
+  it("sums up no more than some thousand orphans, and says of more that they are infinitely many", async () => {
+    const { catalog, inventory } = await open();
+    for (let number = 0; number < 1000; number += 1) await catalog.holdBlob(here, digest(`${number}`), 1);
+    expect(await inventory.orphanBytes()).toBe(1000);
+    for (let number = 1000; number < 10_000; number += 1)
+      await catalog.holdBlob(here, digest(`${number}`), 1);
+    expect(await inventory.orphanBytes()).toBe(Infinity);
+  });
+
   it("does not take the layers of a lost manifest for orphans that may go at once (R17)", async () => {
     const { catalog, inventory } = await open();
     await catalog.holdManifest(here, manifest, [layer]);

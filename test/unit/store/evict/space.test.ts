@@ -35,6 +35,47 @@ describe("space", () => {
   });
 });
 
+describe("space for one address", () => {
+  const named = (address: string) => ({ isNamed: true, address });
+
+  it("is a half of the capacity in running fills, whatever their number, and others have the rest", async () => {
+    const { eviction } = await openEviction({ capacity: 10_000 });
+    const { space } = eviction;
+    const first = await space.reserve(3000, 0, named("10.0.0.1"));
+    expect(await space.reserve(2000, 0, named("10.0.0.1"))).toBeTypeOf("object");
+    expect(await space.reserve(1, 0, named("10.0.0.1"))).toBe("client");
+    expect(await space.reserve(5000, 0, named("10.0.0.2"))).toBeTypeOf("object");
+    // Neither those nor Hubcap's own are counted for it.
+    if (typeof first === "object") first.release();
+    expect(await space.reserve(3000, 0, named("10.0.0.1"))).toBeTypeOf("object");
+    expect(await space.reserve(1, 0, named("10.0.0.1"))).toBe("client");
+  });
+
+  it("lets one fill in that is larger than that, and none beside it", async () => {
+    const { eviction } = await openEviction({ capacity: 10_000 });
+    const large = await eviction.space.reserve(9000, 0, named("10.0.0.1"));
+    expect(large).toBeTypeOf("object");
+    expect(await eviction.space.reserve(1, 0, named("10.0.0.1"))).toBe("client");
+    expect(await eviction.space.reserve(1000)).toBeDefined();
+    if (typeof large === "object") large.release();
+    expect(await eviction.space.reserve(4000, 0, named("10.0.0.1"))).toBeTypeOf("object");
+  });
+
+  it("is a twentieth of the capacity for what no manifest names, of all addresses together", async () => {
+    const setup = await openEviction({ capacity: 40_000 });
+    await setup.blob("orphan");
+    const { space } = setup.eviction;
+    const unnamed = (address: string) => ({ isNamed: false, address });
+    const first = await space.reserve(600, 0, unnamed("10.0.0.1"));
+    expect(first).toBeTypeOf("object");
+    expect(await space.reserve(401, 0, unnamed("10.0.0.2"))).toBe("unnamed");
+    expect(await space.reserve(400, 0, unnamed("10.0.0.2"))).toBeTypeOf("object");
+    if (typeof first === "object") first.release();
+    expect(await space.reserve(601, 0, unnamed("10.0.0.3"))).toBe("unnamed");
+    expect(await space.reserve(600, 0, unnamed("10.0.0.3"))).toBeTypeOf("object");
+  });
+});
+
 /** A store without space, and what happens in it, in its order. */
 async function full(images: number) {
   const order: string[] = [];

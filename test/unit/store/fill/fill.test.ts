@@ -298,6 +298,33 @@ describe("a fill", () => {
     expect(tries).toBe(3);
   });
 
+  it("gives up on an upstream that sends a byte and breaks off, twenty times, and keeps nothing of it", async () => {
+    let tries = 1;
+    const drip = (offset: number) => {
+      tries += 1;
+      return source([bytes.subarray(offset, offset + 1)], offset);
+    };
+    const fill = await begin(source([bytes.subarray(0, 1)]), async (offset) => drip(offset));
+    const error = await fill.settled.catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(FillError);
+    expect(String(error)).toContain("the upstream broke off 20 times");
+    expect(tries).toBe(20);
+    expect(await readdir(join(root, "ingest"))).toEqual([]);
+  });
+
+  it("does not give up on one that sends at least 64 KiB after nineteen tries that brought less", async () => {
+    let tries = 0;
+    const step = (offset: number) => {
+      tries += 1;
+      const length = tries % 20 === 0 ? 64 * 1024 : 1;
+      return source([bytes.subarray(offset, offset + length)], offset);
+    };
+    const fill = await begin(step(0), async (offset) => step(offset));
+    await fill.settled;
+    expect(tries).toBeGreaterThan(80);
+    expect(held).toEqual([bytes.length]);
+  });
+
   it("counts an answer from beyond what it has, or of another size, as nothing", async () => {
     const answers = [source([bytes], 5), source([bytes], 0, 17), source([bytes], 2, 17)];
     const fill = await begin(
