@@ -35,9 +35,10 @@ describe("space", () => {
   });
 });
 
-describe("space for one address", () => {
-  const named = (address: string) => ({ isNamed: true, address });
+const named = (address: string) => ({ isNamed: true, address });
+const unnamed = (address: string) => ({ isNamed: false, address });
 
+describe("space for one address", () => {
   it("is a half of the capacity in running fills, whatever their number, and others have the rest", async () => {
     const { eviction } = await openEviction({ capacity: 10_000 });
     const { space } = eviction;
@@ -65,7 +66,6 @@ describe("space for one address", () => {
     const setup = await openEviction({ capacity: 40_000 });
     await setup.blob("orphan");
     const { space } = setup.eviction;
-    const unnamed = (address: string) => ({ isNamed: false, address });
     const first = await space.reserve(600, 0, unnamed("10.0.0.1"));
     expect(first).toBeTypeOf("object");
     expect(await space.reserve(401, 0, unnamed("10.0.0.2"))).toBe("unnamed");
