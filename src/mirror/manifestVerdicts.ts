@@ -196,8 +196,8 @@ export class ManifestVerdicts {
   /** Are the layers and the config of a companion documents? Those that are not there are not. */
   async #areDocuments(pull: PullContext, { layers, config }: Manifest): Promise<boolean> {
     for (const { digest } of config ? [...layers, config] : layers) {
-      const asked = this.#options.blobPulls.get(pull, digest);
-      const bytes = await readSmall(asked, maxDocumentBytes);
+      const get = () => this.#options.blobPulls.get(pull, digest);
+      const bytes = await readSmall(get, maxDocumentBytes);
       if (!bytes || !isDocument(bytes)) return false;
     }
     return true;
@@ -211,8 +211,8 @@ export class ManifestVerdicts {
 
   async #config(pull: PullContext, { config }: Manifest): Promise<ImageConfig> {
     if (!config || config.size > maxConfigBytes) return {};
-    const asked = this.#options.blobPulls.get(pull, config.digest);
-    const bytes = await readSmall(asked, maxConfigBytes);
+    const get = () => this.#options.blobPulls.get(pull, config.digest);
+    const bytes = await readSmall(get, maxConfigBytes);
     return bytes ? readImageConfig(bytes) : {};
   }
 }

@@ -100,8 +100,8 @@ export class Signatures {
     for (const { mediaType, digest, size, annotations } of layers.slice(-maxSignatures).toReversed()) {
       const kind = mediaType === payloadType ? "payload" : bundleType.test(mediaType) ? "bundle" : undefined;
       if (!kind || size > maxSignatureBytes) continue;
-      const asked = this.#options.blobPulls.get(pull, digest);
-      const bytes = await readSmall(asked, maxSignatureBytes);
+      const get = () => this.#options.blobPulls.get(pull, digest);
+      const bytes = await readSmall(get, maxSignatureBytes);
       if (!bytes) continue;
       yield kind === "bundle"
         ? { kind, bundle: bytes }
