@@ -1,23 +1,44 @@
 /** What runs at once: one for all who want the same, so many of many, or the most urgent first. */
 import type { Clock } from "./clock.ts";
 
+interface Flight<V> {
+  readonly run: Promise<V>;
+  readonly parties: Parties;
+}
+
 /** The running flights, by key. A key is free again before its callers get the result. */
 export class SingleFlight<V> {
-  readonly #running = new Map<string, Promise<V>>();
+  readonly #running = new Map<string, Flight<V>>();
 
   /**
-   * The result of the running flight of `key`, or of `start` when there is none.
+   * The result of the running flight of `key`, or of `start` when there is none. What waits for its turn on the way waits with all
+   * parties that have joined.
    * @throws the reason of `signal` when it is aborted first.
    */
-  join(key: string, start: () => Promise<V>, signal?: AbortSignal): Promise<V> {
-    const run = this.#running.getOrInsertComputed(key, () =>
-      Promise.try(start).finally(() => this.#running.delete(key)),
-    );
+  join(
+    key: string,
+    start: (parties: Parties) => Promise<V>,
+    signal?: AbortSignal,
+    party?: Party,
+  ): Promise<V> {
+    const { run, parties } = this.#running.getOrInsertComputed(key, () => {
+      const all = new Parties();
+      return {
+        run: Promise.try(() => start(all)).finally(() => this.#running.delete(key)),
+        parties: all,
+      };
+    });
+    if (party) parties.add(party);
     return signal ? unlessAborted(run, signal) : run;
   }
 
   has(key: string): boolean {
     return this.#running.has(key);
+  }
+
+  /** The flight of `key`, if one runs, waits with `party` too, which has to wait for it. */
+  hurry(key: string, { address, payer }: Party): void {
+    this.#running.get(key)?.parties.add({ address, payer, isBehind: true });
   }
 }
 
@@ -62,6 +83,28 @@ export class Semaphore {
 export interface Party {
   readonly address?: string | undefined;
   readonly payer: string;
+  /** Who waits for the same. */
+  readonly joined?: Parties;
+  /** It wants something else, which has to wait for this. */
+  readonly isBehind?: boolean;
+}
+
+/** All who wait for the same: more may join at any time. */
+export class Parties {
+  readonly #all: Party[] = [];
+  readonly #listeners = new Set<(party: Party) => void>();
+
+  add(party: Party): void {
+    this.#all.push(party);
+    for (const listener of this.#listeners) listener(party);
+  }
+
+  /** Calls `listener` with each party, and with those that join until the returned function is called. */
+  follow(listener: (party: Party) => void): () => void {
+    for (const party of this.#all) listener(party);
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
 }
 
 /** What waits: addresses are served in turn, the payers of one address in turn, and what one payer asks for in order. */
@@ -101,6 +144,37 @@ export class Turns<T> {
     }
     return undefined;
   }
+}
+
+/**
+ * Puts `start` into `turns` for `party` and all who have joined it, so that it waits for none of them longer than for the others. It is
+ * called with the one whose turn comes first. Calls `joined` when another has come later. The returned function takes it out.
+ */
+export function lineUp(
+  turns: Turns<() => void>,
+  party: Party,
+  start: (party: Party) => void,
+  joined: () => void,
+): () => void {
+  const items = new Map<string, readonly [Party, () => void]>();
+  const stops: (() => void)[] = [];
+  let isIn = false;
+  const add = (one: Party): void => {
+    const { address = "" } = one;
+    if (!items.has(address)) {
+      const item = (): void => start(one);
+      items.set(address, [one, item]);
+      turns.add(one, item);
+      if (isIn) joined();
+    }
+    if (one.joined) stops.push(one.joined.follow(add));
+  };
+  add(party);
+  isIn = true;
+  return () => {
+    for (const stop of stops) stop();
+    for (const [one, item] of items.values()) turns.remove(one, item);
+  };
 }
 
 /** So much of all places is for addresses that hold less than {@link few}. */
@@ -196,44 +270,47 @@ export class PriorityQueue {
   }
 
   /**
-   * Waits for a turn, which lasts until the returned function is called. `begin` runs as it begins.
+   * Waits for a turn, which lasts until the returned function is called. `begin` runs as it begins, with the one whose turn it is.
    * @throws the signal's reason, and what `begin` throws.
    */
-  async turn(priority: number, party: Party, signal: AbortSignal, begin: () => void): Promise<() => void> {
+  async turn(
+    priority: number,
+    party: Party,
+    signal: AbortSignal,
+    begin: (party: Party) => void,
+  ): Promise<() => void> {
     signal.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<() => void>();
     const turns = (this.#turns[priority] ??= new Turns());
-    const leave = (): void => {
-      turns.remove(party, start);
-      this.#over(signal, leave);
-      reject(signal.reason);
-    };
-    const start = (): void => {
-      this.#over(signal, leave);
-      const free = this.#places.take(party.address ?? "");
+    const start = (whose: Party): void => {
+      over();
+      const free = this.#places.take(whose.address ?? "");
       const end = (): void => {
         free();
         this.advance();
       };
       try {
-        begin();
+        begin(whose);
         resolve(end);
       } catch (error) {
         free();
         reject(error);
       }
     };
-    signal.addEventListener("abort", leave, { once: true });
-    turns.add(party, start);
+    const leave = lineUp(turns, party, start, () => this.advance());
+    const aborted = (): void => {
+      over();
+      reject(signal.reason);
+    };
+    const over = (): void => {
+      leave();
+      this.#waiting -= 1;
+      signal.removeEventListener("abort", aborted);
+    };
+    signal.addEventListener("abort", aborted, { once: true });
     this.#waiting += 1;
     this.advance();
     return promise;
-  }
-
-  /** Its wait is. */
-  #over(signal: AbortSignal, leave: () => void): void {
-    this.#waiting -= 1;
-    signal.removeEventListener("abort", leave);
   }
 
   #next(): (() => void) | undefined {

@@ -56,6 +56,7 @@ export interface BlobPullsOptions {
 /** A blob that an upstream was asked for and has not answered yet. */
 interface Opening {
   readonly repository: string;
+  readonly request: { readonly about: string; readonly want: "content" };
   readonly over: Promise<unknown>;
 }
 
@@ -162,20 +163,18 @@ export class BlobPulls {
     const opening = this.#openings.get(digest);
     if (opening && opening.repository !== repository) {
       // What another repository is answered is not for this one, but it may bring the bytes.
+      this.#options.requests.hurry(opening.request, pull);
       await opening.over;
       return undefined;
     }
+    const request = { about: `blob ${repository}@${digest}`, want: "content" } as const;
     const opened = this.#options.requests.share(
-      {
-        about: `blob ${repository}@${digest}`,
-        want: "content",
-        send: (options) => this.#open(pull, digest, options),
-      },
+      { ...request, send: (options) => this.#open(pull, digest, options) },
       pull,
     );
     if (!opening) {
       const close = (): boolean => this.#openings.delete(digest);
-      this.#openings.set(digest, { repository, over: opened.then(close, close) });
+      this.#openings.set(digest, { repository, request, over: opened.then(close, close) });
     }
     const begun = await opened;
     if (begun instanceof Passthrough) {

@@ -3,7 +3,7 @@
  * the single flight, the negative cache and the miss limiter.
  */
 import type { Clock } from "../async/clock.ts";
-import { SingleFlight, unlessAborted } from "../async/concurrency.ts";
+import { SingleFlight, unlessAborted, type Parties } from "../async/concurrency.ts";
 import { inStep } from "../async/step.ts";
 import type { Repository } from "../oci/reference.ts";
 import { clientsPerHolder, holderOf } from "../quota/limits.ts";
@@ -64,6 +64,11 @@ export class UpstreamRequests {
   /** Does this request run for another client? */
   isRunning(request: Key): boolean {
     return this.#running.has(keyOf(request));
+  }
+
+  /** `pull` waits for this request of another client, though not for its answer. */
+  hurry(request: Key, pull: PullContext): void {
+    this.#running.hurry(keyOf(request), pull);
   }
 
   /**
@@ -128,7 +133,12 @@ export class UpstreamRequests {
     const isRunning = this.isRunning(request);
     // Paid before anyone can join.
     const settle = isRunning ? undefined : limiter?.spend(pull, request.cost);
-    const run = this.#running.join(keyOf(request), () => this.#run(request, pull, settle));
+    const run = this.#running.join(
+      keyOf(request),
+      (joined) => this.#run(request, pull, settle, joined),
+      undefined,
+      pull,
+    );
     const answer = (): Promise<unknown> => this.inTime(run, pull, late(pull.upstream.registry));
     // The steps of a request belong to the pull that sent it; others only wait.
     return isRunning ? inStep(pull.trace, "wait for another pull", {}, answer) : answer();
@@ -138,6 +148,7 @@ export class UpstreamRequests {
     request: SharedRequest<unknown>,
     pull: PullContext,
     settle: ((error?: unknown) => void) | undefined,
+    joined: Parties,
   ): Promise<unknown> {
     const { registry } = pull.upstream;
     const { client, payer, address, userAgent, trace, warm } = pull;
@@ -150,6 +161,7 @@ export class UpstreamRequests {
       client,
       payer,
       address,
+      joined,
       userAgent,
       ...(trace && { trace }),
       ...(stop && { promoted: stop.signal }),

@@ -1,6 +1,6 @@
 /** One quota as an upstream counts it: its numbers, and the two queues of requests that wait for them. */
 import type { Clock } from "../async/clock.ts";
-import { PriorityQueue } from "../async/concurrency.ts";
+import { PriorityQueue, type Party } from "../async/concurrency.ts";
 import { Account, type Reservation } from "./account.ts";
 import type { Balance, SharedByAddress } from "./balance.ts";
 import type { QuotaListener } from "./events.ts";
@@ -128,21 +128,22 @@ class Senders {
     this.#windowMs = windowMs;
   }
 
-  sent({ kind, purpose: { address } }: QuotaRequest, elapsed: number): void {
-    if (address === undefined) return;
-    const sent = this.#of(address, elapsed);
-    sent.requests += 1;
-    if (kind === "token") sent.tokens += 1;
+  /** `turn` is the one whose turn the request had: its client, or another that waits for the same. */
+  sent({ kind, purpose }: QuotaRequest, turn: Party, elapsed: number): void {
+    this.#add(turn.address, "requests", elapsed);
+    if (kind === "token") this.#add(purpose.address, "tokens", elapsed);
   }
 
   /** Call it with all that was sent. */
-  ended({ kind, purpose: { address } }: QuotaRequest, isInVain: boolean, elapsed: number): void {
-    if (address === undefined) return;
-    const sent = this.#of(address, elapsed);
-    if (isInVain) sent.inVain += 1;
-    if (kind === "token" && !isInVain) return;
-    const since = [this.#before.get(address), sent].find((each) => each && each.tokens > 0);
-    if (since) since.tokens -= 1;
+  ended({ kind, purpose }: QuotaRequest, turn: Party, isInVain: boolean, elapsed: number): void {
+    // Who only had to wait for it did not want it.
+    const wanted = new Set([purpose.address, turn.isBehind ? undefined : turn.address]);
+    if (isInVain) for (const address of wanted) this.#add(address, "inVain", elapsed);
+    if (purpose.address === undefined || (kind === "token" && !isInVain)) return;
+    this.#advance(elapsed);
+    const since = [this.#before, this.#now].map((sent) => sent.get(purpose.address ?? ""));
+    const open = since.find((sent) => sent && sent.tokens > 0);
+    if (open) open.tokens -= 1;
   }
 
   count(address: string, what: keyof Sent, elapsed: number): number {
@@ -150,9 +151,10 @@ class Senders {
     return (this.#now.get(address) ?? nothing)[what] + (this.#before.get(address) ?? nothing)[what];
   }
 
-  #of(address: string, elapsed: number): Sent {
+  #add(address: string | undefined, what: keyof Sent, elapsed: number): void {
+    if (address === undefined) return;
     this.#advance(elapsed);
-    return this.#now.getOrInsertComputed(address, () => ({ ...nothing }));
+    this.#now.getOrInsertComputed(address, () => ({ ...nothing }))[what] += 1;
   }
 
   #advance(elapsed: number): void {
@@ -296,17 +298,19 @@ export class QuotaBucket implements Bucket {
       let reservation = await this.#reserve(request, wait);
       let end: (() => void) | undefined;
       let isAdmitted = false;
+      let turn: Party = request.purpose;
       try {
-        end = await this.#turn(this.#requests, request, signal, () => {
+        end = await this.#turn(this.#requests, request, signal, (whose) => {
+          turn = whose;
           if (this.#balance.stop) throw this.#balance.stop;
           reservation ??= this.#account.reserve(request);
           isAdmitted = this.#account.admit(reservation);
-          this.#senders.sent(request, this.#clock.elapsed());
+          this.#senders.sent(request, turn, this.#clock.elapsed());
         });
         if (reservation && isAdmitted) {
           await this.#account.begin(reservation);
           signal.throwIfAborted();
-          return this.#permit(reservation, end);
+          return this.#permit(reservation, turn, end);
         }
       } catch (error) {
         this.#abandon(reservation, end);
@@ -357,7 +361,7 @@ export class QuotaBucket implements Bucket {
     queue: PriorityQueue,
     request: QuotaRequest,
     signal: AbortSignal,
-    begin: () => void,
+    begin: (party: Party) => void,
   ): Promise<() => void> {
     const turn = queue.turn(priorityOf(request), request.purpose, signal, begin);
     // A wake-up may be needed now.
@@ -370,26 +374,24 @@ export class QuotaBucket implements Bucket {
     end?.();
   }
 
-  #permit(reservation: Reservation, end: () => void): Permit {
+  #permit(reservation: Reservation, turn: Party, end: () => void): Permit {
     let isOpen = true;
+    let isInVain = true;
     const close = (settle: () => void): void => {
       if (!isOpen) return;
       isOpen = false;
       settle();
+      this.#senders.ended(reservation.request, turn, isInVain, this.#clock.elapsed());
       end();
       this.#advance();
     };
     return {
       answered: (answer: QuotaAnswer) =>
         close(() => {
-          this.#senders.ended(reservation.request, answer.status >= 400, this.#clock.elapsed());
+          isInVain = answer.status >= 400;
           this.#account.answered(reservation, answer);
         }),
-      failed: () =>
-        close(() => {
-          this.#senders.ended(reservation.request, true, this.#clock.elapsed());
-          this.#account.failed(reservation);
-        }),
+      failed: () => close(() => this.#account.failed(reservation)),
     };
   }
 

@@ -1,5 +1,6 @@
 /** The interface between upstream and quota: leave to send a request, and a report of how it ended. */
 import type { Repository } from "../oci/reference.ts";
+import type { Parties } from "../async/concurrency.ts";
 import type { TraceStep } from "../async/step.ts";
 
 /** Why a request is sent, most urgent first: a client waits for it, a held tag is checked, or an image is fetched ahead. */
@@ -14,6 +15,8 @@ export interface Purpose {
   readonly payer: string;
   /** The client's address; absent for Hubcap's own requests. */
   readonly address?: string | undefined;
+  /** Other clients that wait for the same: it waits for no one's turn longer than for theirs. */
+  readonly joined?: Parties;
   readonly userAgent: string;
   /** The pull, or the part of it, that requests and waiting are steps of, while it is traced. */
   readonly trace?: TraceStep;

@@ -3,7 +3,7 @@ import type { Purpose, RequestKind } from "../quota/quota.ts";
 import type { Gate } from "./gate.ts";
 import type { Authority, Proof } from "./auth/authority.ts";
 import { UpstreamError, connectionError } from "./error.ts";
-import { SingleFlight } from "../async/concurrency.ts";
+import { SingleFlight, type Parties } from "../async/concurrency.ts";
 import type { ConnectionPool } from "./net/connectionPool.ts";
 import type { Need } from "./auth/token.ts";
 import type { HttpRequest, Reply, Timeouts, HttpClient } from "./net/httpClient.ts";
@@ -87,7 +87,7 @@ export class Exchange {
     const { authority, gate } = this.#options;
     // A request that will be refused needs no token.
     gate.check(request);
-    if (!authority.isKnown) await this.#pings.join("", () => this.#ping(request), request.signal);
+    if (!authority.isKnown) await this.#ping(request);
     const proof = await authority.prove(request);
     const reply = await this.#send(request, request.url, proof);
     if (reply.status !== 401) {
@@ -102,13 +102,16 @@ export class Exchange {
   }
 
   /** Finds out what the registry wants to be shown, so that no pull is spent on a challenge. */
-  async #ping({ repository, purpose }: Need): Promise<void> {
+  #ping({ repository, purpose, signal }: Need): Promise<void> {
     const { base, gate, authority } = this.#options;
     const message = this.#message("GET", base, {});
-    const ping = { kind: "ping", repository, purpose } as const;
-    const reply = await gate.pass(ping, undefined, () => this.#options.client.send(message));
-    reply.discard();
-    authority.learn(reply.status, reply.headers);
+    const send = async (joined: Parties): Promise<void> => {
+      const ping = { kind: "ping", repository, purpose: { ...purpose, joined } } as const;
+      const reply = await gate.pass(ping, undefined, () => this.#options.client.send(message));
+      reply.discard();
+      authority.learn(reply.status, reply.headers);
+    };
+    return this.#pings.join("", send, signal, purpose);
   }
 
   #send(request: UpstreamRequest, url: URL, proof: Proof): Promise<Reply> {

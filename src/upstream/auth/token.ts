@@ -6,7 +6,7 @@ import type { Repository } from "../../oci/reference.ts";
 import type { Gate } from "../gate.ts";
 import { type Credential, type PostForm, type Lockout, type AccountSecret } from "./credential.ts";
 import { UpstreamError } from "../error.ts";
-import { SingleFlight } from "../../async/concurrency.ts";
+import { SingleFlight, type Parties } from "../../async/concurrency.ts";
 import type { HttpRequest, Reply, HttpClient } from "../net/httpClient.ts";
 
 /** A token service. Its realm has been checked against the allowed origins. */
@@ -84,8 +84,11 @@ export class Tokens {
       "token",
       { "hubcap.upstream": this.#options.name },
       (trace) => {
-        const inside = trace ? { ...need, purpose: { ...purpose, trace } } : need;
-        return this.#fetches.join(key, () => this.#fetch(issuer, inside, key), signal);
+        const fetch = (joined: Parties): Promise<Held> => {
+          const inside = { ...purpose, joined, ...(trace && { trace }) };
+          return this.#fetch(issuer, { ...need, purpose: inside }, key);
+        };
+        return this.#fetches.join(key, fetch, signal, purpose);
       },
     );
     return { token, isNew: true };

@@ -1,6 +1,6 @@
 /** The connections that downloads may take. A download that finds none free waits here, where it holds up nothing else. */
 import type { Clock } from "../../async/clock.ts";
-import { Places, Turns, type Party } from "../../async/concurrency.ts";
+import { lineUp, Places, Turns, type Party } from "../../async/concurrency.ts";
 import { UpstreamError } from "../error.ts";
 import type { Reply } from "./httpClient.ts";
 
@@ -67,7 +67,7 @@ export class ConnectionPool {
       : await this.#wait(origin, party, signal);
     return () => {
       free();
-      this.#freed(name, origin);
+      if (!this.#advance(origin) && origin.places.taken === 0) this.#origins.delete(name);
     };
   }
 
@@ -75,10 +75,13 @@ export class ConnectionPool {
   async #wait(origin: Origin, party: Party, signal: AbortSignal | undefined): Promise<() => void> {
     const { promise, resolve, reject } = Promise.withResolvers<() => void>();
     const queue = signal ? origin.waiting : origin.resuming;
-    const start = (): void => resolve(origin.places.take(party.address ?? ""));
-    queue.add(party, start);
+    const start = ({ address = "" }: Party): void => {
+      out();
+      resolve(origin.places.take(address));
+    };
+    const out = lineUp(queue, party, start, () => void this.#advance(origin));
     const leave = (reason: unknown): void => {
-      queue.remove(party, start);
+      out();
       reject(reason);
     };
     const aborted = (): void => leave(signal?.reason);
@@ -93,11 +96,12 @@ export class ConnectionPool {
     }
   }
 
-  #freed(name: string, { places, resuming, waiting }: Origin): void {
+  /** Hands a connection over, if one is free and someone who may have it waits. */
+  #advance({ places, resuming, waiting }: Origin): boolean {
     const mayGo = (address: string): boolean => places.mayTake(address);
     const next = resuming.next(mayGo) ?? waiting.next(mayGo);
-    if (next) next();
-    else if (places.taken === 0) this.#origins.delete(name);
+    next?.();
+    return next !== undefined;
   }
 
   #tooMany(): UpstreamError {

@@ -60,10 +60,28 @@ async function expectExhausted(): Promise<void> {
   await expect.poll(isOver, { timeout: 60_000 }).toBe(true);
 }
 
-/** Cold pulls of others, each from an address of its own, all at once. */
-async function expectOthersPull(count: number): Promise<void> {
+/** What others are about to pull: the paths of its manifests, and its digests. */
+interface Wanted {
+  readonly manifests: readonly string[];
+  readonly blobs: readonly string[];
+}
+
+/** Cold pulls of others, each from an address of its own, all at once. `before` runs once all is there to be pulled. */
+async function expectOthersPull(
+  count: number,
+  before: (wanted: Wanted) => Promise<void> = async () => {},
+): Promise<void> {
   const names = Array.from({ length: count }, (_, number) => `library/cold-${number}`);
-  for (const name of names) hub.push(await buildImage({ seed: name, platforms: ["linux/amd64"] }), name, "1");
+  const blobs: string[] = [];
+  const manifests: string[] = [];
+  for (const name of names) {
+    const image = await buildImage({ seed: name, platforms: ["linux/amd64"] });
+    hub.push(image, name, "1");
+    blobs.push(...image.blobs.keys());
+    for (const reference of ["1", ...image.manifests.keys()])
+      manifests.push(`${name}/manifests/${reference}`);
+  }
+  await before({ manifests, blobs });
   const started = performance.now();
   const pulls = await Promise.all(
     names.map((repository, number) =>
@@ -107,6 +125,33 @@ test("guesses from 32 addresses at once leave requests for repositories that nob
   );
   await expectExhausted();
   await expectOthersPull(16);
+  await Promise.all(attacking);
+}, 120_000);
+
+test("what those who guess ask for and must wait for, others get at once", async () => {
+  const attacking = Array.from({ length: 32 }, (_, address) =>
+    attack(
+      `127.0.9.${address + 1}`,
+      Array.from({ length: 60 }, (_, number) => `evil/none-${address}-${number}/manifests/1`),
+    ),
+  );
+  await expectExhausted();
+  await expectOthersPull(8, async ({ manifests, blobs }) => {
+    const { waiting } = await bucket();
+    attacking.push(
+      attack("127.0.9.1", manifests),
+      attack(
+        "127.0.9.2",
+        blobs.map((digest) => `evil/blobs/blobs/${digest}`),
+      ),
+      attack(
+        "127.0.9.3",
+        Array.from({ length: 8 }, (_, number) => `library/cold-${number}/manifests/none`),
+      ),
+    );
+    // One for each repository: the others wait for its token.
+    await expect.poll(async () => (await bucket()).waiting).toBeGreaterThan(waiting + 7);
+  });
   await Promise.all(attacking);
 }, 120_000);
 

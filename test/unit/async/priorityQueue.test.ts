@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { PriorityQueue, type PriorityQueueOptions } from "../../../src/async/concurrency.ts";
+import { Parties, PriorityQueue, type PriorityQueueOptions } from "../../../src/async/concurrency.ts";
 import { ManualClock } from "../../support/manualClock.ts";
 
 const { signal } = new AbortController();
@@ -114,4 +114,38 @@ test("the last third of the places is for addresses that hold few, and who may n
   expect(began.slice(12)).toEqual(["many"]);
   await end();
   expect(began.slice(12)).toEqual(["many", "few"]);
+});
+
+test("what waits begins as soon as one of those who have joined may begin, and once", async () => {
+  const queue = open({ mayBegin: (address) => address !== "10.0.0.9" });
+  const began: (string | undefined)[] = [];
+  const joined = new Parties();
+  const guesser = { address: "10.0.0.9", payer: "guesser", joined };
+  const turn = queue.turn(0, guesser, signal, ({ address }) => void began.push(address));
+  const late = new Parties();
+  joined.add({ address: "10.0.0.9", payer: "another guesser" });
+  joined.add({ address: "10.0.0.9", payer: "with others", joined: late });
+  expect(began).toEqual([]);
+  late.add({ address: "10.0.0.1", payer: "node-1" });
+  joined.add({ address: "10.0.0.2", payer: "node-2" });
+  queue.advance();
+  expect(began).toEqual(["10.0.0.1"]);
+  (await turn)();
+  // What it wants next waits with all of them from the start.
+  await queue.turn(0, guesser, signal, ({ address }) => void began.push(address));
+  expect(began).toHaveLength(2);
+  expect(queue.waiting).toBe(0);
+});
+
+test("what has left begins for nobody who joins", async () => {
+  const queue = open({ mayBegin: (address) => address !== "10.0.0.9" });
+  const joined = new Parties();
+  const leaving = new AbortController();
+  const turn = queue.turn(0, { address: "10.0.0.9", payer: "guesser", joined }, leaving.signal, () =>
+    expect.unreachable(),
+  );
+  leaving.abort(new Error("left"));
+  await expect(turn).rejects.toThrow("left");
+  joined.add({ address: "10.0.0.1", payer: "node-1" });
+  queue.advance();
 });

@@ -1,6 +1,7 @@
 /** The requests of any kind that an upstream is sent in a minute, and those under way: how addresses share them. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { systemClock } from "../../../src/async/clock.ts";
+import { Parties } from "../../../src/async/concurrency.ts";
 import { openBucket, type QuotaBucket } from "../../../src/quota/bucket.ts";
 import type { Permit, QuotaRequest, RequestKind } from "../../../src/quota/quota.ts";
 import { FakeLedger } from "../../support/fakeLedger.ts";
@@ -120,4 +121,23 @@ test("no address has more than two thirds under way while others may come", asyn
   for (const address of ["10.0.0.2", "10.0.0.3"])
     for (const kind of ["token", "manifest-head"] as const) await docker.take(requestFrom(address, kind));
   await docker.take(requestOf("manifest-head"));
+});
+
+test.each([
+  ["wants the same, pays for it too", false, 0],
+  ["only has to wait for it, pays nothing", true, 10],
+])("a guess goes because of another client, who %s", async (_, isBehind, left) => {
+  const docker = await open();
+  await sendMany(docker, 500, "10.0.0.1", "manifest-head", 404);
+  const { purpose, ...request } = requestFrom("10.0.0.1", "manifest-head");
+  for (let guess = 0; guess < 5; guess += 1) {
+    const joined = new Parties();
+    const guessed = take(docker, { ...request, purpose: { ...purpose, joined } });
+    await Promise.resolve();
+    joined.add({ address: "10.0.0.2", payer: "node-2", isBehind });
+    await soon();
+    guessed.permit?.answered({ status: 404, headers: {} });
+    expect(guessed.permit).toBeDefined();
+  }
+  expect(await sendMany(docker, 10, "10.0.0.2", "blob")).toBe(left);
 });

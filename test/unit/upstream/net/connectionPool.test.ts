@@ -1,4 +1,5 @@
 import { systemClock } from "../../../../src/async/clock.ts";
+import { Parties } from "../../../../src/async/concurrency.ts";
 import type { ServerResponse } from "node:http";
 import { describe, expect, test } from "vitest";
 import { digestOf, type Digest } from "../../../../src/oci/digest.ts";
@@ -80,6 +81,18 @@ describe("when all connections for downloads are taken", () => {
     first?.cancel();
     await stays;
     await blobs(server, blobConnections + 1);
+  });
+
+  test("one that an address waits for which has many goes when another joins it that has few", async () => {
+    const { get, server } = await slowRegistry();
+    const many = { ...asked.purpose, address: "10.0.0.1" };
+    const most = (blobConnections * 2) / 3;
+    await Promise.all(Array.from({ length: most }, (_, index) => get(index, { ...patient, purpose: many })));
+    const joined = new Parties();
+    const waits = get(100, { ...patient, purpose: { ...many, joined } });
+    await blobs(server, most);
+    joined.add({ address: "10.0.0.2", payer: "node-2" });
+    await waits;
   });
 
   test("a resumed download is first in the queue, and does not give up", async () => {
