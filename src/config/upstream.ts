@@ -33,7 +33,11 @@ const upstreamQuota = z.strictObject({
   minInterval: duration({ max: "1h" })
     .exactOptional()
     .describe("The least time between two requests that count; known upstreams have their own default."),
-  concurrency: z.int().min(1).prefault(16).describe("How many requests may run at once."),
+  concurrency: z
+    .int()
+    .min(1)
+    .prefault(16)
+    .describe("How many requests may run at once; the last third is for addresses with fewer than 3."),
 });
 
 /** What may be said of one upstream. */
