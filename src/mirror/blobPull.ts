@@ -25,8 +25,8 @@ export interface BlobResult extends PullResult {
   readonly content?: Content;
 }
 
-/** The upstream sent wrong bytes, or did not send them all, or the disk did not take them, or no one wants them. */
-export type FillFailure = "corrupt" | "broken" | "disk" | "abandoned";
+/** The upstream sent wrong bytes, or the fill failed. */
+export type FillFailure = "corrupt" | FillError["kind"];
 
 /** For how long an upstream's "yes" to a HEAD is believed, in ms, and how many of them are remembered. */
 const sizesKept = { ms: 5 * 60_000, most: 10_000 } as const;
@@ -241,6 +241,7 @@ export class BlobPulls {
     const fill = fills.begin(digest, space.ingest, first, {
       ...source,
       hold,
+      makeSpace: (bytes) => space.make(bytes),
       ...(!claim.isNamed && { isWanted: () => this.#isNamed(pull, digest) }),
       repository: pull.repository,
     });

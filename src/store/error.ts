@@ -16,10 +16,13 @@ export class IntegrityError extends Error {
   }
 }
 
-/** A fill that came to nothing: the upstream did not deliver (`broken`), the disk did not take it (`disk`), or no one wants it (`abandoned`). */
+/**
+ * A fill that came to nothing: the upstream did not deliver (`broken`), the disk did not take it (`disk`), nothing more could be
+ * evicted for it (`capacity`), or no one wants it (`abandoned`).
+ */
 export class FillError extends Error {
   override readonly name = "FillError";
-  readonly kind: "broken" | "disk" | "abandoned";
+  readonly kind: "broken" | "disk" | "capacity" | "abandoned";
 
   constructor(kind: FillError["kind"], message: string, options?: ErrorOptions) {
     super(message, options);

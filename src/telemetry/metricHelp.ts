@@ -22,7 +22,7 @@ export const metricHelp = {
   hubcap_fetched_bytes_total: "Bytes of manifests and blobs received from upstreams",
   hubcap_fills_running: "Blobs that are being downloaded",
   hubcap_fill_failures_total:
-    "Failed downloads of blobs: the bytes were wrong (corrupt), did not arrive (broken), could not be written (disk), or were wanted by no client and no manifest (abandoned)",
+    "Failed downloads of blobs: the bytes were wrong (corrupt), did not arrive (broken), could not be written (disk), found nothing more that could be evicted for them (capacity), or were wanted by no client and no manifest (abandoned)",
 
   // The store
   hubcap_cache_bytes: "Bytes of manifests and blobs that are held",

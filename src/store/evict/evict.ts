@@ -1,4 +1,5 @@
 /** Eviction: plans and applies step by step. A dry run only plans. */
+import { Semaphore } from "../../async/concurrency.ts";
 import type { Pattern } from "../../oci/pattern.ts";
 import type { Repository } from "../../oci/reference.ts";
 import type { Digest } from "../../oci/digest.ts";
@@ -45,6 +46,9 @@ export class Evictor {
   #running: Promise<void> | undefined;
   #goal = Infinity;
   #fruitlessUntil = 0;
+  readonly #looks = new Semaphore(1);
+  /** The most that a look has found to be free, and until when that counts. */
+  #most = { bytes: 0, until: 0 };
   #steps = 0;
 
   constructor(options: EvictorOptions) {
@@ -59,6 +63,21 @@ export class Evictor {
       this.#goal = Infinity;
     });
     return this.#running;
+  }
+
+  /** Could {@link makeSpace} free so many bytes? One look at a time; after one in vain, no other for more for a while. */
+  mayFree(bytes: number): Promise<boolean> {
+    return this.#looks.run(async () => {
+      const { inventory, candidates, uses, now } = this.#options;
+      if (now() < this.#most.until && bytes > this.#most.bytes) return false;
+      await uses.flush();
+      let planned = 0;
+      const isEnough = async (): Promise<boolean> => planned >= bytes;
+      for await (const step of this.#leastUsed(new EvictionPlan(inventory, candidates), isEnough))
+        planned += step.bytes;
+      if (planned < bytes) this.#most = { bytes: planned, until: now() + pauseMs };
+      return planned >= bytes;
+    });
   }
 
   /** Evicts what the retention rules and the grace of orphans do not keep. */

@@ -122,6 +122,7 @@ export class Eviction {
       held: () => inventory.occupied(),
       unnamed: () => inventory.orphanBytes(),
       makeSpace: (goal) => this.#run(() => this.#evictor.makeSpace(goal)),
+      mayFree: (bytes) => this.#run(() => this.#evictor.mayFree(bytes)),
     });
   }
 

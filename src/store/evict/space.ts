@@ -27,8 +27,15 @@ const unnamedShare = 1 / 20;
 /** The share of the capacity that the running fills of one address may reserve; one fill is let in whatever its size. */
 const addressShare = 1 / 2;
 
+/**
+ * How far ahead of what has come space is made for a fill, in bytes: nothing is evicted for a size that an upstream only claims.
+ */
+const ahead = 64 * 1024 * 1024;
+
 /** Bytes that are kept free for one fill. */
 export interface SpaceReservation {
+  /** Makes space for the first `bytes` of the blob, and some more; false when nothing may be evicted for it any more. */
+  make(bytes: number): Promise<boolean>;
   /** The fill's blob is held, and counted as such, or the fill has failed. */
   release(): void;
 }
@@ -43,20 +50,24 @@ export interface SpaceOptions {
   readonly leftovers: () => number;
   /** Evicts until at most `goal` bytes are held, or nothing more may be evicted. */
   readonly makeSpace: (goal: number) => Promise<void>;
+  /** Whether so many bytes may be evicted. */
+  readonly mayFree: (bytes: number) => Promise<boolean>;
 }
 
 /** A fill that waits for an eviction. */
 interface Waiter {
-  readonly size: number;
-  /** Its size without its leftover, in bytes. */
+  readonly bytes: number;
+  /** The same without its leftover. */
   readonly need: number;
-  readonly claim: Claim;
-  readonly settle: (reservation: SpaceReservation | undefined) => void;
+  readonly settle: (isMade: boolean) => void;
 }
 
 export class DiskSpace {
   readonly #options: SpaceOptions;
-  #reserved = 0;
+  /** Bytes of all blobs on their way in. */
+  #promised = 0;
+  /** Those of them that space is made for. */
+  #made = 0;
   #unnamed = 0;
   readonly #byAddress = new Map<string, number>();
   readonly #waiting = new Set<Waiter>();
@@ -66,8 +77,8 @@ export class DiskSpace {
   }
 
   /**
-   * Reserves space for a blob of `size` bytes, evicting others if it must; undefined when there is none. `kept` bytes of the blob
-   * are on disk already, as a leftover. For a blob that is not named nothing is evicted.
+   * Reserves space for a blob of `size` bytes and makes the first of it; undefined when there is none, whatever may be evicted.
+   * `kept` bytes of the blob are on disk already, as a leftover. For a blob that is not named nothing is evicted.
    */
   reserve(size: number, kept?: number): Promise<SpaceReservation | undefined>;
   reserve(size: number, kept: number, claim: Claim): Promise<SpaceReservation | SpaceRefusal | undefined>;
@@ -76,27 +87,38 @@ export class DiskSpace {
     kept = 0,
     claim: Claim = { isNamed: true },
   ): Promise<SpaceReservation | SpaceRefusal | undefined> {
-    const { marks, unnamed } = this.#options;
+    const { marks, unnamed, mayFree } = this.#options;
     if (size > marks.capacity) return undefined;
-    const running = this.#byAddress.get(claim.address ?? "") ?? 0;
-    if (running > 0 && running + size > marks.capacity * addressShare) return "client";
-    // A leftover is counted as such until the fill resumes it.
-    const need = size - kept;
-    const [held, orphans] = await Promise.all([this.#options.held(), claim.isNamed ? 0 : unnamed()]);
-    // No await between the check and the reservation, here and below.
-    if (!claim.isNamed) {
-      const isEnough = orphans + this.#unnamed + size > marks.capacity * unnamedShare;
-      return isEnough || !this.#isFree(held, need) ? "unnamed" : this.#grant(size, claim);
+    for (let foundFree = 0; ;) {
+      // A leftover is counted as such until the fill resumes it.
+      const lacks = this.lacking(size - kept);
+      const [lacking, orphans] = await Promise.all([lacks, claim.isNamed ? 0 : unnamed()]);
+      // No await between the checks and the reservation.
+      const running = this.#byAddress.get(claim.address ?? "") ?? 0;
+      if (running > 0 && running + size > marks.capacity * addressShare) return "client";
+      if (!claim.isNamed) {
+        const isEnough = orphans + this.#unnamed + size > marks.capacity * unnamedShare;
+        if (isEnough || lacking > 0) return "unnamed";
+      }
+      // More may have been promised to others meanwhile.
+      if (lacking <= foundFree) break;
+      if (!(await mayFree(lacking))) return undefined;
+      foundFree = lacking;
     }
-    if (this.#waiting.size === 0 && this.#isFree(held, need)) return this.#grant(size, claim);
-    const { promise, resolve: settle, reject } = Promise.withResolvers<SpaceReservation | undefined>();
-    const waiter = { size, need, claim, settle };
-    this.#waiting.add(waiter);
-    this.#makeSpace()
-      .then(() => this.#end(waiter), reject)
-      .catch(reject)
-      .finally(() => this.#waiting.delete(waiter));
-    return promise;
+    const reservation = this.#reserve(size, kept, claim);
+    const isMade = await reservation.make(Math.min(size, kept + 1)).catch((error: unknown) => {
+      reservation.release();
+      throw error;
+    });
+    if (isMade) return reservation;
+    reservation.release();
+    return undefined;
+  }
+
+  /** How many bytes have to be evicted until all that is on its way in has space, and `more` bytes; at most 0 when none have to. */
+  async lacking(more: number): Promise<number> {
+    const held = await this.#options.held();
+    return held + this.#options.leftovers() + this.#promised + more - this.#options.marks.capacity;
   }
 
   /** Bytes were freed: serves those who wait as far as there is enough, first come, first served. */
@@ -113,7 +135,7 @@ export class DiskSpace {
   /** Bytes that can still come in before anything is evicted. */
   async headroom(): Promise<number> {
     const { marks, held } = this.#options;
-    return Math.max(0, marks.high - (await held()) - this.#reserved);
+    return Math.max(0, marks.high - (await held()) - this.#promised);
   }
 
   /** Evicts down to the low mark when more than the high one is held and reserved. */
@@ -124,7 +146,7 @@ export class DiskSpace {
 
   /** Bytes that are neither held nor free. */
   get #taken(): number {
-    return this.#reserved + this.#options.leftovers();
+    return this.#made + this.#options.leftovers();
   }
 
   #isFree(held: number, bytes: number): boolean {
@@ -143,30 +165,59 @@ export class DiskSpace {
     const held = await this.#options.held();
     if (!this.#waiting.has(waiter)) return;
     if (this.#isFree(held, waiter.need)) this.#serve(waiter);
-    else waiter.settle(undefined);
+    else waiter.settle(false);
   }
 
   #serve(waiter: Waiter): void {
     this.#waiting.delete(waiter);
-    waiter.settle(this.#grant(waiter.size, waiter.claim));
+    this.#made += waiter.bytes;
+    waiter.settle(true);
   }
 
-  #grant(size: number, { isNamed, address }: Claim): SpaceReservation {
-    const reserve = (bytes: number): void => {
-      this.#reserved += bytes;
+  /** Makes space for `bytes` more, of which `need` are not on disk yet. */
+  async #make(bytes: number, need: number): Promise<boolean> {
+    const held = await this.#options.held();
+    if (this.#waiting.size === 0 && this.#isFree(held, need)) {
+      this.#made += bytes;
+      return true;
+    }
+    const { promise, resolve: settle, reject } = Promise.withResolvers<boolean>();
+    const waiter = { bytes, need, settle };
+    this.#waiting.add(waiter);
+    this.#makeSpace()
+      .then(() => this.#end(waiter), reject)
+      .catch(reject)
+      .finally(() => this.#waiting.delete(waiter));
+    return promise;
+  }
+
+  #reserve(size: number, kept: number, { isNamed, address }: Claim): SpaceReservation {
+    const promise = (bytes: number): void => {
+      this.#promised += bytes;
       if (!isNamed) this.#unnamed += bytes;
       if (address === undefined) return;
       const running = (this.#byAddress.get(address) ?? 0) + bytes;
       if (running > 0) this.#byAddress.set(address, running);
       else this.#byAddress.delete(address);
     };
-    reserve(size);
+    promise(size);
+    // What nothing is evicted for has its space at once, or could lose it.
+    let made = isNamed ? 0 : size;
+    this.#made += made;
     let released = false;
     return {
+      make: async (bytes) => {
+        if (bytes <= made) return true;
+        const more = Math.min(size, bytes + ahead) - made;
+        if (!(await this.#make(more, made === 0 ? more - kept : more))) return false;
+        made += more;
+        return true;
+      },
       release: () => {
         if (released) return;
         released = true;
-        reserve(-size);
+        promise(-size);
+        this.#made -= made;
         // Who waits hears of errors from the eviction it waits for.
         this.freed().catch(() => {});
       },

@@ -41,6 +41,8 @@ export type SerializeByDigest = (digest: Digest, work: () => Promise<void>) => P
 export interface FillOptions {
   /** Requests the rest from the upstream, from `offset` on. The answer may begin earlier; those bytes are skipped. */
   readonly resume: (offset: number) => Promise<FillSource>;
+  /** Makes space for the blob's first `bytes`. @throws FillError when there is none */
+  readonly makeSpace?: (bytes: number) => Promise<void>;
   /** Writes the catalog's row, once the bytes are safe under their name. */
   readonly hold: (size: number) => Promise<void>;
   /** Runs the commit: the blob's name and its row. */
@@ -192,7 +194,7 @@ export class Fill {
           throw new FillError("broken", `the upstream ended after ${this.#written} of ${this.size} bytes`);
         } catch (error) {
           if (this.#abandoned) throw new FillError("abandoned", "no client and no manifest wants the blob");
-          if (error instanceof FillError && error.kind === "disk") throw error;
+          if (error instanceof FillError && (error.kind === "disk" || error.kind === "capacity")) throw error;
           fruitless = this.#written > before ? 0 : fruitless + 1;
           poorTries = this.#written - before < poor.bytes ? poorTries + 1 : 0;
           if (fruitless > pauses.length || poorTries === poor.tries) {
@@ -261,6 +263,7 @@ export class Fill {
       }
       const { bytes, release } = next;
       try {
+        await this.#options.makeSpace?.(this.#written + bytes.length);
         await this.#ingest.write(bytes).catch(onDisk);
       } finally {
         release();

@@ -8,6 +8,7 @@ import { startHub, type Hub } from "../../support/hub.ts";
 import { startHubcap, upstreamOf, type Hubcap } from "../../support/hubcap.ts";
 import { buildImage } from "../../support/images.ts";
 import { patience } from "../../support/patience.ts";
+import { pullLikeContainerd } from "../../support/pull.ts";
 import { openSetup, type Setup } from "../../support/setup.ts";
 
 let hub: Hub | undefined;
@@ -76,6 +77,40 @@ test("large blobs that no manifest names evict no image, and their downloads end
   });
   expect(await evicted()).toEqual([0, 0]);
 }, 60_000);
+
+test("a large layer of a client's own image evicts no image for its size, and others only as it comes", async () => {
+  setup = await openSetup({ config: { storage: { capacity: "200MiB" } } });
+  const { hub, hubcap } = setup;
+  const pull = async (repository: string): Promise<string[]> => {
+    const what = { mirror: hubcap.url, ns: "docker.io", repository, reference: "1" };
+    return [...(await pullLikeContainerd(what)).errors];
+  };
+  const names = ["library/one", "library/two", "library/three"];
+  for (const name of names) {
+    await setup.pushLayer(name, 30 * mebibyte);
+    expect(await pull(name)).toEqual([]);
+  }
+  // Within ten minutes of its use, nothing is evicted in any case.
+  await setup.advance(11 * 60_000);
+  const large = await setup.pushLayer("library/strange", 190 * mebibyte);
+  await setup.name(large);
+  const stall = hub.fault({ origin: "cdn", digest: large.layer.digest, kind: "stall", after: mebibyte });
+  await abandon(hubcap, large.layer.digest);
+  const evicted = (): Promise<number> =>
+    hubcap.metric("hubcap_cache_evicted_bytes_total", { reason: "capacity" });
+  if (process.env["PRINT_ATTACKS"]) process.stdout.write(`evicted for a claim: ${await evicted()} bytes\n`);
+  expect(await evicted()).toBe(0);
+  expect(await hubcap.metric("hubcap_fills_running")).toBe(1);
+  hub.counts.reset();
+  stall.release();
+  stall.remove();
+  await expect.poll(() => hubcap.metric("hubcap_fills_running"), patience).toBe(0);
+  expect(await hubcap.metric("hubcap_fill_failures_total")).toBe(0);
+  expect(await evicted()).toBeGreaterThan(80 * mebibyte);
+  expect(await hubcap.metric("hubcap_cache_bytes")).toBeLessThanOrEqual(200 * mebibyte);
+  expect(await pull("library/strange")).toEqual([]);
+  expect(hub.counts.blobGets.total).toBe(1);
+}, 120_000);
 
 test("48 abandoned downloads keep no layer of another client waiting", async () => {
   const { hub, hubcap } = await start();

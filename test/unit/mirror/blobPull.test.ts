@@ -52,7 +52,10 @@ async function open(fake: FakeCatalog, adopt?: (fills: Fills) => Promise<undefin
       blobs,
       fills,
       health,
-      space: { reserve: async () => ({ release: () => {} }) },
+      space: {
+        reserve: async () => ({ make: async () => true, release: () => {} }),
+        lacking: async () => 0,
+      },
       isNamed: async () => true,
     }),
     requests: new UpstreamRequests(new AbortController().signal, systemClock),

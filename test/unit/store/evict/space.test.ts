@@ -1,7 +1,10 @@
 /** Space for fills, and the uses that decide what is evicted for it. */
 import { describe, expect, it } from "vitest";
+import { digestOf } from "../../../../src/oci/digest.ts";
 import { graceMs } from "../../../../src/store/evict/eviction.ts";
-import { openEviction, repository } from "../../../support/evictionSetup.ts";
+import { openEviction, pattern, repository } from "../../../support/evictionSetup.ts";
+
+const mib = 1024 * 1024;
 
 describe("space", () => {
   it("is made before a fill is promised it", async () => {
@@ -37,6 +40,79 @@ describe("space", () => {
 
 const named = (address: string) => ({ isNamed: true, address });
 const unnamed = (address: string) => ({ isNamed: false, address });
+
+/** A store of 500 MiB with three images of 100 MiB, which may all go. */
+async function threeImages() {
+  const setup = await openEviction({ capacity: 500 * mib });
+  for (const letter of ["team/a", "team/b", "team/c"]) {
+    const layer = digestOf(Buffer.from(letter));
+    await setup.catalog.holdBlob(repository("library/any"), layer, 100 * mib);
+    await setup.image(letter, [], [layer]);
+  }
+  setup.now += graceMs;
+  const held = async (): Promise<number> => Math.floor((await setup.bytes()) / mib / 100);
+  return { setup, held, space: setup.eviction.space };
+}
+
+describe("space for a large blob", () => {
+  it("is made as the blob comes, and for its size nothing is evicted", async () => {
+    const { held, space, setup } = await threeImages();
+    const blob = await space.reserve(490 * mib);
+    expect(blob).toBeDefined();
+    await space.trim();
+    expect(await held()).toBe(3);
+    expect(await blob?.make(140 * mib)).toBe(true);
+    expect(await held()).toBe(2);
+    for (let come = 140; come <= 490; come += 10) {
+      expect(await blob?.make(come * mib)).toBe(true);
+      expect((await setup.bytes()) + come * mib).toBeLessThanOrEqual(500 * mib);
+    }
+    expect(await held()).toBe(0);
+  });
+
+  it("is promised to no other meanwhile, and free for others when it does not come", async () => {
+    const { held, space } = await threeImages();
+    const blob = await space.reserve(490 * mib);
+    expect(await space.reserve(20 * mib)).toBeUndefined();
+    expect(await space.headroom()).toBe(0);
+    const small = await space.reserve(10 * mib);
+    expect(small).toBeDefined();
+    expect(await small?.make(10 * mib)).toBe(true);
+    blob?.release();
+    expect(await held()).toBe(3);
+    expect(await space.reserve(80 * mib)).toBeDefined();
+    expect(await held()).toBe(3);
+  });
+
+  it("is refused at once when what would have to go may not, and nothing goes", async () => {
+    const { held, space, setup } = await threeImages();
+    await setup.eviction.pins.add(pattern("docker.io/team/b"));
+    expect(await space.reserve(410 * mib)).toBeUndefined();
+    // Less may have enough.
+    const blob = await space.reserve(390 * mib);
+    expect(await held()).toBe(3);
+    expect(await blob?.make(390 * mib)).toBe(true);
+    expect(await held()).toBe(1);
+  });
+
+  it("is refused to one without taking it from another who asks at the same moment", async () => {
+    const { held, space, setup } = await threeImages();
+    await setup.eviction.pins.add(pattern("docker.io/team/*"));
+    const [large, small] = await Promise.all([space.reserve(300 * mib), space.reserve(150 * mib)]);
+    expect(large).toBeUndefined();
+    expect(small).toBeDefined();
+    expect(await held()).toBe(3);
+  });
+
+  it("is not made any more when what was to go for it has been used or pinned meanwhile", async () => {
+    const { held, space, setup } = await threeImages();
+    const blob = await space.reserve(490 * mib);
+    await setup.eviction.pins.add(pattern("docker.io/team/*"));
+    expect(await blob?.make(130 * mib)).toBe(true);
+    expect(await blob?.make(200 * mib)).toBe(false);
+    expect(await held()).toBe(3);
+  });
+});
 
 describe("space for one address", () => {
   it("is a half of the capacity in running fills, whatever their number, and others have the rest", async () => {
@@ -122,7 +198,8 @@ describe("a fill that waits for space", () => {
     const { setup, reserve } = await full(2);
     setup.leftovers = 1500;
     expect(await reserve("other", 800)).toBeUndefined();
-    expect(await setup.bytes()).toBe(0);
+    // Nothing goes for what would not have enough even then.
+    expect(await setup.bytes()).toBe(2200);
     const own = await reserve("own", 2200, 1500);
     expect(own).toBeDefined();
     // The fill has gone on with it.

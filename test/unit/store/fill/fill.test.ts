@@ -325,6 +325,26 @@ describe("a fill", () => {
     expect(held).toEqual([bytes.length]);
   });
 
+  it("ends when there is no more space for it, without asking again, and cuts its readers", async () => {
+    const asked: number[] = [];
+    const makeSpace = async (first: number): Promise<void> => {
+      asked.push(first);
+      if (first > 200_000) throw new FillError("capacity", "no space");
+    };
+    const chunks = Array.from({ length: 30 }, (_, at) => bytes.subarray(at * 10_000, (at + 1) * 10_000));
+    const fill = fills.begin(digest, await blobs.ingest(digest), source(chunks), {
+      resume: () => Promise.reject(new Error("asked again")),
+      hold: async (size) => void held.push(size),
+      makeSpace,
+    });
+    await expect(read(fill)).rejects.toThrow("no space");
+    await expect(fill.settled).rejects.toMatchObject({ kind: "capacity" });
+    expect(asked.at(-1)).toBeGreaterThan(200_000);
+    expect(fill.written).toBeLessThanOrEqual(200_000);
+    expect(held).toEqual([]);
+    expect(await readdir(join(root, "ingest"))).toEqual([]);
+  });
+
   it("counts an answer from beyond what it has, or of another size, as nothing", async () => {
     const answers = [source([bytes], 5), source([bytes], 0, 17), source([bytes], 2, 17)];
     const fill = await begin(
