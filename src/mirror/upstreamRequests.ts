@@ -11,7 +11,7 @@ import { UpstreamError } from "../upstream/error.ts";
 import type { RequestOptions, Upstream } from "../upstream/registry.ts";
 import { patienceMs, type MirrorUpstream, type PullContext } from "./context.ts";
 
-/** How long a request is waited for, in ms, when something stale can be served and the upstream has failed since it last answered. */
+/** How long a request is waited for, in ms, when something stale can be served and the repository has failed since it last answered. */
 const shortPatienceMs = 2_500;
 
 /** For how many ms a "no" is believed. A 404 may be pushed soon; an account may be given access sooner. */
@@ -151,8 +151,9 @@ export class UpstreamRequests {
     joined: Parties,
   ): Promise<unknown> {
     const { registry } = pull.upstream;
+    const isFailing = registry.health.isFailing(pull.repository);
     const { client, payer, address, userAgent, trace, warm } = pull;
-    const patience = request.haveStale && registry.health.failures > 0 ? shortPatienceMs : patienceMs;
+    const patience = request.haveStale && isFailing ? shortPatienceMs : patienceMs;
     const reason = warm ? "warm" : request.revalidates ? "revalidate" : "pull";
     const stop = warm && new AbortController();
     if (stop) this.#warm.set(keyOf(request), stop);

@@ -117,6 +117,24 @@ export function diedIdle(error: unknown): boolean {
   return code === "ECONNRESET" || code === "EPIPE";
 }
 
+const beforeRequest = new Set([
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "ECONNREFUSED",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ETIMEDOUT",
+  "UND_ERR_CONNECT_TIMEOUT",
+  "EPROTO",
+]);
+
+/** Whether a request failed because no connection could be made, which what was requested has no part in. */
+export function isAboutConnection({ cause }: UpstreamError): boolean {
+  const code = codeOf(cause);
+  const isRefused = cause instanceof PrivateAddressError || isAboutCertificate(code);
+  return isRefused || code.startsWith("ERR_SSL_") || beforeRequest.has(code);
+}
+
 /** Whether `code` is a verdict on a certificate. */
 export function isAboutCertificate(code: string): boolean {
   return certificate.test(code);

@@ -1,6 +1,6 @@
 /** One request to a registry until its final reply: token, challenge, redirects, and what the status means. */
 import type { Purpose, RequestKind } from "../quota/quota.ts";
-import type { Gate } from "./gate.ts";
+import { pinged, type Gate } from "./gate.ts";
 import type { Authority, Proof } from "./auth/authority.ts";
 import { UpstreamError, connectionError } from "./error.ts";
 import { SingleFlight, type Parties } from "../async/concurrency.ts";
@@ -28,6 +28,8 @@ interface ExchangeOptions {
   readonly name: string;
   /** The address of the registry's `/v2/`. */
   readonly base: URL;
+  /** Asks for it, showing nothing. */
+  readonly ping: () => Promise<Reply>;
   readonly authority: Authority;
   readonly gate: Gate;
   readonly pool: ConnectionPool;
@@ -103,11 +105,10 @@ export class Exchange {
 
   /** Finds out what the registry wants to be shown, so that no pull is spent on a challenge. */
   #ping({ repository, purpose, signal }: Need): Promise<void> {
-    const { base, gate, authority } = this.#options;
-    const message = this.#message("GET", base, {});
+    const { ping, gate, authority } = this.#options;
     const send = async (joined: Parties): Promise<void> => {
-      const ping = { kind: "ping", repository, purpose: { ...purpose, joined } } as const;
-      const reply = await gate.pass(ping, undefined, () => this.#options.client.send(message));
+      const counted = { kind: "ping", repository, purpose: { ...purpose, joined }, what: pinged } as const;
+      const reply = await gate.pass(counted, undefined, ping);
       reply.discard();
       authority.learn(reply.status, reply.headers);
     };
@@ -116,10 +117,10 @@ export class Exchange {
 
   #send(request: UpstreamRequest, url: URL, proof: Proof): Promise<Reply> {
     const { authority, gate, client } = this.#options;
-    const { kind, repository, purpose, signal } = request;
+    const { kind, repository, purpose, what, signal } = request;
     const shown = proof.kind === "none" ? {} : { authorization: proof.header };
     const message = this.#messageFor(request, url, shown);
-    const counted = { kind, repository, purpose };
+    const counted = { kind, repository, purpose, what };
     const send = (): Promise<Reply> => gate.pass(counted, signal, () => client.send(message));
     return this.#whenFree(message, purpose, () => authority.login(proof, request, send));
   }

@@ -1,9 +1,11 @@
 /** The gate that every request to a registry or its token service passes: bucket before, health and headers after. */
 import type { Clock } from "../async/clock.ts";
+import { SingleFlight, unlessAborted } from "../async/concurrency.ts";
 import { inStep, type TraceStep } from "../async/step.ts";
+import type { Repository } from "../oci/reference.ts";
 import { readRetryAfter, type Headers } from "../quota/limits.ts";
 import { QuotaError, type Bucket, type QuotaRequest, type Permit, type RequestKind } from "../quota/quota.ts";
-import { UpstreamError, abusePauseSeconds, diedIdle } from "./error.ts";
+import { UpstreamError, abusePauseSeconds, diedIdle, isAboutConnection } from "./error.ts";
 import type { Reply } from "./net/httpClient.ts";
 
 /** One request, for metrics. `redirect` is a request to where the registry redirected. */
@@ -15,18 +17,36 @@ export interface Observation {
   readonly ms: number;
 }
 
+/** A request to the registry or its token service. */
+export interface GateRequest extends QuotaRequest {
+  /** What is requested, for messages and as what may fail alone: `manifest library/nginx:1`. */
+  readonly what: string;
+}
+
 interface GateOptions {
   /** The upstream's name, for messages. */
   readonly name: string;
   readonly bucket: Bucket;
   readonly health: Health;
+  /** Asks the registry for its `/v2/`, which names nothing that a client chose, and waits so many ms. */
+  readonly ping: (withinMs: number) => Promise<Reply>;
   readonly observe: (observation: Observation) => void;
   readonly clock: Clock;
 }
 
+/** What {@link Gate} asks on its own account, in no client's name. */
+const own = { reason: "pull", client: "hubcap", payer: "hubcap", userAgent: "hubcap" } as const;
+
+/** What a ping is about, in messages. */
+export const pinged = "/v2/";
+
+/** Between two requests of our own that find out whether an upstream is down. */
+const probeAgainMs = 200;
+
 /** The gate of one upstream. */
 export class Gate {
   readonly #options: GateOptions;
+  readonly #probes = new SingleFlight<void>();
 
   constructor(options: GateOptions) {
     this.#options = options;
@@ -43,7 +63,7 @@ export class Gate {
    * once more, and paid for once more: a registry may have counted it.
    * @throws UpstreamError "limited" or "unreachable", whatever `send` throws, and the reason of `signal`.
    */
-  pass(request: QuotaRequest, signal: AbortSignal | undefined, send: () => Promise<Reply>): Promise<Reply> {
+  pass(request: GateRequest, signal: AbortSignal | undefined, send: () => Promise<Reply>): Promise<Reply> {
     return twice(() => this.#pass(request, signal, send));
   }
 
@@ -59,15 +79,13 @@ export class Gate {
   }
 
   async #pass(
-    request: QuotaRequest,
+    request: GateRequest,
     signal: AbortSignal | undefined,
     send: () => Promise<Reply>,
   ): Promise<Reply> {
-    const { name, health, bucket } = this.#options;
+    const { name, bucket } = this.#options;
     const { kind, purpose } = request;
-    const attempt = health.admit();
-    if (!attempt)
-      throw new UpstreamError("unreachable", `${name} does not answer; it is tried again every few seconds`);
+    const attempt = await this.#admit(request, signal);
     let permit: Permit;
     try {
       const facts = { "hubcap.upstream": name, "hubcap.request": kind, "hubcap.reason": purpose.reason };
@@ -86,7 +104,7 @@ export class Gate {
       } else {
         permit.failed();
         // A caller that gave up says nothing about the upstream.
-        if (error instanceof UpstreamError) attempt.failed();
+        if (error instanceof UpstreamError) attempt.failed(isAboutConnection(error));
       }
       throw error;
     }
@@ -107,6 +125,50 @@ export class Gate {
     }
     attempt.failed();
     throw this.#broken(reply);
+  }
+
+  /** @throws UpstreamError "unreachable" when the upstream is down, or what is requested keeps failing. */
+  async #admit(request: GateRequest, signal: AbortSignal | undefined): Promise<Attempt> {
+    const { name, health } = this.#options;
+    const { kind, what, repository } = request;
+    if (kind !== "ping" && health.knownDown && !this.#probes.has("")) {
+      const probe = this.#probe(repository);
+      await (signal ? unlessAborted(probe, signal) : probe);
+    }
+    const attempt = kind === "ping" ? health.admitPing() : health.admit(what, repository);
+    if (!attempt) {
+      const who = health.knownDown ? `${name} does not answer` : `${name} keeps failing to give ${what}`;
+      throw new UpstreamError("unreachable", `${who}; it is tried again every few seconds`);
+    }
+    return {
+      ...attempt,
+      failed: (ofConnection = false) => {
+        attempt.failed(ofConnection);
+        if (kind !== "ping" && !ofConnection && health.isWorthProbing()) void this.#probe(repository);
+      },
+    };
+  }
+
+  /**
+   * Finds out whether the upstream answers at all, since what a client asks for may fail alone: until a request of our own is
+   * answered, or so many were not that it is down.
+   */
+  #probe(repository: Repository): Promise<void> {
+    const { health, ping, clock } = this.#options;
+    const request = { kind: "ping", repository, purpose: own, what: pinged } as const;
+    return this.#probes.join("", async () => {
+      for (let tries = 0; tries < failuresUntilDown; tries += 1) {
+        if (tries > 0) await clock.sleep(probeAgainMs);
+        try {
+          (await this.pass(request, undefined, () => ping(probeEveryMs))).discard();
+          return;
+        } catch (error) {
+          // Too many requests are an answer, or leave that was not given.
+          const isLimited = error instanceof UpstreamError && error.kind === "limited";
+          if (isLimited || health.knownDown) return;
+        }
+      }
+    });
   }
 
   async #observed(
@@ -200,14 +262,14 @@ const probeEveryMs = 5000;
 interface Attempt {
   /** An answer came, whatever it said. */
   succeeded(): void;
-  /** No answer came, or the upstream said that it is broken (5xx). */
-  failed(): void;
+  /** No answer came, or the upstream said that it is broken (5xx). `ofConnection`: there was not even a connection. */
+  failed(ofConnection?: boolean): void;
   /** It was not sent after all. */
   abandoned(): void;
 }
 
-/** A circuit breaker for one upstream: its registry and token service, not the hosts that they redirect to. */
-export class Health {
+/** A circuit breaker: after {@link failuresUntilDown} failures in a row it lets one attempt through in {@link probeEveryMs}. */
+export class Breaker {
   readonly #clock: Pick<Clock, "now">;
   #failures = 0;
   #isDown = false;
@@ -224,15 +286,15 @@ export class Health {
     return this.#failures;
   }
 
-  get knownDown(): boolean {
+  get isDown(): boolean {
     return this.#isDown;
   }
 
-  /** Leave to send a request; undefined when the upstream is down and another request is finding out. */
+  /** Leave to send a request; undefined while it is down and another request is finding out. */
   admit(): Attempt | undefined {
     if (this.#isDown) {
       const sinceProbe = this.#clock.now() - this.#probedAt;
-      // A clock that went back must not keep the upstream down.
+      // A clock that went back must not keep it down.
       if (sinceProbe >= 0 && sinceProbe < probeEveryMs) return undefined;
       this.#probedAt = this.#clock.now();
       this.#generation += 1;
@@ -262,6 +324,89 @@ export class Health {
       }),
     };
   }
+}
+
+/** So many things, and repositories, are remembered as failing. */
+const mostFailing = 1000;
+
+/**
+ * The health of one upstream: its registry and token service, not the hosts that they redirect to. That it is down is known from
+ * connections that cannot be made and from its `/v2/` alone. Anything else may fail alone, and has a breaker of its own: otherwise
+ * whoever asks for one broken path again and again would speak for the upstream.
+ */
+export class Health {
+  readonly #clock: Pick<Clock, "now">;
+  readonly #upstream: Breaker;
+  /** What was requested and has not been answered since it failed; the oldest goes first. */
+  readonly #breakers = new Map<string, Breaker>();
+  /** Repositories of which something has failed since they last gave an answer; the oldest goes first. */
+  readonly #failing = new Set<string>();
+  #probedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(clock: Pick<Clock, "now">) {
+    this.#clock = clock;
+    this.#upstream = new Breaker(clock);
+  }
+
+  /** Failures in a row that are the upstream's own. */
+  get failures(): number {
+    return this.#upstream.failures;
+  }
+
+  get knownDown(): boolean {
+    return this.#upstream.isDown;
+  }
+
+  /** Whether the upstream, or what was last requested of `repository`, has failed and not been answered since. */
+  isFailing({ name }: Repository): boolean {
+    return this.failures > 0 || this.#failing.has(name);
+  }
+
+  /** Leave to ask for `/v2/`. How that goes is the upstream's own doing. */
+  admitPing(): Attempt | undefined {
+    return this.#upstream.admit();
+  }
+
+  /** Leave to ask for `what` of `repository`; undefined while the upstream is down, or `what` keeps failing. */
+  admit(what: string, { name }: Repository): Attempt | undefined {
+    if (this.knownDown) return undefined;
+    const breaker = this.#breakers.get(what) ?? new Breaker(this.#clock);
+    const alone = breaker.admit();
+    const ofUpstream = alone && this.#upstream.admit();
+    if (!ofUpstream) return undefined;
+    keepLast(this.#breakers, () => this.#breakers.set(what, breaker), what);
+    return {
+      succeeded: () => {
+        alone.succeeded();
+        ofUpstream.succeeded();
+        this.#breakers.delete(what);
+        this.#failing.delete(name);
+      },
+      failed: (ofConnection) => {
+        if (ofConnection) return ofUpstream.failed();
+        alone.failed();
+        keepLast(this.#failing, () => this.#failing.add(name), name);
+      },
+      abandoned: () => alone.abandoned(),
+    };
+  }
+
+  /** Whether it is time to find out if a failure was the upstream's own: once in {@link probeEveryMs}. */
+  isWorthProbing(): boolean {
+    const now = this.#clock.now();
+    const since = now - this.#probedAt;
+    if (since >= 0 && since < probeEveryMs) return false;
+    this.#probedAt = now;
+    return true;
+  }
+}
+
+/** Adds `key` as the youngest. */
+function keepLast(kept: Map<string, unknown> | Set<string>, add: () => void, key: string): void {
+  kept.delete(key);
+  add();
+  const [oldest] = kept.keys();
+  if (kept.size > mostFailing && oldest !== undefined) kept.delete(oldest);
 }
 
 /** A week: an upstream's wrong clock must not stop us for ever. */

@@ -45,7 +45,7 @@ export interface RequestOptions {
 /** A registry we pull from. Every method throws UpstreamError, or the reason of the signal. */
 export interface Upstream {
   readonly name: string;
-  readonly health: Pick<Health, "failures" | "knownDown">;
+  readonly health: Pick<Health, "failures" | "knownDown" | "isFailing">;
   /** Without a digest when the upstream answers only GET: then it has not even said that it has the manifest. */
   headManifest(repository: Repository, reference: Reference, options: RequestOptions): Promise<ManifestHead>;
   /** Verified: it has the digest that was requested or announced, and is a manifest. */
@@ -127,7 +127,6 @@ export class Registry implements Upstream {
     }
     const userAgent = `hubcap/${packageJson.version}`;
     const timeouts = { ...defaultTimeouts, ...options.timeouts };
-    const gate = new Gate({ name, bucket, health: this.health, observe, clock });
     const lockout = new Lockout(name, credential?.account ?? "anonymous", clock);
     const onCertificate =
       options.onCertificate && watchCertificates([this.#base.origin, ...tokenRealms], options.onCertificate);
@@ -140,6 +139,11 @@ export class Registry implements Upstream {
       pool: new ConnectionPool({ name, most: blobConnections, waitMs: connectionMs, clock }),
     };
     const { client, pool } = this.#shared;
+    const ping = (headersMs: number): Promise<Reply> => {
+      const headers = { "user-agent": userAgent, "accept-encoding": "identity" };
+      return client.send({ method: "GET", url: this.#base, headers, headersMs });
+    };
+    const gate = new Gate({ name, bucket, health: this.health, ping, observe, clock });
     const tokens = new Tokens({
       name,
       credential,
@@ -155,6 +159,7 @@ export class Registry implements Upstream {
     this.#exchange = new Exchange({
       name,
       base: this.#base,
+      ping: () => ping(timeouts.headersMs),
       authority,
       gate,
       pool,

@@ -41,7 +41,7 @@ export function versionOf(number: number, version: number): Version {
 
 export class ShelfUpstream implements Upstream {
   readonly name = "docker.io";
-  readonly health = { failures: 0, knownDown: false };
+  readonly health = { failures: 0, knownDown: false, isFailing: () => false };
   readonly #versions = new Map<string, Version[]>();
   /** Digests whose bytes were sent since this was last emptied. */
   readonly sent: Digest[] = [];

@@ -206,7 +206,8 @@ export class Tokens {
   async #send(message: HttpRequest, { repository, purpose }: Need): Promise<unknown> {
     const { gate, client, tokenMs } = this.#options;
     // Without a signal: the client whose request began it may leave while others need the token.
-    const counted = { kind: "token", repository, purpose } as const;
+    const what = `a token for ${repository.name}`;
+    const counted = { kind: "token", repository, purpose, what } as const;
     const reply = await gate.pass(counted, undefined, () => client.send(message));
     if (reply.status !== 200) throw this.#refusal(reply);
     const text = (await reply.read(maxBytes, tokenMs)).toString();

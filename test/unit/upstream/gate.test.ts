@@ -1,10 +1,28 @@
 import { systemClock } from "../../../src/async/clock.ts";
 import { describe, expect, test } from "vitest";
 import { digestOf } from "../../../src/oci/digest.ts";
+import { parseTag, type Reference, type Tag } from "../../../src/oci/reference.ts";
 import { QuotaError } from "../../../src/quota/quota.ts";
+import type { Registry } from "../../../src/upstream/registry.ts";
 import { asked, manifest, nginx, reply, replyManifest, serve, serveRaw, upstream } from "./server.ts";
 
 const digest = digestOf(manifest);
+
+const tagOf = (text: string): Tag => parseTag(text) as Tag;
+
+/** A registry that answers its first ping, and then as `statusOf` says. */
+async function registryThat(statusOf: (url: string) => number) {
+  let isKnown = false;
+  const server = await serve((request, response) => {
+    const status = isKnown ? statusOf(request.url ?? "") : 200;
+    isKnown = true;
+    return status === 200 && request.url !== "/v2/" ? replyManifest(response) : reply(response, status);
+  });
+  return { server, ...upstream(server.url) };
+}
+
+const fails = (registry: Registry, reference: Reference = digest): Promise<void> =>
+  expect(registry.headManifest(nginx, reference, asked)).rejects.toMatchObject({ kind: "unreachable" });
 
 /** A registry that answers its ping, and everything else with these bytes. */
 async function rawRegistry(text: string) {
@@ -141,6 +159,36 @@ describe("health", () => {
     await expect(ask()).rejects.toMatchObject({ kind: "limited" });
     bucket.refuse = () => undefined;
     await ask();
+  });
+
+  test("what fails again and again says nothing about the rest: one ping of our own finds that out", async () => {
+    const { server, registry } = await registryThat((url) => (url.endsWith("/broken") ? 503 : 200));
+    for (let count = 0; count < 20; count += 1) await fails(registry, tagOf("broken"));
+    await expect.poll(() => server.asked.filter((each) => each === "GET /v2/").length).toBe(2);
+    expect(server.asked).toHaveLength(2 + 5);
+    expect(registry.health).toMatchObject({ failures: 0, knownDown: false });
+    await registry.headManifest(nginx, digest, asked);
+  });
+
+  test("one request that fails is enough to find out that an upstream is down", async () => {
+    const { server, registry, bucket } = await registryThat(() => 503);
+    await fails(registry);
+    await expect.poll(() => registry.health.knownDown).toBe(true);
+    expect(server.asked.filter((each) => each === "GET /v2/")).toHaveLength(1 + 5);
+    expect(bucket.taken.slice(2).map(({ request }) => request.purpose.client)).toEqual(
+      Array(5).fill("hubcap"),
+    );
+    await fails(registry, tagOf("another"));
+    expect(server.asked).toHaveLength(1 + 1 + 5);
+  });
+
+  test("a ping of our own that the quota forbids says nothing", async () => {
+    const { server, registry, bucket } = await registryThat(() => 503);
+    bucket.refuse = ({ purpose }) =>
+      purpose.client === "hubcap" ? new QuotaError("busy", "too much is waiting", 1) : undefined;
+    for (let count = 0; count < 5; count += 1) await fails(registry);
+    expect(registry.health).toMatchObject({ failures: 0, knownDown: false });
+    expect(server.asked).toHaveLength(1 + 5);
   });
 
   test.each([404, 401, 403, 429])("%i is an answer: it never counts", async (status) => {

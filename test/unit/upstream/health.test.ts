@@ -1,23 +1,34 @@
 import { expect, test } from "vitest";
+import { parseRepositoryName, type Repository } from "../../../src/oci/reference.ts";
 import { Health } from "../../../src/upstream/gate.ts";
 
-function setUp(): { health: Health; pass: (ms: number) => void; fail: (times: number) => void } {
+function setUp() {
   let now = 1_000_000;
   const health = new Health({ now: () => now });
   return {
     health,
-    pass: (ms) => void (now += ms),
-    fail: (times) => {
-      for (let count = 0; count < times; count += 1) health.admit()?.failed();
+    pass: (ms: number) => void (now += ms),
+    /** Pings that fail. */
+    fail: (times: number) => {
+      for (let count = 0; count < times; count += 1) health.admitPing()?.failed();
     },
   };
 }
+
+function repository(text: string): Repository {
+  const name = parseRepositoryName(text);
+  if (!name) throw new Error("not a name");
+  return { upstream: "test.example", name };
+}
+
+const broken = repository("evil/broken");
+const sound = repository("library/sound");
 
 test("R35: five failures in a row, and it is known to be down; fewer are not enough", () => {
   const { health, fail } = setUp();
   fail(4);
   expect(health.knownDown).toBe(false);
-  health.admit()?.succeeded();
+  health.admitPing()?.succeeded();
   fail(4);
   expect(health).toMatchObject({ failures: 4, knownDown: false });
   fail(1);
@@ -27,28 +38,28 @@ test("R35: five failures in a row, and it is known to be down; fewer are not eno
 test("while down, one probe every five seconds is let through", () => {
   const { health, pass, fail } = setUp();
   fail(5);
-  expect(health.admit()).toBeUndefined();
+  expect(health.admitPing()).toBeUndefined();
   pass(5000);
-  expect(health.admit()).toBeDefined();
-  expect(health.admit()).toBeUndefined();
+  expect(health.admitPing()).toBeDefined();
+  expect(health.admitPing()).toBeUndefined();
 });
 
 test("R35: a probe that succeeds ends it", () => {
   const { health, pass, fail } = setUp();
   fail(5);
   pass(5000);
-  health.admit()?.succeeded();
+  health.admitPing()?.succeeded();
   expect(health).toMatchObject({ failures: 0, knownDown: false });
-  expect(health.admit()).toBeDefined();
+  expect(health.admitPing()).toBeDefined();
 });
 
 test("R35: a probe that never comes back does not keep the next from being sent", () => {
   const { health, pass, fail } = setUp();
   fail(5);
   pass(5000);
-  const stalled = health.admit();
+  const stalled = health.admitPing();
   pass(5000);
-  const next = health.admit();
+  const next = health.admitPing();
   expect(next).toBeDefined();
   next?.failed();
   stalled?.succeeded();
@@ -57,12 +68,12 @@ test("R35: a probe that never comes back does not keep the next from being sent"
 
 test("R35: a failure from before it recovered does not count against it", () => {
   const { health, pass, fail } = setUp();
-  const slow = health.admit();
+  const slow = health.admitPing();
   fail(5);
   slow?.succeeded();
   expect(health.knownDown).toBe(true);
   pass(5000);
-  const probe = health.admit();
+  const probe = health.admitPing();
   probe?.succeeded();
   probe?.failed();
   slow?.failed();
@@ -73,13 +84,81 @@ test("a probe that was never sent makes space for another at once", () => {
   const { health, pass, fail } = setUp();
   fail(5);
   pass(5000);
-  health.admit()?.abandoned();
-  expect(health.admit()).toBeDefined();
+  health.admitPing()?.abandoned();
+  expect(health.admitPing()).toBeDefined();
 });
 
 test("a clock that goes back does not keep it down", () => {
   const { health, pass, fail } = setUp();
   fail(5);
   pass(-3600_000);
-  expect(health.admit()).toBeDefined();
+  expect(health.admitPing()).toBeDefined();
+});
+
+test("what fails again and again is refused by itself, and is tried once every five seconds", () => {
+  const { health, pass } = setUp();
+  for (let count = 0; count < 1000; count += 1) health.admit("broken", broken)?.failed();
+  expect(health.admit("broken", broken)).toBeUndefined();
+  expect(health).toMatchObject({ failures: 0, knownDown: false });
+  expect([health.isFailing(broken), health.isFailing(sound)]).toEqual([true, false]);
+  expect(health.admit("another", broken)).toBeDefined();
+  expect(health.admit("sound", sound)).toBeDefined();
+  pass(5000);
+  health.admit("broken", broken)?.failed();
+  expect(health.admit("broken", broken)).toBeUndefined();
+  pass(5000);
+  health.admit("broken", broken)?.succeeded();
+  expect(health.isFailing(broken)).toBe(false);
+  expect(health.admit("broken", broken)).toBeDefined();
+});
+
+test("R28: connections that cannot be made speak for the upstream, whatever is asked for", () => {
+  const { health } = setUp();
+  for (let count = 0; count < 5; count += 1) health.admit(`app-${count}`, sound)?.failed(true);
+  expect(health.knownDown).toBe(true);
+  expect(health.admit("another", sound)).toBeUndefined();
+  expect(health.isFailing(broken)).toBe(true);
+});
+
+test("while down, only a ping of our own is let through, and ends it", () => {
+  const { health, pass, fail } = setUp();
+  const late = health.admit("late", sound);
+  fail(5);
+  pass(5000);
+  expect(health.admit("loud", broken)).toBeUndefined();
+  late?.succeeded();
+  expect(health.knownDown).toBe(true);
+  health.admitPing()?.succeeded();
+  expect(health.admit("loud", broken)).toBeDefined();
+});
+
+test("an answer to anything shows that the upstream is not down", () => {
+  const { health, fail } = setUp();
+  fail(4);
+  health.admit("sound", sound)?.succeeded();
+  fail(4);
+  expect(health.knownDown).toBe(false);
+});
+
+test("a thousand things are remembered as failing, and the latest are refused", () => {
+  const { health } = setUp();
+  const failAt = (what: string, name: string): void => {
+    for (let count = 0; count < 5; count += 1) health.admit(what, repository(name))?.failed();
+  };
+  for (let number = 0; number < 1500; number += 1) failAt(`thing ${number}`, `evil/broken-${number}`);
+  const isRefused = (number: number): boolean => health.admit(`thing ${number}`, sound) === undefined;
+  expect([isRefused(0), isRefused(499), isRefused(1499)]).toEqual([false, false, true]);
+  expect(health.isFailing(repository("evil/broken-0"))).toBe(false);
+  expect(health.isFailing(repository("evil/broken-1499"))).toBe(true);
+});
+
+test("whether a failure is the upstream's own is found out once in five seconds", () => {
+  const { health, pass } = setUp();
+  expect([health.isWorthProbing(), health.isWorthProbing()]).toEqual([true, false]);
+  pass(4999);
+  expect(health.isWorthProbing()).toBe(false);
+  pass(1);
+  expect(health.isWorthProbing()).toBe(true);
+  pass(-3600_000);
+  expect(health.isWorthProbing()).toBe(true);
 });

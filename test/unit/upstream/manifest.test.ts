@@ -32,6 +32,7 @@ describe("what is requested", () => {
     expect(bucket.taken[1]?.request).toEqual({
       kind: "manifest-get",
       repository: nginx,
+      what: "manifest library/nginx:1.29",
       purpose: asked.purpose,
     });
   });
