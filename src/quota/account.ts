@@ -1,6 +1,6 @@
 /** Counts what one bucket sends: in memory, in the ledger, and in events. What may be sent is balance.ts's concern. */
 import type { Clock } from "../async/clock.ts";
-import { Balance, type BalanceOptions } from "./balance.ts";
+import { Balance, type BalanceOptions, type RateLimited } from "./balance.ts";
 import type { QuotaEvent, QuotaListener } from "./events.ts";
 import type { Ledger, LedgerEntry, EntryOutcome, SavedBucket, Spender } from "./ledger.ts";
 import { costOf, readRetryAfter } from "./limits.ts";
@@ -116,7 +116,8 @@ export class Account {
   }
 
   /** The upstream has answered. */
-  answered(reservation: Reservation, { status, headers, abuse = false }: QuotaAnswer): void {
+  answered(reservation: Reservation, answer: QuotaAnswer): void {
+    const { status, headers } = answer;
     const { kind } = reservation.request;
     const { balance } = this;
     const now = balance.clock.time();
@@ -135,13 +136,10 @@ export class Account {
     if (remaining !== undefined) this.#observe(reservation, remaining);
     if (isLimited) {
       const retryAfterMs = readRetryAfter(headers, this.#options.clock.now());
-      const isLimitedPull =
-        !abuse && reservation.row.cost > 0 && balance.window.allowance.limit !== undefined;
-      // An upstream that never said what is left, and names no time now, may as well mean the rate of requests.
-      const isPulls = isLimitedPull && (retryAfterMs !== undefined || balance.observedAt !== undefined);
+      const of = this.#limitedOf(reservation, answer, remaining);
       // A time that it names is when there will be some; without one, pulls come back as they were spent.
-      if (isPulls && retryAfterMs === undefined) this.#observe(reservation, 0);
-      balance.pauses.limited({ isPulls, isAbuse: abuse, retryAfterMs }, now);
+      if (of === "pulls" && retryAfterMs === undefined) this.#observe(reservation, 0);
+      balance.pauses.limited({ of, what: reservation.request.what, retryAfterMs }, now);
       // In any case: the next process must not send anything before the time that was named.
       void this.#writer.saveNow(this.#toSave());
     } else {
@@ -211,6 +209,19 @@ export class Account {
   /** Saves the bucket, and with it the time of the ledger's clock. */
   async close(): Promise<void> {
     await this.#writer.saveNow(this.#toSave());
+  }
+
+  /** What a 429 is about: a client chose what was requested, so it speaks for all only in the ways that Docker Hub is known for. */
+  #limitedOf(
+    { request, row }: Reservation,
+    { abuse, pulls }: QuotaAnswer,
+    remaining: number | undefined,
+  ): RateLimited["of"] {
+    if (abuse) return "address";
+    if (request.kind === "ping") return "account";
+    const { window, observedAt } = this.balance;
+    const isCounted = row.cost > 0 && window.allowance.limit !== undefined;
+    return isCounted && (remaining === 0 || (pulls && observedAt !== undefined)) ? "pulls" : "request";
   }
 
   #learn<T>(read: () => T): T {

@@ -125,18 +125,21 @@ export class Balance {
     return free === undefined ? undefined : free - now;
   }
 
-  /** Why no request of any kind may be sent; undefined when they may. */
-  get stop(): QuotaError | undefined {
+  /** Why `what` may not be requested, whatever that costs; undefined when it may. */
+  stop({ what }: Pick<QuotaRequest, "what">): QuotaError | undefined {
     const now = this.clock.time();
     const rehearsal = this.pauses.rehearsal(now);
     if (rehearsal?.mode === "down") return rehearsed(this.#options, this.#moment(rehearsal.until));
     const pausedUntil = this.pauses.pausedUntil(now);
-    return pausedUntil === undefined ? undefined : paused(this.#options, this.#moment(pausedUntil));
+    if (pausedUntil !== undefined) return paused(this.#options, this.#moment(pausedUntil));
+    const limitedUntil = this.pauses.limitedUntil(what, now);
+    return limitedUntil === undefined ? undefined : paused(this.#options, this.#moment(limitedUntil), what);
   }
 
   /** May `request` be sent now, or perhaps soon? Otherwise the error says why not. */
-  verdict({ kind, purpose }: QuotaRequest): "now" | "wait" | QuotaError {
-    const { stop } = this;
+  verdict(request: QuotaRequest): "now" | "wait" | QuotaError {
+    const { kind, purpose } = request;
+    const stop = this.stop(request);
     if (stop) return stop;
     const cost = costOf(kind);
     if (cost === 0) return "now";
@@ -316,14 +319,16 @@ const abusePauseMs = 60_000;
 const unnamedPauseMs = 10_000;
 /** A pause shorter than this would send all waiting requests into the next 429. */
 const shortestPauseMs = 1000;
-/** No upstream can pause us for longer. */
-const longestPauseMs = 24 * 60 * 60 * 1000;
+/** No upstream can pause us for longer: then the next request finds out. That no pulls are left may hold for longer: see the window. */
+const longestPauseMs = 60 * 60 * 1000;
+/** So many things that an upstream limits alone are remembered. */
+const mostLimited = 1000;
 
 /** A 429. `retryAfterMs` is undefined where it names no time. */
-interface RateLimited {
-  /** It is about the pulls of a window, not about the rate of requests. */
-  readonly isPulls: boolean;
-  readonly isAbuse: boolean;
+export interface RateLimited {
+  /** What it is about: the pulls of a window, all requests from our address or of the account, or nothing but what was requested. */
+  readonly of: "pulls" | "address" | "account" | "request";
+  readonly what: string;
   readonly retryAfterMs: number | undefined;
 }
 
@@ -332,6 +337,8 @@ export class Pauses {
   #pausedUntil = 0;
   /** After too many requests of any kind, which are counted by address, whatever account sends them. */
   #abusedUntil: number;
+  /** Until when what was requested is left alone; the oldest goes first. It is not saved: a restart costs one request for each. */
+  readonly #limitedUntil = new Map<string, number>();
   readonly #beside: Pauses | undefined;
   #rehearsal: { readonly mode: RehearsalMode; readonly until: number } | undefined;
 
@@ -343,16 +350,18 @@ export class Pauses {
     this.#beside = beside;
   }
 
-  limited({ isPulls, isAbuse, retryAfterMs }: RateLimited, now: number): void {
-    if (isPulls) {
+  limited({ of, what, retryAfterMs }: RateLimited, now: number): void {
+    if (of === "pulls") {
       const ms = Math.min(retryAfterMs ?? 0, longestPauseMs);
       this.#emptyUntil = Math.max(this.#emptyUntil, now + ms);
       return;
     }
-    const least = isAbuse ? abusePauseMs : retryAfterMs === undefined ? unnamedPauseMs : shortestPauseMs;
-    const ms = Math.min(Math.max(retryAfterMs ?? 0, least), longestPauseMs);
-    if (isAbuse) this.#ofAddress.#abusedUntil = Math.max(this.#ofAddress.#abusedUntil, now + ms);
-    else this.#pausedUntil = Math.max(this.#pausedUntil, now + ms);
+    const least =
+      of === "address" ? abusePauseMs : retryAfterMs === undefined ? unnamedPauseMs : shortestPauseMs;
+    const until = now + Math.min(Math.max(retryAfterMs ?? 0, least), longestPauseMs);
+    if (of === "address") this.#ofAddress.#abusedUntil = Math.max(this.#ofAddress.#abusedUntil, until);
+    else if (of === "account") this.#pausedUntil = Math.max(this.#pausedUntil, until);
+    else this.#limit(what, until);
   }
 
   rehearse(mode: RehearsalMode, until: number): void {
@@ -364,6 +373,14 @@ export class Pauses {
     const rehearsed = this.#rehearsal?.mode === "empty" ? this.#rehearsal.until : 0;
     const until = Math.max(this.#emptyUntil, rehearsed);
     return now < until ? until : undefined;
+  }
+
+  /** Until when `what` is not requested, though other things are. */
+  limitedUntil(what: string, now: number): number | undefined {
+    const until = this.#limitedUntil.get(what);
+    if (until !== undefined && now < until) return until;
+    this.#limitedUntil.delete(what);
+    return undefined;
   }
 
   /** Until when no request of any kind is sent. */
@@ -382,6 +399,14 @@ export class Pauses {
 
   rehearsal(now: number): { readonly mode: RehearsalMode; readonly until: number } | undefined {
     return this.#rehearsal && now < this.#rehearsal.until ? this.#rehearsal : undefined;
+  }
+
+  #limit(what: string, until: number): void {
+    const already = this.#limitedUntil.get(what) ?? 0;
+    this.#limitedUntil.delete(what);
+    this.#limitedUntil.set(what, Math.max(already, until));
+    const [oldest] = this.#limitedUntil.keys();
+    if (this.#limitedUntil.size > mostLimited && oldest !== undefined) this.#limitedUntil.delete(oldest);
   }
 
   /** Those that hold for all buckets of an address. */

@@ -302,7 +302,8 @@ export class QuotaBucket implements Bucket {
       try {
         end = await this.#turn(this.#requests, request, signal, (whose) => {
           turn = whose;
-          if (this.#balance.stop) throw this.#balance.stop;
+          const stop = this.#balance.stop(request);
+          if (stop) throw stop;
           reservation ??= this.#account.reserve(request);
           isAdmitted = this.#account.admit(reservation);
           this.#senders.sent(request, turn, this.#clock.elapsed());

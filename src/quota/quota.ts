@@ -30,6 +30,8 @@ export type RequestKind = "ping" | "token" | "manifest-get" | "manifest-head" | 
 export interface QuotaRequest {
   readonly kind: RequestKind;
   readonly repository: Repository;
+  /** What may fail or be limited alone, and is named in messages: `manifest library/nginx:1`. */
+  readonly what: string;
   readonly purpose: Purpose;
 }
 
@@ -39,6 +41,8 @@ export interface QuotaAnswer {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   /** A 429 about the rate of requests of any kind, not about pulls (Docker Hub: text/plain, HAP429, sometimes malformed). */
   readonly abuse?: boolean;
+  /** A 429 in the words of Docker Hub's limit on pulls. */
+  readonly pulls?: boolean;
 }
 
 /** Leave to send one request. Exactly one of its methods is called, once. */

@@ -17,12 +17,6 @@ export interface Observation {
   readonly ms: number;
 }
 
-/** A request to the registry or its token service. */
-export interface GateRequest extends QuotaRequest {
-  /** What is requested, for messages and as what may fail alone: `manifest library/nginx:1`. */
-  readonly what: string;
-}
-
 interface GateOptions {
   /** The upstream's name, for messages. */
   readonly name: string;
@@ -63,7 +57,7 @@ export class Gate {
    * once more, and paid for once more: a registry may have counted it.
    * @throws UpstreamError "limited" or "unreachable", whatever `send` throws, and the reason of `signal`.
    */
-  pass(request: GateRequest, signal: AbortSignal | undefined, send: () => Promise<Reply>): Promise<Reply> {
+  pass(request: QuotaRequest, signal: AbortSignal | undefined, send: () => Promise<Reply>): Promise<Reply> {
     return twice(() => this.#pass(request, signal, send));
   }
 
@@ -79,7 +73,7 @@ export class Gate {
   }
 
   async #pass(
-    request: GateRequest,
+    request: QuotaRequest,
     signal: AbortSignal | undefined,
     send: () => Promise<Reply>,
   ): Promise<Reply> {
@@ -110,10 +104,12 @@ export class Gate {
     }
     const { status, headers } = reply;
     if (status === 429) {
-      const { abuse, retryAfter } = await readLimit(reply, this.#options.clock.now());
+      const { abuse, pulls, retryAfter } = await readLimit(reply, this.#options.clock.now());
       const reported = retryAfter === undefined ? headers : { ...headers, "retry-after": String(retryAfter) };
-      permit.answered({ status, headers: reported, abuse });
+      permit.answered({ status, headers: reported, abuse, pulls });
       attempt.succeeded();
+      // Perhaps it is about what was requested alone.
+      if (!abuse && !pulls) this.#suspect(request);
       // The bucket knows better than most upstreams when the next request makes sense.
       this.check(request);
       throw limited(reply, retryAfter);
@@ -128,7 +124,7 @@ export class Gate {
   }
 
   /** @throws UpstreamError "unreachable" when the upstream is down, or what is requested keeps failing. */
-  async #admit(request: GateRequest, signal: AbortSignal | undefined): Promise<Attempt> {
+  async #admit(request: QuotaRequest, signal: AbortSignal | undefined): Promise<Attempt> {
     const { name, health } = this.#options;
     const { kind, what, repository } = request;
     if (kind !== "ping" && health.knownDown && !this.#probes.has("")) {
@@ -144,9 +140,14 @@ export class Gate {
       ...attempt,
       failed: (ofConnection = false) => {
         attempt.failed(ofConnection);
-        if (kind !== "ping" && !ofConnection && health.isWorthProbing()) void this.#probe(repository);
+        if (!ofConnection) this.#suspect(request);
       },
     };
+  }
+
+  /** A request has failed or was limited: finds out whether the upstream says so of itself, too. */
+  #suspect({ kind, repository }: QuotaRequest): void {
+    if (kind !== "ping" && this.#options.health.isWorthProbing()) void this.#probe(repository);
   }
 
   /**
@@ -239,7 +240,7 @@ function limited({ url, status }: Reply, retryAfter: number | undefined): Upstre
 async function readLimit(
   reply: Reply,
   now: number,
-): Promise<{ abuse: boolean; retryAfter: number | undefined }> {
+): Promise<{ abuse: boolean; pulls: boolean; retryAfter: number | undefined }> {
   let text = "";
   try {
     text = (await reply.read(64 * 1024, 5000)).toString();
@@ -249,7 +250,8 @@ async function readLimit(
   const type = String(reply.headers["content-type"] ?? "");
   const abuse = type.startsWith("text/plain") || text.includes("HAP429");
   const retryAfter = retryAfterIn(reply.headers, now) ?? findRetryAfter(text, now);
-  return { abuse, retryAfter: abuse ? Math.max(retryAfter ?? 0, abusePauseSeconds) : retryAfter };
+  const pulls = !abuse && /you have reached your (?:\w+ )?pull rate limit/i.test(text);
+  return { abuse, pulls, retryAfter: abuse ? Math.max(retryAfter ?? 0, abusePauseSeconds) : retryAfter };
 }
 
 /** So many failures in a row, and the upstream is taken for down. */

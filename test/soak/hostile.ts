@@ -1,4 +1,4 @@
-/** The hostile clients as a process of their own, so that their work is not measured with that of the others: `URL SEED COUNT GOODS ATTACKS`. */
+/** The hostile clients as a process of their own, so that their work is not measured with that of the others: `URL SEED COUNT GOODS`. */
 import { setTimeout as wait } from "node:timers/promises";
 import { attacks, type Attacker } from "./attacks.ts";
 import { Random } from "./random.ts";
@@ -9,9 +9,9 @@ export interface Goods {
   readonly layers: readonly (readonly [string, string])[];
 }
 
-const [url = "", seed = "", count = "", goods = "", named = ""] = process.argv.slice(2);
+const [url = "", seed = "", count = "", goods = ""] = process.argv.slice(2);
 const { digests, layers } = JSON.parse(goods) as Goods;
-const names = JSON.parse(named) as readonly string[];
+const names = Object.keys(attacks);
 const ending = new AbortController();
 process.once("SIGTERM", () => ending.abort());
 const { signal } = ending;

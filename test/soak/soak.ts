@@ -8,7 +8,6 @@ import { startHubcap, type Hubcap } from "../support/hubcap.ts";
 import { startHubProcess, type HubProcess } from "../support/hubProcess.ts";
 import { pullLikeContainerd } from "../support/pull.ts";
 import { capacity, held, large, otherHost, push, stock } from "./goods.ts";
-import { attacks as allAttacks } from "./attacks.ts";
 import type { Goods } from "./hostile.ts";
 import { Random } from "./random.ts";
 
@@ -17,8 +16,6 @@ export interface SoakOptions {
   readonly seed: number;
   /** What 99 of 100 hits must be answered within, in ms. */
   readonly p99Ms: number;
-  /** The names of the attacks; default all. */
-  readonly attacks?: readonly string[];
   readonly say: (line: string) => void;
 }
 
@@ -70,7 +67,7 @@ export async function soak(options: SoakOptions): Promise<readonly string[]> {
 }
 
 async function run(options: SoakOptions, hub: HubProcess, hubcap: Hubcap): Promise<readonly string[]> {
-  const { minutes, seed, p99Ms, say, attacks = Object.keys(allAttacks) } = options;
+  const { minutes, seed, p99Ms, say } = options;
   const digests = await stock(hub);
   const layers: [string, string][] = [];
   for (const repository of [...held, ...large]) {
@@ -95,7 +92,6 @@ async function run(options: SoakOptions, hub: HubProcess, hubcap: Hubcap): Promi
       String(seed),
       String(clients),
       JSON.stringify(goods),
-      JSON.stringify(attacks),
     ],
     process.env,
   );

@@ -26,6 +26,7 @@ async function beRefused({ buckets }: ApiSetup, times: number): Promise<void> {
   const request = {
     kind: "manifest-get",
     repository: { upstream: "docker.io", name: "library/nginx" as never },
+    what: "manifest library/nginx:1",
     purpose: { reason: "pull", client: "node-1", payer: "node-1", userAgent: "test" },
   } as const;
   for (let time = 0; time < times; time += 1) {

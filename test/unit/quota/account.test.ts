@@ -5,6 +5,10 @@ import { QuotaError } from "../../../src/quota/quota.ts";
 import { answered, eventsOf, pull, pulls, refusal, started } from "./bucketState.ts";
 import { requestOf, windowMs } from "./world.ts";
 
+const another = { ...requestOf("manifest-get"), what: "manifest library/other:1" };
+
+const made = (number: number) => ({ ...requestOf("manifest-head"), what: `manifest evil/made-up:${number}` });
+
 const minute = 60_000;
 const hour = 60 * minute;
 
@@ -180,22 +184,23 @@ describe("a 429 about pulls", () => {
     expect(world.account.worthAsking()).toBe(false);
   });
 
-  test("without any header empties it until our own pulls come back", async () => {
+  test("in Docker Hub's words, without any header, empties it until our own pulls come back", async () => {
     const world = await started(100);
     await pulls(world, 1);
     world.time += 30_000;
-    await answered(world.account, { status: 429 });
+    await answered(world.account, { status: 429, pulls: true });
     expect(refusal(world.account).retryAfter).toBe(31);
     world.time += 30_001;
     expect(world.account.balance.tokens).toBe(1);
   });
 
-  test("without any header, of an upstream that never said what is left, pauses it briefly", async () => {
+  test("without any header, of an upstream that never said what is left, holds back briefly what was requested", async () => {
     const configured = { upstream: "ghcr.io", preset: knownLimits("ghcr.io", true) };
     const world = await started(1000, configured, false);
     await pulls(world, 1);
-    await answered(world.account, { status: 429 });
+    await answered(world.account, { status: 429, pulls: true });
     expect(refusal(world.account)).toMatchObject({ kind: "paused", retryAfter: 10 });
+    expect(world.account.balance.verdict(another)).toBe("now");
     expect(world.account.balance.snapshot(0)).toMatchObject({ state: "ok", remaining: 999 });
     world.time += 10_000;
     await pulls(world, 1);
@@ -239,25 +244,60 @@ describe("a 429 about the rate of requests", () => {
     const world = await started(100);
     await answered(world.account, { status: 429, headers: { "retry-after": "3600" }, abuse: true });
     expect(refusal(world.account, "blob").retryAfter).toBe(3600);
-    await answered(world.account, { status: 429, headers: { "retry-after": "999999999" } }, "blob");
-    expect(refusal(world.account, "blob").retryAfter).toBe(24 * 3600);
+    await answered(world.account, { status: 429, headers: { "retry-after": "999999999" }, abuse: true });
+    expect(refusal(world.account, "blob").retryAfter).toBe(3600);
   });
 
-  test("pauses an upstream without a limit on pulls, briefly when it names no time", async () => {
+  test("in answer to a ping pauses an upstream without a limit on pulls, briefly when it names no time", async () => {
     const world = await started(100, {
       upstream: "ghcr.io",
       preset: knownLimits("ghcr.io", true),
       quota: undefined,
     });
     const text = "880.092µs, allowed: 44000/minute";
-    await answered(world.account, { status: 429, headers: { "retry-after": text } });
+    await answered(world.account, { status: 429, headers: { "retry-after": text } }, "ping");
     expect(refusal(world.account, "blob").retryAfter).toBe(1);
-    await answered(world.account, { status: 429 });
+    await answered(world.account, { status: 429 }, "ping");
     const error = refusal(world.account);
     expect(error).toMatchObject({ kind: "paused", retryAfter: 10 });
     expect(error.message).toMatch(
       /^ghcr\.io asked for a pause because of too many requests; the next request is sent at 2026-.*Z \(in 10 s\)/,
     );
+  });
+});
+
+describe("a 429 that is neither", () => {
+  const limited = { status: 429, headers: { "retry-after": "21600" } };
+
+  test.each(["docker.io", "registry.example"])(
+    "of %s holds back nothing but what was requested, for an hour at most",
+    async (upstream) => {
+      const world = await started(100, { upstream, preset: knownLimits(upstream, true) });
+      await pulls(world, 1);
+      await answered(world.account, limited);
+      const error = refusal(world.account);
+      expect(error).toMatchObject({ kind: "paused", retryAfter: 3600 });
+      expect(error.message).toMatch(
+        /^\S+ answered that there are too many requests for manifest library\/nginx:1; it is requested again at 2026-.*Z \(in 1 h\)/,
+      );
+      for (const request of [another, requestOf("blob"), requestOf("token"), requestOf("ping")])
+        expect(world.account.balance.verdict(request)).toBe("now");
+      expect(world.account.balance.state).toBe("ok");
+      world.time += hour;
+      expect(world.account.balance.verdict(requestOf("manifest-get"))).toBe("now");
+    },
+  );
+
+  test("of a thousand things that clients made up holds back no other, and the latest are remembered", async () => {
+    const world = await started(100);
+    for (let number = 0; number < 1500; number += 1) {
+      const reservation = world.account.reserve(made(number));
+      world.account.admit(reservation);
+      world.account.answered(reservation, limited);
+    }
+    expect(world.account.balance.verdict(another)).toBe("now");
+    const isHeld = (number: number): boolean => world.account.balance.verdict(made(number)) !== "now";
+    expect([isHeld(0), isHeld(499), isHeld(500), isHeld(1499)]).toEqual([false, false, true, true]);
   });
 });
 

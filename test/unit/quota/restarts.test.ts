@@ -65,9 +65,27 @@ describe("clocks and restarts", () => {
     expect(world.account.balance.verdict(requestOf("blob"))).toBe("now");
   });
 
+  test("so does one about its ping, but not one about something that was requested", async () => {
+    const world = await started(100);
+    await pulls(world, 1);
+    const limited = { status: 429, headers: { "retry-after": "600" } };
+    await answered(world.account, limited, "manifest-head");
+    await answered(world.account, limited, "ping");
+    await world.restart(4 * minute, () => false);
+    expect(refusal(world.account, "blob")).toMatchObject({ kind: "paused", retryAfter: 360 });
+    world.time += 6 * minute;
+    for (const kind of ["blob", "manifest-head"] as const)
+      expect(world.account.balance.verdict(requestOf(kind))).toBe("now");
+  });
+
   test("pulls that an upstream refused until a moment wait for it over a restart", async () => {
     const world = await started(100);
-    await answered(world.account, { status: 429, headers: { "retry-after": "600" } });
+    const headers = {
+      "ratelimit-limit": "100;w=60",
+      "ratelimit-remaining": "0;w=60",
+      "retry-after": "600",
+    };
+    await answered(world.account, { status: 429, headers });
     await world.restart(4 * minute, () => false);
     expect(world.account.balance.state).toBe("exhausted");
     expect(refusal(world.account)).toMatchObject({ kind: "exhausted", retryAfter: 360 });

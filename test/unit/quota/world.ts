@@ -15,6 +15,7 @@ export function requestOf(kind: RequestKind, reason: Reason = "pull", client = "
   return {
     kind,
     repository: nginx,
+    what: kind.startsWith("manifest") ? "manifest library/nginx:1" : `${kind} of library/nginx`,
     purpose: { reason, client, payer: client, userAgent: "containerd/2.3.4" },
   };
 }

@@ -83,6 +83,32 @@ describe("a registry under too many requests", () => {
     expect(registry.health.failures).toBe(0);
   });
 
+  test.each([
+    ["", false],
+    [
+      JSON.stringify({ errors: [{ code: "TOOMANYREQUESTS", message: "no pull is left of 200 in 6 h" }] }),
+      false,
+    ],
+    ["You have reached your pull rate limit as 'cluster'. You may increase the limit", true],
+    [
+      "You have reached your unauthenticated pull rate limit. https://www.docker.com/increase-rate-limit",
+      true,
+    ],
+  ])(
+    "is asked whether that is about all requests, unless it says so in Docker Hub's words: %j",
+    async (body, pulls) => {
+      const server = await serve((request, response) =>
+        request.url === "/v2/" ? reply(response, 200) : reply(response, 429, { "retry-after": 3600 }, body),
+      );
+      const { registry, bucket } = upstream(server.url);
+      const pull = () => registry.getManifest(nginx, digest, asked);
+      for (let time = 0; time < 3; time += 1)
+        await expect(pull()).rejects.toMatchObject({ kind: "limited", retryAfter: 3600 });
+      expect(bucket.taken[1]?.reports).toEqual([expect.objectContaining({ status: 429, pulls })]);
+      await expect.poll(() => bucket.statuses("ping")).toEqual(pulls ? [200] : [200, 200]);
+    },
+  );
+
   test("S37: a 429 to a HEAD of a blob does not mean that the repository has it", async () => {
     const server = await rawRegistry(limits["with Retry-After"][0]);
     const { registry } = upstream(server.url);

@@ -52,6 +52,7 @@ async function beRefused({ buckets }: ApiSetup): Promise<void> {
   const request = {
     kind: "manifest-get",
     repository: { upstream: "docker.io", name: "library/nginx" as never },
+    what: "manifest library/nginx:1",
     purpose: { reason: "pull", client: "node-1", payer: "node-1", userAgent: "test" },
   } as const;
   await buckets
