@@ -127,11 +127,11 @@ export class Gate {
   async #admit(request: QuotaRequest, signal: AbortSignal | undefined): Promise<Attempt> {
     const { name, health } = this.#options;
     const { kind, what, repository } = request;
-    if (kind !== "ping" && health.knownDown && !this.#probes.has("")) {
+    if (kind !== "ping" && health.awaitsPing && !this.#probes.has("")) {
       const probe = this.#probe(repository);
       await (signal ? unlessAborted(probe, signal) : probe);
     }
-    const attempt = kind === "ping" ? health.admitPing() : health.admit(what, repository);
+    const attempt = health.admit(request);
     if (!attempt) {
       const who = health.knownDown ? `${name} does not answer` : `${name} keeps failing to give ${what}`;
       throw new UpstreamError("unreachable", `${who}; it is tried again every few seconds`);
@@ -166,7 +166,7 @@ export class Gate {
         } catch (error) {
           // Too many requests are an answer, or leave that was not given.
           const isLimited = error instanceof UpstreamError && error.kind === "limited";
-          if (isLimited || health.knownDown) return;
+          if (isLimited || health.awaitsPing) return;
         }
       }
     });
@@ -332,13 +332,15 @@ export class Breaker {
 const mostFailing = 1000;
 
 /**
- * The health of one upstream: its registry and token service, not the hosts that they redirect to. That it is down is known from
- * connections that cannot be made and from its `/v2/` alone. Anything else may fail alone, and has a breaker of its own: otherwise
+ * The health of one upstream: its registry and token service, not the hosts that they redirect to. That they are down is known from
+ * connections that cannot be made and from `/v2/` alone. Anything else may fail alone, and has a breaker of its own: otherwise
  * whoever asks for one broken path again and again would speak for the upstream.
  */
 export class Health {
   readonly #clock: Pick<Clock, "now">;
-  readonly #upstream: Breaker;
+  readonly #registry: Breaker;
+  /** Fed by its connections alone: whether it gives a token depends on what that is for. */
+  readonly #tokenService: Breaker;
   /** What was requested and has not been answered since it failed; the oldest goes first. */
   readonly #breakers = new Map<string, Breaker>();
   /** Repositories of which something has failed since they last gave an answer; the oldest goes first. */
@@ -347,16 +349,22 @@ export class Health {
 
   constructor(clock: Pick<Clock, "now">) {
     this.#clock = clock;
-    this.#upstream = new Breaker(clock);
+    this.#registry = new Breaker(clock);
+    this.#tokenService = new Breaker(clock);
   }
 
   /** Failures in a row that are the upstream's own. */
   get failures(): number {
-    return this.#upstream.failures;
+    return Math.max(this.#registry.failures, this.#tokenService.failures);
   }
 
   get knownDown(): boolean {
-    return this.#upstream.isDown;
+    return this.#registry.isDown || this.#tokenService.isDown;
+  }
+
+  /** Whether nothing is admitted until a ping was answered. */
+  get awaitsPing(): boolean {
+    return this.#registry.isDown;
   }
 
   /** Whether the upstream, or what was last requested of `repository`, has failed and not been answered since. */
@@ -364,32 +372,35 @@ export class Health {
     return this.failures > 0 || this.#failing.has(name);
   }
 
-  /** Leave to ask for `/v2/`. How that goes is the upstream's own doing. */
-  admitPing(): Attempt | undefined {
-    return this.#upstream.admit();
-  }
-
-  /** Leave to ask for `what` of `repository`; undefined while the upstream is down, or `what` keeps failing. */
-  admit(what: string, { name }: Repository): Attempt | undefined {
-    if (this.knownDown) return undefined;
+  /** Leave to send a request; undefined while what it is sent to is down, or what is requested keeps failing. */
+  admit({ kind, what, repository: { name } }: Omit<QuotaRequest, "purpose">): Attempt | undefined {
+    // How a ping goes is the registry's own doing.
+    if (kind === "ping") return this.#registry.admit();
+    if (this.awaitsPing) return undefined;
     const breaker = this.#breakers.get(what) ?? new Breaker(this.#clock);
     const alone = breaker.admit();
-    const ofUpstream = alone && this.#upstream.admit();
-    if (!ofUpstream) return undefined;
+    const ofService = alone && (kind === "token" ? this.#tokenService : this.#registry).admit();
+    if (!ofService) {
+      alone?.abandoned();
+      return undefined;
+    }
     keepLast(this.#breakers, () => this.#breakers.set(what, breaker), what);
     return {
       succeeded: () => {
         alone.succeeded();
-        ofUpstream.succeeded();
+        ofService.succeeded();
         this.#breakers.delete(what);
         this.#failing.delete(name);
       },
       failed: (ofConnection) => {
-        if (ofConnection) return ofUpstream.failed();
+        if (ofConnection) return ofService.failed();
         alone.failed();
         keepLast(this.#failing, () => this.#failing.add(name), name);
       },
-      abandoned: () => alone.abandoned(),
+      abandoned: () => {
+        alone.abandoned();
+        ofService.abandoned();
+      },
     };
   }
 

@@ -1,6 +1,8 @@
 /** What others notice of an attack: how long their hits take, and what the process holds for the attacker. */
 import { readdir } from "node:fs/promises";
+import { Agent } from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
+import { ask } from "./ask.ts";
 import type { Hubcap } from "./hubcap.ts";
 
 export interface Noticed {
@@ -50,3 +52,22 @@ export async function underAttack(
 
 /** What the others may notice at most: ten times what is usual of time, on a machine that is slow. */
 export const bearable = { p99: 2500, rssGrowth: 200 * 1024 * 1024, descriptorGrowth: 1000 } as const;
+
+/** A client with an address of its own that asks for `next()` every 20 ms, whatever becomes of it, until it is stopped. */
+export function askEvery20Ms(next: () => string): () => Promise<void> {
+  const agent = new Agent({ keepAlive: true, localAddress: "127.0.0.66" });
+  const over = new AbortController();
+  const asked: Promise<unknown>[] = [];
+  const asking = (async () => {
+    while (!over.signal.aborted) {
+      asked.push(ask(next(), { agent }).catch(() => {}));
+      await pause(20);
+    }
+  })();
+  return async () => {
+    over.abort();
+    await asking;
+    agent.destroy();
+    await Promise.all(asked);
+  };
+}

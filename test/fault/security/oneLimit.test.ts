@@ -1,12 +1,11 @@
 /** One thing that its upstream limits for hours is held back alone; what an upstream says of all holds for all. */
-import { Agent } from "node:http";
 import { setTimeout as wait } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { ask } from "../../support/ask.ts";
 import { abuseFault } from "../../support/faults.ts";
 import { upstreamOf } from "../../support/hubcap.ts";
 import { buildImage } from "../../support/images.ts";
 import { openSetup, type Setup } from "../../support/setup.ts";
+import { askEvery20Ms } from "../../support/underAttack.ts";
 
 const hour = 3600;
 
@@ -38,25 +37,6 @@ async function pullNew(ns: string, repository: string, tag: string) {
   return { status, retryAfter: Number(headers["retry-after"] ?? 0) };
 }
 
-/** Asks every 20 ms for the same, from an address of its own, until it is stopped. */
-function askEvery20Ms(path: string): () => Promise<void> {
-  const agent = new Agent({ keepAlive: true, localAddress: "127.0.0.66" });
-  const over = new AbortController();
-  const asked: Promise<unknown>[] = [];
-  const loop = (async () => {
-    while (!over.signal.aborted) {
-      asked.push(ask(`${setup.hubcap.url}${path}`, { agent }).catch(() => {}));
-      await wait(20);
-    }
-  })();
-  return async () => {
-    over.abort();
-    await loop;
-    await Promise.all(asked);
-    agent.destroy();
-  };
-}
-
 test.each(["docker.io", "registry.example"])(
   "96 cold pulls of %s succeed, half of them after a restart, though it limits one image for six hours",
   async (ns) => {
@@ -64,7 +44,7 @@ test.each(["docker.io", "registry.example"])(
     const fault = setup.hub.fault({ ...limited, path: /\/v2\/team\/app-3\/manifests\/limited$/ });
     const statuses: number[] = [];
     const pull48 = async (name: string): Promise<void> => {
-      const stop = askEvery20Ms(`/v2/team/app-3/manifests/limited?ns=${ns}`);
+      const stop = askEvery20Ms(() => `${setup.hubcap.url}/v2/team/app-3/manifests/limited?ns=${ns}`);
       await wait(300);
       // Some of them of the very repository.
       for (let number = 0; number < 48; number += 1)

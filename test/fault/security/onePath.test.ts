@@ -1,11 +1,10 @@
 /** One path that its upstream does not give costs whoever asks for it, and nobody else. */
 import { setTimeout as wait } from "node:timers/promises";
-import { Agent } from "node:http";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { ask } from "../../support/ask.ts";
 import type { FaultAction } from "../../support/faults.ts";
 import { buildImage } from "../../support/images.ts";
 import { openSetup, type Setup } from "../../support/setup.ts";
+import { askEvery20Ms } from "../../support/underAttack.ts";
 
 let setup: Setup;
 
@@ -13,25 +12,6 @@ beforeEach(async () => {
   setup = await openSetup();
 });
 afterEach(() => setup.close());
-
-/** A client that asks for `next()` every 20 ms, from an address of its own, until it is stopped. */
-function askEvery20Ms(next: () => string): () => Promise<void> {
-  const agent = new Agent({ keepAlive: true, localAddress: "127.0.0.66" });
-  const over = new AbortController();
-  const asked: Promise<unknown>[] = [];
-  const loop = (async () => {
-    while (!over.signal.aborted) {
-      asked.push(ask(`${setup.hubcap.url}${next()}?ns=docker.io`, { agent }).catch(() => {}));
-      await wait(20);
-    }
-  })();
-  return async () => {
-    over.abort();
-    await loop;
-    await Promise.all(asked);
-    agent.destroy();
-  };
-}
 
 async function pullNew(repository: string, tag: string): Promise<number> {
   setup.hub.push(
@@ -45,6 +25,7 @@ async function pullNew(repository: string, tag: string): Promise<number> {
 const failures: readonly (readonly [string, FaultAction])[] = [
   ["answers with 503", { kind: "status", status: 503 }],
   ["answers with a reset", { kind: "reset" }],
+  ["never answers", { kind: "hang" }],
 ];
 
 const paths: readonly (readonly [string, () => string])[] = [
@@ -61,7 +42,7 @@ test.each(
   async (_, __, failure, path) => {
     expect(await pullNew("library/app-3", "1")).toBe(200);
     setup.hub.fault({ ...failure, path: /\/broken/ });
-    const stop = askEvery20Ms(path);
+    const stop = askEvery20Ms(() => `${setup.hubcap.url}${path()}?ns=docker.io`);
     await wait(500);
     setup.hub.counts.reset();
     const statuses: number[] = [];
@@ -70,6 +51,7 @@ test.each(
       statuses.push(await pullNew(`library/app-${number % 8}`, `tag-${number}`));
       await wait(20);
     }
+    setup.hub.faults.clear();
     await stop();
     expect(statuses).toEqual(Array(96).fill(200));
     // What we find out for ourselves is bounded, too.

@@ -10,7 +10,7 @@ function setUp() {
     pass: (ms: number) => void (now += ms),
     /** Pings that fail. */
     fail: (times: number) => {
-      for (let count = 0; count < times; count += 1) health.admitPing()?.failed();
+      for (let count = 0; count < times; count += 1) health.admit(ping)?.failed();
     },
   };
 }
@@ -21,14 +21,20 @@ function repository(text: string): Repository {
   return { upstream: "test.example", name };
 }
 
+function manifest(what: string, of: Repository) {
+  return { kind: "manifest-get", what, repository: of } as const;
+}
+
 const broken = repository("evil/broken");
 const sound = repository("library/sound");
+const ping = { kind: "ping", what: "/v2/", repository: sound } as const;
+const token = { kind: "token", what: "a token for library/sound", repository: sound } as const;
 
 test("R35: five failures in a row, and it is known to be down; fewer are not enough", () => {
   const { health, fail } = setUp();
   fail(4);
   expect(health.knownDown).toBe(false);
-  health.admitPing()?.succeeded();
+  health.admit(ping)?.succeeded();
   fail(4);
   expect(health).toMatchObject({ failures: 4, knownDown: false });
   fail(1);
@@ -38,28 +44,28 @@ test("R35: five failures in a row, and it is known to be down; fewer are not eno
 test("while down, one probe every five seconds is let through", () => {
   const { health, pass, fail } = setUp();
   fail(5);
-  expect(health.admitPing()).toBeUndefined();
+  expect(health.admit(ping)).toBeUndefined();
   pass(5000);
-  expect(health.admitPing()).toBeDefined();
-  expect(health.admitPing()).toBeUndefined();
+  expect(health.admit(ping)).toBeDefined();
+  expect(health.admit(ping)).toBeUndefined();
 });
 
 test("R35: a probe that succeeds ends it", () => {
   const { health, pass, fail } = setUp();
   fail(5);
   pass(5000);
-  health.admitPing()?.succeeded();
+  health.admit(ping)?.succeeded();
   expect(health).toMatchObject({ failures: 0, knownDown: false });
-  expect(health.admitPing()).toBeDefined();
+  expect(health.admit(ping)).toBeDefined();
 });
 
 test("R35: a probe that never comes back does not keep the next from being sent", () => {
   const { health, pass, fail } = setUp();
   fail(5);
   pass(5000);
-  const stalled = health.admitPing();
+  const stalled = health.admit(ping);
   pass(5000);
-  const next = health.admitPing();
+  const next = health.admit(ping);
   expect(next).toBeDefined();
   next?.failed();
   stalled?.succeeded();
@@ -68,12 +74,12 @@ test("R35: a probe that never comes back does not keep the next from being sent"
 
 test("R35: a failure from before it recovered does not count against it", () => {
   const { health, pass, fail } = setUp();
-  const slow = health.admitPing();
+  const slow = health.admit(ping);
   fail(5);
   slow?.succeeded();
   expect(health.knownDown).toBe(true);
   pass(5000);
-  const probe = health.admitPing();
+  const probe = health.admit(ping);
   probe?.succeeded();
   probe?.failed();
   slow?.failed();
@@ -84,58 +90,73 @@ test("a probe that was never sent makes space for another at once", () => {
   const { health, pass, fail } = setUp();
   fail(5);
   pass(5000);
-  health.admitPing()?.abandoned();
-  expect(health.admitPing()).toBeDefined();
+  health.admit(ping)?.abandoned();
+  expect(health.admit(ping)).toBeDefined();
 });
 
 test("a clock that goes back does not keep it down", () => {
   const { health, pass, fail } = setUp();
   fail(5);
   pass(-3600_000);
-  expect(health.admitPing()).toBeDefined();
+  expect(health.admit(ping)).toBeDefined();
 });
 
 test("what fails again and again is refused by itself, and is tried once every five seconds", () => {
   const { health, pass } = setUp();
-  for (let count = 0; count < 1000; count += 1) health.admit("broken", broken)?.failed();
-  expect(health.admit("broken", broken)).toBeUndefined();
+  for (let count = 0; count < 1000; count += 1) health.admit(manifest("broken", broken))?.failed();
+  expect(health.admit(manifest("broken", broken))).toBeUndefined();
   expect(health).toMatchObject({ failures: 0, knownDown: false });
   expect([health.isFailing(broken), health.isFailing(sound)]).toEqual([true, false]);
-  expect(health.admit("another", broken)).toBeDefined();
-  expect(health.admit("sound", sound)).toBeDefined();
+  expect(health.admit(manifest("another", broken))).toBeDefined();
+  expect(health.admit(manifest("sound", sound))).toBeDefined();
   pass(5000);
-  health.admit("broken", broken)?.failed();
-  expect(health.admit("broken", broken)).toBeUndefined();
+  health.admit(manifest("broken", broken))?.failed();
+  expect(health.admit(manifest("broken", broken))).toBeUndefined();
   pass(5000);
-  health.admit("broken", broken)?.succeeded();
+  health.admit(manifest("broken", broken))?.succeeded();
   expect(health.isFailing(broken)).toBe(false);
-  expect(health.admit("broken", broken)).toBeDefined();
+  expect(health.admit(manifest("broken", broken))).toBeDefined();
 });
 
 test("R28: connections that cannot be made speak for the upstream, whatever is asked for", () => {
   const { health } = setUp();
-  for (let count = 0; count < 5; count += 1) health.admit(`app-${count}`, sound)?.failed(true);
+  for (let count = 0; count < 5; count += 1) health.admit(manifest(`app-${count}`, sound))?.failed(true);
   expect(health.knownDown).toBe(true);
-  expect(health.admit("another", sound)).toBeUndefined();
+  expect(health.admit(manifest("another", sound))).toBeUndefined();
   expect(health.isFailing(broken)).toBe(true);
 });
 
 test("while down, only a ping of our own is let through, and ends it", () => {
   const { health, pass, fail } = setUp();
-  const late = health.admit("late", sound);
+  const late = health.admit(manifest("late", sound));
   fail(5);
   pass(5000);
-  expect(health.admit("loud", broken)).toBeUndefined();
+  expect(health.admit(manifest("loud", broken))).toBeUndefined();
   late?.succeeded();
   expect(health.knownDown).toBe(true);
-  health.admitPing()?.succeeded();
-  expect(health.admit("loud", broken)).toBeDefined();
+  health.admit(ping)?.succeeded();
+  expect(health.admit(manifest("loud", broken))).toBeDefined();
+});
+
+test("a token service that cannot be reached is tried once in five seconds, and no ping says that it is back", () => {
+  const { health, pass } = setUp();
+  for (let count = 0; count < 5; count += 1) health.admit(token)?.failed(true);
+  expect(health).toMatchObject({ failures: 5, knownDown: true, awaitsPing: false });
+  expect(health.admit(token)).toBeUndefined();
+  // Tokens that are held are good for the registry.
+  health.admit(manifest("sound", sound))?.succeeded();
+  health.admit(ping)?.succeeded();
+  expect(health.knownDown).toBe(true);
+  pass(5000);
+  health.admit(token)?.abandoned();
+  health.admit(token)?.succeeded();
+  expect(health).toMatchObject({ failures: 0, knownDown: false });
 });
 
 test("an answer to anything shows that the upstream is not down", () => {
   const { health, fail } = setUp();
   fail(4);
-  health.admit("sound", sound)?.succeeded();
+  health.admit(manifest("sound", sound))?.succeeded();
   fail(4);
   expect(health.knownDown).toBe(false);
 });
@@ -143,10 +164,11 @@ test("an answer to anything shows that the upstream is not down", () => {
 test("a thousand things are remembered as failing, and the latest are refused", () => {
   const { health } = setUp();
   const failAt = (what: string, name: string): void => {
-    for (let count = 0; count < 5; count += 1) health.admit(what, repository(name))?.failed();
+    for (let count = 0; count < 5; count += 1) health.admit(manifest(what, repository(name)))?.failed();
   };
   for (let number = 0; number < 1500; number += 1) failAt(`thing ${number}`, `evil/broken-${number}`);
-  const isRefused = (number: number): boolean => health.admit(`thing ${number}`, sound) === undefined;
+  const isRefused = (number: number): boolean =>
+    health.admit(manifest(`thing ${number}`, sound)) === undefined;
   expect([isRefused(0), isRefused(499), isRefused(1499)]).toEqual([false, false, true]);
   expect(health.isFailing(repository("evil/broken-0"))).toBe(false);
   expect(health.isFailing(repository("evil/broken-1499"))).toBe(true);
