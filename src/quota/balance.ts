@@ -6,6 +6,7 @@ import { LearntLimits, clientsPerHolder, costOf, holderOf, type KnownLimits, typ
 import type { Purpose, QuotaError, QuotaRequest, Reason } from "./quota.ts";
 import {
   exhausted,
+  limited,
   overShare,
   paused,
   rehearsed,
@@ -133,7 +134,7 @@ export class Balance {
     const pausedUntil = this.pauses.pausedUntil(now);
     if (pausedUntil !== undefined) return paused(this.#options, this.#moment(pausedUntil));
     const limitedUntil = this.pauses.limitedUntil(what, now);
-    return limitedUntil === undefined ? undefined : paused(this.#options, this.#moment(limitedUntil), what);
+    return limitedUntil === undefined ? undefined : limited(this.#options, what, this.#moment(limitedUntil));
   }
 
   /** May `request` be sent now, or perhaps soon? Otherwise the error says why not. */

@@ -67,10 +67,10 @@ export interface Bucket {
 }
 
 /**
- * Why a request may not be sent: nothing is left, this client has spent its share, the upstream asked for a pause, the wait
- * would be too long, or an outage is rehearsed.
+ * Why a request may not be sent: nothing is left, this client has spent its share, the upstream asked for a pause, or for
+ * one of what is requested alone, the wait would be too long, or an outage is rehearsed.
  */
-export type QuotaErrorKind = "exhausted" | "share" | "paused" | "busy" | "down";
+export type QuotaErrorKind = "exhausted" | "share" | "paused" | "limited" | "busy" | "down";
 
 /** A request was refused before it was sent. */
 export class QuotaError extends Error {

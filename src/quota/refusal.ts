@@ -62,13 +62,22 @@ export function overShare(
   );
 }
 
-/** The upstream asked for a pause, or answered as if it did; of all requests, unless it was about `what` alone. */
-export function paused({ upstream }: BucketName, until: Moment, what?: string): QuotaError {
-  const sentence =
-    what === undefined
-      ? `${upstream} asked for a pause because of too many requests; the next request is sent`
-      : `${upstream} answered that there are too many requests for ${what}; it is requested again`;
-  return refuse("paused", `${sentence} ${when(until)}; ${heldAreServed}`, until);
+/** The upstream asked for a pause, or answered as if it did. */
+export function paused(owner: BucketName, until: Moment): QuotaError {
+  return refuse(
+    "paused",
+    `${owner.upstream} asked for a pause because of too many requests; the next request is sent ${when(until)}; ${heldAreServed}`,
+    until,
+  );
+}
+
+/** The same of nothing but `what`. */
+export function limited({ upstream }: BucketName, what: string, until: Moment): QuotaError {
+  return refuse(
+    "limited",
+    `${upstream} answered that there are too many requests for ${what}; it is requested again ${when(until)}; ${heldAreServed}`,
+    until,
+  );
 }
 
 /** An operator has declared a rehearsal of an outage. */

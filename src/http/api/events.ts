@@ -27,7 +27,7 @@ const stateEvent = z.strictObject({
 const refusedEvent = z.strictObject({
   at,
   upstream: z.string(),
-  kind: z.enum(["exhausted", "share", "paused", "busy", "down"]),
+  kind: z.enum(["exhausted", "share", "paused", "limited", "busy", "down"]),
   reason: z.enum(["pull", "revalidate", "warm"]),
   client: z.string(),
   repository: z.string(),

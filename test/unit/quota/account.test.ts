@@ -199,7 +199,7 @@ describe("a 429 about pulls", () => {
     const world = await started(1000, configured, false);
     await pulls(world, 1);
     await answered(world.account, { status: 429, pulls: true });
-    expect(refusal(world.account)).toMatchObject({ kind: "paused", retryAfter: 10 });
+    expect(refusal(world.account)).toMatchObject({ kind: "limited", retryAfter: 10 });
     expect(world.account.balance.verdict(another)).toBe("now");
     expect(world.account.balance.snapshot(0)).toMatchObject({ state: "ok", remaining: 999 });
     world.time += 10_000;
@@ -276,7 +276,7 @@ describe("a 429 that is neither", () => {
       await pulls(world, 1);
       await answered(world.account, limited);
       const error = refusal(world.account);
-      expect(error).toMatchObject({ kind: "paused", retryAfter: 3600 });
+      expect(error).toMatchObject({ kind: "limited", retryAfter: 3600 });
       expect(error.message).toMatch(
         /^\S+ answered that there are too many requests for manifest library\/nginx:1; it is requested again at 2026-.*Z \(in 1 h\)/,
       );

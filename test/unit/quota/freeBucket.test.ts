@@ -51,7 +51,8 @@ test("the abuse limit pauses all of them over a restart", async () => {
 
 test("any other 429 is an account's own", async () => {
   const { account, free, other } = await open();
-  await ask(other, { status: 429, headers: { "retry-after": "3600" } });
+  const ping = await other.take(requestOf("ping"));
+  ping.answered({ status: 429, headers: { "retry-after": "3600" } });
   await expect(other.take(head)).rejects.toMatchObject({ kind: "paused" });
   await ask(account);
   await ask(free);
