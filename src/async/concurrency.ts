@@ -1,4 +1,5 @@
-/** What runs at once: one for all who want the same, so many of many, or the most urgent first. */
+/** What runs at once: one for all who want the same, so many of many, or the most urgent first. The only file that imports Bottleneck. */
+import Bottleneck from "bottleneck";
 import type { Clock } from "./clock.ts";
 
 interface Flight<V> {
@@ -223,23 +224,30 @@ export interface PriorityQueueOptions {
   readonly minTime: number;
   /** May a turn of this address and priority begin now? Where that changes with time, {@link PriorityQueue.advance} is to be called. */
   readonly mayBegin: (address: string, priority: number) => boolean;
-  readonly clock: Pick<Clock, "elapsed" | "after">;
+  readonly clock: Pick<Clock, "now" | "elapsed">;
 }
 
-/** Turns by priority, the lowest number first; those of one priority go by {@link Turns}. */
+/** How far the wall clock may go back before the limiter is replaced. */
+const clockSlackMs = 1000;
+
+/** Turns by priority, the lowest number first; those of one priority go by {@link Turns}. Bottleneck spaces their starts. */
 export class PriorityQueue {
   readonly #options: PriorityQueueOptions;
   readonly #places: Places;
   /** What waits, by priority. */
   readonly #turns: Turns<() => void>[] = [];
   #waiting = 0;
+  #spacing: Bottleneck;
+  /** Does the next start wait in {@link #spacing}? */
+  #isPlanned = false;
+  #plannedAt = 0;
   /** When the next turn may begin, by the clock's `elapsed()`. */
   #nextAt = 0;
-  #cancelWake = (): void => {};
 
   constructor(options: PriorityQueueOptions) {
     this.#options = options;
     this.#places = new Places(options.most);
+    this.#spacing = new Bottleneck({ minTime: options.minTime });
   }
 
   get waiting(): number {
@@ -254,19 +262,9 @@ export class PriorityQueue {
 
   /** Begins all turns that may begin now. */
   advance(): void {
-    const { clock, minTime } = this.#options;
-    this.#cancelWake();
-    while (this.#waiting > 0) {
-      const inMs = this.#nextAt - clock.elapsed();
-      if (inMs > 0) {
-        this.#cancelWake = clock.after(inMs, () => this.advance());
-        return;
-      }
-      const begin = this.#next();
-      if (!begin) return;
-      this.#nextAt = clock.elapsed() + minTime;
-      begin();
-    }
+    // Bottleneck takes milliseconds even if there is nothing to wait for.
+    if (this.#options.minTime === 0) while (this.#beginNext());
+    else if (this.#waiting > 0 && !this.#isPlanned) this.#plan();
   }
 
   /**
@@ -313,12 +311,29 @@ export class PriorityQueue {
     return promise;
   }
 
-  #next(): (() => void) | undefined {
+  #plan(): void {
+    const { minTime, clock } = this.#options;
+    const now = clock.now();
+    // Bottleneck goes by the wall clock: set back an hour, it would wait for an hour.
+    if (now < this.#plannedAt - clockSlackMs) this.#spacing = new Bottleneck({ minTime });
+    this.#plannedAt = now;
+    this.#isPlanned = true;
+    void this.#spacing.schedule(async () => {
+      this.#isPlanned = false;
+      if (!this.#beginNext()) return;
+      this.#nextAt = clock.elapsed() + minTime;
+      this.advance();
+    });
+  }
+
+  #beginNext(): boolean {
     const { mayBegin } = this.#options;
     for (const [priority, turns] of this.#turns.entries()) {
-      const next = turns?.next((address) => this.#places.mayTake(address) && mayBegin(address, priority));
-      if (next) return next;
+      const begin = turns?.next((address) => this.#places.mayTake(address) && mayBegin(address, priority));
+      if (!begin) continue;
+      begin();
+      return true;
     }
-    return undefined;
+    return false;
   }
 }

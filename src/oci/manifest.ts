@@ -105,11 +105,6 @@ export function listedAs(
   };
 }
 
-/** The artifact type under which a referrers list shows `manifest` (distribution-spec "Listing Referrers"). */
-export function artifactTypeOf(manifest: Manifest): string | undefined {
-  return manifest.artifactType ?? manifest.config?.mediaType;
-}
-
 /** The digests of the parts of `manifest`: children, layers and config. Its subject is not a part of it. */
 export function namesIn({ children, config, layers }: Manifest): Digest[] {
   return [...children, ...layers, ...(config ? [config] : [])].map(({ digest }) => digest);

@@ -92,14 +92,15 @@ export class Lab implements AsyncDisposable {
   }
 
   /**
-   * A pull-through cache that begins with empty storage, and was asked for `before`, and for the tag of the blob's image, as
-   * every client does first, so that it also has a token for the stand-in.
+   * A pull-through cache that begins with empty storage, and was asked for `before`, and for the index and the manifest that
+   * name the blob, as every client does first, so that it also has a token for the stand-in.
    */
   async startCache(name: CacheName, before: readonly Goods[] = []): Promise<Server> {
     const server = await (name === "Hubcap"
       ? this.startHubcap()
       : this.machine.onServerCore(() => startProxyRegistry(this.hub)));
-    await pull(server, [...before, this.shop.blobImage.tag]);
+    const { tag, manifest } = this.shop.blobImage;
+    await pull(server, [...before, tag, manifest]);
     await settleDisk();
     return server;
   }

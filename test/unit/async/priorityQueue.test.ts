@@ -1,4 +1,5 @@
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { systemClock } from "../../../src/async/clock.ts";
 import { Parties, PriorityQueue, type PriorityQueueOptions } from "../../../src/async/concurrency.ts";
 import { ManualClock } from "../../support/manualClock.ts";
 
@@ -71,20 +72,47 @@ test("runs at once what need not wait, no more than there may be, and the most u
   expect(began.slice(3)).toEqual(["6", "5", "4"]);
 });
 
-test("turns are as far apart as they must be", async () => {
-  const clock = new ManualClock();
-  const queue = open({ minTime: 1000, clock });
+test("turns are as far apart as they must be, also when the wall clock is set back", async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const queue = open({ most: 4, minTime: 1000, clock: systemClock });
   const { began, turn } = recorder(queue);
   expect(queue.waitMs).toBe(0);
   for (const name of ["1", "2", "3"]) turn(name);
+  await vi.advanceTimersByTimeAsync(10);
   expect(began).toEqual(["1"]);
-  expect(queue.waitMs).toBe(3000);
-  await clock.advance(999);
+  expect(queue.waitMs).toBeGreaterThan(2900);
+  await vi.advanceTimersByTimeAsync(980);
   expect(began).toEqual(["1"]);
-  await clock.advance(1);
+  await vi.advanceTimersByTimeAsync(20);
   expect(began).toEqual(["1", "2"]);
-  await clock.advance(1000);
+  await vi.advanceTimersByTimeAsync(1000);
   expect(began).toEqual(["1", "2", "3"]);
+  vi.setSystemTime(Date.now() - 3_600_000);
+  turn("4");
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(began).toEqual(["1", "2", "3", "4"]);
+});
+
+test("the most urgent begins next, and time apart is not lost on what may not begin", async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  let tokens = 1;
+  const queue = open({ minTime: 1000, clock: systemClock, mayBegin: () => tokens > 0 });
+  const { began, turn } = recorder(queue);
+  turn("pull");
+  turn("warm", { priority: 3 });
+  await vi.advanceTimersByTimeAsync(10);
+  tokens = 0;
+  turn("pull, later");
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(began).toEqual(["pull"]);
+  tokens = 1;
+  queue.advance();
+  await vi.advanceTimersByTimeAsync(10);
+  expect(began).toEqual(["pull", "pull, later"]);
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(began).toEqual(["pull", "pull, later", "warm"]);
 });
 
 test("a turn that fails as it begins holds no place", async () => {
