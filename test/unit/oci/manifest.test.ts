@@ -9,6 +9,7 @@ import {
   ociIndex,
   ociManifest,
 } from "../../../src/oci/descriptor.ts";
+import type { Digest } from "../../../src/oci/digest.ts";
 import { listedAs, ManifestError, readManifest } from "../../../src/oci/manifest.ts";
 import { failure, outcome } from "./outcome.ts";
 import { growth } from "../../support/speed.ts";
@@ -324,5 +325,7 @@ test.each([
   ["an index's artifactType", { ...index, artifactType: "a/b" }, ociIndex, "a/b"],
   ["nothing for an index that has none", index, ociIndex, undefined],
 ])("a referrers list shows a manifest under %s", (_, document, contentType, expected) => {
-  expect(listedAs({ ...config, digest: config.digest as Digest }, read(document, contentType)).artifactType).toBe(expected);
+  expect(
+    listedAs({ ...config, digest: config.digest as Digest }, read(document, contentType)).artifactType,
+  ).toBe(expected);
 });
