@@ -127,12 +127,16 @@ export class Turns<T> {
     if (payers?.size === 0) this.#addresses.delete(address);
   }
 
-  /** Takes the next one of the addresses that `mayGo` lets go; undefined when there is none. */
-  next(mayGo: (address: string) => boolean = () => true): T | undefined {
+  /** Takes the next one of the addresses that `mayGo` lets go; undefined when there is none, or it is not ready. */
+  next(
+    mayGo: (address: string) => boolean = () => true,
+    isReady: (item: T) => boolean = () => true,
+  ): T | undefined {
     for (const [address, payers] of this.#addresses) {
       if (!mayGo(address)) continue;
       for (const [payer, items] of payers) {
         for (const item of items) {
+          if (!isReady(item)) return undefined;
           // Behind all others, if it has more.
           this.#addresses.delete(address);
           this.#addresses.set(address, payers);
@@ -148,22 +152,22 @@ export class Turns<T> {
 }
 
 /**
- * Puts `start` into `turns` for `party` and all who have joined it, so that it waits for none of them longer than for the others. It is
- * called with the one whose turn comes first. Calls `joined` when another has come later. The returned function takes it out.
+ * Puts what `itemOf` makes into `turns` for `party` and for all who have joined it, so that it waits for none of them longer than for the
+ * others. Calls `joined` when another has come later. The returned function takes it out.
  */
-export function lineUp(
-  turns: Turns<() => void>,
+export function lineUp<T>(
+  turns: Turns<T>,
   party: Party,
-  start: (party: Party) => void,
+  itemOf: (party: Party) => T,
   joined: () => void,
 ): () => void {
-  const items = new Map<string, readonly [Party, () => void]>();
+  const items = new Map<string, readonly [Party, T]>();
   const stops: (() => void)[] = [];
   let isIn = false;
   const add = (one: Party): void => {
     const { address = "" } = one;
     if (!items.has(address)) {
-      const item = (): void => start(one);
+      const item = itemOf(one);
       items.set(address, [one, item]);
       turns.add(one, item);
       if (isIn) joined();
@@ -222,9 +226,14 @@ export interface PriorityQueueOptions {
   readonly most: number;
   /** Milliseconds between two starts. */
   readonly minTime: number;
-  /** May a turn of this address and priority begin now? Where that changes with time, {@link PriorityQueue.advance} is to be called. */
-  readonly mayBegin: (address: string, priority: number) => boolean;
+  /** May turns of this address and priority begin now? Where that changes with time, {@link PriorityQueue.advance} is to be called. */
+  readonly mayBegin?: (address: string, priority: number) => boolean;
   readonly clock: Pick<Clock, "now" | "elapsed">;
+}
+
+interface Waiting {
+  readonly start: () => void;
+  readonly isReady: () => boolean;
 }
 
 /** How far the wall clock may go back before the limiter is replaced. */
@@ -235,7 +244,7 @@ export class PriorityQueue {
   readonly #options: PriorityQueueOptions;
   readonly #places: Places;
   /** What waits, by priority. */
-  readonly #turns: Turns<() => void>[] = [];
+  readonly #turns: Turns<Waiting>[] = [];
   #waiting = 0;
   #spacing: Bottleneck;
   /** Does the next start wait in {@link #spacing}? */
@@ -268,7 +277,8 @@ export class PriorityQueue {
   }
 
   /**
-   * Waits for a turn, which lasts until the returned function is called. `begin` runs as it begins, with the one whose turn it is.
+   * Waits for a turn, which lasts until the returned function is called. `begin` runs as it begins, with the one whose turn it is. While
+   * it is not ready, none that comes after it begins either.
    * @throws the signal's reason, and what `begin` throws.
    */
   async turn(
@@ -276,6 +286,7 @@ export class PriorityQueue {
     party: Party,
     signal: AbortSignal,
     begin: (party: Party) => void,
+    isReady = (): boolean => true,
   ): Promise<() => void> {
     signal.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<() => void>();
@@ -295,7 +306,8 @@ export class PriorityQueue {
         reject(error);
       }
     };
-    const leave = lineUp(turns, party, start, () => this.advance());
+    const itemOf = (whose: Party): Waiting => ({ start: () => start(whose), isReady });
+    const leave = lineUp(turns, party, itemOf, () => this.advance());
     const aborted = (): void => {
       over();
       reject(signal.reason);
@@ -327,12 +339,16 @@ export class PriorityQueue {
   }
 
   #beginNext(): boolean {
-    const { mayBegin } = this.#options;
+    const { mayBegin = () => true } = this.#options;
+    let isStopped = false;
+    const isReady = (turn: Waiting): boolean => !(isStopped = !turn.isReady());
     for (const [priority, turns] of this.#turns.entries()) {
-      const begin = turns?.next((address) => this.#places.mayTake(address) && mayBegin(address, priority));
-      if (!begin) continue;
-      begin();
-      return true;
+      const mayGo = (address: string): boolean =>
+        this.#places.mayTake(address) && mayBegin(address, priority);
+      const next = turns?.next(mayGo, isReady);
+      next?.start();
+      if (next) return true;
+      if (isStopped) return false;
     }
     return false;
   }

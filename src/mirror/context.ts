@@ -1,5 +1,6 @@
 /** A client's request on its way through the mirror, and how it was answered. */
 import type { TraceStep } from "../async/step.ts";
+import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/reference.ts";
 import type { BucketState, Rehearsal } from "../quota/snapshot.ts";
 import type { Upstream } from "../upstream/registry.ts";
@@ -61,8 +62,16 @@ export interface QuotaView {
   readonly state: BucketState;
   /** The outage that an operator rehearses. */
   readonly rehearsal: Rehearsal | undefined;
+  /** Pulls that new images may spend, once all under way is answered. */
+  readonly left: number;
   /** May a free request show that a pull is available again? True at most once in a while. */
   worthAsking(): boolean;
+  /** Is a pull set aside for an image of `repository` that was begun? */
+  isSetAside(repository: Repository): boolean;
+  /** `held` is part of these: what was set aside for it is given back. */
+  foundHeld(repository: Repository, held: Digest, partOf: readonly Digest[]): void;
+  /** The image that begins with `digest` does not come whole: all that was set aside for it is given back. */
+  giveUp(repository: Repository, digest: Digest): void;
 }
 
 export interface MirrorUpstream {
@@ -78,6 +87,10 @@ export interface MirrorUpstream {
 export interface PullContext extends PullRequest {
   readonly upstream: MirrorUpstream;
   readonly repository: Repository;
+  /** A signature has to be fetched with the image: another pull. */
+  readonly needsSignature?: boolean;
+  /** What is fetched is a signature of this manifest. */
+  readonly signatureOf?: Digest;
 }
 
 /** Held and served · a running request was joined · held but not confirmed · requested from the upstream. */

@@ -1,4 +1,5 @@
 /** What a pull would meet now, worked out without a request to the upstream: what is held, how fresh, at what cost, and why. */
+import { isIndexType } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { referenceOf, type Image } from "../oci/image.ts";
 import { readManifest } from "../oci/manifest.ts";
@@ -35,12 +36,16 @@ export interface ExplanationsOptions {
 interface HeldImage {
   readonly digest: Digest | undefined;
   readonly freshness: Explanation["freshness"];
-  /** Manifests that a pull for one platform still lacks. */
+  /** Is its first manifest held? */
+  readonly isBegun: boolean;
+  /** How many pulls the image still takes for one platform, at most. */
   readonly lacking: number;
 }
 
-/** A pull of nothing that is held takes an index and one platform's manifest. */
+/** An image of which nothing is held takes an index and one platform's manifest, as far as is known. */
 const all = 2;
+
+const absent = { freshness: "absent", isBegun: false, lacking: all } as const;
 
 export class Explanations {
   readonly #options: ExplanationsOptions;
@@ -49,13 +54,14 @@ export class Explanations {
     this.#options = options;
   }
 
-  async of(upstream: MirrorUpstream, image: Image): Promise<Explanation> {
+  async of(upstream: MirrorUpstream, image: Image, needsSignature: boolean): Promise<Explanation> {
     const reference = referenceOf(image);
     const repository = { upstream: image.upstream, name: image.name };
     const found = isDigest(reference)
       ? await this.#digest(repository, reference)
       : await this.#tag(upstream, repository, reference);
-    return explained(upstream, repository, reference, found);
+    const lacking = found.lacking + (needsSignature && !found.isBegun ? 1 : 0);
+    return explained(upstream, repository, reference, { ...found, lacking });
   }
 
   /** The explanation for a client that may not know what is held: as if nothing were. */
@@ -63,30 +69,37 @@ export class Explanations {
     const reference = referenceOf(image);
     const repository = { upstream: image.upstream, name: image.name };
     const digest = isDigest(reference) ? reference : undefined;
-    return explained(upstream, repository, reference, { digest, freshness: "absent", lacking: all });
+    return explained(upstream, repository, reference, { digest, ...absent });
   }
 
   async #digest(repository: Repository, digest: Digest): Promise<HeldImage> {
     const lacking = await this.#lacking(repository, digest);
-    return { digest, freshness: lacking === all ? "absent" : "fresh", lacking };
+    if (lacking === undefined) return { digest, ...absent };
+    return { digest, freshness: "fresh", isBegun: true, lacking };
   }
 
   async #tag(upstream: MirrorUpstream, repository: Repository, tag: Tag): Promise<HeldImage> {
     const { catalog, now, freshness } = this.#options;
     const record = await catalog.tag(repository, tag);
-    if (!record) return { digest: undefined, freshness: "absent", lacking: all };
+    if (!record) return { digest: undefined, ...absent };
     const believed = isBelieved(record, now(), upstream.quota.state, freshness);
     // While nothing may be checked, it is the manifest that was held before a tag moved that is served.
-    const { digest } = believed ? record.descriptor : (record.held ?? record.descriptor);
+    const { digest, mediaType } = believed ? record.descriptor : (record.held ?? record.descriptor);
     const lacking = await this.#lacking(repository, digest);
-    return { digest, freshness: believed ? "fresh" : "stale", lacking };
+    return {
+      digest,
+      freshness: believed ? "fresh" : "stale",
+      isBegun: lacking !== undefined,
+      lacking: lacking ?? (isIndexType(mediaType) ? all : 1),
+    };
   }
 
-  async #lacking(repository: Repository, digest: Digest): Promise<number> {
+  /** How many manifests of an image are not held; undefined when the first is not. */
+  async #lacking(repository: Repository, digest: Digest): Promise<number | undefined> {
     const { catalog, blobs } = this.#options;
     const manifest = await catalog.manifest(repository, digest);
     const bytes = manifest && (await blobs.read(digest, manifest.size));
-    if (!bytes) return all;
+    if (!bytes) return undefined;
     const { kind, children } = readManifest(bytes, manifest.mediaType);
     if (kind === "image") return 0;
     for (const child of children) if (await catalog.manifest(repository, child.digest)) return 0;
@@ -107,16 +120,20 @@ function explained(
 
 function verdict(
   { registry: upstream, quota, alternates }: MirrorUpstream,
-  { freshness, lacking }: HeldImage,
+  { freshness, lacking, isBegun }: HeldImage,
 ): Pick<Explanation, "wouldAnswer" | "why"> {
   const { name } = upstream;
   const isDown = upstream.health.knownDown || quota.rehearsal?.mode === "down";
   if (lacking > 0) {
     const cost = lacking === 1 ? "1 pull" : `up to ${lacking} pulls`;
-    if (quota.state !== "exhausted" && !isDown) {
+    // Of an image that was begun a pull may be set aside.
+    const isEnough = quota.state !== "exhausted" && (isBegun || quota.left >= lacking);
+    if (isEnough && !isDown) {
       return { wouldAnswer: "miss", why: `it is not held and would cost ${cost} of ${name}` };
     }
-    const trouble = isDown ? `${name} does not answer` : `no pulls of ${name} are left`;
+    const left = Math.max(0, quota.left);
+    const few = left === 0 || isBegun ? "no pulls" : `only ${left} of the ${lacking} pulls that it takes`;
+    const trouble = isDown ? `${name} does not answer` : `${few} of ${name} are left`;
     if (alternates.length === 0) return { wouldAnswer: "refused", why: `it is not held, and ${trouble}` };
     const others = alternates.map((other) => other.name).join(", ");
     return { wouldAnswer: "miss", why: `it is not held and ${trouble}, so it would be asked of ${others}` };

@@ -1,6 +1,7 @@
 /** Pulling manifests: a tag is resolved to a digest, a digest is held for good. */
 import type { Clock } from "../async/clock.ts";
 import { inStep, type TraceStep } from "../async/step.ts";
+import { isIndexType } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type Manifest, namesIn } from "../oci/manifest.ts";
 import {
@@ -12,7 +13,7 @@ import {
   formatRepository,
 } from "../oci/reference.ts";
 import type { Blobs } from "../store/blobs.ts";
-import type { Catalog, HeldManifest, TagRecord } from "../store/catalog.ts";
+import type { Catalog, HeldManifest, Naming, TagRecord } from "../store/catalog.ts";
 import type { Reconciler } from "../store/repair/reconcile.ts";
 import { UpstreamError } from "../upstream/error.ts";
 import type { RequestOptions } from "../upstream/registry.ts";
@@ -46,6 +47,16 @@ export interface ManifestResult extends PullResult {
   readonly age?: number;
   /** Of a manifest that has just come in: settles when it is held, or cannot be. */
   readonly stored?: Promise<void>;
+}
+
+/** A manifest that is not held. */
+interface Wanted {
+  readonly digest: Digest;
+  /** The upstream has said that a tag means it. */
+  readonly isResolved: boolean;
+  /** Where the upstream has said it. */
+  readonly mediaType?: string;
+  readonly revalidates?: boolean;
 }
 
 type Content = Pick<ManifestResult, "manifest" | "parsed" | "stored"> & { readonly bytes: Buffer };
@@ -94,9 +105,12 @@ export class ManifestPulls {
   }
 
   async #byDigest(pull: PullContext, digest: Digest): Promise<ManifestResult> {
+    const { quota } = pull.upstream;
     const held = await this.#held(pull, digest);
+    if (held && quota.isSetAside(pull.repository))
+      quota.foundHeld(pull.repository, digest, (await this.#naming(pull, digest)).indexes);
     if (held) return held;
-    return pull.head ? this.#headers(pull, digest) : this.#fetch(pull, digest, { isResolved: false });
+    return pull.head ? this.#headers(pull, digest) : this.#fetch(pull, { digest, isResolved: false });
   }
 
   /** The manifest of a descriptor that the upstream gave. */
@@ -109,7 +123,7 @@ export class ManifestPulls {
     if (held) return held;
     return pull.head
       ? { outcome: "miss", manifest }
-      : this.#fetch(pull, manifest.digest, { isResolved: true, revalidates });
+      : this.#fetch(pull, { ...manifest, isResolved: true, revalidates });
   }
 
   /** HIT; or JOIN, where it has come in and is being stored. */
@@ -139,27 +153,22 @@ export class ManifestPulls {
   }
 
   /** MISS; or JOIN, where it is being fetched for another client. */
-  async #fetch(
-    pull: PullContext,
-    digest: Digest,
-    { isResolved, revalidates = false }: { readonly isResolved: boolean; readonly revalidates?: boolean },
-  ): Promise<ManifestResult> {
+  async #fetch(pull: PullContext, wanted: Wanted): Promise<ManifestResult> {
     const { requests } = this.#options;
     const request = {
-      about: aboutManifest(pull, digest),
+      about: aboutManifest(pull, wanted.digest),
       want: "content",
-      revalidates,
-      send: (options: RequestOptions) => this.#fromUpstream(pull, digest, isResolved, options),
+      revalidates: wanted.revalidates ?? false,
+      send: (options: RequestOptions) => this.#fromUpstream(pull, wanted, options),
     } as const;
     const outcome = requests.isRunning(request) ? "join" : "miss";
     return { outcome, ...(await requests.share(request, pull)) };
   }
 
-  /** What the upstream has for all who wait for a manifest. `isResolved`: it has said that a tag means this digest. */
+  /** What the upstream has for all who wait for a manifest. */
   async #fromUpstream(
     pull: PullContext,
-    digest: Digest,
-    isResolved: boolean,
+    { digest, isResolved, mediaType }: Wanted,
     options: RequestOptions,
   ): Promise<Content> {
     const { catalog, intake } = this.#options;
@@ -170,25 +179,49 @@ export class ManifestPulls {
       (await this.#onDisk(pull.repository, digest, options.purpose.trace)) ??
       (await this.#ofAnother(pull, digest, options));
     if (here) return here;
-    const isNamed =
-      isResolved ||
-      intake.isNamed(pull.repository, digest) ||
-      (await catalog.isNamed(pull.repository, digest));
+    const naming = isResolved ? { indexes: [], tagged: mediaType } : await this.#naming(pull, digest);
+    const isNamed = isResolved || naming.indexes.length > 0 || naming.tagged !== undefined;
+    const partOf = pull.signatureOf ? [pull.signatureOf] : naming.indexes;
     try {
       // A HEAD is free. It tells whether there is such a manifest, which a client may have made up, and its headers may tell
       // that a pull is available again.
       if (isNamed && quota.worthAsking()) await registry.headManifest(pull.repository, digest, options);
       const take = async (source: UpstreamRepository): Promise<IncomingManifest> => {
-        if (!isNamed && quota.state !== "exhausted")
-          await source.registry.headManifest(source.repository, digest, options);
-        return this.#take(pull, source, digest, options);
+        const head =
+          isNamed || quota.left < 1
+            ? { mediaType: naming.tagged }
+            : await source.registry.headManifest(source.repository, digest, options);
+        const image = { digest, partOf, rest: restOf(pull, head.mediaType, partOf) };
+        return this.#take(pull, source, digest, { ...options, purpose: { ...options.purpose, image } });
       };
-      return (await withAlternates(pull, take)).value;
+      const { value } = await withAlternates(pull, take);
+      await this.#noteHeld(pull, value);
+      return value;
     } catch (error) {
+      quota.giveUp(pull.repository, digest);
       // A tag that means what is not there is resolved anew, not believed for a while.
       if (isAbsent(error)) await catalog.forgetTagsOf(pull.repository, digest);
       throw error;
     }
+  }
+
+  /** All that an index names may be held already, as when it was made anew from the same platforms. */
+  async #noteHeld(
+    { repository, upstream }: PullContext,
+    { manifest, parsed }: IncomingManifest,
+  ): Promise<void> {
+    const { catalog, intake } = this.#options;
+    const [first] = parsed.children;
+    if (!first || !upstream.quota.isSetAside(repository)) return;
+    for (const { digest } of parsed.children)
+      if (!intake.get(repository, digest) && !(await catalog.manifest(repository, digest))) return;
+    upstream.quota.foundHeld(repository, first.digest, [manifest.digest]);
+  }
+
+  async #naming({ repository }: PullContext, digest: Digest): Promise<Naming> {
+    const { catalog, intake } = this.#options;
+    const { indexes, tagged } = await catalog.naming(repository, digest);
+    return { indexes: [...intake.indexesOf(repository, digest), ...indexes], tagged };
   }
 
   /** Bytes that another repository holds. Whether this one may have them, only its upstream can say, by a HEAD, which is free. */
@@ -297,18 +330,24 @@ export class ManifestPulls {
 }
 
 /** @throws UpstreamError when a tag has moved to a manifest that cannot be afforded, while the one that it had is held whole. */
-function checkMove(
-  { upstream: { registry, quota, alternates } }: PullContext,
-  { held }: TagRecord,
-  { digest }: HeldManifest,
-): void {
+function checkMove(pull: PullContext, { held }: TagRecord, { digest, mediaType }: HeldManifest): void {
+  const { registry, quota, alternates } = pull.upstream;
   if (!held || held.digest === digest || alternates.length > 0) return;
   const refusal = refusalToRevalidate(registry.name, quota.state);
   if (refusal) throw refusal;
+  const isEnough = quota.left >= 1 + restOf(pull, mediaType, []) || quota.isSetAside(pull.repository);
+  if (!isEnough)
+    throw new UpstreamError("limited", `fewer pulls of ${registry.name} are left than this image takes`);
 }
 
 function isAbsent(error: unknown): boolean {
   return error instanceof UpstreamError && error.kind === "absent";
+}
+
+/** How many more pulls an image takes after this manifest of it: one for a platform, one for a signature. */
+function restOf(pull: PullContext, mediaType: string | undefined, partOf: readonly Digest[]): number {
+  const platforms = isIndexType(mediaType) ? 1 : 0;
+  return platforms + (pull.needsSignature && partOf.length === 0 ? 1 : 0);
 }
 
 function aboutManifest({ repository }: PullContext, reference: Reference): string {
@@ -352,15 +391,15 @@ export class ManifestIntake {
     return this.#storing.get(formatImage(repository, digest));
   }
 
-  /** Does an index that is being stored for `repository` name `digest`? */
-  isNamed(repository: Repository, digest: Digest): boolean {
+  /** The indexes that are being stored for `repository` and name `digest`. */
+  indexesOf(repository: Repository, digest: Digest): readonly Digest[] {
     const prefix = `${formatRepository(repository)}@`;
-    return this.#storing
-      .entries()
-      .some(
+    return [...this.#storing]
+      .filter(
         ([name, { parsed }]) =>
           name.startsWith(prefix) && parsed.children.some((child) => child.digest === digest),
-      );
+      )
+      .map(([, { manifest }]) => manifest.digest);
   }
 
   /** Begins to store what `upstream` sent for `repository`, which has it from now on. */

@@ -155,7 +155,9 @@ export class Mirror {
     const upstream = this.#upstreamOf(image);
     // What was found out for rules is not for all either.
     if (!(await this.mayKnow(identity, image))) return this.#explanations.hidden(upstream, image);
-    return this.#policy.explain(image, (image) => this.#explanations.of(upstream, image));
+    return this.#policy.explain(image, (image, needsSignature) =>
+      this.#explanations.of(upstream, image, needsSignature),
+    );
   }
 
   /** May `identity` know what is held of `repository`? Nothing is requested from the upstream. */

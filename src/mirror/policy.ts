@@ -137,7 +137,8 @@ export class Policy {
     const tag = isDigest(reference) ? undefined : reference;
     const foreseen = isDigest(reference) ? await this.#foresee(rules, reference) : "unknown";
     this.#enforce(repository, foreseen);
-    const result = await this.#pullManifest(pull, reference);
+    const { needsSignature } = rules;
+    const result = await this.#pullManifest({ ...pull, needsSignature }, reference);
     await this.#verdicts.noteSighting(repository, result.manifest.digest, tag);
     if (foreseen === "unknown") await this.#examine(pull, rules, result, tag);
     return result;
@@ -166,11 +167,15 @@ export class Policy {
   }
 
   /** What a pull of `image` would meet, by `tell`, and by the rules as far as is known without asking the upstream. */
-  async explain(image: Image, tell: (image: Image) => Promise<Explanation>): Promise<Explanation> {
+  async explain(
+    image: Image,
+    tell: (image: Image, needsSignature: boolean) => Promise<Explanation>,
+  ): Promise<Explanation> {
     const reference = referenceOf(image);
     const rules = this.#rulesFor(image);
     const first = isDigest(reference) ? undefined : await this.#immutable.first(rules.repository, reference);
-    const explained = { ...(await tell(first ? { ...image, digest: first } : image)), reference };
+    const told = await tell(first ? { ...image, digest: first } : image, rules.needsSignature);
+    const explained = { ...told, reference };
     const refused = ({ sentence: why }: Refusal): Explanation => ({
       ...explained,
       wouldAnswer: "refused",

@@ -61,6 +61,8 @@ export class RepositoryRules {
   readonly repository: Repository;
   /** Does more than the name of an image decide about it? Then its blobs go with its manifests. */
   readonly isStrict: boolean;
+  /** Is a signature wanted of any of its images? */
+  readonly needsSignature: boolean;
   readonly #entries: readonly Entry[];
   /** What holds where no rule matches. */
   readonly #otherwise: Decision;
@@ -73,6 +75,7 @@ export class RepositoryRules {
     const isDeny = ({ pull }: Decision): boolean => pull === "deny";
     const selects = (wanted: "tag" | "digest") => (entry: Entry) =>
       entry.match.some((pattern) => pattern[wanted] !== undefined);
+    this.needsSignature = decisions.some(({ requirements }) => requirements.signature !== undefined);
     this.isStrict =
       decisions.some((decision) => !isDeny(decision) && Object.keys(decision.requirements).length > 0) ||
       (decisions.some(isDeny) && entries.some(selects("digest"))) ||

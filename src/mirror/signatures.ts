@@ -69,10 +69,11 @@ export class Signatures {
   async *#all(pull: PullContext, digest: Digest): AsyncGenerator<Signature, void, undefined> {
     const tag = parseTag(`${algorithmOf(digest)}-${hexOf(digest)}.sig`);
     // A tag that does not exist is learnt by HEAD, and a list of referrers is no pull.
-    if (tag) yield* this.#within(pull, tag);
+    const toSignature = { ...pull, signatureOf: digest };
+    if (tag) yield* this.#within(toSignature, tag);
     const referrers = await this.#referrers(pull, digest);
     for (const referrer of referrers.slice(0, maxReferrers)) {
-      yield* this.#within(pull, referrer.digest);
+      yield* this.#within(toSignature, referrer.digest);
     }
   }
 

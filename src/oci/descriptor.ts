@@ -25,5 +25,10 @@ export const dockerManifest = "application/vnd.docker.distribution.manifest.v2+j
 /** Every manifest type that Hubcap accepts and serves. Upstreams convert manifests for clients that accept fewer, and so change the digest. */
 export const manifestTypes: readonly string[] = [ociIndex, ociManifest, dockerList, dockerManifest];
 
+/** Does a manifest of this type name others, one for each platform? */
+export function isIndexType(mediaType: string | undefined): boolean {
+  return mediaType === ociIndex || mediaType === dockerList;
+}
+
 /** The largest manifest that is accepted, in bytes: the least that the distribution-spec wants registries to support. */
 export const maxManifestBytes = 4 * 1024 * 1024;

@@ -1,6 +1,6 @@
 /** Manifests, parsed for inspection only: the bytes are served as they came. */
 import {
-  dockerList,
+  isIndexType,
   manifestTypes,
   maxManifestBytes,
   ociIndex,
@@ -68,7 +68,7 @@ export function readManifest(bytes: Uint8Array, contentType: string): Manifest {
   if (!manifestTypes.includes(mediaType)) {
     throw new ManifestError(`sent as "${mediaType.slice(0, 100)}", which is no type of manifest`);
   }
-  const kind = mediaType === ociIndex || mediaType === dockerList ? "index" : "image";
+  const kind = isIndexType(mediaType) ? "index" : "image";
 
   const document = parse(bytes);
   checkMediaType(document, mediaType);

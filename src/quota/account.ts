@@ -1,5 +1,7 @@
 /** Counts what one bucket sends: in memory, in the ledger, and in events. What may be sent is balance.ts's concern. */
 import type { Clock } from "../async/clock.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { Repository } from "../oci/reference.ts";
 import { Balance, type BalanceOptions, type RateLimited } from "./balance.ts";
 import type { QuotaEvent, QuotaListener } from "./events.ts";
 import type { Ledger, LedgerEntry, EntryOutcome, SavedBucket, Spender } from "./ledger.ts";
@@ -20,6 +22,8 @@ export interface AccountOptions extends BalanceOptions {
 export interface Reservation {
   readonly request: QuotaRequest;
   readonly row: WindowRow;
+  /** The image whose set-aside pull it has taken. */
+  readonly paidBy: string | undefined;
   /** The same request in the guard's window, once it is about to be sent. */
   guardRow?: WindowRow;
 }
@@ -65,12 +69,19 @@ export class Account {
     for (const listener of this.#listeners) listener(event);
   }
 
-  /** Sets aside what `request` costs. Call it in the same turn as a verdict of `now`. */
+  /**
+   * Reserves what `request` costs, and sets aside what the rest of its image will. Call it in the same turn as a verdict
+   * of `now`.
+   */
   reserve(request: QuotaRequest): Reservation {
     const { window, shares, clock } = this.balance;
-    const row = window.send(costOf(request.kind), clock.time());
+    const cost = costOf(request.kind);
+    const now = clock.time();
+    const paidBy = cost > 0 ? this.#takeSetAside(request) : undefined;
+    const row = window.send(cost, now);
     shares.add(request.purpose.payer, row);
-    return { request, row };
+    if (cost > 0) this.#setAside(request, now);
+    return { request, row, paidBy };
   }
 
   /**
@@ -78,12 +89,14 @@ export class Account {
    * that less is left than its reason must leave.
    */
   admit(reservation: Reservation): boolean {
-    const { row, request } = reservation;
+    const { row, request, paidBy } = reservation;
     const { clock, pauses, window, guard } = this.balance;
     const now = clock.time();
-    const isLeft =
-      pauses.emptyUntil(now) === undefined &&
-      window.tokens(now) >= this.balance.floor(request.purpose.reason);
+    const isEnough =
+      paidBy === undefined
+        ? window.tokens(now) >= this.balance.floor(request.purpose.reason)
+        : window.tokens(now) + window.setAside >= 0;
+    const isLeft = isEnough && pauses.emptyUntil(now) === undefined;
     const holds = row.cost === 0 || isLeft;
     if (holds) reservation.guardRow = guard.send(1, now);
     return holds;
@@ -102,7 +115,13 @@ export class Account {
       mustLast,
     );
     if (row.id === undefined && isLimited) throw unwritable(this.#options);
+    this.#writer.saveChanged(this.#toSave());
     this.#emitState();
+  }
+
+  /** Images that begin with these do not come whole, so others may have what is set aside for them. */
+  giveUp(repository: Repository, digests: readonly Digest[]): void {
+    if (this.balance.setAsides.drop(repository, digests)) this.#writer.saveChanged(this.#toSave());
   }
 
   /** The request was not sent. */
@@ -239,13 +258,34 @@ export class Account {
     this.balance.window.observe(row, remaining, this.#askedAt);
   }
 
+  #takeSetAside(request: QuotaRequest): string | undefined {
+    const { setAsides } = this.balance;
+    const { image } = request.purpose;
+    const found = setAsides.for(request);
+    if (found && image) setAsides.take(found.image, image.digest);
+    return found?.image;
+  }
+
+  #setAside(request: QuotaRequest, now: number): void {
+    const { window, setAsides } = this.balance;
+    const { image } = request.purpose;
+    if (!image || image.rest === 0 || window.allowance.limit === undefined) return;
+    // Of an image that was begun it may be less than all.
+    const most = window.tokens(now) + setAsides.pullsOf(request.repository, image.digest);
+    setAsides.add(request, image, Math.min(image.rest, Math.max(0, most)), now);
+  }
+
   #settle(reservation: Reservation, settlement: Settlement, outcome: Exclude<EntryOutcome, "sent">): void {
-    const { clock, window, guard, shares } = this.balance;
+    const { clock, window, guard, shares, setAsides } = this.balance;
     const now = clock.time();
-    const { row, guardRow, request } = reservation;
+    const { row, guardRow, request, paidBy } = reservation;
     window.settle(row, settlement, now);
     if (guardRow) guard.settle(guardRow, "counted", now);
     if (settlement === "free") shares.remove(request.purpose.payer, row);
+    if (row.cost > 0) setAsides.settled(request, outcome === "counted", now);
+    // It is asked for again in a moment.
+    if (paidBy !== undefined && outcome !== "counted" && window.tokens(now) >= 1)
+      setAsides.putBack(request, paidBy, now);
     const cost = settlement === "free" ? 0 : row.cost;
     if (row.id !== undefined) this.#writer.settle(row.id, outcome, now, cost);
     const { upstream } = this.#options;
@@ -360,6 +400,8 @@ class LedgerWriter {
 }
 
 /** What is worth a write of its own. */
-function changesOf({ limit, windowMs, learntFrom, remaining, since, source }: SavedBucket): string {
-  return JSON.stringify([limit, windowMs, learntFrom, remaining, since, source]);
+function changesOf(saved: SavedBucket): string {
+  const { limit, windowMs, learntFrom, remaining, since, source, setAsides } = saved;
+  const images = setAsides.map(({ image, pulls }) => [image, pulls]);
+  return JSON.stringify([limit, windowMs, learntFrom, remaining, since, source, images]);
 }

@@ -15,6 +15,7 @@ import {
   type Moment,
 } from "./refusal.ts";
 import type { Restored, SavedPauses } from "./restore.ts";
+import { SetAsides } from "./setAsides.ts";
 import {
   snapshotOf,
   type BucketState,
@@ -51,6 +52,7 @@ export class Balance {
   readonly guard: SlidingWindow;
   readonly pauses: Pauses;
   readonly shares: ClientShares;
+  readonly setAsides: SetAsides;
   readonly limits: LearntLimits;
   hasAnswered: boolean;
   /** When the upstream last said how many pulls are left, by the wall clock. */
@@ -77,6 +79,9 @@ export class Balance {
     this.pauses = new Pauses(restored.pauses, shared?.pauses);
     this.shares = new ClientShares(options.perClient);
     this.shares.carry(rows);
+    const { shares, window } = this;
+    const changed = (pulls: number): void => void (window.setAside = pulls);
+    this.setAsides = new SetAsides({ shares, changed }, saved?.setAsides ?? [], this.clock.time());
     this.hasAnswered = saved?.observedAt !== undefined;
     this.observedAt = saved?.observedAt;
     this.saved = { pulls: saved?.savedPulls ?? 0, bytes: saved?.savedBytes ?? 0 };
@@ -90,7 +95,7 @@ export class Balance {
     const now = this.clock.time();
     if (this.pauses.emptyUntil(now)) return "exhausted";
     if (this.window.allowance.limit === undefined) return this.hasAnswered ? "unlimited" : "unknown";
-    const left = this.window.expected(now);
+    const left = this.window.expected(now) + this.window.setAside;
     if (left <= 0) return "exhausted";
     if (left <= this.#share("reserve")) return "reserve";
     return left <= this.#share("low") ? "low" : "ok";
@@ -103,8 +108,16 @@ export class Balance {
 
   /** Pulls that may be sent now. */
   get tokens(): number {
+    this.giveBack();
     const now = this.clock.time();
     return this.pauses.emptyUntil(now) ? 0 : this.window.tokens(now);
+  }
+
+  /** Pulls that new images may spend, once all in flight is answered. */
+  get left(): number {
+    this.giveBack();
+    const now = this.clock.time();
+    return this.pauses.emptyUntil(now) ? 0 : Math.max(0, this.window.expected(now));
   }
 
   /** Requests of any kind that may be sent now. */
@@ -112,10 +125,17 @@ export class Balance {
     return this.guard.tokens(this.clock.time());
   }
 
-  /** How long until a pull comes free; undefined when that is not known. */
+  /** Gives back what was set aside and not used; gives how long until there is more to give back. */
+  giveBack(): number {
+    if (this.window.setAside === 0) return Number.POSITIVE_INFINITY;
+    const now = this.clock.time();
+    return this.setAsides.expire(now) - now;
+  }
+
+  /** How long until there is a pull more than now; undefined when that is not known. */
   get pullFreeInMs(): number | undefined {
     const now = this.clock.time();
-    const free = this.pullsFreeAt(now, 1);
+    const free = this.pullsFreeAt(now, Math.max(0, this.tokens) + 1);
     return free === undefined ? undefined : free - now;
   }
 
@@ -137,29 +157,48 @@ export class Balance {
     return limitedUntil === undefined ? undefined : limited(this.#options, what, this.#moment(limitedUntil));
   }
 
-  /** May `request` be sent now, or perhaps soon? Otherwise the error says why not. */
+  /** May `request`, and all that its image takes, be sent now, or perhaps soon? Otherwise the error says why not. */
   verdict(request: QuotaRequest): "now" | "wait" | QuotaError {
     const { kind, purpose } = request;
     const stop = this.stop(request);
     if (stop) return stop;
-    const cost = costOf(kind);
-    if (cost === 0) return "now";
+    if (costOf(kind) === 0) return "now";
     const owner = this.#options;
     const now = this.clock.time();
     const { allowance } = this.window;
-    const fullShare = this.shares.spentBy(purpose, allowance, now);
+    const setAside = this.setAsides.for(request);
+    const needed = this.#needed(request);
+    // One that was set aside counts in its payer's share already.
+    const fullShare =
+      setAside?.payer === purpose.payer ? undefined : this.shares.spentBy(purpose, needed, allowance, now);
     if (fullShare) {
       const { pulls, freeAt } = fullShare;
       return overShare(owner, purpose.client.slice(0, 200), pulls, allowance, this.#moment(freeAt));
     }
-    const floor = this.floor(purpose.reason);
-    if (this.tokens - floor >= cost) return "now";
-    const free = this.pullsFreeAt(now, floor + cost);
+    const emptyUntil = this.pauses.emptyUntil(now);
+    const floor = setAside ? 0 : this.floor(purpose.reason);
+    if (setAside ? emptyUntil === undefined : this.tokens - floor >= needed) return "now";
+    const free = this.pullsFreeAt(now, floor + needed);
     const moment = this.#moment(free ?? now + allowance.windowMs);
-    if (floor > 0) return reserved(owner, this.tokens, allowance, moment);
-    const isExpected = !this.pauses.emptyUntil(now) && this.window.expected(now) >= cost;
+    if (floor > 0) return reserved(owner, { left: this.tokens, kept: floor, needed }, allowance, moment);
+    const isExpected = emptyUntil === undefined && this.window.expected(now) >= needed;
     const isSoon = free !== undefined && free > now && free - now <= owner.maxWaitMs;
-    return isExpected || isSoon ? "wait" : exhausted(owner, allowance, moment);
+    return isExpected || isSoon ? "wait" : exhausted(owner, { left: this.tokens, needed }, allowance, moment);
+  }
+
+  /** Are there as many pulls as `request`, and the image that it begins, take? */
+  isEnoughFor(request: QuotaRequest): boolean {
+    return this.setAsides.for(request) !== undefined || this.tokens >= this.#needed(request);
+  }
+
+  /** What it takes besides what is set aside for it already. An image may take all of a limit that is too low for it. */
+  #needed(request: QuotaRequest): number {
+    const { image } = request.purpose;
+    const isBegun = image !== undefined && image.partOf.length > 0;
+    if (!image || isBegun) return 1;
+    const { limit = Number.POSITIVE_INFINITY } = this.window.allowance;
+    const rest = image.rest - this.setAsides.pullsOf(request.repository, image.digest);
+    return Math.min(1 + Math.max(0, rest), Math.max(1, limit));
   }
 
   /** How many pulls `reason` must leave: all below `low` for warming, the reserve for revalidation. */
@@ -178,7 +217,8 @@ export class Balance {
   snapshot(waiting: number): Snapshot {
     const { upstream, account } = this.#options;
     const now = this.clock.time();
-    const expected = this.state === "exhausted" ? 0 : Math.max(0, this.window.expected(now));
+    const { setAside } = this.window;
+    const expected = this.state === "exhausted" ? 0 : this.left + setAside;
     const left = Number.isFinite(expected) ? expected : undefined;
     const facts = {
       name: upstream,
@@ -188,9 +228,10 @@ export class Balance {
       left,
       reserve: this.#share("reserve"),
       spent: this.window.spent(now),
+      setAside,
       inFlight: this.guard.inFlight,
       waiting,
-      nextFreeAt: this.pullsFreeAt(now, (left ?? 0) + 1),
+      nextFreeAt: this.pullsFreeAt(now, (left ?? 0) - setAside + 1),
       learntFrom: this.limits.from,
       observedAt: this.observedAt,
       saved: { ...this.saved },
@@ -216,6 +257,7 @@ export class Balance {
       source: this.limits.source,
       savedPulls: this.saved.pulls,
       savedBytes: this.saved.bytes,
+      setAsides: this.window.setAside === 0 ? [] : this.setAsides.saved(time),
       ...this.pauses.saved(time),
     };
   }
@@ -253,12 +295,12 @@ class ClientShares {
     }
   }
 
-  add(payer: string, row: WindowRow): void {
+  add(payer: string, row: Pick<WindowRow, "sentAt" | "cost">): void {
     if (row.cost > 0) this.#add(payer, row);
   }
 
   /** Takes back a request that was not counted. */
-  remove(payer: string, row: WindowRow): void {
+  remove(payer: string, row: Pick<WindowRow, "sentAt">): void {
     for (const key of keysOf(payer)) {
       const rows = this.#spent.get(key);
       const at = rows?.indexOf(row) ?? -1;
@@ -269,11 +311,12 @@ class ClientShares {
   }
 
   /**
-   * The client's share, or that of all names of its address, if all of it is spent, and when the client may spend again. Warming
+   * The client's share, or that of all names of its address, if `needed` pulls are not left of it, and when they will be. Warming
    * counts for no client.
    */
   spentBy(
     { reason, payer }: Purpose,
+    needed: number,
     { limit, windowMs }: Allowance,
     now: number,
   ): { readonly pulls: number; readonly freeAt: number } | undefined {
@@ -285,7 +328,8 @@ class ClientShares {
       const first = rows.findIndex(({ sentAt }) => sentAt > now - windowMs);
       rows.splice(0, first < 0 ? rows.length : first);
       const pulls = Math.max(1, Math.floor(limit * (shares[index] ?? share)));
-      const oldest = rows.at(-pulls);
+      // An image that takes more than all of a share may take all of it.
+      const oldest = rows.at(-(pulls + 1 - Math.min(needed, pulls)));
       if (oldest) return { pulls, freeAt: oldest.sentAt + windowMs };
     }
     return undefined;

@@ -1,19 +1,14 @@
 /** One quota as an upstream counts it: its numbers, and the two queues of requests that wait for them. */
 import type { Clock } from "../async/clock.ts";
 import { PriorityQueue, type Party } from "../async/concurrency.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { Repository } from "../oci/reference.ts";
 import { Account, type Reservation } from "./account.ts";
 import type { Balance, SharedByAddress } from "./balance.ts";
 import type { QuotaListener } from "./events.ts";
 import type { Ledger } from "./ledger.ts";
 import { costOf, knownLimits, type Quota } from "./limits.ts";
-import {
-  QuotaError,
-  type Bucket,
-  type Permit,
-  type QuotaAnswer,
-  type QuotaRequest,
-  type Reason,
-} from "./quota.ts";
+import { QuotaError, type Bucket, type Permit, type QuotaAnswer, type QuotaRequest } from "./quota.ts";
 import { busy } from "./refusal.ts";
 import type { BucketState, Rehearsal, RehearsalMode, Snapshot } from "./snapshot.ts";
 
@@ -83,10 +78,12 @@ export function openFreeBucket(upstream: string, beside: QuotaBucket, clock: Clo
 const leastWaitMs = 1000;
 
 /** A token is fetched once for all that need it, and those may be more urgent than the request that began it. */
-const priorities: Readonly<Record<Reason | "token", number>> = { token: 0, pull: 1, revalidate: 2, warm: 3 };
+const priorities = { token: 0, begun: 1, pull: 2, revalidate: 3, warm: 4 } as const;
 
-function priorityOf({ kind, purpose }: QuotaRequest): number {
-  return priorities[kind === "token" ? kind : purpose.reason];
+function priorityOf({ kind, purpose: { image, reason } }: QuotaRequest): number {
+  if (kind === "token") return priorities.token;
+  // What was begun is of no use until it is whole.
+  return priorities[reason === "pull" && image && image.partOf.length > 0 ? "begun" : reason];
 }
 
 /** What takes `request` out of the queue before its turn. */
@@ -103,6 +100,9 @@ const keptFromVain = 1 / 2;
 
 /** The share of the guard's requests that an address may have in vain before it is taken for one that guesses: there may be a hundred. */
 const fewInVain = 1 / 200;
+
+/** An image takes no more pulls than these: of its index, of a platform's manifest, of a signature. */
+const mostOfImage = 3;
 
 /** How often it is seen whether what is kept for others is free again, in ms. */
 const lookMs = 250;
@@ -194,7 +194,6 @@ export class QuotaBucket implements Bucket {
     this.#pulls = new PriorityQueue({
       most: Number.POSITIVE_INFINITY,
       minTime: minIntervalMs,
-      mayBegin: () => balance.tokens >= 1,
       clock,
     });
     this.#requests = new PriorityQueue({
@@ -270,6 +269,28 @@ export class QuotaBucket implements Bucket {
     this.#account.saved(pulls, bytes);
   }
 
+  /** Pulls that new images may spend, once all under way is answered. */
+  get left(): number {
+    return this.#balance.left;
+  }
+
+  /** Is something set aside for images of `repository`? Then {@link foundHeld} is to be called for what is found held of one. */
+  isSetAside(repository: Repository): boolean {
+    return this.#balance.setAsides.has(repository);
+  }
+
+  /** `held` is part of these: what was set aside for it is given back. */
+  foundHeld(repository: Repository, held: Digest, partOf: readonly Digest[]): void {
+    this.#balance.setAsides.foundHeld(repository, held, partOf);
+    this.#advance();
+  }
+
+  /** The image that begins with `digest` does not come whole: others may have what was set aside for it. */
+  giveUp(repository: Repository, digest: Digest): void {
+    this.#account.giveUp(repository, [digest]);
+    this.#advance();
+  }
+
   /** Behaves as if the upstream were empty or down until `untilMs` on the wall clock; a time gone by ends that. */
   rehearse(mode: RehearsalMode, untilMs: number): void {
     this.#account.rehearse(mode, untilMs);
@@ -337,7 +358,7 @@ export class QuotaBucket implements Bucket {
   /** Sets aside what `request` costs when its turn comes; undefined when it costs nothing. @throws QuotaError */
   async #reserve(request: QuotaRequest, wait: AbortController): Promise<Reservation | undefined> {
     for (;;) {
-      const verdict = this.#balance.verdict(request);
+      const verdict = this.#verdict(request);
       if (verdict instanceof QuotaError) throw verdict;
       if (costOf(request.kind) === 0) return undefined;
       if (this.#pulls.waitMs >= this.#maxWaitMs) {
@@ -346,10 +367,12 @@ export class QuotaBucket implements Bucket {
       this.#waitingForPull.set(wait, request);
       let reservation: Reservation | undefined;
       try {
-        const end = await this.#turn(this.#pulls, request, wait.signal, () => {
+        const begin = (): void => {
           this.#waitingForPull.delete(wait);
           if (this.#balance.verdict(request) === "now") reservation = this.#account.reserve(request);
-        });
+        };
+        const isReady = (): boolean => this.#balance.isEnoughFor(request);
+        const end = await this.#turn(this.#pulls, request, wait.signal, begin, isReady);
         end();
       } finally {
         this.#waitingForPull.delete(wait);
@@ -358,13 +381,24 @@ export class QuotaBucket implements Bucket {
     }
   }
 
+  /** The balance's. When `request` is refused, its image does not come whole, so others may have what is set aside for it. */
+  #verdict(request: QuotaRequest): ReturnType<Balance["verdict"]> {
+    const verdict = this.#balance.verdict(request);
+    const { repository, purpose } = request;
+    const { image } = purpose;
+    if (image && verdict instanceof QuotaError && verdict.kind === "exhausted")
+      this.#account.giveUp(repository, [image.digest, ...image.partOf]);
+    return verdict;
+  }
+
   #turn(
     queue: PriorityQueue,
     request: QuotaRequest,
     signal: AbortSignal,
     begin: (party: Party) => void,
+    isReady?: () => boolean,
   ): Promise<() => void> {
-    const turn = queue.turn(priorityOf(request), request.purpose, signal, begin);
+    const turn = queue.turn(priorityOf(request), request.purpose, signal, begin, isReady);
     // A wake-up may be needed now.
     this.#advance();
     return turn;
@@ -406,22 +440,25 @@ export class QuotaBucket implements Bucket {
    * when there will be more for the others.
    */
   #advance(): void {
+    const setAsideMs = this.#balance.giveBack();
     const { tokens, guardTokens } = this.#balance;
     this.#pulls.advance();
     this.#requests.advance();
-    if (tokens < 1) this.#refuseWaiting();
+    if (tokens < mostOfImage) this.#refuseWaiting();
     this.#cancelWake();
     const soon: number[] = [];
-    if (this.#pulls.waiting > 0 && tokens < 1) soon.push(this.#balance.pullFreeInMs ?? 0);
+    if (this.#pulls.waiting > 0 && tokens < mostOfImage) soon.push(this.#balance.pullFreeInMs ?? 0);
     if (this.#requests.waiting > 0)
       soon.push(guardTokens < 1 ? (this.#balance.requestFreeInMs ?? 0) : lookMs);
-    const inMs = Math.min(...soon.filter((ms) => ms > 0));
-    if (inMs <= this.#maxWaitMs) this.#cancelWake = this.#clock.after(inMs + 1, () => this.#advance());
+    const waits = soon.filter((ms) => ms > 0 && ms <= this.#maxWaitMs);
+    const inMs = Math.min(setAsideMs, ...waits);
+    if (inMs < Number.POSITIVE_INFINITY)
+      this.#cancelWake = this.#clock.after(inMs + 1, () => this.#advance());
   }
 
   #refuseWaiting(): void {
     for (const [wait, request] of this.#waitingForPull) {
-      const verdict = this.#balance.verdict(request);
+      const verdict = this.#verdict(request);
       if (verdict instanceof QuotaError) wait.abort(verdict);
     }
   }

@@ -34,7 +34,8 @@ function stepsOf(view: WindowView, now: number): readonly Step[] {
   let reported = view.remaining === undefined ? Number.POSITIVE_INFINITY : view.remaining - view.inFlightCost;
   const steps: Step[] = [];
   let at = now;
-  const tokens = (): number => Math.min(limit - spent, at > view.observedAt + windowMs ? limit : reported);
+  const tokens = (): number =>
+    Math.min(limit - spent, at > view.observedAt + windowMs ? limit : reported) - view.setAside;
   for (const row of leaving) {
     if (row.at > at) {
       steps.push({ at, tokens: tokens() });

@@ -1,5 +1,6 @@
 /** The ledger: what was spent, by which client and for what, written before it is sent. */
 import type { Reason } from "./quota.ts";
+import type { SavedSetAside } from "./setAsides.ts";
 
 /** How a counted request ended. `sent` until it has; `limited` (a 429) and `released` (never sent) cost nothing. */
 export type EntryOutcome = "sent" | "counted" | "absent" | "denied" | "limited" | "failed" | "released";
@@ -61,6 +62,7 @@ export interface SavedBucket {
   /** Until when, by the ledger's clock, a 429 holds back all requests, or pulls. */
   readonly pausedUntil: number | undefined;
   readonly emptyUntil: number | undefined;
+  readonly setAsides: readonly SavedSetAside[];
   /** Pulls and bytes that were served without a request to the upstream. */
   readonly savedPulls: number;
   readonly savedBytes: number;

@@ -1,10 +1,20 @@
 /** The interface between upstream and quota: leave to send a request, and a report of how it ended. */
+import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/reference.ts";
 import type { Parties } from "../async/concurrency.ts";
 import type { TraceStep } from "../async/step.ts";
 
 /** Why a request is sent, most urgent first: a client waits for it, a held tag is checked, or an image is fetched ahead. */
 export type Reason = "pull" | "revalidate" | "warm";
+
+/** A manifest as a part of an image, which runs only when all of it can be paid for. */
+export interface ImagePart {
+  readonly digest: Digest;
+  /** How many more pulls the rest of the image takes. */
+  readonly rest: number;
+  /** What it is part of: a pull that was set aside with one of these pays for it. */
+  readonly partOf: readonly Digest[];
+}
 
 /** What caused a request. */
 export interface Purpose {
@@ -20,6 +30,8 @@ export interface Purpose {
   readonly userAgent: string;
   /** The pull, or the part of it, that requests and waiting are steps of, while it is traced. */
   readonly trace?: TraceStep;
+  /** What a request for a manifest brings of an image. */
+  readonly image?: ImagePart;
   /** Aborted when a client waits for what was to be fetched ahead: the request leaves the queue with this signal's reason. */
   readonly promoted?: AbortSignal;
 }

@@ -18,30 +18,41 @@ export interface Moment {
 
 const heldAreServed = "held images are still served";
 
-/** No pull is left. */
-export function exhausted(owner: BucketName, { limit, windowMs }: Allowance, free: Moment): QuotaError {
+/** No pull is left, or fewer than the image takes. */
+export function exhausted(
+  owner: BucketName,
+  { left, needed }: { readonly left: number; readonly needed: number },
+  { limit, windowMs }: Allowance,
+  free: Moment,
+): QuotaError {
   const advice = owner.account
     ? "wait, use an image that is held, or give Hubcap an account with a higher limit"
     : "wait, use an image that is held, or give Hubcap an account to pull with";
+  const few = left < 1 ? "no pull" : `${left} ${left === 1 ? "pull" : "pulls"}`;
+  const next = left < 1 ? "the next one is free" : `this image takes ${needed}, which are free`;
   return refuse(
     "exhausted",
-    `${nameOf(owner)} has no pull left of ${limit} in ${duration(windowMs)}; the next one is free ${when(free)}; ` +
+    `${nameOf(owner)} has ${few} left of ${limit} in ${duration(windowMs)}; ${next} ${when(free)}; ` +
       `${heldAreServed}; ${advice}`,
     free,
   );
 }
 
-/** What is left is kept for first pulls. */
+/** What is left is kept for first pulls, or more than that is not enough. */
 export function reserved(
   owner: BucketName,
-  left: number,
+  { left, kept, needed }: { readonly left: number; readonly kept: number; readonly needed: number },
   { limit, windowMs }: Allowance,
   free: Moment,
 ): QuotaError {
+  const keptFor =
+    left > kept
+      ? `but ${kept} are kept for images that clients wait for, and this one takes ${needed}`
+      : "which are kept for images that clients wait for";
   return refuse(
     "exhausted",
-    `${nameOf(owner)} has ${Math.max(0, left)} of ${limit} pulls in ${duration(windowMs)} left, which are kept for images ` +
-      `that clients wait for; there will be more ${when(free)}`,
+    `${nameOf(owner)} has ${Math.max(0, left)} of ${limit} pulls in ${duration(windowMs)} left, ${keptFor}; ` +
+      `there will be more ${when(free)}`,
     free,
   );
 }

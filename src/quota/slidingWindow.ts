@@ -68,6 +68,8 @@ export interface WindowView {
   readonly rows: readonly WindowRow[];
   /** The cost of what is in flight. */
   readonly inFlightCost: number;
+  /** See {@link SlidingWindow.setAside}. */
+  readonly setAside: number;
   /** What is left by the upstream's last answer; undefined when that is void. */
   readonly remaining: number | undefined;
   /** When it answered; an estimate if an earlier process was answered. */
@@ -102,6 +104,8 @@ export class SlidingWindow {
   #returned = 0;
   #isOverdrawn = false;
   #lastId = 0;
+  /** Pulls that are neither spent nor free: they are kept for images that were begun. */
+  setAside = 0;
 
   /** Rows that have left the window are kept until they are `keep` milliseconds old. */
   constructor(allowance: Allowance, keep = keepMs) {
@@ -210,12 +214,13 @@ export class SlidingWindow {
     this.#dropUncounted(now);
   }
 
-  /** Pulls that may be sent now; negative when too many are in flight to be sure, Infinity without a limit. */
+  /** Pulls that may be sent now, besides those set aside; negative when too many are in flight to be sure, Infinity without a limit. */
   tokens(now: number): number {
     const { limit } = this.#allowance;
     if (limit === undefined) return Number.POSITIVE_INFINITY;
     this.#advance(now);
-    return Math.min(limit - this.#spent, this.#remaining() ?? Number.POSITIVE_INFINITY) - this.#inFlightCost;
+    const left = Math.min(limit - this.#spent, this.#remaining() ?? Number.POSITIVE_INFINITY);
+    return left - this.#inFlightCost - this.setAside;
   }
 
   /** Pulls that may be left once all in flight is answered: worth waiting for, but not to be sent. */
@@ -223,7 +228,8 @@ export class SlidingWindow {
     const { limit } = this.#allowance;
     if (limit === undefined) return Number.POSITIVE_INFINITY;
     this.#advance(now);
-    return Math.min(limit - this.#spent - this.#inFlightCost, this.#remaining() ?? Number.POSITIVE_INFINITY);
+    const left = this.#remaining() ?? Number.POSITIVE_INFINITY;
+    return Math.min(limit - this.#spent - this.#inFlightCost, left) - this.setAside;
   }
 
   /** What was spent in the window, what is in flight included. */
@@ -249,6 +255,7 @@ export class SlidingWindow {
       allowance: this.#allowance,
       rows: expired.length === 0 ? this.#settled : [...expired, ...this.#settled],
       inFlightCost: this.#inFlightCost,
+      setAside: this.setAside,
       remaining: this.#remaining(),
       observedAt: this.#expectedAt,
     };

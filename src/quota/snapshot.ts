@@ -39,6 +39,8 @@ export interface Snapshot {
   readonly reserve: number | null;
   readonly spentInWindow: number;
   readonly inFlight: number;
+  /** How many of `remaining` are kept for the rest of images that were begun. */
+  readonly setAside: number;
   readonly waiting: number;
   readonly burnPerHour: number;
   /** When nothing will be left if the last hour goes on. */
@@ -64,6 +66,7 @@ interface Facts {
   readonly reserve: number;
   readonly spent: number;
   readonly inFlight: number;
+  readonly setAside: number;
   readonly waiting: number;
   readonly nextFreeAt: number | undefined;
   readonly learntFrom: LearntFrom;
@@ -91,6 +94,7 @@ export function snapshotOf(facts: Facts, view: WindowView, clock: LedgerClock): 
     reserve: isLimited ? facts.reserve : null,
     spentInWindow: facts.spent,
     inFlight: facts.inFlight,
+    setAside: facts.setAside,
     waiting: facts.waiting,
     burnPerHour: burnPerHour(view, now),
     emptyAt: text(state === "exhausted" ? now : emptyAt(view, now)),

@@ -18,6 +18,14 @@ export interface ManifestNature {
 }
 
 /** What a tag meant at `checkedAt` (ms since the epoch). */
+/** By what an upstream has named a manifest. */
+export interface Naming {
+  /** The held indexes that name it, at most 16. */
+  readonly indexes: readonly Digest[];
+  /** What it is, where a tag means it. */
+  readonly tagged: string | undefined;
+}
+
 export interface TagRecord {
   readonly descriptor: HeldManifest;
   readonly checkedAt: number;
@@ -46,8 +54,8 @@ export interface Catalog {
   /** A manifest that any repository holds. */
   manifestAnywhere(digest: Digest): Promise<HeldManifest | undefined>;
   tag(repository: Repository, tag: Tag): Promise<TagRecord | undefined>;
-  /** Has the repository's upstream named `digest`: as a manifest: by an index that is held, or as what a tag means? */
-  isNamed(repository: Repository, digest: Digest): Promise<boolean>;
+  /** How the repository's upstream has named `digest` as a manifest. */
+  naming(repository: Repository, digest: Digest): Promise<Naming>;
   listing(repository: Repository, subject: string): Promise<Listing | undefined>;
   /** Its `checkedAt` alone, for those who have read it before: it may be megabytes. */
   listedAt(repository: Repository, subject: string): Promise<number | undefined>;

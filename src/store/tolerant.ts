@@ -8,6 +8,7 @@ import type {
   HeldManifest,
   Listing,
   ManifestNature,
+  Naming,
   TagRecord,
   PolicyName,
   Verdict,
@@ -57,8 +58,9 @@ export class TolerantCatalog implements Catalog {
     return known(this.#health, this.#inner.tag(repository, tag));
   }
 
-  async isNamed(repository: Repository, digest: Digest): Promise<boolean> {
-    return (await known(this.#health, this.#inner.isNamed(repository, digest))) ?? false;
+  async naming(repository: Repository, digest: Digest): Promise<Naming> {
+    const naming = await known(this.#health, this.#inner.naming(repository, digest));
+    return naming ?? { indexes: [], tagged: undefined };
   }
 
   listing(repository: Repository, subject: string): Promise<Listing | undefined> {

@@ -180,16 +180,17 @@ export function catalogContract(make: () => Promise<Catalog>): void {
     const catalog = await make();
     const [index, child] = [{ ...manifest, mediaType: ociIndex }, newer.digest];
     await catalog.holdManifest(here, index, [child]);
-    expect(await catalog.isNamed(here, child)).toBe(true);
-    expect(await catalog.isNamed(there, child)).toBe(false);
+    expect(await catalog.naming(here, child)).toEqual({ indexes: [index.digest], tagged: undefined });
+    const unnamed = { indexes: [], tagged: undefined };
+    expect(await catalog.naming(there, child)).toEqual(unnamed);
     // Of what an image names, none is a manifest.
     const layer = digestOf(Buffer.from("a layer"));
     await catalog.holdManifest(here, newer, [layer]);
-    expect(await catalog.isNamed(here, layer)).toBe(false);
-    expect(await catalog.isNamed(here, index.digest)).toBe(false);
+    expect(await catalog.naming(here, layer)).toEqual(unnamed);
+    expect(await catalog.naming(here, index.digest)).toEqual(unnamed);
     await catalog.resolve(here, tag, index, 1);
-    expect(await catalog.isNamed(here, index.digest)).toBe(true);
-    expect(await catalog.isNamed(there, index.digest)).toBe(false);
+    expect(await catalog.naming(here, index.digest)).toEqual({ indexes: [], tagged: ociIndex });
+    expect(await catalog.naming(there, index.digest)).toEqual(unnamed);
   });
 
   it("keeps the newest of each list", async () => {

@@ -24,6 +24,7 @@ const saved: SavedBucket = {
   source: "192.0.2.1",
   pausedUntil: 60_050,
   emptyUntil: 3_600_050,
+  setAsides: [{ image: "library/nginx@sha256:a", pulls: 1, taken: [], payer: "node-1", until: 60_060 }],
   savedPulls: 3,
   savedBytes: 4096,
 };

@@ -40,7 +40,7 @@ it("a quota that runs out is sent at once, and again when it is over", async () 
   const config = { alerts, upstreams: { "docker.io": upstreamOf(hub) } };
   hubcap = await startHubcap({ config, ...clock.start });
   for (const seed of ["a", "b", "c"]) {
-    const image = await buildImage({ seed });
+    const image = await buildImage({ seed, single: true });
     hub.push(image, "library/app", seed);
     await ask(`${hubcap.url}/v2/library/app/manifests/${image.root.digest}`);
   }

@@ -19,6 +19,7 @@ const row = {
   reserve: 10,
   spentInWindow: 73,
   inFlight: 0,
+  setAside: 0,
   waiting: 0,
   burnPerHour: 14.25,
   emptyAt: "2126-01-01T00:00:00Z",

@@ -305,3 +305,17 @@ it("says in one line what is wrong with a key or a trusted root, and does not st
     /ended with 78[^]*verify\.0\.cosign: got a key cannot be read/,
   );
 });
+
+it("an image that has to be signed takes a pull more, and none is begun of which that cannot be paid", async () => {
+  hub.setLimit(5);
+  await open();
+  const [first, second] = [await push("first"), await push("second")];
+  for (const image of [first, second]) ways["the tag scheme"](signer, image.root);
+  expect((await pull("first")).errors).toEqual([]);
+  expect(hub.counts.charged.total).toBe(3);
+  expect(await get(`manifests/${second.root.digest}`)).toMatchObject({
+    status: 429,
+    message: expect.stringContaining("has 2 pulls left of 5 in 6 h; this image takes 3"),
+  });
+  expect(hub.counts.charged.total).toBe(3);
+});

@@ -2,7 +2,14 @@
 import { dockerList, ociIndex } from "../../src/oci/descriptor.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import { formatRepository, type Repository, type Tag } from "../../src/oci/reference.ts";
-import type { Catalog, HeldManifest, Listing, ManifestNature, TagRecord } from "../../src/store/catalog.ts";
+import type {
+  Catalog,
+  HeldManifest,
+  Listing,
+  ManifestNature,
+  Naming,
+  TagRecord,
+} from "../../src/store/catalog.ts";
 
 type StoredTag = Omit<TagRecord, "held"> & { readonly lastHeld: Digest | undefined };
 
@@ -41,14 +48,18 @@ export class FakeCatalog implements Catalog {
     return (await this.listing(repository, subject))?.checkedAt;
   }
 
-  async isNamed(repository: Repository, digest: Digest): Promise<boolean> {
-    for (const [manifest, names] of this.#names)
-      if (names.includes(digest) && this.#isHeld(repository, manifest) && this.#isIndex(manifest))
-        return true;
+  async naming(repository: Repository, digest: Digest): Promise<Naming> {
+    const indexes = [...this.#names]
+      .filter(
+        ([manifest, names]) =>
+          names.includes(digest) && this.#isHeld(repository, manifest) && this.#isIndex(manifest),
+      )
+      .map(([manifest]) => manifest);
     const prefix = `${formatRepository(repository)}:`;
-    return this.#tags
+    const found = this.#tags
       .entries()
-      .some(([name, { descriptor }]) => name.startsWith(prefix) && descriptor.digest === digest);
+      .find(([name, { descriptor }]) => name.startsWith(prefix) && descriptor.digest === digest);
+    return { indexes, tagged: found?.[1].descriptor.mediaType };
   }
 
   async listing(repository: Repository, subject: string): Promise<Listing | undefined> {

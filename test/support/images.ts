@@ -48,6 +48,8 @@ export interface ImageOptions {
   readonly sharedLayers?: number;
   /** Default `linux/amd64` and `linux/arm64`. */
   readonly platforms?: readonly string[];
+  /** Without an index: the manifest of the first platform is the root. Default false. */
+  readonly single?: boolean;
   /** `docker`: a manifest list of schema2 manifests. Default `oci`. */
   readonly type?: "oci" | "docker";
   /** Adds BuildKit's provenance child of each platform to the index. Default false. */
@@ -113,7 +115,9 @@ export async function buildImage(options: ImageOptions = {}): Promise<Image> {
   if (options.attestations === true) {
     children.push(...children.map((child) => attestationOf(packing, child)));
   }
-  const root = packing.manifest(type.index, { manifests: children });
+  const [first] = platforms.values();
+  const root =
+    options.single && first ? first.manifest : packing.manifest(type.index, { manifests: children });
   return { root, manifests: packing.manifests, blobs: packing.blobs, platforms };
 }
 

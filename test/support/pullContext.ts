@@ -25,7 +25,15 @@ export function requestOf(more: Partial<PullRequest> = {}, clock: Clock = system
 
 /** An upstream without a limit or alternates. */
 export function unlimited(registry: Upstream): MirrorUpstream {
-  const quota = { state: "unlimited", rehearsal: undefined, worthAsking: () => false } as const;
+  const quota = {
+    state: "unlimited",
+    rehearsal: undefined,
+    left: Number.POSITIVE_INFINITY,
+    worthAsking: () => false,
+    isSetAside: () => false,
+    foundHeld: () => {},
+    giveUp: () => {},
+  } as const;
   return { registry, quota, whenExhausted: "hold", alternates: [] };
 }
 

@@ -20,6 +20,7 @@ export const upstreamQuota = z
     reserve: count().nullable().describe("The part of them that is kept for images that are not held."),
     spentInWindow: count().describe("Pulls spent, those in flight included."),
     inFlight: count().describe("Requests that were sent and not answered yet."),
+    setAside: count().describe("How many of `remaining` are kept for the rest of images that were begun."),
     waiting: count().describe("Requests that wait to be sent."),
     burnPerHour: z.number().min(0).describe("Pulls spent per hour, lately."),
     emptyAt: time("When nothing will be left if the last hour goes on."),

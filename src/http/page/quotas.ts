@@ -72,6 +72,7 @@ function facts(quota: Snapshot, window: string, now: number): Markup {
     burnPerHour,
     reserve,
     inFlight,
+    setAside,
     waiting,
     nextFreeAt,
     saved,
@@ -92,6 +93,7 @@ function facts(quota: Snapshot, window: string, now: number): Markup {
     ${fact("One more", nextFreeAt === null ? "all are there" : moment(nextFreeAt, now))}
     ${fact("Reserve", `the last ${number(reserve ?? 0)}`)}
     ${fact("Under way", html`${number(inFlight)}, waiting ${number(waiting)}`)}
+    ${fact("Set aside", html`${number(setAside)} for images that were begun`)}
     ${fact("Saved", html`${counted(saved.pulls, "pull")}, ${bytesText(saved.bytes)}`)}
     ${fact("Limit from", html`${learnt[learntFrom]}${observedAt && html`, ${moment(observedAt, now)}`}`)}
   </dl>`;

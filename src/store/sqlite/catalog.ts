@@ -3,7 +3,7 @@ import type Database from "better-sqlite3";
 import { dockerList, ociIndex } from "../../oci/descriptor.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { formatImage, type Repository, type RepositoryName, type Tag } from "../../oci/reference.ts";
-import type { Catalog, HeldManifest, Listing, ManifestNature, TagRecord } from "../catalog.ts";
+import type { Catalog, HeldManifest, Listing, ManifestNature, Naming, TagRecord } from "../catalog.ts";
 import { repositoryKey, type RepositoryKey, type Run, type SqliteFile } from "./database.ts";
 import { LRUCache } from "lru-cache";
 
@@ -58,11 +58,16 @@ function prepareCatalog(database: Database.Database, now: () => number) {
        FROM tag LEFT JOIN (blob JOIN manifest USING (digest)) ON blob.digest = COALESCE(last_held, tag.digest)
        WHERE ${here} AND tag = ?`,
     ),
-    isNamed: database
-      .prepare<[string, ...RepositoryKey, ...RepositoryKey, string], number>(
-        `SELECT 1 FROM named JOIN held ON held.digest = named.manifest JOIN manifest ON manifest.digest = named.manifest
-         WHERE named.digest = ? AND ${here} AND media_type IN (${types})
-         UNION ALL SELECT 1 FROM tag WHERE ${here} AND digest = ? LIMIT 1`,
+    indexesOf: database
+      .prepare<[string, ...RepositoryKey], Digest>(
+        `SELECT named.manifest FROM named JOIN held ON held.digest = named.manifest
+         JOIN manifest ON manifest.digest = named.manifest
+         WHERE named.digest = ? AND ${here} AND media_type IN (${types}) LIMIT 16`,
+      )
+      .pluck(),
+    tagged: database
+      .prepare<[...RepositoryKey, string], string>(
+        `SELECT media_type FROM tag WHERE ${here} AND digest = ? LIMIT 1`,
       )
       .pluck(),
     listing: database.prepare<[...RepositoryKey, string], Listing>(
@@ -212,9 +217,11 @@ export class SqliteCatalog implements Catalog {
     );
   }
 
-  isNamed(repository: Repository, digest: Digest): Promise<boolean> {
+  naming(repository: Repository, digest: Digest): Promise<Naming> {
     const key = repositoryKey(repository);
-    return this.#run((sql) => sql.isNamed.get(digest, ...key, ...key, digest) !== undefined);
+    return this.#run(({ indexesOf, tagged }) => {
+      return { indexes: indexesOf.all(digest, ...key), tagged: tagged.get(...key, digest) };
+    });
   }
 
   listing(repository: Repository, subject: string): Promise<Listing | undefined> {

@@ -109,13 +109,15 @@ export class SqliteLedger implements Ledger {
       source: source ?? undefined,
       pausedUntil: pausedUntil ?? undefined,
       emptyUntil: emptyUntil ?? undefined,
+      setAsides: JSON.parse(row.setAsides),
     };
   }
 
   async keep(bucket: string, saved: SavedBucket): Promise<void> {
     const { limit = null, remaining = null, observedAt = null, source = null } = saved;
     const { pausedUntil = null, emptyUntil = null } = saved;
-    const known = { limit, remaining, observedAt, source, pausedUntil, emptyUntil };
+    const setAsides = JSON.stringify(saved.setAsides);
+    const known = { limit, remaining, observedAt, source, pausedUntil, emptyUntil, setAsides };
     await this.#run((sql) => sql.keep.run({ ...saved, bucket, ...known }));
   }
 

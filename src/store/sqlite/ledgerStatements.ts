@@ -45,10 +45,10 @@ export interface Position {
 }
 
 type StoredBucket = {
-  [key in keyof SavedBucket]:
+  [key in Exclude<keyof SavedBucket, "setAsides">]:
     | Exclude<SavedBucket[key], undefined>
     | (undefined extends SavedBucket[key] ? null : never);
-};
+} & { readonly setAsides: string };
 
 /** Prepares them all; the tables are those of ledgerTables.ts. */
 export function prepareLedger(database: Database.Database) {
@@ -88,12 +88,12 @@ export function prepareLedger(database: Database.Database) {
     saved: database.prepare<[{ bucket: string }], StoredBucket>(
       `SELECT time, at, quota AS "limit", window_ms AS windowMs, learnt_from AS learntFrom, remaining, since,
          observed_at AS observedAt, source, saved_pulls AS savedPulls, saved_bytes AS savedBytes,
-         paused_until AS pausedUntil, empty_until AS emptyUntil
+         paused_until AS pausedUntil, empty_until AS emptyUntil, set_asides AS setAsides
        FROM quota_standing WHERE bucket = @bucket`,
     ),
     keep: database.prepare<[StoredBucket & { bucket: string }]>(
       `INSERT OR REPLACE INTO quota_standing VALUES (@bucket, @time, @at, @limit, @windowMs, @learntFrom, @remaining,
-         @since, @observedAt, @source, @savedPulls, @savedBytes, @pausedUntil, @emptyUntil)`,
+         @since, @observedAt, @source, @savedPulls, @savedBytes, @pausedUntil, @emptyUntil, @setAsides)`,
     ),
     find: database.prepare<[Sum & { hour: number }], { spent: number }>(
       `SELECT spent FROM quota_hour WHERE hour = @hour AND ${sumKey} AND reason = @reason`,

@@ -58,6 +58,10 @@ const steps: readonly string[] = [
   -- Whose share of the limit an entry counts in; null where it was written before there was this column.
   ALTER TABLE quota_entry ADD COLUMN payer TEXT;
   `,
+  `
+  -- Pulls that are kept for the rest of images that were begun, as JSON.
+  ALTER TABLE quota_standing ADD COLUMN set_asides TEXT NOT NULL DEFAULT '[]';
+  `,
 ];
 
 /** Which of a file's tables are the ledger's, and which of them says what the others mean. */

@@ -79,7 +79,12 @@ export class ConnectionPool {
       out();
       resolve(origin.places.take(address));
     };
-    const out = lineUp(queue, party, start, () => void this.#advance(origin));
+    const out = lineUp(
+      queue,
+      party,
+      (whose) => () => start(whose),
+      () => void this.#advance(origin),
+    );
     const leave = (reason: unknown): void => {
       out();
       reject(reason);

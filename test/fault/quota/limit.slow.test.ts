@@ -3,7 +3,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
 import { errorOf, type Reply } from "../../support/ask.ts";
 import { inTurns, openFleet, type Fleet, type FleetOptions } from "../../support/fleet.ts";
-import type { Image } from "../../support/images.ts";
+import type { Image, ImageOptions } from "../../support/images.ts";
 import type { PullResult } from "../../support/pullSession.ts";
 
 const windowSeconds = 21_600;
@@ -30,9 +30,14 @@ function expectTrue(reply: Reply, before: number, fleet: Fleet): void {
   expect(retryAfter).toBeGreaterThanOrEqual(firstFree(fleet) - 1);
 }
 
-/** Pushes images, and gives them by their repositories. */
-async function pushAll(fleet: Fleet, repositories: readonly string[]): Promise<Map<string, Image>> {
-  return new Map(await inTurns(repositories, 4, async (name) => [name, await fleet.push(name)] as const));
+/** Pushes images, and gives them by their repositories. Those without an index cost one pull each. */
+async function pushAll(
+  fleet: Fleet,
+  repositories: readonly string[],
+  options: ImageOptions = {},
+): Promise<Map<string, Image>> {
+  const push = async (name: string) => [name, await fleet.push(name, options)] as const;
+  return new Map(await inTurns(repositories, 4, push));
 }
 
 /** Pulls an image as a kubelet does: again when the mirror was not there. */
@@ -130,6 +135,7 @@ describe("the last pulls of a window", () => {
     const images = await pushAll(
       fleet,
       Array.from({ length: 12 }, (_, number) => `library/app-${number}`),
+      { single: true },
     );
     // The tags, which cost nothing, and with them what is left.
     for (const repository of images.keys()) await fleet.head(repository).digest;
@@ -172,7 +178,7 @@ describe("what others pull with the same account", () => {
     const fleet = await open({ hub: { limit: 20 } });
     const { hub, hubcap } = fleet;
     const names = Array.from({ length: 8 }, (_, number) => `library/app-${number}`);
-    const images = await pushAll(fleet, names);
+    const images = await pushAll(fleet, names, { single: true });
     for (const repository of names) await fleet.head(repository).digest;
     expect(await hubcap.metric("hubcap_quota_remaining")).toBe(20);
     hub.consume(16);
@@ -196,6 +202,7 @@ describe("what others pull with the same account", () => {
     const images = await pushAll(
       fleet,
       Array.from({ length: 10 }, (_, number) => `library/app-${number}`),
+      { single: true },
     );
     hub.consume(13);
     hub.counts.reset();

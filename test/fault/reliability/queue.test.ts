@@ -12,7 +12,7 @@ afterEach(() => setup?.close());
 
 /** Images of one layer at a stand-in that sends what it has from its own address. */
 async function open(count: number): Promise<{ setup: Setup; images: Pushed[] }> {
-  const opened = await openSetup();
+  const opened = await openSetup({ upstream: { quota: { limit: 1000, window: "6h" } } });
   setup = opened;
   opened.hub.behaviour.redirect = false;
   const images = await Promise.all(

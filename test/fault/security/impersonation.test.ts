@@ -39,7 +39,7 @@ function as(node: string, localAddress: string, path: string): Promise<Reply> {
 
 /** A cold pull of a new image, as a node whose name two addresses give. */
 async function pull(address: string, name: string): Promise<number> {
-  hub.push(await buildImage({ seed: name }), `library/${name}`, "1");
+  hub.push(await buildImage({ seed: name, single: true }), `library/${name}`, "1");
   return (await as("node-8", address, `library/${name}/manifests/1`)).status;
 }
 
@@ -74,7 +74,7 @@ test("the share of the limit, over a restart too", async () => {
 });
 
 async function pullAs(node: string, address: string): Promise<number> {
-  hub.push(await buildImage({ seed: `as ${node}` }), `library/as-${node}`, "1");
+  hub.push(await buildImage({ seed: `as ${node}`, single: true }), `library/as-${node}`, "1");
   return (await as(node, address, `library/as-${node}/manifests/1`)).status;
 }
 

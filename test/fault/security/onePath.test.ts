@@ -15,7 +15,7 @@ afterEach(() => setup.close());
 
 async function pullNew(repository: string, tag: string): Promise<number> {
   setup.hub.push(
-    await buildImage({ seed: `${repository}:${tag}`, platforms: ["linux/amd64"] }),
+    await buildImage({ seed: `${repository}:${tag}`, platforms: ["linux/amd64"], single: true }),
     repository,
     tag,
   );

@@ -25,6 +25,7 @@ function limits(options: Partial<LearntLimitsOptions> = {}, saved?: Partial<Save
     source: undefined,
     pausedUntil: undefined,
     emptyUntil: undefined,
+    setAsides: [],
     savedPulls: 0,
     savedBytes: 0,
   };

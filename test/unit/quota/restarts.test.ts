@@ -325,6 +325,7 @@ describe("the snapshot", () => {
       reserve: 2,
       spentInWindow: 18,
       inFlight: 1,
+      setAside: 0,
       waiting: 3,
       burnPerHour: 18,
       emptyAt: null,

@@ -18,6 +18,7 @@ export function snapshotWith(more: Partial<Snapshot>): Snapshot {
     remaining: 100,
     reserve: 10,
     spentInWindow: 0,
+    setAside: 0,
     inFlight: 0,
     waiting: 0,
     burnPerHour: 0,

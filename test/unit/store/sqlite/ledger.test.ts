@@ -76,12 +76,20 @@ describe("the ledger's file", () => {
       learntFrom: "headers",
       remaining: 20,
     } as const;
-    const more = { since: 7, observedAt: 2, source: "192.0.2.1", savedPulls: 3, savedBytes: 4 };
+    const more = {
+      since: 7,
+      observedAt: 2,
+      source: "192.0.2.1",
+      savedPulls: 3,
+      savedBytes: 4,
+      setAsides: [],
+    };
     const unknown = { pausedUntil: undefined, emptyUntil: undefined };
     await new SqliteLedger(new SqliteFile(database)).keep("docker.io", { ...saved, ...more, ...unknown });
     database.exec(`ALTER TABLE quota_standing DROP COLUMN paused_until;
       ALTER TABLE quota_standing DROP COLUMN empty_until;
       ALTER TABLE quota_entry DROP COLUMN payer;
+      ALTER TABLE quota_standing DROP COLUMN set_asides;
       UPDATE quota_version SET version = 1`);
     database.close();
     const after = new SqliteFile(openDatabase(file, stateSchema));
