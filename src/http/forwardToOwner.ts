@@ -41,7 +41,7 @@ export function forwardTo(socketPath: string, stallMs: number, stalled: () => vo
       const kept = pairs(response.rawHeaders).filter(([name, value]) =>
         isForClient(name.toLowerCase(), value),
       );
-      outgoing.writeHead(response.statusCode ?? 502, kept.flat());
+      outgoing.writeHead(response.statusCode ?? 502, response.statusMessage, kept.flat());
       // Clients wait less long for headers than for bytes.
       outgoing.flushHeaders();
       cutWhenStalled(outgoing, stallMs, stalled);

@@ -92,6 +92,27 @@ function send(outgoing: ServerResponse, status: number, headers: Headers, body?:
   endBatched(outgoing, body);
 }
 
+/** Nothing shows more of a status line than this, in characters. */
+const longestPhrase = 200;
+
+/**
+ * What clients print of a refused HEAD, which has no body: the reason phrase (RFC 9112 section 4), for which everything but printable ASCII
+ * is escaped, since a message may name what a client or an upstream sent. It ends with who says it, and is cut after a clause.
+ */
+export function reasonPhrase(message: string): string {
+  const ascii = message.replaceAll(
+    /[^ -~]/g,
+    (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+  const [first = "", ...clauses] = ascii.split("; ");
+  let phrase = first.slice(0, longestPhrase);
+  for (const clause of clauses) {
+    if (phrase.length + clause.length > longestPhrase) break;
+    phrase += `; ${clause}`;
+  }
+  return `${phrase} - Hubcap`;
+}
+
 /** The headers of every response of the registry listener. Docker's own clients look for the version on `/v2/`. */
 export function commonHeaders(namespace: string | undefined): Headers {
   const headers: Headers = {
@@ -145,6 +166,7 @@ export function staleHeaders(stale: Staleness | undefined): Headers {
 }
 
 export function sendError(outgoing: ServerResponse, error: RegistryError, headers: Headers): void {
+  outgoing.statusMessage = reasonPhrase(error.message);
   sendJson(
     outgoing,
     error,

@@ -24,6 +24,8 @@ export interface AskOptions {
 
 export interface Reply {
   readonly status: number;
+  /** The reason phrase of the status line. */
+  readonly phrase: string;
   readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
   /** Why the body ended before its end; undefined when it did not. */
@@ -98,6 +100,7 @@ export async function ask(url: string, options: AskOptions = {}): Promise<Reply>
   }
   return {
     status: response.statusCode ?? 0,
+    phrase: response.statusMessage ?? "",
     headers: response.headers,
     body: Buffer.concat(pieces),
     broken,

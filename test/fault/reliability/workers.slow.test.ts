@@ -140,6 +140,13 @@ describe("a worker", () => {
     expect(hub.counts.cdnGets.total).toBe(1);
   });
 
+  it("says in the status line why a HEAD is refused", async () => {
+    const replies = await askAll(manifestUrl("none"), { method: "HEAD" });
+    expect(new Set(replies.map(({ phrase }) => phrase))).toEqual(
+      new Set([`docker.io has no manifest ${repository}:none - Hubcap`]),
+    );
+  });
+
   it("does not serve what was removed", async () => {
     await hold();
     expect(statuses(await askAll(manifestUrl(image.root.digest)))).toEqual([200]);
