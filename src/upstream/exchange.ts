@@ -117,11 +117,12 @@ export class Exchange {
 
   #send(request: UpstreamRequest, url: URL, proof: Proof): Promise<Reply> {
     const { authority, gate, client } = this.#options;
-    const { kind, repository, purpose, what, signal } = request;
+    const { kind, repository, purpose, what } = request;
     const shown = proof.kind === "none" ? {} : { authorization: proof.header };
     const message = this.#messageFor(request, url, shown);
     const counted = { kind, repository, purpose, what };
-    const send = (): Promise<Reply> => gate.pass(counted, signal, () => client.send(message));
+    const send = (until: AbortSignal | undefined): Promise<Reply> =>
+      gate.pass(counted, until, () => client.send(message));
     return this.#whenFree(message, purpose, () => authority.login(proof, request, send));
   }
 

@@ -30,7 +30,7 @@ import {
 } from "./net/httpClient.ts";
 import { type Credential, Lockout } from "./auth/credential.ts";
 import { UpstreamError } from "./error.ts";
-import { Gate, type Observation, Health } from "./gate.ts";
+import { Gate, type Observation, Health, pinged } from "./gate.ts";
 import { pages, tagsIn, type Page } from "./pages.ts";
 import { ConnectionPool } from "./net/connectionPool.ts";
 import { Tokens } from "./auth/token.ts";
@@ -139,8 +139,8 @@ export class Registry implements Upstream {
       pool: new ConnectionPool({ name, most: blobConnections, waitMs: connectionMs, clock }),
     };
     const { client, pool } = this.#shared;
-    const ping = (headersMs: number): Promise<Reply> => {
-      const headers = { "user-agent": userAgent, "accept-encoding": "identity" };
+    const ping = (headersMs: number, shown: { readonly authorization?: string } = {}): Promise<Reply> => {
+      const headers = { "user-agent": userAgent, "accept-encoding": "identity", ...shown };
       return client.send({ method: "GET", url: this.#base, headers, headersMs });
     };
     const gate = new Gate({ name, bucket, health: this.health, ping, observe, clock });
@@ -155,7 +155,18 @@ export class Registry implements Upstream {
       userAgent,
       clock,
     });
-    const authority = new Authority({ name, registry: this.#base, tokenRealms, credential, lockout, tokens });
+    const authority = new Authority({
+      name,
+      registry: this.#base,
+      tokenRealms,
+      credential,
+      lockout,
+      tokens,
+      ping: (authorization, { repository, purpose }) =>
+        gate.pass({ kind: "ping", repository, purpose, what: pinged }, undefined, () =>
+          ping(timeouts.headersMs, { authorization }),
+        ),
+    });
     this.#exchange = new Exchange({
       name,
       base: this.#base,

@@ -30,6 +30,8 @@ interface AuthorityOptions {
   readonly credential: Credential | undefined;
   readonly lockout: Lockout;
   readonly tokens: Tokens;
+  /** Asks for the registry's `/v2/`, showing this header, in our own name. */
+  readonly ping: (authorization: string, need: Need) => Promise<Reply>;
 }
 
 /** Remembers the challenge of one registry, and answers it. */
@@ -68,14 +70,22 @@ export class Authority {
    * The reply to a request that shows `proof`. Basic is a login, so the lockout learns how it went.
    * @throws UpstreamError "denied" while the secret may not be tried again, and whatever `send` throws.
    */
-  async login(proof: Proof, { signal }: Pick<Need, "signal">, send: () => Promise<Reply>): Promise<Reply> {
-    if (proof.kind !== "basic") return send();
-    const { lockout } = this.#options;
-    const login = async (): Promise<Reply> => {
-      const reply = await send();
-      if (reply.status === 401) lockout.refused(proof.secret);
-      else lockout.accepted(proof.secret);
-      return reply;
+  async login(
+    proof: Proof,
+    need: Need,
+    send: (signal: AbortSignal | undefined) => Promise<Reply>,
+  ): Promise<Reply> {
+    const { signal } = need;
+    if (proof.kind !== "basic") return send(signal);
+    const { lockout, ping } = this.#options;
+    const login = {
+      send: (suspicion: AbortSignal) => send(signal ? AbortSignal.any([signal, suspicion]) : suspicion),
+      isRefusal: ({ status }: Reply) => status === 401,
+      own: async () => {
+        const reply = await ping(proof.header, need);
+        reply.discard();
+        return reply.status !== 401;
+      },
     };
     return lockout.tryLogin(proof.secret, login, signal);
   }
@@ -85,7 +95,7 @@ export class Authority {
    * @throws UpstreamError "denied" when there is nothing that would be taken.
    */
   async proveAnew(refused: Proof, headers: Headers, need: Need): Promise<Proof> {
-    const { tokens, credential } = this.#options;
+    const { tokens, credential, lockout } = this.#options;
     const scheme = this.#schemeIn(headers);
     if (scheme) this.#scheme = scheme;
     if (refused.kind === "bearer") {
@@ -98,9 +108,10 @@ export class Authority {
       if (isFinal && !hasMoved) throw this.denied(need);
     }
     if (refused.kind === "basic") {
+      if (!lockout.isRefused(refused.secret)) throw this.denied(need);
       credential?.refused(refused.secret);
       const rotated = await tokens.secret(need);
-      if (!rotated || rotated.equals(refused.secret)) throw this.denied(need);
+      if (!rotated || rotated.equals(refused.secret)) throw lockout.refusal();
     }
     const proof = await this.prove(need);
     if (proof.kind === "none") throw this.denied(need);

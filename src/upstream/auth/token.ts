@@ -48,9 +48,6 @@ interface Held {
 const maxBytes = 64 * 1024;
 const maxHeld = 2000;
 
-/** How long a login of our own, which names no repository, answers for the account. */
-const ownLoginMs = 60_000;
-
 // distribution-spec's token documentation: "If omitted, this defaults to 60 seconds".
 const defaultLifeSeconds = 60;
 const longestLifeSeconds = 24 * 3600;
@@ -64,10 +61,6 @@ export class Tokens {
   readonly #options: TokensOptions;
   readonly #held = new Map<string, Held>();
   readonly #fetches = new SingleFlight<Held>();
-  readonly #ownLogins = new SingleFlight<boolean>();
-  #ownLogin:
-    | { readonly secret: AccountSecret; readonly isAccepted: boolean; readonly at: number }
-    | undefined;
 
   constructor(options: TokensOptions) {
     this.#options = options;
@@ -131,84 +124,78 @@ export class Tokens {
   async #login(issuer: Issuer, need: Need): Promise<unknown> {
     const { credential, lockout } = this.#options;
     const secret = await this.secret(need);
-    if (!secret) return this.#send(this.#get(issuer, need), need);
-    try {
-      return await lockout.tryLogin(secret, () => this.#loginWith(secret, issuer, need));
-    } catch (error) {
-      if (!isRefusal(error)) throw error;
-      credential?.refused(secret);
-      const rotated = await this.secret(need);
-      if (!rotated || rotated.equals(secret)) throw error;
-      return lockout.tryLogin(rotated, () => this.#loginWith(rotated, issuer, need));
-    }
+    if (!secret) return this.#send(this.#get(issuer, scopeOf(need)), need);
+    const answer = await this.#loginWith(secret, issuer, need);
+    if (!isRefusal(answer)) return answer;
+    if (!lockout.isRefused(secret)) throw this.#hidden(need, answer);
+    credential?.refused(secret);
+    const rotated = await this.secret(need);
+    if (!rotated || rotated.equals(secret)) throw refused(answer);
+    const again = await this.#loginWith(rotated, issuer, need);
+    if (!isRefusal(again)) return again;
+    throw lockout.isRefused(rotated) ? refused(again) : this.#hidden(need, again);
   }
 
-  async #loginWith(secret: AccountSecret, issuer: Issuer, need: Need): Promise<unknown> {
-    const { lockout } = this.#options;
-    try {
-      const answer = secret.isIdentity
-        ? await this.#refresh(secret, issuer, need)
-        : await this.#send(this.#get(issuer, need, secret), need);
-      lockout.accepted(secret);
-      return answer;
-    } catch (error) {
-      if (!isRefusal(error)) throw error;
-      if (await this.#isAccepted(secret, issuer, need)) {
-        // The account is fine: this is about the repository.
-        lockout.accepted(secret);
-        throw new UpstreamError("denied", error.message, { status: 401, cause: error });
-      }
-      lockout.refused(secret);
-      throw error;
-    }
-  }
-
-  /**
-   * Does the service accept `secret` when no repository is named? Some answer 401 for a repository that they hide, and a name that
-   * a client made up must not lock the account for all. One login of our own answers for a minute.
-   */
-  async #isAccepted(secret: AccountSecret, issuer: Issuer, need: Need): Promise<boolean> {
-    const { clock } = this.#options;
-    const last = this.#ownLogin;
-    if (last && last.secret.equals(secret) && Math.abs(clock.now() - last.at) < ownLoginMs)
-      return last.isAccepted;
-    return this.#ownLogins.join("", async () => {
-      const isAccepted = await this.#send(this.#get(issuer, undefined, secret), need).then(
-        () => true,
-        (error: unknown) => {
-          if (!isRefusal(error)) throw error;
-          return false;
-        },
-      );
-      this.#ownLogin = { secret, isAccepted, at: clock.now() };
-      return isAccepted;
+  /** What the service answers to a login for `need`, or its refusal, which may be about the repository alone. */
+  #loginWith(secret: AccountSecret, issuer: Issuer, need: Need): Promise<unknown> {
+    const show = (scope: string | undefined, suspicion?: AbortSignal): Promise<unknown> => {
+      const shown = secret.isIdentity
+        ? this.#refresh(secret, issuer, need, scope, suspicion)
+        : this.#send(this.#get(issuer, scope, secret), need, suspicion);
+      return shown.catch((error: unknown) => {
+        if (isRefusal(error)) return error;
+        throw error;
+      });
+    };
+    return this.#options.lockout.tryLogin(secret, {
+      send: (suspicion) => show(scopeOf(need), suspicion),
+      isRefusal,
+      // As a client logs in before it names anything.
+      own: async () => !isRefusal(await show(undefined)),
     });
   }
 
-  async #refresh(secret: AccountSecret, issuer: Issuer, need: Need): Promise<unknown> {
+  async #refresh(
+    secret: AccountSecret,
+    issuer: Issuer,
+    need: Need,
+    scope: string | undefined,
+    suspicion: AbortSignal | undefined,
+  ): Promise<unknown> {
     const { realm, service } = issuer;
     const form = {
       ...secret.refreshGrant(),
       ...(service === undefined ? {} : { service }),
-      scope: scopeOf(need),
+      ...(scope === undefined ? {} : { scope }),
       client_id: "hubcap",
     };
     try {
-      return await this.#send(this.#post(realm, form), need);
+      return await this.#send(this.#post(realm, form), need, suspicion);
     } catch (error) {
       if (!(error instanceof UpstreamError && error.kind === "denied" && noPost.has(error.status ?? 0)))
         throw error;
-      return this.#send(this.#get(issuer, need, secret), need);
+      return this.#send(this.#get(issuer, scope, secret), need, suspicion);
     }
   }
 
+  /** The account is fine: the service hides the repository from it. */
+  #hidden({ repository }: Need, cause: UpstreamError): UpstreamError {
+    const { name, credential } = this.#options;
+    const message = `${name} denies account "${credential?.account}" access to ${repository.name}, or it does not exist`;
+    return new UpstreamError("denied", message, { status: 401, cause });
+  }
+
   /** The JSON of a 200. */
-  async #send(message: HttpRequest, { repository, purpose }: Need): Promise<unknown> {
+  async #send(
+    message: HttpRequest,
+    { repository, purpose }: Need,
+    suspicion?: AbortSignal,
+  ): Promise<unknown> {
     const { gate, client, tokenMs } = this.#options;
     // Without a signal: the client whose request began it may leave while others need the token.
     const what = `a token for ${repository.name}`;
     const counted = { kind: "token", repository, purpose, what } as const;
-    const reply = await gate.pass(counted, undefined, () => client.send(message));
+    const reply = await gate.pass(counted, suspicion, () => client.send(message));
     if (reply.status !== 200) throw this.#refusal(reply);
     const text = (await reply.read(maxBytes, tokenMs)).toString();
     try {
@@ -219,10 +206,10 @@ export class Tokens {
     }
   }
 
-  #get({ realm, service }: Issuer, need: Need | undefined, secret?: AccountSecret): HttpRequest {
+  #get({ realm, service }: Issuer, scope: string | undefined, secret?: AccountSecret): HttpRequest {
     const url = new URL(realm);
     if (service !== undefined) url.searchParams.set("service", service);
-    if (need) url.searchParams.set("scope", scopeOf(need));
+    if (scope !== undefined) url.searchParams.set("scope", scope);
     return this.#message("GET", url, secret ? { authorization: secret.basic() } : {});
   }
 
@@ -249,7 +236,7 @@ export class Tokens {
     return new UpstreamError(
       "denied",
       `the token service ${url.host} refused account "${account ?? "anonymous"}" (${status})`,
-      { status, ...(account !== undefined && { reason: "credential-refused" }) },
+      { status },
     );
   }
 }
@@ -265,6 +252,11 @@ function keyOf({ realm, service }: Issuer, need: Need): string {
 
 function isRefusal(error: unknown): error is UpstreamError {
   return error instanceof UpstreamError && error.kind === "denied" && error.status === 401;
+}
+
+/** The refusal of an account, which is not about one repository. */
+function refused({ message, status }: UpstreamError): UpstreamError {
+  return new UpstreamError("denied", message, { status, reason: "credential-refused" });
 }
 
 function tokenIn(answer: unknown, realm: URL): { token: string; lifeMs: number } {

@@ -306,7 +306,7 @@ test("no token is fetched for a request that will be refused", async () => {
 });
 
 describe("logins", () => {
-  test("a wrong password is tried for one of fifty repositories and by one login of our own, and again after a minute", async () => {
+  test("a wrong password is tried for one of fifty repositories and by one login of our own, and by another after a minute", async () => {
     let now = 1_000_000;
     const { registry, service } = await hub((_, response) => reply(response, 401));
     const { registry: client } = upstream(registry.url, {
@@ -324,7 +324,7 @@ describe("logins", () => {
     expect(service.asked).toHaveLength(2);
     now += 61_000;
     await expect(client.headManifest(nginx, digest, asked)).rejects.toMatchObject({ kind: "denied" });
-    expect(service.asked).toHaveLength(4);
+    expect(service.asked.slice(2)).toEqual(["GET /token?service=registry.test"]);
   });
 
   test("a password that was rotated on disk is read again and used at once", async () => {
@@ -379,6 +379,29 @@ describe("logins", () => {
     });
     await client.headManifest(nginx, digest, asked);
     expect(service.asked).toEqual(["POST /token"]);
+  });
+
+  test("an identity token is judged by an OAuth2 POST that names no repository", async () => {
+    let isRight = true;
+    const { registry, service } = await hub((request, response, form) => {
+      const isShown = isRight && request.method === "POST" && !form.get("scope")?.includes("hidden");
+      return isShown ? give()(request, response) : reply(response, 401);
+    });
+    const { registry: client } = upstream(registry.url, {
+      tokenRealms: [service.url],
+      credential: account("s3cret", true),
+    });
+    const head = (name: string) => client.headManifest(repository(name), digest, asked);
+    for (let number = 0; number < 40; number += 1)
+      await expect(head(`evil/hidden-${number}`)).rejects.toMatchObject({ reason: "denied-by-upstream" });
+    await head("library/app");
+    service.asked.length = 0;
+    isRight = false;
+    for (let number = 0; number < 40; number += 1)
+      await expect(head(`library/app-${number}`)).rejects.toMatchObject({ kind: "denied" });
+    // Each as a POST and a GET: eleven names, and ours.
+    expect(service.asked.length).toBeLessThanOrEqual(24);
+    await expect(head("library/last")).rejects.toMatchObject({ reason: "credential-refused" });
   });
 
   test.each([400, 401, 404, 405])(
